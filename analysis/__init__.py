@@ -1,0 +1,1 @@
+"""After the trials: floors, zero-shot, statistics and the report."""

@@ -1,0 +1,1 @@
+"""Which images, labels and patients. Imports no torch."""

@@ -1,0 +1,1 @@
+"""What may vary: Optuna define-by-run functions, one file per trainable."""

@@ -1,0 +1,1 @@
+"""One trial. The numeric core imports torch and numpy, never Ray."""

@@ -1,0 +1,1 @@
+"""Vision-language encoders and what is computed from them once."""
