@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+from vlm.linear_head import LinearHead
+
+
+def head(l2: bool = False, **changes) -> LinearHead:
+    arrays = {
+        "weight_DC": np.array([[1, 0, -1], [2, 1, 0]], np.float32),
+        "bias_C": np.array([0.5, 0, -0.5], np.float32),
+        "mean_D": np.zeros(2, np.float32),
+        "scale_D": np.ones(2, np.float32),
+    }
+    return LinearHead(**(arrays | changes), l2=l2)
+
+
+def test_logits_of_one_image_worked_by_hand():
+    assert head().logits(np.array([[3.0, 4.0]])).tolist() == [[11.5, 4.0, -3.5]]
+    # (3, 4) has the norm 5: x = (0.6, 0.8)
+    np.testing.assert_allclose(head(l2=True).logits(np.array([[3.0, 4.0]])), [[2.7, 0.8, -1.1]], rtol=1e-6)
+    standardised = head(mean_D=np.array([1, 2], np.float32), scale_D=np.array([2, 4], np.float32))
+    np.testing.assert_allclose(standardised.logits(np.array([[3.0, 4.0]])), [[2.5, 0.5, -1.5]], rtol=1e-6)
+
+
+def test_a_row_of_zeros_stays_zeros_under_l2():
+    assert head(l2=True).logits(np.zeros((1, 2))).tolist() == [[0.5, 0, -0.5]]
+
+
+@pytest.mark.parametrize("l2", [False, True])
+def test_logits_equal_a_scikit_learn_pipeline(l2):
+    rng = np.random.default_rng(0)
+    x_ND, y_N = rng.normal(3, 5, (200, 6)), rng.integers(0, 2, 200)
+    steps = ([Normalizer()] if l2 else []) + [StandardScaler(), LogisticRegression()]
+    pipeline = make_pipeline(*steps).fit(x_ND, y_N)
+    scaler, regression = pipeline[-2], pipeline[-1]
+    ours = LinearHead(
+        weight_DC=regression.coef_.T.astype(np.float32),
+        bias_C=regression.intercept_.astype(np.float32),
+        mean_D=scaler.mean_.astype(np.float32),
+        scale_D=scaler.scale_.astype(np.float32),
+        l2=l2,
+    )
+    np.testing.assert_allclose(ours.logits(x_ND)[:, 0], pipeline.decision_function(x_ND), atol=2e-6)
+    assert ours.logits(x_ND).dtype == np.float32
+
+
+def test_tensors_round_trip():
+    original = head(l2=True)
+    again = LinearHead.from_tensors(original.tensors() | {"thresholds_C": np.zeros(3)})
+    assert again.l2
+    for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(original, name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_DC": np.zeros(3, np.float32)}, "weight_DC must have shape"),
+        ({"bias_C": np.zeros(2, np.float32)}, r"bias_C must have shape \(3,\), not \(2,\)"),
+        ({"scale_D": np.array([1, 0], np.float32)}, "scale_D must be positive"),
+        ({"mean_D": np.zeros(2)}, "mean_D must be float32, not float64"),
+        ({"bias_C": np.array([0, np.nan, 0], np.float32)}, "bias_C must be finite"),
+    ],
+)
+def test_a_head_that_cannot_be_applied_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        head(**changes)
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"features_ND must have shape \(images, 2\), not \(4, 3\)"):
+        head().logits(np.zeros((4, 3)))

@@ -1,0 +1,71 @@
+"""A trained linear head: the one place where features are normalised and turned into logits.
+
+Shape legend: N images, D features, C labels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinearHead:
+    """logits = ((x - mean) / scale) @ weight + bias, with x / |x| in place of x where `l2` is set."""
+
+    weight_DC: np.ndarray
+    """float32 (D, C)."""
+    bias_C: np.ndarray
+    """float32 (C,)."""
+    mean_D: np.ndarray
+    """float32 (D,): zeros where the features are not standardised."""
+    scale_D: np.ndarray
+    """float32 (D,), positive: ones where the features are not standardised."""
+    l2: bool = False
+    """Divide each feature row by its Euclidean norm first; a row of zeros stays zeros."""
+
+    def __post_init__(self) -> None:
+        if self.weight_DC.ndim != 2:
+            raise ValueError(f"weight_DC must have shape (features, labels), not {self.weight_DC.shape}")
+        features, labels = self.weight_DC.shape
+        for name, length in (("bias_C", labels), ("mean_D", features), ("scale_D", features)):
+            if getattr(self, name).shape != (length,):
+                raise ValueError(f"{name} must have shape ({length},), not {getattr(self, name).shape}")
+        for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
+            if getattr(self, name).dtype != np.float32:
+                raise ValueError(f"{name} must be float32, not {getattr(self, name).dtype}")
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} must be finite")
+        if not (self.scale_D > 0).all():
+            raise ValueError("scale_D must be positive: give a constant feature the scale 1")
+
+    def logits(self, features_ND: np.ndarray) -> np.ndarray:
+        """float32 logits (N, C) of raw encoder features (N, D); ValueError on another width."""
+        x_ND = np.asarray(features_ND, dtype=np.float32)
+        if x_ND.ndim != 2 or x_ND.shape[1] != len(self.mean_D):
+            raise ValueError(f"features_ND must have shape (images, {len(self.mean_D)}), not {x_ND.shape}")
+        if self.l2:
+            norm_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
+            x_ND = x_ND / np.where(norm_N1 == 0, np.float32(1), norm_N1)
+        return ((x_ND - self.mean_D) / self.scale_D) @ self.weight_DC + self.bias_C
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The head as named arrays for a safetensors file; `from_tensors` is the inverse."""
+        return {
+            "weight_DC": np.ascontiguousarray(self.weight_DC),
+            "bias_C": np.ascontiguousarray(self.bias_C),
+            "mean_D": np.ascontiguousarray(self.mean_D),
+            "scale_D": np.ascontiguousarray(self.scale_D),
+            "l2": np.array([self.l2], dtype=np.uint8),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "LinearHead":
+        """Rebuild from `tensors()`; KeyError where one is missing, others are ignored."""
+        return cls(
+            weight_DC=tensors["weight_DC"],
+            bias_C=tensors["bias_C"],
+            mean_D=tensors["mean_D"],
+            scale_D=tensors["scale_D"],
+            l2=bool(tensors["l2"][0]),
+        )
