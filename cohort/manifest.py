@@ -1,0 +1,375 @@
+"""The manifest: one Parquet table a cohort, the contract that every later room reads.
+
+A cohort folder holds `cohort.parquet` and, where the images were drawn for it, the images. Columns:
+
+| column | type | |
+|---|---|---|
+| `image` | string | unique id |
+| `file` | string | path below the images' root, or member of the zip archive |
+| `digest` | string | sha256 of the file's bytes, "" where the file is missing |
+| `present` | bool | whether the file was there, and decoded, when the cohort was built |
+| `patient`, `study`, `view` | string | |
+| `split` | string | `train`, `val` or `test`; a patient lies in one of them only |
+| `keep.<name>` | any | columns kept from the source: sex, age, report, ... |
+| `label.<name>` | int8 | 1, 0, or null where masked |
+
+The schema's metadata hold a JSON object under `radtune`: see `Cohort`.
+
+Shape legend: N images, C labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cohort.errors import InputError
+from cohort.images import ImageFiles
+from cohort.labels import LabelPolicy, did_you_mean
+
+MANIFEST = "cohort.parquet"
+FORMAT = 1
+SPLITS = ("train", "val", "test")
+KEEP = "keep."
+LABEL = "label."
+COLUMNS = {
+    "image": pa.string(),
+    "file": pa.string(),
+    "digest": pa.string(),
+    "present": pa.bool_(),
+    "patient": pa.string(),
+    "study": pa.string(),
+    "view": pa.string(),
+    "split": pa.string(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """An opened cohort. Positions always count the rows of `present`, in manifest order."""
+
+    folder: Path
+
+    table: pa.Table
+    """All rows, those with a missing file among them."""
+
+    labels: tuple[str, ...]
+
+    source: str
+    """What it was built from, in words."""
+
+    policy: LabelPolicy
+
+    images_root: Path
+    """Folder or zip archive that `file` is relative to."""
+
+    channels: int
+    """1 where every image is gray, otherwise 3."""
+
+    flow: tuple[tuple[str, int], ...]
+    """From rows read to images kept: what, and how many were left after it."""
+
+    warnings: tuple[str, ...]
+
+    contradictions: tuple[str, ...]
+    """Ids of the images whose source states "No Finding" together with a finding."""
+
+    uncertain: dict[str, int]
+    """Label -> how many cells of the source were uncertain."""
+
+    content_hash: str
+    """sha256 over all rows, labels and the policy; not over where the images lie."""
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Cohort:
+        """Open a cohort folder; InputError where there is none or its schema is another."""
+        folder = Path(folder)
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: no cohort there ({MANIFEST} is missing); build one with `radtune cohort ...`"
+            )
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{path}: damaged ({' '.join(str(error).split())}); build the cohort again"
+            ) from error
+        metadata = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
+        if metadata.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format must be {FORMAT}, got {metadata.get('format')}; build the cohort again"
+            )
+        for name, column_type in [
+            *COLUMNS.items(),
+            *((LABEL + name, pa.int8()) for name in metadata["labels"]),
+        ]:
+            if name not in table.column_names or table.schema.field(name).type != column_type:
+                raise InputError(
+                    f"{path}: column {name!r} of type {column_type} is missing; build the cohort again"
+                )
+        root = Path(metadata["images_root"])
+        return cls(
+            folder=folder,
+            table=table.replace_schema_metadata(None),
+            labels=tuple(metadata["labels"]),
+            source=metadata["source"],
+            policy=LabelPolicy.from_dict(metadata["policy"]),
+            images_root=root if root.is_absolute() else folder / root,
+            channels=metadata["channels"],
+            flow=tuple((what, count) for what, count in metadata["flow"]),
+            warnings=tuple(metadata["warnings"]),
+            contradictions=tuple(metadata["contradictions"]),
+            uncertain=metadata["uncertain"],
+            content_hash=metadata["content_hash"],
+        )
+
+    @cached_property
+    def present(self) -> pa.Table:
+        """The rows whose image file is there, in manifest order: what all positions refer to."""
+        return self.table.filter(pc.field("present"))
+
+    def indices(self, split: str) -> np.ndarray:
+        """int64 positions of a split's images, ascending; InputError where there are none."""
+        if split not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        positions = np.flatnonzero(np.asarray(self.present["split"].to_pylist(), dtype=object) == split)
+        if len(positions) == 0:
+            rows = pc.sum(pc.equal(self.table["split"], split)).as_py()
+            raise InputError(
+                f"{self.folder}: none of the {rows} images of the split {split!r} is present; "
+                "put the images in place and build the cohort again"
+            )
+        return positions.astype(np.int64)
+
+    def targets_NC(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """float32 (N, C): 0, 1, or NaN where masked."""
+        columns = [
+            self.present[LABEL + label].cast(pa.float32()).to_numpy(zero_copy_only=False)
+            for label in self.labels
+        ]
+        targets_NC = np.stack(columns, axis=1).astype(np.float32)
+        return targets_NC if indices is None else targets_NC[indices]
+
+    def patients_N(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """int64 (N,): a code for each patient, the same whatever rows are asked for."""
+        codes_N = np.unique(self.column("patient"), return_inverse=True)[1].astype(np.int64)
+        return codes_N if indices is None else codes_N[indices]
+
+    def images(self, indices: np.ndarray | None = None) -> list[str]:
+        """Image ids."""
+        images = self.column("image")
+        return images if indices is None else [images[i] for i in indices]
+
+    def files(self) -> ImageFiles:
+        """The image files, aligned with `present`."""
+        return ImageFiles(self.images_root, self.column("file"))
+
+    def column(self, name: str) -> list[Any]:
+        """Any column of `present` as Python values, such as "view" or "keep.sex"."""
+        if name not in self.present.column_names:
+            raise InputError(
+                f"{self.folder}: no column {name!r}; {did_you_mean(name, self.present.column_names)}"
+            )
+        return self.present[name].to_pylist()
+
+
+def write_cohort(
+    folder: Path | str,
+    columns: Mapping[str, Sequence[Any]],
+    targets_NC: np.ndarray,
+    *,
+    images_root: Path | str,
+    **metadata: Any,
+) -> Cohort:
+    """Write a cohort whose images lie elsewhere: `write_manifest` into a `new_cohort_folder`."""
+    check_output_folder(folder, images_root)
+    with new_cohort_folder(folder) as staging:
+        write_manifest(staging, columns, targets_NC, images_root=images_root, **metadata)
+    return Cohort.open(folder)
+
+
+@contextmanager
+def new_cohort_folder(folder: Path | str) -> Iterator[Path]:
+    """A staging folder that takes the place of `folder` when the block ends without an error.
+
+    What the block writes into it (images, masks, and by `write_manifest` the manifest) appears at once or
+    not at all. An existing cohort is replaced; InputError for a folder that holds anything that its cohort
+    did not put there.
+    """
+    folder = Path(folder)
+    check_output_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.parent / f".{folder.name}.{os.getpid()}.new"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        check_output_folder(folder)
+        if folder.exists():
+            previous = folder.parent / f".{folder.name}.{os.getpid()}.old"
+            os.replace(folder, previous)
+            os.replace(staging, folder)
+            shutil.rmtree(previous)
+        else:
+            os.replace(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_output_folder(folder: Path | str, images_root: Path | str | None = None) -> None:
+    """InputError where writing a cohort to `folder` would destroy something: files that no cohort put
+    there, or the images that the new cohort is to be made of.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the output must be a folder, and this is a file; choose another name")
+    entries = {entry.name for entry in folder.iterdir()}
+    own = set()
+    if MANIFEST in entries:
+        try:
+            metadata = pq.read_schema(folder / MANIFEST).metadata or {}
+        except (OSError, pa.ArrowException):
+            metadata = {}
+        own = {MANIFEST, *json.loads(metadata.get(b"radtune", b"{}")).get("contents", ())}
+    foreign = sorted(entries - own)
+    if foreign:
+        raise InputError(
+            f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no cohort put there; "
+            "choose an empty or new folder"
+        )
+    if images_root is not None and Path(images_root).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{folder}: the images lie inside this output folder; choose another one")
+
+
+def write_manifest(
+    folder: Path,
+    columns: Mapping[str, Sequence[Any]],
+    targets_NC: np.ndarray,
+    *,
+    labels: Sequence[str],
+    source: str,
+    policy: LabelPolicy,
+    images_root: Path | str,
+    channels: int = 1,
+    flow: Sequence[tuple[str, int]] = (),
+    warnings: Sequence[str] = (),
+    contradictions: Sequence[str] = (),
+    uncertain: Mapping[str, int] | None = None,
+) -> None:
+    """Write `cohort.parquet` into a folder, usually one from `new_cohort_folder`.
+
+    `columns` holds the columns named in this module's table except the labels: all of `COLUMNS`, and any
+    `keep.<name>`. `targets_NC` is (N, C) with 1, 0 and NaN for masked. `images_root` inside `folder` is
+    recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
+    of the splits are added to the warnings.
+
+    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and an empty split.
+    """
+    missing = [name for name in COLUMNS if name not in columns]
+    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(KEEP)]
+    if missing or unknown:
+        raise ValueError(f"columns must be {list(COLUMNS)} and {KEEP}*; missing {missing}, unknown {unknown}")
+    targets_NC = np.asarray(targets_NC, dtype=np.float32)
+    if targets_NC.shape != (len(columns["image"]), len(labels)):
+        raise ValueError(f"targets_NC must be {(len(columns['image']), len(labels))}, got {targets_NC.shape}")
+    if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
+        raise ValueError("targets_NC must hold 0, 1 and NaN only")
+    _check_rows(columns)
+
+    arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}
+    arrays |= {
+        name: pa.array(values, from_pandas=True) for name, values in columns.items() if name.startswith(KEEP)
+    }
+    for c, label in enumerate(labels):
+        masked_N = np.isnan(targets_NC[:, c])
+        arrays[LABEL + label] = pa.array(
+            np.where(masked_N, 0, targets_NC[:, c]).astype(np.int8), mask=masked_N
+        )
+    table = pa.table(arrays)
+
+    folder = Path(folder).absolute()
+    root = Path(images_root).absolute()
+    metadata = {
+        "format": FORMAT,
+        "labels": list(labels),
+        "source": source,
+        "policy": policy.to_dict(),
+        "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
+        "channels": channels,
+        "flow": [[what, int(count)] for what, count in flow],
+        "warnings": [*warnings, *_one_sided(targets_NC, columns["split"], labels)],
+        "contradictions": list(contradictions),
+        "uncertain": {label: int(count) for label, count in (uncertain or {}).items()},
+        "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
+        "content_hash": _content_hash(table, labels, policy),
+    }
+    table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
+    partial = folder / f"{MANIFEST}.partial"
+    with partial.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / MANIFEST)
+
+
+def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
+    images, patients, splits = columns["image"], columns["patient"], columns["split"]
+    image, count = Counter(images).most_common(1)[0] if len(images) else ("", 0)
+    if count == 0:
+        raise InputError("a cohort must have at least one image, and no row is left")
+    if count > 1:
+        raise InputError(f"image id {image!r} stands in {count} rows; an image id must be unique")
+    counts = Counter(splits)
+    for split in counts:
+        if split not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    for split in SPLITS:
+        if not counts[split]:
+            raise InputError(
+                f"the split {split!r} is empty; every cohort needs images in {', '.join(SPLITS)}"
+            )
+    first: dict[Any, str] = {}
+    for image, patient, split in zip(images, patients, splits, strict=True):
+        if first.setdefault(patient, split) != split:
+            raise InputError(
+                f"patient {patient!r} lies in {first[patient]!r} and in {split!r} (image {image!r}); "
+                "a patient must be on one side only"
+            )
+
+
+def _one_sided(targets_NC: np.ndarray, splits: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Warnings for labels that a split cannot score: no positive, or no negative, among its unmasked
+    cells."""
+    warnings = []
+    splits_N = np.asarray(splits, dtype=object)
+    for split in SPLITS:
+        side_NC = targets_NC[splits_N == split]
+        for value, word in ((1, "positive"), (0, "negative")):
+            without = [label for c, label in enumerate(labels) if not (side_NC[:, c] == value).any()]
+            if without:
+                warnings.append(f"no {word} in {split}: {', '.join(without)}")
+    return warnings
+
+
+def _content_hash(table: pa.Table, labels: Sequence[str], policy: LabelPolicy) -> str:
+    digest = hashlib.sha256(json.dumps([list(labels), policy.to_dict()], sort_keys=True).encode())
+    for name in table.column_names:
+        digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())
+    return digest.hexdigest()
