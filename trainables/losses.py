@@ -1,0 +1,351 @@
+"""Losses for rare labels, one per head of a bank, with their gradients written out.
+
+Shapes: K heads, B images of a batch, N images of a split, C labels.
+
+Every loss is a mean over the unmasked entries of a head, so a head learns the same alone and in a bank,
+and every parameter is a tensor of shape (K,). `targets_BC` holds 0 and 1; an entry that does not count is
+NaN, or False in an explicit bool `mask_BC` (then its target is never looked at). A batch in which nothing
+counts has loss 0 and gradient 0.
+
+`bce`, `focal` and `asymmetric` are differentiable by autograd. `bce_gradient`, `focal_gradient` and
+`asymmetric_gradient` return the same derivative with respect to the logits, computed directly: a bank of
+linear heads needs nothing else of the backward pass, and exp, log and sigmoid are ten times cheaper on a
+processor than the log1p and expm1 that the exact loss value needs. No value overflows or becomes NaN
+however large a finite logit is.
+
+Everything is written in the *signed* logit z = x for a positive target and -x for a negative one, so that
+p_t = sigmoid(z) is the probability given to the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+LOSSES = ("bce", "focal", "asymmetric")
+
+# Beyond it sigmoid(-|z|) leaves the normal float32 numbers, and every gradient has reached its limit.
+_LARGEST_LOGIT = 80.0
+
+
+def positive_weights(targets_NC: Tensor, exponent_K: Tensor) -> Tensor:
+    """Weight of a positive entry: (negatives / positives) ** exponent, per label and head.
+
+    Exponent 0 weights nothing, 1 gives the positives of a label as much weight as its negatives.
+
+    Args:
+        targets_NC: float, 0 or 1; NaN entries are not counted.
+        exponent_K: float in [0, 1].
+
+    Returns:
+        weights_KC, float, in the dtype of `exponent_K`; 1 for a label without positives or without negatives.
+
+    Raises:
+        ValueError: an exponent lies outside [0, 1].
+    """
+    if not bool(((exponent_K >= 0) & (exponent_K <= 1)).all()):
+        raise ValueError(f"Expected `exponent_K` in [0, 1], but got {exponent_K.tolist()}.")
+    positives_C = (targets_NC == 1).sum(0)
+    negatives_C = (targets_NC == 0).sum(0)
+    ratio_C = torch.where((positives_C > 0) & (negatives_C > 0), negatives_C / positives_C.clamp(min=1), 1.0)
+    return ratio_C.to(exponent_K.dtype) ** exponent_K[:, None]
+
+
+# ---- one entry, before weighting: targets are 0 or 1, parameters have shape (K, 1, 1) ----
+
+
+def _signed(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    return logits_KBC * (2 * targets_BC - 1)
+
+
+def _bce_entries(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    return -logsigmoid(_signed(logits_KBC, targets_BC))
+
+
+def _bce_slopes(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    return logits_KBC.sigmoid().sub_(targets_BC)
+
+
+def _focal_entries(logits_KBC: Tensor, targets_BC: Tensor, gamma_K11: Tensor) -> Tensor:
+    z_KBC = _signed(logits_KBC, targets_BC)
+    # (1 - p_t) ** gamma as exp(gamma log(1 - p_t)): its derivative stays finite where 1 - p_t underflows.
+    return (gamma_K11 * logsigmoid(-z_KBC)).exp() * -logsigmoid(z_KBC)
+
+
+def _focal_slopes(logits_KBC: Tensor, targets_BC: Tensor, gamma_K11: Tensor) -> Tensor:
+    # With v = 1 - p_t: d/dz [-v**gamma log p_t] = -v**gamma (v - gamma p_t log p_t).
+    sign_BC = 2 * targets_BC - 1
+    z_KBC = (logits_KBC * sign_BC).clamp_(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    truth_KBC = z_KBC.sigmoid()
+    miss_KBC = z_KBC.neg_().sigmoid_()
+    slope_KBC = truth_KBC.log().mul_(truth_KBC).mul_(gamma_K11).sub_(miss_KBC)
+    return slope_KBC.mul_(miss_KBC.pow_(gamma_K11)).mul_(sign_BC)
+
+
+def _asymmetric_entries(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_negative_K11: Tensor,
+    gamma_positive_K11: Tensor,
+    clip_K11: Tensor,
+) -> Tensor:
+    log_clip_KBC = (clip_K11 * (1 - targets_BC)).log()  # -inf, that is no clip, for positives
+    log_s_KBC = torch.logaddexp(logsigmoid(_signed(logits_KBC, targets_BC)), log_clip_KBC).clamp(max=0)
+    gamma_KBC = torch.lerp(gamma_negative_K11, gamma_positive_K11, targets_BC)
+    # The floor only keeps the power's derivative finite at 0; the factor log s is 0 there.
+    miss_KBC = (-torch.expm1(log_s_KBC)).clamp(min=torch.finfo(log_s_KBC.dtype).tiny)
+    return miss_KBC**gamma_KBC * -log_s_KBC
+
+
+def _asymmetric_slopes(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_negative_K11: Tensor,
+    gamma_positive_K11: Tensor,
+    clip_K11: Tensor,
+) -> Tensor:
+    # With s = min(p_t + clip, 1) for negatives, s = p_t for positives, m = 1 - s:
+    # d/dz [-m**gamma log s] = -m**gamma (1 - gamma s log s / m) (d log s / dz), and 0 where s is held at 1.
+    sign_BC = 2 * targets_BC - 1
+    z_KBC = (logits_KBC * sign_BC).clamp_(-_LARGEST_LOGIT, _LARGEST_LOGIT)
+    truth_KBC = z_KBC.sigmoid()
+    s_KBC = truth_KBC + clip_K11 * (1 - targets_BC)
+    falling_KBC = s_KBC <= 1
+    s_KBC.clamp_(max=1)
+    dlog_s_KBC = z_KBC.neg_().sigmoid_().mul_(truth_KBC).div_(s_KBC).mul_(falling_KBC)
+    gamma_KBC = torch.lerp(gamma_negative_K11, gamma_positive_K11, targets_BC)
+    miss_KBC = 1 - s_KBC
+    factor_KBC = s_KBC.log().mul_(s_KBC).mul_(gamma_KBC)
+    factor_KBC.div_(miss_KBC.clamp(min=torch.finfo(s_KBC.dtype).tiny)).sub_(1)
+    return factor_KBC.mul_(miss_KBC.pow_(gamma_KBC)).mul_(dlog_s_KBC).mul_(sign_BC)
+
+
+_ENTRIES = {"bce": _bce_entries, "focal": _focal_entries, "asymmetric": _asymmetric_entries}
+_SLOPES = {"bce": _bce_slopes, "focal": _focal_slopes, "asymmetric": _asymmetric_slopes}
+
+
+def _weigh(
+    dtype: torch.dtype, targets_BC: Tensor, mask_BC: Tensor | None, pos_weight_KC: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Targets with 0 at masked entries, and each entry's share in the mean of its head.
+
+    The share has shape (B, C), or (K, B, C) with positive weights; it sums to 1 over a head whose positive
+    weights are 1.
+    """
+    if mask_BC is None:
+        mask_BC = ~targets_BC.isnan()
+    targets_BC = torch.where(mask_BC, targets_BC, 0).to(dtype)
+    share_BC = mask_BC.to(dtype) / mask_BC.sum().clamp(min=1)
+    if pos_weight_KC is None:
+        return targets_BC, share_BC
+    return targets_BC, torch.addcmul(share_BC, pos_weight_KC[:, None, :] - 1, share_BC * targets_BC)
+
+
+def _mean(kind: str, logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K: Tensor) -> Tensor:
+    targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, pos_weight_KC)
+    entries_KBC = _ENTRIES[kind](logits_KBC, targets_BC, *(p_K[:, None, None] for p_K in parameters_K))
+    return (entries_KBC * share).sum((1, 2))
+
+
+def _gradient(kind: str, logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K: Tensor) -> Tensor:
+    targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, pos_weight_KC)
+    return _SLOPES[kind](logits_KBC, targets_BC, *(p_K[:, None, None] for p_K in parameters_K)).mul_(share)
+
+
+# ---- the losses ----
+
+
+def bce(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy, positive entries times `pos_weight_KC`, as `torch.nn.BCEWithLogitsLoss`.
+
+    Args:
+        logits_KBC: float.
+        targets_BC: 0 or 1; NaN is masked.
+        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
+        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
+
+    Returns:
+        loss_K, the mean over the unmasked entries of each head.
+    """
+    return _mean("bce", logits_KBC, targets_BC, mask_BC, pos_weight_KC)
+
+
+def bce_gradient(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """grad_KBC of each head's `bce` with respect to its logits; arguments as there."""
+    return _gradient("bce", logits_KBC, targets_BC, mask_BC, pos_weight_KC)
+
+
+def focal(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_K: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """Focal loss, -(1 - p_t)**gamma log p_t (Lin et al., ICCV 2017, eq. 4); gamma 0 is `bce`.
+
+    The paper's alpha, a weight alpha on positives and 1 - alpha on negatives, is `pos_weight_KC` =
+    alpha / (1 - alpha) up to the factor 1 - alpha.
+
+    Args:
+        logits_KBC: float.
+        targets_BC: 0 or 1; NaN is masked.
+        gamma_K: float >= 0.
+        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
+        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
+
+    Returns:
+        loss_K, the mean over the unmasked entries of each head.
+    """
+    return _mean("focal", logits_KBC, targets_BC, mask_BC, pos_weight_KC, gamma_K)
+
+
+def focal_gradient(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_K: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """grad_KBC of each head's `focal` with respect to its logits; arguments as there."""
+    return _gradient("focal", logits_KBC, targets_BC, mask_BC, pos_weight_KC, gamma_K)
+
+
+def asymmetric(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_negative_K: Tensor,
+    gamma_positive_K: Tensor,
+    clip_K: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7): focal, and negatives have a gamma and a margin.
+
+    -(1 - p)**gamma_positive log p for positives and -p_m**gamma_negative log(1 - p_m) for negatives, where
+    p_m = max(p - clip, 0): a negative below the margin costs nothing. The focusing factor is differentiated
+    like the rest, the true gradient, which is the default of timm's `AsymmetricLossMultiLabel`; its
+    `disable_torch_grad_focal_loss=True` would treat that factor as a constant, so that the training
+    direction is no loss's gradient. clip 0 and equal gammas are `focal`.
+
+    Args:
+        logits_KBC: float.
+        targets_BC: 0 or 1; NaN is masked.
+        gamma_negative_K: float >= 0.
+        gamma_positive_K: float >= 0.
+        clip_K: float in [0, 1), a probability.
+        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
+        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
+
+    Returns:
+        loss_K, the mean over the unmasked entries of each head.
+    """
+    parameters_K = (gamma_negative_K, gamma_positive_K, clip_K)
+    return _mean("asymmetric", logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K)
+
+
+def asymmetric_gradient(
+    logits_KBC: Tensor,
+    targets_BC: Tensor,
+    gamma_negative_K: Tensor,
+    gamma_positive_K: Tensor,
+    clip_K: Tensor,
+    mask_BC: Tensor | None = None,
+    pos_weight_KC: Tensor | None = None,
+) -> Tensor:
+    """grad_KBC of each head's `asymmetric` with respect to its logits; arguments as there."""
+    parameters_K = (gamma_negative_K, gamma_positive_K, clip_K)
+    return _gradient("asymmetric", logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K)
+
+
+class BankLoss:
+    """The loss of a bank whose heads have different losses, each with its own parameters.
+
+    Neighbouring heads of one loss are computed as one slice, so a bank sorted by loss costs one pass; any
+    other order is as correct and only slower. Parameters of a loss that a head does not have are ignored.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[str],
+        *,
+        pos_weight_KC: Tensor | None = None,
+        focal_gamma_K: Tensor | None = None,
+        asymmetric_gamma_negative_K: Tensor | None = None,
+        asymmetric_gamma_positive_K: Tensor | None = None,
+        asymmetric_clip_K: Tensor | None = None,
+    ) -> None:
+        """
+        Args:
+            losses: one of `LOSSES` for each of the K heads.
+            pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
+            focal_gamma_K: float >= 0; needed when a head is focal.
+            asymmetric_gamma_negative_K: float >= 0; needed when a head is asymmetric.
+            asymmetric_gamma_positive_K: float >= 0; needed when a head is asymmetric.
+            asymmetric_clip_K: float in [0, 1); needed when a head is asymmetric.
+
+        Raises:
+            ValueError: an unknown loss, a parameter that is missing or has not one value a head.
+        """
+        self.losses = tuple(losses)
+        self.pos_weight_KC = pos_weight_KC
+        self.parameters: dict[str, dict[str, Tensor | None]] = {
+            "bce": {},
+            "focal": {"focal_gamma_K": focal_gamma_K},
+            "asymmetric": {
+                "asymmetric_gamma_negative_K": asymmetric_gamma_negative_K,
+                "asymmetric_gamma_positive_K": asymmetric_gamma_positive_K,
+                "asymmetric_clip_K": asymmetric_clip_K,
+            },
+        }
+        for loss in self.losses:
+            if loss not in LOSSES:
+                raise ValueError(f"Expected each of `losses` to be one of {LOSSES}, but got {loss!r}.")
+        for loss in set(self.losses):
+            for name, value_K in self.parameters[loss].items():
+                if value_K is None or value_K.shape != (len(self.losses),):
+                    shape = None if value_K is None else tuple(value_K.shape)
+                    raise ValueError(f"Expected `{name}` of shape ({len(self.losses)},), but got {shape}.")
+        self._slices: list[tuple[str, slice, tuple[Tensor, ...]]] = []
+        for loss, run in groupby(range(len(self.losses)), key=lambda head: self.losses[head]):
+            heads = list(run)
+            where = slice(heads[0], heads[-1] + 1)
+            values_K11 = tuple(value_K[where, None, None] for value_K in self.parameters[loss].values())
+            self._slices.append((loss, where, values_K11))
+
+    def select(self, heads: Sequence[int]) -> BankLoss:
+        """The loss of these heads alone, in this order: what is left of a bank after a rung."""
+        index = list(heads)
+        parameters = {
+            name: None if value_K is None else value_K[index]
+            for values in self.parameters.values()
+            for name, value_K in values.items()
+        }
+        pos_weight_KC = None if self.pos_weight_KC is None else self.pos_weight_KC[index]
+        return BankLoss([self.losses[head] for head in index], pos_weight_KC=pos_weight_KC, **parameters)
+
+    def loss(self, logits_KBC: Tensor, targets_BC: Tensor, mask_BC: Tensor | None = None) -> Tensor:
+        """loss_K; `targets_BC` and `mask_BC` as in `bce`."""
+        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, self.pos_weight_KC)
+        entries_KBC = [_ENTRIES[loss](logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
+        return (torch.cat(entries_KBC) * share).sum((1, 2))
+
+    def gradient(self, logits_KBC: Tensor, targets_BC: Tensor, mask_BC: Tensor | None = None) -> Tensor:
+        """grad_KBC of each head's loss with respect to its logits; arguments as in `loss`."""
+        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, self.pos_weight_KC)
+        slopes_KBC = [_SLOPES[loss](logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
+        return (slopes_KBC[0] if len(slopes_KBC) == 1 else torch.cat(slopes_KBC)).mul_(share)
