@@ -97,8 +97,8 @@ def analyze(
 ) -> AnalysisResult:
     """Score the floors, zero-shot and the chosen trials on the test split and write what may be claimed.
 
-    Writes `test_scores.csv`, `comparisons.csv`, `claims.txt`, `figures/*.png` and `report.html` into `folder`,
-    each atomically, replacing an earlier analysis.
+    Writes `test_scores.csv`, `comparisons.csv`, `claims.txt`, `figures/*.png` and `report.html` into
+    `folder`, each atomically, replacing an earlier analysis.
 
     Args:
         cohort: the cohort; its three splits must all hold images.

@@ -1,0 +1,114 @@
+"""How often the intervals of `analysis.statistics` hold the truth, by simulation.
+
+    python benchmarks/coverage.py [repeats]
+
+Patients with 1 to 3 images and a shared patient effect; scores normal, shifted for positives. One label at
+10, 20 and 50 positive patients among 300 others, easy and hard; then an average over 14 labels as skewed as
+IU-Xray's. Beside the interval in use stands the percentile interval of the same replicates. Nominal: 95 %.
+About 4 minutes at 1,000 repeats on one core.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from analysis import statistics as st
+
+RESAMPLES = 1000
+METRICS = ("auroc", "average_precision", "f1", "recall", "precision")
+IU_XRAY = np.array(
+    [10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360]
+)  # positives of the paper's 573 test images
+
+
+def draw(positives: int, others: int, shift: float, rng: np.random.Generator):
+    """Targets, scores and patients: patient effect and image effect half of the variance each."""
+    patients = positives + others
+    rows_N = np.repeat(np.arange(patients), rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1], size=patients))
+    targets_N = (rows_N < positives).astype(float)
+    noise_N = rng.normal(size=patients)[rows_N] + rng.normal(size=len(rows_N))
+    return targets_N, shift * targets_N + noise_N / np.sqrt(2), rows_N
+
+
+def values(targets_N, scores_N, rows_N, weights_RB, threshold: float) -> dict[str, np.ndarray]:
+    auroc_B, ap_B = st.weighted_ranking(targets_N, scores_N, rows_N, weights_RB)
+    counts = st.weighted_confusion(targets_N[:, None], scores_N[:, None] >= threshold, rows_N, weights_RB)
+    decided = {name: column[0] for name, column in st.decision_metrics(*counts).items()}
+    return {"auroc": auroc_B, "average_precision": ap_B} | decided
+
+
+def one_label(positives: int, shift: float, repeats: int, rng: np.random.Generator) -> dict[str, tuple]:
+    threshold = 0.6 + shift / 2
+    big = draw(positives * 300, 300 * 300, shift, rng)  # the truth, at the same prevalence
+    truth = {name: v[0] for name, v in values(*big, np.ones((300 * (positives + 300), 1)), threshold).items()}
+    hits = {name: np.zeros(2) for name in METRICS}
+    for repeat in range(repeats):
+        sample = draw(positives, 300, shift, rng)
+        weights_RB = st.patient_weights(positives + 300, RESAMPLES, repeat)
+        weights_RB = np.concatenate([np.ones((len(weights_RB), 1), np.float32), weights_RB], axis=1)
+        for name, v in values(*sample, weights_RB, threshold).items():
+            if name in hits:
+                low, high = st.label_interval(float(v[0]), v[1:], positives)
+                bottom, top = np.percentile(v[1:], [2.5, 97.5])
+                hits[name] += (low <= truth[name] <= high, bottom <= truth[name] <= top)
+    return {name: (truth[name], *(100 * count / repeats)) for name, count in hits.items()}
+
+
+def average(repeats: int, rng: np.random.Generator) -> dict[str, tuple]:
+    """Coverage of the mean AUROC and average precision over 14 labels, those under ten positives included."""
+    labels, images = len(IU_XRAY), 573
+    shifts_C = np.linspace(0.4, 2.0, labels)[np.random.default_rng(0).permutation(labels)]
+    mixing_CC = np.linalg.cholesky(0.3 + 0.7 * np.eye(labels))
+
+    def sample(copies: int):
+        targets_NC = np.zeros((images * copies, labels))
+        for c, count in enumerate(IU_XRAY):
+            targets_NC[rng.permutation(images * copies)[: count * copies], c] = 1
+        return targets_NC, shifts_C * targets_NC + rng.normal(size=targets_NC.shape) @ mixing_CC.T
+
+    def means(targets_NC, scores_NC, weights_RB):
+        rows_N = np.arange(len(targets_NC))
+        pairs = [
+            st.weighted_ranking(targets_NC[:, c], scores_NC[:, c], rows_N, weights_RB) for c in range(labels)
+        ]
+        return [np.stack(column) for column in zip(*pairs, strict=True)]
+
+    truth = [float(m.mean()) for m in means(*sample(300), np.ones((images * 300, 1)))]
+    hits = np.zeros((2, 2))
+    for repeat in range(repeats):
+        weights_RB = st.patient_weights(images, RESAMPLES, repeat)
+        weights_RB = np.concatenate([np.ones((images, 1), np.float32), weights_RB], axis=1)
+        for metric, values_CB in enumerate(means(*sample(1), weights_RB)):
+            low, high = st.average_interval(values_CB[:, 0].astype(float), values_CB[:, 1:], IU_XRAY)
+            bottom, top = np.percentile(values_CB[:, 1:].mean(axis=0), [2.5, 97.5])
+            hits[metric] += (low <= truth[metric] <= high, bottom <= truth[metric] <= top)
+    names = ("macro auroc", "macro average_precision")
+    return {name: (truth[m], *(100 * hits[m] / repeats)) for m, name in enumerate(names)}
+
+
+def main() -> None:
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    rng = np.random.default_rng(0)
+    start = time.time()
+    cases = [(positives, shift) for positives in (10, 20, 50) for shift in (0.5, 1.0, 2.0)]
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {repeats} repeats, nominal 95 %"
+    )
+    print(f"{'':28s}{'metric':20s}{'truth':>8s}{'in use':>8s}{'percentile':>12s}")
+    for positives, shift in tqdm(cases, disable=None, mininterval=5):
+        for name, (truth, used, percentile) in one_label(positives, shift, repeats, rng).items():
+            where = f"{positives} positive patients, d {shift:g}"
+            print(f"{where:28s}{name:20s}{truth:8.3f}{used:8.1f}{percentile:12.1f}", flush=True)
+    for name, (truth, used, percentile) in average(repeats, rng).items():
+        print(f"{'14 labels, 3 to 360':28s}{name:20s}{truth:8.3f}{used:8.1f}{percentile:12.1f}")
+    print(f"{time.time() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
