@@ -1,0 +1,173 @@
+"""From a source's rows, one an image, to a cohort folder: find the files, open each once, write the manifest.
+
+Shape legend: N images, C labels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cohort.errors import InputError
+from cohort.images import ImageFiles, inspect_images, list_images
+from cohort.labels import NO_FINDING, LabelPolicy
+from cohort.manifest import KEEP, Cohort, write_cohort
+
+_NAMED = 3
+
+
+@dataclass(kw_only=True)
+class SourceRows:
+    """What a reader found out from its tables; every sequence has one entry an image."""
+
+    image: Sequence[str]
+    names: Sequence[Sequence[str]]
+    """The names its file may have, the likeliest first: paths, bare file names, with or without ending."""
+    patient: Sequence[str]
+    study: Sequence[str]
+    view: Sequence[str]
+    split: Sequence[str]
+    keep: Mapping[str, Sequence[Any]]
+    raw_NC: np.ndarray
+    """The source's label cells: 1, 0, -1 (uncertain), NaN (blank)."""
+    targets_NC: np.ndarray
+    contradictions: Sequence[int]
+    """Rows that state "No Finding" together with a finding."""
+    labels: Sequence[str]
+    policy: LabelPolicy
+    source: str
+    flow: list[tuple[str, int]]
+    warnings: list[str] = field(default_factory=list)
+    where_to_get: str = "check the images' folder and the names in the table"
+    """What to do about missing files, for the warning."""
+
+
+def assemble(
+    rows: SourceRows, images: Path | str, out: Path | str, *, skip_unreadable: bool = False
+) -> Cohort:
+    """Find and open every image of `rows` in `images` (folder or zip archive), then write the cohort.
+
+    Rows without a file are kept with `present` false and a warning. Raises InputError where no file at all is
+    there, where a name fits several files, and, unless `skip_unreadable`, for files that do not decode.
+    """
+    count = len(rows.image)
+    found = find_files(rows.names, list_images(images), images)
+    missing = [n for n in range(count) if found[n] is None]
+    if len(missing) == count:
+        raise InputError(
+            f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
+            f"{rows.where_to_get}"
+        )
+    warnings = list(rows.warnings)
+    if missing:
+        first = _first([rows.names[n][0] for n in missing])
+        warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
+
+    there = [n for n in range(count) if found[n] is not None]
+    inspected = inspect_images(ImageFiles(images, [found[n] for n in there]))
+    unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
+    if unreadable:
+        several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
+        message = f"{next(iter(unreadable.values()))}{several if len(unreadable) > 1 else ''}"
+        if not skip_unreadable:
+            raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
+        warnings.append(f"{len(unreadable)} unreadable image files were skipped: {message}")
+
+    digest = [""] * count
+    for n, image_digest in zip(there, inspected.digests, strict=True):
+        digest[n] = image_digest
+    if rows.contradictions:
+        first = _first([rows.image[n] for n in rows.contradictions])
+        warnings.append(
+            f"{len(rows.contradictions)} images state {NO_FINDING} together with a finding ({first})"
+        )
+    flow = [*rows.flow, ("image file there", len(there))]
+    if unreadable:
+        flow.append(("image readable", len(there) - len(unreadable)))
+    columns = {
+        "image": rows.image,
+        "file": [found[n] or rows.names[n][0] for n in range(count)],
+        "digest": digest,
+        "present": [bool(d) for d in digest],
+        "patient": rows.patient,
+        "study": rows.study,
+        "view": rows.view,
+        "split": rows.split,
+    } | {KEEP + name: cells for name, cells in rows.keep.items()}
+    return write_cohort(
+        out,
+        columns,
+        rows.targets_NC,
+        labels=rows.labels,
+        source=rows.source,
+        policy=rows.policy,
+        images_root=images,
+        channels=inspected.channels,
+        flow=flow,
+        warnings=warnings,
+        contradictions=[rows.image[n] for n in rows.contradictions],
+        uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
+    )
+
+
+def find_files(names: Sequence[Sequence[str]], files: Sequence[str], root: Path | str) -> list[str | None]:
+    """The file that each entry's names stand for, or None.
+
+    A name fits a file when one path is the tail of the other (`train/p1/1.png` fits below `CheXpert/` and
+    from within `train/`), with or without the file's ending. The longest fit wins; an exact path always
+    does. Raises InputError where two files fit equally well, where two entries fit one file, and for a name
+    that leads out of the folder.
+    """
+    by_last: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
+    for file in files:
+        path = PurePosixPath(file)
+        by_last[path.name].append((path.parts, file))
+        by_last[path.stem].append((path.with_suffix("").parts, file))
+
+    found: list[str | None] = []
+    taken: dict[str, str] = {}
+    for alternatives in names:
+        matches = (_find_file(name, by_last, root) for name in alternatives)
+        file = next((match for match in matches if match is not None), None)
+        if file in taken:
+            raise InputError(
+                f"{root}: {taken[file]!r} and {alternatives[0]!r} both stand for the file {file!r}; "
+                "an image must have one row"
+            )
+        if file is not None:
+            taken[file] = alternatives[0]
+        found.append(file)
+    return found
+
+
+def _find_file(
+    name: str, by_last: Mapping[str, list[tuple[tuple[str, ...], str]]], root: Path | str
+) -> str | None:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts:
+        raise InputError(f"{root}: the image {name!r} leads out of its folder; only files inside it are read")
+    fits: dict[int, set[str]] = defaultdict(set)
+    for file_parts, file in by_last.get(parts[-1] if parts else "", ()):
+        if file_parts == parts:
+            return file
+        shared = min(len(parts), len(file_parts))
+        if parts[-shared:] == file_parts[-shared:]:
+            fits[shared].add(file)
+    if not fits:
+        return None
+    best = sorted(fits[max(fits)])
+    if len(best) > 1:
+        raise InputError(
+            f"{root}: the image {name!r} may be {best[0]!r} or {best[1]!r}; "
+            "name it with its folder and ending"
+        )
+    return best[0]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

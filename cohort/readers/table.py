@@ -1,0 +1,217 @@
+"""Any table of image names and labels, with a folder or a zip archive of the images.
+
+Shape legend: N images, C labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cohort.errors import InputError
+from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING, LabelPolicy, apply_policy, did_you_mean
+from cohort.manifest import Cohort, check_output_folder
+from cohort.readers.assemble import SourceRows, assemble
+from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns, typed
+from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
+
+# ChestX-ray14's own table writes several labels into one cell.
+LABEL_SEPARATOR = "|"
+
+
+def read_table(
+    table: Path | str,
+    images: Path | str,
+    out: Path | str,
+    *,
+    image_column: str,
+    patient_column: str | None = None,
+    study_column: str | None = None,
+    view_column: str | None = None,
+    views: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    keep: Sequence[str] = (),
+    uncertain: str | Mapping[str, str] = "ignore",
+    blank: str | None = None,
+    no_finding: str = "as-given",
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+) -> Cohort:
+    """Read a CSV or Parquet table and its images, write the cohort to the folder `out`, and open it.
+
+    `images` is a folder or a zip archive. `image_column` names the files, with or without folder and ending
+    (`cohort.readers.assemble.find_files`), and becomes the image id.
+
+    Labels stand either in one column a label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one column
+    for all (`label_column`): one label a row, several rows of one image merged, or several labels in a cell
+    with `|` between them. In the second form what is not named is negative, and a blank cell means what
+    `blank` says for all labels.
+
+    `blank` defaults to `negative` where the table has all fourteen CheXpert columns, because CheXpert and
+    CheXbert leave out what a report does not mention, and to `missing` elsewhere. `uncertain` and
+    `no_finding` are those of `LabelPolicy`.
+
+    Without `patient_column` every image counts as its own patient, with a warning. Without `split_column` a
+    patient-grouped stratified split is drawn with `fractions` and `seed`. `views` keeps only rows whose
+    `view_column` is among them. `keep` names columns to carry along.
+
+    Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
+    images, a patient on two sides, an empty split, a label without a positive image, unreadable images
+    (skipped with a warning under `skip_unreadable`).
+    """
+    check_output_folder(out, images)
+    if (labels is None) == (label_column is None):
+        raise InputError(
+            "labels stand in columns of their own (labels) or in one (label_column); name one of the two"
+        )
+    if views and not view_column:
+        raise InputError(f"views {', '.join(views)} are asked for, but no view column is named")
+
+    frame = read_source(table)
+    named = [image_column, patient_column, study_column, view_column, label_column, split_column, *keep]
+    require_columns(frame, [name for name in named if name], table)
+    if labels is not None:
+        _check_label_columns(frame, labels, no_finding, table)
+    if blank is None:
+        blank = "negative" if set(CHEXPERT_14) <= set(frame.columns) else "missing"
+
+    flow = [("rows read", len(frame))]
+    if views:
+        frame = _keep_views(frame, view_column, views, table)
+        flow.append((f"view among {', '.join(views)}", len(frame)))
+    for name in filter(None, (image_column, patient_column)):
+        require_cells(frame, name)
+
+    if labels is not None:
+        raw_NC = label_cells(frame, labels)
+        _refuse_duplicates(frame[image_column])
+    else:
+        frame, labels, raw_NC = _merge_rows(
+            frame, image_column, label_column, [patient_column, study_column, view_column, split_column]
+        )
+        flow.append(("images", len(frame)))
+
+    policy = LabelPolicy(uncertain, blank, no_finding)
+    targets_NC, contradictions = apply_policy(raw_NC, labels, policy)
+    for c, label in enumerate(labels):
+        if not (targets_NC[:, c] == 1).any():
+            raise InputError(f"{table}: label {label!r} has no positive image; leave it out of the labels")
+
+    image = frame[image_column].tolist()
+    patient = frame[patient_column].tolist() if patient_column else image
+    warnings = []
+    if not patient_column:
+        warnings.append("no patient column: every image counts as its own patient")
+    if split_column:
+        split = given_split(frame[split_column], patient, f"{table}, column {split_column!r}")
+    else:
+        split = stratified_split(targets_NC, patient, fractions, seed)
+        warnings += [
+            f"{label}: {count} positive patients, too few for three sides"
+            for label, count in too_rare_for_three_sides(targets_NC, patient, labels)
+        ]
+
+    rows = SourceRows(
+        image=image,
+        names=[[name] for name in image],
+        patient=patient,
+        study=[cell or "" for cell in frame[study_column]] if study_column else image,
+        view=[cell or "" for cell in frame[view_column]] if view_column else [""] * len(frame),
+        split=split,
+        keep={name: typed(frame[name].tolist()) for name in keep},
+        raw_NC=raw_NC,
+        targets_NC=targets_NC,
+        contradictions=contradictions,
+        labels=labels,
+        policy=policy,
+        source=f"table {Path(table).name}",
+        flow=flow,
+        warnings=warnings,
+    )
+    return assemble(rows, images, out, skip_unreadable=skip_unreadable)
+
+
+def _check_label_columns(
+    frame: pd.DataFrame, labels: Sequence[str], no_finding: str, table: Path | str
+) -> None:
+    if not labels:
+        raise InputError(f"{table}: no label is named; name at least one")
+    label, count = Counter(labels).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{table}: label {label!r} is named {count} times; name it once")
+    for label in labels:
+        if label in frame.columns:
+            continue
+        if label != NO_FINDING:
+            raise InputError(f"{table}: no label column {label!r}; {did_you_mean(label, frame.columns)}")
+        if no_finding == "as-given":
+            raise InputError(
+                f"{table}: no column {NO_FINDING!r}, so it cannot be taken as given; choose the rule "
+                "complement or strict, which derive it, or leave it out of the labels"
+            )
+        frame[NO_FINDING] = None
+
+
+def _keep_views(frame: pd.DataFrame, column: str, views: Sequence[str], table: Path | str) -> pd.DataFrame:
+    wanted = {view.lower() for view in views}
+    kept = frame[[(cell or "").lower() in wanted for cell in frame[column]]]
+    if kept.empty:
+        there = ", ".join(sorted({cell or "(blank)" for cell in frame[column]}))
+        raise InputError(f"{table}: no row has a view among {', '.join(views)}; {column!r} holds: {there}")
+    return kept
+
+
+def _refuse_duplicates(images: pd.Series) -> None:
+    first: dict[str, str] = {}
+    for row, image in images.items():
+        if image in first:
+            raise InputError(
+                f"{row}: image {image!r} stands in an earlier row already ({first[image]}); an image must "
+                "have one row, unless a label column names one label a row"
+            )
+        first[image] = row
+
+
+def _merge_rows(
+    frame: pd.DataFrame, image_column: str, label_column: str, single: Sequence[str | None]
+) -> tuple[pd.DataFrame, list[str], np.ndarray]:
+    """One row an image, from one label a row: (frame, labels, raw_NC); `single` must agree within an
+    image."""
+    position: dict[str, int] = {}
+    first_rows: list[int] = []
+    positive: list[set[str]] = []
+    columns = {name: frame[name].tolist() for name in {image_column, label_column, *filter(None, single)}}
+    for row in range(len(frame)):
+        image = columns[image_column][row]
+        n = position.setdefault(image, len(first_rows))
+        if n == len(first_rows):
+            first_rows.append(row)
+            positive.append(set())
+        for name in filter(None, single):
+            if columns[name][row] != columns[name][first_rows[n]]:
+                raise InputError(
+                    f"{frame.index[row]}: image {image!r} has {columns[name][row]!r} in column {name!r}, but "
+                    f"{columns[name][first_rows[n]]!r} in an earlier row; rows of one image must agree"
+                )
+        cell = columns[label_column][row] or ""
+        positive[n] |= {part.strip() for part in cell.split(LABEL_SEPARATOR)} - {""}
+
+    labels = _in_known_order(set().union(*positive))
+    if not labels:
+        raise InputError(f"{frame.index[0]}: column {label_column!r} is blank here and in every other row")
+    raw_NC = np.array([[float(label in has) if has else np.nan for label in labels] for has in positive])
+    return frame.iloc[first_rows], labels, raw_NC
+
+
+def _in_known_order(labels: set[str]) -> list[str]:
+    for vocabulary in (CHEXPERT_14, (*NIH_14, NO_FINDING)):
+        if labels <= set(vocabulary):
+            return [label for label in vocabulary if label in labels]
+    return sorted(labels)

@@ -1,0 +1,141 @@
+"""Which patients train, which validate, which test.
+
+Shape legend: N images, P patients, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from iterstrat.ml_stratifiers import IterativeStratification
+from sklearn.model_selection import train_test_split
+
+from cohort.errors import InputError
+from cohort.manifest import SPLITS
+
+FRACTIONS = (0.7, 0.15, 0.15)
+
+_SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+# Iterative stratification is greedy and knows nothing of how many images a patient has, so the order in
+# which it meets the patients matters in small cohorts, where a draw costs milliseconds. The best of so many
+# orders is kept; large cohorts need fewer: about so many patients are dealt out in all.
+_DRAWS = 64
+_PATIENTS_DEALT = 300_000
+
+
+def paper_split(uids: Sequence[str]) -> list[str]:
+    """The splitting procedure of arXiv 2506.14136, section "Data": `train_test_split(uids, test_size=0.30,
+    random_state=42)` over the distinct uids in the order given, then the 30 % in half, `random_state=42`
+    again.
+
+    Its result depends on the order of the uids, and the authors' own order is not published: this is the
+    paper's procedure, not the paper's split. Returns one of `SPLITS` for each entry of `uids`.
+    """
+    distinct = list(dict.fromkeys(uids))
+    train, rest = train_test_split(distinct, test_size=0.30, random_state=42)
+    val, test = train_test_split(rest, test_size=0.50, random_state=42)
+    side = {uid: split for split, part in zip(SPLITS, (train, val, test), strict=True) for uid in part}
+    return [side[uid] for uid in uids]
+
+
+def stratified_split(
+    targets_NC: np.ndarray,
+    patients_N: np.ndarray,
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = 0,
+) -> list[str]:
+    """Split by patient so that every label is spread over the sides as `fractions` says.
+
+    Iterative stratification (Sechidis et al., ECML PKDD 2011) of the patients, each carrying the labels
+    that any of its images has (masked cells count as 0). How many images a patient has is stratified as
+    well, by powers of two. Of several seeded orders of the patients the one is kept that leaves the fewest
+    labels absent from a side although enough patients have them, and among those the one nearest to
+    `fractions` in images and in positive images a label.
+
+    `targets_NC` holds 0, 1 and NaN, `patients_N` any codes. Returns one of `SPLITS` an image. The same
+    arguments give the same split. Raises InputError where there are fewer patients than sides.
+    """
+    fractions = np.asarray(fractions, dtype=np.float64)
+    if fractions.shape != (3,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-9:
+        raise InputError(f"fractions must be three positive numbers that sum to 1, got {fractions.tolist()}")
+    positive_NC = np.nan_to_num(np.asarray(targets_NC)) == 1
+    _, patients_N = np.unique(np.asarray(patients_N), return_inverse=True)
+    images_P = np.bincount(patients_N)
+    if len(images_P) < 3:
+        raise InputError(f"a split into {', '.join(SPLITS)} needs at least 3 patients, got {len(images_P)}")
+
+    positive_PC = _any_by_patient(positive_NC, patients_N)
+    size_P = np.log2(images_P).astype(np.int64)
+    size_PB = size_P[:, None] == np.arange(1, size_P.max() + 1)
+    strata_PS = np.concatenate([positive_PC, size_PB], axis=1)
+
+    # Desired and achieved positive images a label, and images in all, on each side.
+    counted_NC = np.concatenate([positive_NC, np.ones((len(positive_NC), 1), dtype=bool)], axis=1)
+    counted_PC = np.zeros((len(images_P), counted_NC.shape[1]))
+    np.add.at(counted_PC, patients_N, counted_NC)
+    total_C = np.maximum(counted_PC.sum(axis=0), 1)
+    enough_C = positive_PC.sum(axis=0) >= 3
+
+    best_score, best_P = None, None
+    for draw in range(int(np.clip(_PATIENTS_DEALT // len(images_P), 1, _DRAWS))):
+        rng = np.random.RandomState((seed, draw))
+        order_P = rng.permutation(len(images_P))
+        side_P = np.empty(len(images_P), dtype=np.int64)
+        side_P[order_P] = IterativeStratification(strata_PS[order_P], fractions.copy(), rng)
+        absent, distance = 0, 0.0
+        for side, fraction in enumerate(fractions):
+            absent += int((enough_C & ~positive_PC[side_P == side].any(axis=0)).sum())
+            absent += len(enough_C) * int(not (side_P == side).any())
+            distance += np.abs(counted_PC[side_P == side].sum(axis=0) / total_C - fraction).sum()
+        if best_score is None or (absent, distance) < best_score:
+            best_score, best_P = (absent, distance), side_P
+    return [SPLITS[side] for side in best_P[patients_N]]
+
+
+def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
+    """The split of a source's own column: `train`, `val` (`valid`, `validation`) and `test`, in any case.
+
+    `where` names the column in messages. Raises InputError for another value and for a patient on two sides.
+    """
+    splits = []
+    side: dict[str, str] = {}
+    for row, (value, patient) in enumerate(zip(values, patients, strict=True)):
+        split = _SPELLINGS.get(str(value).strip().lower())
+        if split is None:
+            raise InputError(
+                f"{where}: image {row + 1} has the split {value!r}; it must be train, val (valid, "
+                "validation) or test; leave the split column out to have a stratified split drawn"
+            )
+        if side.setdefault(patient, split) != split:
+            raise InputError(
+                f"{where}: patient {patient!r} lies in {side[patient]!r} and in {split!r}; a patient must be "
+                "on one side; leave the split column out to have a patient-grouped split drawn"
+            )
+        splits.append(split)
+    return splits
+
+
+def too_rare_for_three_sides(
+    targets_NC: np.ndarray, patients_N: np.ndarray, labels: Sequence[str]
+) -> list[tuple[str, int]]:
+    """Labels with fewer than three positive patients, which no patient-grouped split puts on all three sides.
+
+    Returns (label, positive patients), rarest first.
+    """
+    counts_C = positive_patients(targets_NC, patients_N)
+    rare = [(label, int(count)) for label, count in zip(labels, counts_C, strict=True) if count < 3]
+    return sorted(rare, key=lambda pair: pair[1])
+
+
+def positive_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray:
+    """int64 (C,): how many patients have at least one positive image of each label."""
+    _, codes_N = np.unique(np.asarray(patients_N), return_inverse=True)
+    return _any_by_patient(np.nan_to_num(np.asarray(targets_NC)) == 1, codes_N).sum(axis=0)
+
+
+def _any_by_patient(positive_NC: np.ndarray, codes_N: np.ndarray) -> np.ndarray:
+    positive_PC = np.zeros((codes_N.max(initial=-1) + 1, positive_NC.shape[1]), dtype=bool)
+    np.logical_or.at(positive_PC, codes_N, positive_NC)
+    return positive_PC
