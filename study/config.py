@@ -1,0 +1,247 @@
+"""The study file: frozen models, validated before anything starts, unknown keys refused."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cohort.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchSettings(_Settings):
+    """Which configurations are tried."""
+
+    space: Literal["linear_probe"] = "linear_probe"
+    """Search space, named as its file in `search_spaces/`."""
+    configurations: int = Field(256, ge=1)
+    """How many configurations the study holds when it is finished, pruned and failed ones included."""
+    time_budget: float | None = Field(None, gt=0)
+    """Seconds after which no further bank is started; what is running is finished."""
+    seed: int = Field(0, ge=0)
+    """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
+    objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
+    """Validation metric to maximise, over labels with enough positive patients."""
+    batch_size: int = Field(256, ge=1)
+    """Minibatch size of the whole study: heads of different sizes cannot share a matrix product."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Parameters held at a value instead of being searched."""
+    ranges: dict[str, Any] = Field(default_factory=dict)
+    """Ranges that replace the space's own: {low, high, log} or a list of choices."""
+
+
+class Resources(_Settings):
+    """What the whole study may use; None means all there is."""
+
+    cpus: int | None = Field(None, ge=1)
+    gpus: float | None = Field(None, ge=0)
+
+
+class Tracking(_Settings):
+    """Where MLflow records the study."""
+
+    uri: str = "sqlite:///mlflow.db"
+    """MLflow tracking URI; a relative SQLite path is taken from the folder the study is started in."""
+
+    @field_validator("uri")
+    @classmethod
+    def _a_store_that_mlflow_accepts(cls, uri: str) -> str:
+        if not uri.startswith(("sqlite:", "http:", "https:", "postgresql", "mysql", "mssql")):
+            raise ValueError("must be a database or server URI such as sqlite:///mlflow.db")
+        return uri
+
+
+class AnalysisSettings(_Settings):
+    """What `radtune analyze` does with the finished study."""
+
+    top: int = Field(3, ge=1)
+    """How many of the best configurations on validation are scored on test."""
+    bootstrap: int = Field(10_000, ge=100)
+    """Patient-level resamples behind each interval, and draws of each paired test."""
+
+
+class StudyConfig(_Settings):
+    """One study. `cohort` and `encoder` are required, everything else has a default."""
+
+    name: Name
+    """Names the run folder and the MLflow experiment's parent run."""
+    cohort: str
+    """A cohort folder, as `radtune cohort ...` writes it."""
+    encoder: str
+    """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED."""
+    features: Literal["projected", "pooled"] = "projected"
+    """Features after or before the encoder's projection into the joint space."""
+    trainable: Literal["linear_probe"] = "linear_probe"
+    """What a trial trains."""
+    search: SearchSettings = SearchSettings()
+    resources: Resources = Resources()
+    storage: str = "runs"
+    """Folder on the driver's disk; the study's own folder is <storage>/<name>."""
+    cache: str = "cache"
+    """Folder of the embeddings and decoded images, shared by studies."""
+    tracking: Tracking = Tracking()
+    analysis: AnalysisSettings = AnalysisSettings()
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.storage) / self.name
+
+    def resolved(self, folder: Path) -> StudyConfig:
+        """The same study with every relative folder, and a relative SQLite path, taken from `folder`.
+
+        MLflow resolves a relative path anew in every process and prefers an old ./mlruns beside it.
+        """
+        prefix, uri = "sqlite:///", self.tracking.uri
+        if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
+            uri = prefix + str(folder / uri.removeprefix(prefix))
+        return self.model_copy(
+            update={
+                "cohort": str(folder / self.cohort),
+                "cache": str(folder / self.cache),
+                "storage": str(folder / self.storage),
+                "tracking": Tracking(uri=uri),
+            }
+        )
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> StudyConfig:
+    """Read and validate a study file.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=value` assignments; the value is read as YAML.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key is unknown, a value breaks its rule.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise InputError(
+            f"{path}: a study file is a mapping of keys to values, with at least cohort and encoder"
+        )
+    raw.setdefault("name", path.stem)
+    for assignment in overrides:
+        _assign(raw, assignment)
+    return validated(raw, source=str(path))
+
+
+def validated(raw: dict[str, Any], source: str = "study") -> StudyConfig:
+    """Validate a study's mapping.
+
+    Raises:
+        InputError: naming the first key at fault, the rule it breaks, its value, and a likely spelling.
+    """
+    try:
+        config = StudyConfig.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_one_line(error, source)) from None
+    # Imported here so that `radtune --help` and a typo in a key need no Optuna.
+    from search_spaces import linear_probe
+
+    try:
+        linear_probe.check(config.search.fixed, config.search.ranges)
+    except InputError as error:
+        raise InputError(f"{source}: search: {error}") from None
+    return config
+
+
+def _assign(raw: dict[str, Any], assignment: str) -> None:
+    key, separator, text = assignment.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {assignment}: expected KEY=VALUE, for example search.configurations=512")
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise InputError(f"--set {assignment}: {'.'.join(parents)} is not a group of settings")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {assignment}: the value is not valid YAML") from None
+
+
+def _one_line(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        return f"{source}: unknown key {key}; {remedy}{tail}"
+    if first["type"] == "missing":
+        return f"{source}: the key {key} is missing; a study file needs at least cohort and encoder{tail}"
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule[0].lower() + rule[1:]
+    return f"{source}: {key}: {rule}, but got {first['input']!r}{tail}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    model: Any = StudyConfig
+    for part in location:
+        model = model.model_fields[part].annotation
+    return list(model.model_fields)
+
+
+RESUMABLE = {
+    ("search", "configurations"),
+    ("search", "time_budget"),
+    ("resources", "cpus"),
+    ("resources", "gpus"),
+    ("analysis", "top"),
+    ("analysis", "bootstrap"),
+    ("storage",),
+    ("cache",),
+}
+"""Settings that a resumed study may change: none of them alters what already ran."""
+
+
+def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
+    """Check that a resumed study keeps every setting on which its finished configurations depend.
+
+    Raises:
+        InputError: naming the changed key with both values, or a shrunken search.configurations.
+    """
+    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
+    for key in old:
+        if key not in RESUMABLE and old[key] != new[key]:
+            raise InputError(
+                f"{'.'.join(key)}: this study already ran with {old[key]!r}, so it cannot be resumed with "
+                f"{new[key]!r}; start a study under another name"
+            )
+    if after.search.configurations < before.search.configurations:
+        raise InputError(
+            f"search.configurations: the study was started with {before.search.configurations}, "
+            f"so it can be extended but not cut to {after.search.configurations}"
+        )
+
+
+def _flat(mapping: dict[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    flat: dict[tuple[str, ...], Any] = {}
+    for key, value in mapping.items():
+        if isinstance(value, dict) and key not in ("fixed", "ranges"):
+            flat |= _flat(value, (*prefix, key))
+        else:
+            flat[(*prefix, key)] = value
+    return flat

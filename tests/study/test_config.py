@@ -1,0 +1,137 @@
+"""Tests of the study file: its defaults, its one-line refusals, what a resumed study may change."""
+
+import pytest
+import yaml
+
+from cohort.errors import InputError
+from study.config import StudyConfig, load_config, refuse_changes, validated
+from tests.conftest import REPOSITORY
+
+MINIMAL = {"name": "s", "cohort": "c", "encoder": "pixels"}
+
+
+def test_cohort_and_encoder_suffice_and_the_name_is_the_files(tmp_path):
+    path = tmp_path / "my-study.yaml"
+    path.write_text("cohort: cohorts/x\nencoder: pixels\n")
+    config = load_config(path)
+    assert config.name == "my-study"
+    assert config.search.configurations == 256
+    assert config.search.objective == "macro_ap"
+
+
+def test_the_complete_example_states_every_key_with_its_default():
+    given = yaml.safe_load((REPOSITORY / "configs" / "complete.yaml").read_text())
+    default = StudyConfig.model_validate(
+        {key: given[key] for key in ("name", "cohort", "encoder")}
+    ).model_dump(mode="json")
+    assert given == default
+
+
+@pytest.mark.parametrize("name", ["complete.yaml", "sample_probe.yaml"])
+def test_the_shipped_study_files_are_valid(name):
+    load_config(REPOSITORY / "configs" / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"encodr": "x"}, r"study: unknown key encodr; did you mean encoder\?"),
+        (
+            {"search": {"configuration": 3}},
+            r"unknown key search.configuration; did you mean configurations\?",
+        ),
+        (
+            {"search": {"configurations": 0}},
+            r"search.configurations: .*greater than or equal to 1, but got 0",
+        ),
+        ({"search": {"objective": "auc"}}, r"search.objective: .*'macro_ap'.*but got 'auc'"),
+        ({"search": {"fixed": {"learning_rte": 1}}}, r"search: .*learning_rte.*learning_rate"),
+        ({"resources": {"gpus": -1}}, r"resources.gpus: .*but got -1"),
+        (
+            {"tracking": {"uri": "mlruns"}},
+            r"tracking.uri: must be a database or server URI .* but got 'mlruns'",
+        ),
+        ({"name": "../up"}, r"name: .*but got '../up'"),
+        ({"cohort": None}, r"cohort: .*but got None"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_in_one_line(change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        validated(MINIMAL | change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(InputError, match="the key encoder is missing"):
+        validated({"name": "s", "cohort": "c"})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such study file"), ("a: [", "not valid YAML"), ("- 1\n", "is a mapping of keys")],
+)
+def test_a_file_that_is_no_study_is_refused_with_its_name(tmp_path, content, message):
+    path = tmp_path / "s.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_set_reaches_into_groups_and_reads_yaml_values(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    overrides = ["search.configurations=8", "search.fixed={loss: focal}", "search.time_budget=null"]
+    config = load_config(path, overrides)
+    assert config.search.configurations == 8
+    assert config.search.fixed == {"loss": "focal"}
+    assert config.search.time_budget is None
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("search.configurations", "KEY=VALUE"),
+        ("name.first=3", "name is not a group"),
+        ("cohort=[", "not valid YAML"),
+    ],
+)
+def test_a_malformed_set_is_refused(tmp_path, assignment, message):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    with pytest.raises(InputError, match=message):
+        load_config(path, [assignment])
+
+
+def test_the_file_that_is_kept_with_a_run_reads_back_as_the_same_study(tmp_path):
+    config = validated(MINIMAL | {"search": {"fixed": {"loss": "bce"}, "time_budget": 3.5}})
+    path = tmp_path / "study.yaml"
+    path.write_text(config.to_yaml())
+    assert load_config(path) == config
+
+
+def test_relative_places_are_taken_from_the_given_folder(tmp_path):
+    config = validated(MINIMAL).resolved(tmp_path)
+    assert config.cohort == str(tmp_path / "c")
+    assert config.tracking.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert config.resolved(tmp_path / "elsewhere") == config
+
+
+@pytest.mark.parametrize("key", ["configurations", "time_budget"])
+def test_a_resumed_study_may_grow_and_get_more_time(key):
+    refuse_changes(validated(MINIMAL), validated(MINIMAL | {"search": {key: 999}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"search": {"seed": 1}}, r"search.seed: this study already ran with 0, .* with 1"),
+        ({"search": {"fixed": {"loss": "bce"}}}, r"search.fixed"),
+        ({"encoder": "phantom-clip"}, r"encoder: .*'pixels'.*'phantom-clip'"),
+        ({"search": {"configurations": 8}}, r"extended but not cut to 8"),
+    ],
+)
+def test_a_change_to_what_already_ran_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        refuse_changes(validated(MINIMAL), validated(MINIMAL | change))

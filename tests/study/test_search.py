@@ -1,0 +1,175 @@
+"""Tests of the searcher without Ray: banks are 'trained' by a formula, in whatever order the test likes."""
+
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from study.journal import open_journal
+from study.search import RUNG_OBSERVATIONS, BankSearcher, SearchPlan
+from trainables.records import RunFolder, TrialRecord, pack_bank
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def suggest(trial):
+    loss = trial.suggest_categorical("loss", ["bce", "focal"])
+    params = {"loss": loss, "x": trial.suggest_float("x", -1, 1)}
+    if loss == "focal":
+        params["gamma"] = trial.suggest_float("gamma", 0, 4)
+    return params
+
+
+def train(configuration):
+    params = configuration["params"]
+    value = 1 - params["x"] ** 2 - 0.01 * params.get("gamma", 0)
+    curve = [{"epoch": 5, "objective": value / 2}, {"epoch": 10, "objective": value}]
+    return TrialRecord(**configuration, state="COMPLETE", objective=value, epoch=10, curve=curve)
+
+
+def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
+    run = RunFolder(folder)
+    study = optuna.create_study(
+        study_name="s", storage=open_journal(run.journal), direction="maximize", load_if_exists=True
+    )
+    size = SearchPlan.bank_size_for(configurations)
+    plan = SearchPlan(
+        configurations=configurations, bank_size=size, seed=seed, concurrent=concurrent, **changes
+    )
+    return BankSearcher(
+        study=study,
+        run=run,
+        plan=plan,
+        suggest=suggest,
+        paper={"loss": "bce", "x": 0.9},
+        warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}],
+        on_bank=lambda records: None,
+    )
+
+
+def drive(search, finish_first=min, train=train, banks=None):
+    """Run the searcher dry, or for a number of banks; `finish_first` picks which running bank ends next."""
+    running, handed_out = {}, []
+    while True:
+        while banks is None or len(handed_out) < banks:
+            config = search.suggest(f"tune-{len(handed_out)}")
+            if config in (None, Searcher.FINISHED):
+                break
+            running[f"tune-{len(handed_out)}"] = config
+            handed_out.append(config)
+        if not running:
+            break
+        name = finish_first(running)
+        records = [train(one) for one in running.pop(name)["configurations"]]
+        search.on_trial_complete(name, {"bank_file": pack_bank(records)})
+    search.tell_rest()
+    return handed_out
+
+
+def told(folder):
+    return optuna.load_study(study_name="s", storage=open_journal(RunFolder(folder).journal)).trials
+
+
+def numbers(banks):
+    return [one["number"] for bank in banks for one in bank["configurations"]]
+
+
+def test_every_configuration_is_tried_once_and_the_papers_is_first_and_alone(tmp_path):
+    banks = drive(searcher(tmp_path))
+    assert sorted(numbers(banks)) == list(range(64))
+    assert banks[0]["configurations"] == [{"number": 0, "params": {"loss": "bce", "x": 0.9}}]
+    assert {len(bank["configurations"]) for bank in banks[1:]} == {7, 8}
+    assert banks[1]["configurations"][0]["params"] == {"loss": "focal", "x": 0.5, "gamma": 2.0}
+    assert sorted(RunFolder(tmp_path).records()) == list(range(64))
+    assert {trial.state for trial in told(tmp_path)} == {TrialState.COMPLETE}
+
+
+def test_the_same_seed_gives_the_same_study_whichever_bank_finishes_first(tmp_path):
+    first = drive(searcher(tmp_path / "a", concurrent=3), finish_first=min)
+    second = drive(searcher(tmp_path / "b", concurrent=3), finish_first=max)
+    other = drive(searcher(tmp_path / "c", concurrent=3, seed=1), finish_first=min)
+    assert [bank["configurations"] for bank in first] == [bank["configurations"] for bank in second]
+    assert [bank["rung_floor"] for bank in first] == [bank["rung_floor"] for bank in second]
+    assert [bank["configurations"] for bank in first] != [bank["configurations"] for bank in other]
+
+
+def test_the_sampler_learns_between_banks(tmp_path):
+    banks = drive(searcher(tmp_path, configurations=160, concurrent=1))
+    drawn = [[abs(one["params"]["x"]) for one in bank["configurations"]] for bank in banks]
+    assert sum(drawn[-1]) / len(drawn[-1]) < sum(drawn[1]) / len(drawn[1])
+
+
+def test_a_killed_driver_leaves_nothing_lost_and_nothing_twice(tmp_path):
+    before = searcher(tmp_path)
+    drive(before, banks=3)
+    orphan = before.suggest("never-finishes")
+    trained = [train(one) for one in before.suggest("written-but-not-told")["configurations"]]
+    RunFolder(tmp_path).bank_file(4).write_bytes(pack_bank(trained))
+
+    banks = drive(searcher(tmp_path))
+    assert banks[0]["configurations"] == orphan["configurations"]
+    done = told(tmp_path)
+    assert [trial.number for trial in done] == list(range(64))
+    assert {trial.state for trial in done} == {TrialState.COMPLETE}
+    values = {number: record.objective for number, record in RunFolder(tmp_path).records().items()}
+    assert values == {trial.number: trial.value for trial in done}
+
+
+def test_a_crash_while_drawing_parameters_keeps_those_that_were_drawn(tmp_path):
+    search = searcher(tmp_path)
+    drive(search, banks=1)
+    half_drawn = search._study.ask()
+    x = half_drawn.suggest_float("x", -1, 1)
+    banks = drive(searcher(tmp_path))
+    (again,) = [one for bank in banks for one in bank["configurations"] if one["number"] == half_drawn.number]
+    assert again["params"]["x"] == x
+    assert set(again["params"]) >= {"loss", "x"}
+
+
+def test_a_finished_study_can_be_extended(tmp_path):
+    drive(searcher(tmp_path, configurations=16))
+    banks = drive(searcher(tmp_path, configurations=40))
+    assert sorted(numbers(banks)) == list(range(16, 40))
+    assert [trial.number for trial in told(tmp_path)] == list(range(40))
+
+
+def test_pruned_and_failed_configurations_are_told_as_what_they_are(tmp_path):
+    def sometimes(configuration):
+        if configuration["number"] % 3 == 1:
+            return TrialRecord(**configuration, state="FAIL", reason="diverged")
+        state = "PRUNED" if configuration["number"] % 3 == 2 else "COMPLETE"
+        return TrialRecord(**configuration, state=state, objective=0.25, epoch=5)
+
+    drive(searcher(tmp_path, configurations=24), train=sometimes)
+    expected = [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED] * 8
+    assert [trial.state for trial in told(tmp_path)] == expected
+    assert told(tmp_path)[2].intermediate_values == {5: 0.25}
+
+
+def test_a_worker_that_dies_fails_its_configurations_and_the_study_goes_on(tmp_path):
+    search = searcher(tmp_path, configurations=16, concurrent=1)
+    search.suggest("a")
+    search.on_trial_complete("a", None, error=True)
+    drive(search)
+    assert [trial.state for trial in told(tmp_path)] == [TrialState.FAIL] + [TrialState.COMPLETE] * 15
+    assert "worker process died" in RunFolder(tmp_path).records()[0].reason
+
+
+def test_the_rung_floor_is_a_quantile_of_what_earlier_heads_reached_there(tmp_path):
+    banks = drive(searcher(tmp_path, configurations=128, concurrent=1))
+    assert banks[0]["rung_floor"] == banks[1]["rung_floor"] == {}
+    records = RunFolder(tmp_path).records()
+    earlier = sorted(records[n].objective for bank in banks[1:3] for n in numbers([bank]))
+    assert len(earlier) >= RUNG_OBSERVATIONS
+    position = (len(earlier) - 1) / 3
+    low = earlier[math.floor(position)]
+    expected = low + (position % 1) * (earlier[math.ceil(position)] - low)
+    assert banks[3]["rung_floor"][10] == pytest.approx(expected)
+    assert banks[3]["rung_floor"][5] == pytest.approx(expected / 2)
+
+
+def test_no_bank_starts_after_the_deadline(tmp_path):
+    search = searcher(tmp_path, deadline=0.0)
+    assert search.suggest("a") == Searcher.FINISHED
