@@ -1,0 +1,42 @@
+# `make demo` installs and runs the main job on the embedded sample; `make test` installs, lints and tests.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(abspath $(VENV))/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo lint test test-slow test-gpu clean
+
+demo: install
+	rm -rf $(DEMO) && mkdir -p $(DEMO)
+	cd $(DEMO) && $(BIN)/radtune cohort sample --out cohorts/sample
+	cd $(DEMO) && $(BIN)/radtune run $(CURDIR)/configs/sample_probe.yaml
+	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-probe
+	cd $(DEMO) && $(BIN)/radtune export runs/sample-probe --out exports/sample --with-encoder
+	@echo
+	@echo "report:  $(DEMO)/runs/sample-probe/analysis/report.html"
+	@echo "export:  $(DEMO)/exports/sample"
+	@echo "MLflow:  cd $(DEMO) && $(BIN)/radtune ui"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m 'slow or cluster or fault' --durations=10
+
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu
+
+clean:
+	rm -rf $(VENV) $(DEMO)
