@@ -381,9 +381,9 @@ def _hub_folder(
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise InputError(
             f"encoder {name}: {repository} is not in the hub's cache and the hub cannot be reached "
-            f"({reason}); put {CONFIG_FILE}, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} and, for a Hugging Face text "
-            "tower (named hf_model_name in that file), its config.json, tokenizer_config.json and vocab.txt "
-            "or tokenizer.json into one folder and set encoder: local-dir:FOLDER"
+            f"({reason}); put {CONFIG_FILE}, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} and, for a Hugging Face "
+            "text tower (named hf_model_name in that file), its config.json, tokenizer_config.json and "
+            "vocab.txt or tokenizer.json into one folder and set encoder: local-dir:FOLDER"
         ) from error
     missing = needed[chosen.index(None)]
     raise InputError(f"encoder {name}: {repository} on the hub holds no {' or '.join(missing)}")
