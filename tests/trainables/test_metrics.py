@@ -1,0 +1,345 @@
+"""Metrics against scikit-learn, and against values worked by hand."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics as sk
+
+from trainables import metrics
+from trainables.metrics import PRESETS, Confusion, confusion, evaluate
+
+NAN = math.nan
+# Few distinct values, so that ties are the rule; all finite.
+SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
+DECISION_METRICS = {
+    "f1": (metrics.f1, lambda y, d: sk.f1_score(y, d, zero_division=0)),
+    "precision": (metrics.precision, lambda y, d: sk.precision_score(y, d, zero_division=0)),
+    "recall": (metrics.recall, lambda y, d: sk.recall_score(y, d, zero_division=0)),
+    "mcc": (metrics.mcc, sk.matthews_corrcoef),
+}
+
+
+@st.composite
+def predictions(draw, masked=True, max_images=30, max_labels=5):
+    shape = draw(st.integers(1, max_images)), draw(st.integers(2, max_labels))
+    values = [0.0, 1.0, NAN] if masked else [0.0, 1.0]
+    targets_NC = draw(arrays(np.float32, shape, elements=st.sampled_from(values)))
+    return targets_NC, draw(arrays(np.float64, shape, elements=SCORES))
+
+
+def random_bank(heads=4, images=120, labels=6, seed=0):
+    rng = np.random.default_rng(seed)
+    targets_NC = (rng.random((images, labels)) < rng.uniform(0.05, 0.5, labels)).astype(np.float32)
+    targets_NC[rng.random((images, labels)) < 0.1] = NAN
+    return targets_NC, rng.normal(size=(heads, images, labels)) + np.nan_to_num(targets_NC)
+
+
+def unmasked(targets_NC, *predictions_NC):
+    """The unmasked images of each label."""
+    for c, targets_N in enumerate(targets_NC.T):
+        known_N = ~np.isnan(targets_N)
+        yield targets_N[known_N].astype(int), *(p_NC[known_N, c] for p_NC in predictions_NC)
+
+
+# ---- worked by hand ----
+
+# One label, by falling score: + - (+ -) -, the third and fourth with one score; and a masked image on top.
+RANKED_TARGETS = np.array([[NAN], [1], [0], [1], [0], [0]])
+RANKED_SCORES = np.array([[9.0], [5.0], [4.0], [3.0], [3.0], [1.0]])
+# One image: labels by falling score + - (+ -), and a masked label on top.
+IMAGE_TARGETS = RANKED_TARGETS[:5].T
+IMAGE_SCORES = RANKED_SCORES[:5].T
+
+
+def test_auroc_worked_by_hand():
+    # Six pairs: the first positive beats all three negatives; the second loses, ties, wins: 4.5 of 6.
+    np.testing.assert_allclose(metrics.auroc(RANKED_TARGETS, RANKED_SCORES), [4.5 / 6])
+
+
+def test_average_precision_worked_by_hand():
+    # Precision at the first positive is 1/1, at the second, with the tie, 2/4.
+    np.testing.assert_allclose(metrics.average_precision(RANKED_TARGETS, RANKED_SCORES), [(1 + 2 / 4) / 2])
+
+
+def test_lrap_coverage_error_and_ranking_loss_worked_by_hand():
+    # Rank 1 holds 1 of 1 positives, rank 4 (with the tie) 2 of 4; four labels cover both positives; of four
+    # pairs the second positive is behind one negative and tied with the other.
+    np.testing.assert_allclose(metrics.lrap(IMAGE_TARGETS, IMAGE_SCORES), [(1 + 2 / 4) / 2])
+    np.testing.assert_allclose(metrics.coverage_error(IMAGE_TARGETS, IMAGE_SCORES), [4])
+    np.testing.assert_allclose(metrics.ranking_loss(IMAGE_TARGETS, IMAGE_SCORES), [2 / 4])
+
+
+def test_decision_metrics_worked_by_hand():
+    counts = Confusion(*(np.array([count]) for count in (3, 1, 2, 6)))
+    np.testing.assert_allclose(metrics.precision(counts), [3 / 4])
+    np.testing.assert_allclose(metrics.recall(counts), [3 / 5])
+    np.testing.assert_allclose(metrics.f1(counts), [6 / 9])
+    np.testing.assert_allclose(metrics.mcc(counts), [(3 * 6 - 1 * 2) / math.sqrt(4 * 5 * 8 * 7)])
+
+
+def test_exact_match_looks_at_unmasked_labels_only():
+    targets_NC = np.array([[1, 0], [1, NAN], [1, NAN], [NAN, NAN]])
+    decisions_NC = np.array([[True, True], [True, True], [False, True], [True, True]])
+    np.testing.assert_array_equal(metrics.exact_match(targets_NC, decisions_NC), [0, 1, 0, NAN])
+
+
+def test_brier_and_its_skill_worked_by_hand():
+    targets_NC = np.array([[1.0, 0], [0, 0], [0, NAN], [NAN, NAN]])
+    probs_NC = np.array([[0.8, 0.1], [0.4, 0.1], [0.0, 0.9], [0.9, 0.9]])
+    np.testing.assert_allclose(metrics.brier(targets_NC, probs_NC), [(0.04 + 0.16) / 3, 0.01])
+    # Always saying 0.5 costs 0.25, always saying 0 costs nothing on the second label: no skill to speak of.
+    skill_C = metrics.brier_skill(targets_NC, probs_NC, np.array([0.5, 0.0]))
+    np.testing.assert_allclose(skill_C, [1 - 0.2 / 3 / 0.25, NAN])
+
+
+def test_scores_of_every_mode_worked_by_hand():
+    logits_NC = np.array([[3.0, -4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(metrics.scores(logits_NC), 1 / (1 + np.exp(-logits_NC)))
+    np.testing.assert_allclose(metrics.scores(logits_NC, "minmax"), [[1, 0], [0, 0]])
+    np.testing.assert_allclose(metrics.scores(logits_NC, "cosine"), [[0.8, 0.1], [0.5, 0.5]])
+    tempered_NC = metrics.scores(logits_NC, "temperature", tau=50)
+    np.testing.assert_allclose(tempered_NC, 1 / (1 + np.exp(-logits_NC / 50)))
+    assert metrics.scores(np.array([[-1e4, 1e4]], dtype=np.float32)).tolist() == [[0, 1]]
+
+
+def test_a_domain_is_positive_where_any_of_its_labels_is_and_unknown_where_a_mask_leaves_it_open():
+    domains = {"heart": [0, 2], "bone": [1]}
+    targets_NC = np.array([[1, 0, NAN], [0, 1, 0], [0, NAN, NAN]])
+    expected_ND = [[1, 0], [0, 1], [NAN, NAN]]
+    np.testing.assert_array_equal(metrics.domain_targets(targets_NC, domains), expected_ND)
+    scores_NC = np.array([[0.1, 0.2, 0.3], [0.4, 0.3, 0.2], [0, 0, 0]])
+    np.testing.assert_array_equal(metrics.domain_scores(scores_NC, domains), [[0.3, 0.2], [0.4, 0.3], [0, 0]])
+    assert metrics.domain_scores(scores_NC > 0.25, domains).tolist() == [
+        [True, False],
+        [True, True],
+        [False, False],
+    ]
+
+
+# ---- against scikit-learn ----
+
+
+@settings(max_examples=150, deadline=None)
+@given(predictions())
+def test_ranking_of_images_equals_scikit_learn(drawn):
+    targets_NC, scores_NC = drawn
+    auroc_C = metrics.auroc(targets_NC, scores_NC)
+    ap_C = metrics.average_precision(targets_NC, scores_NC)
+    for c, (y, s) in enumerate(unmasked(targets_NC, scores_NC)):
+        if len(set(y)) < 2:
+            assert np.isnan(auroc_C[c]) and np.isnan(ap_C[c])
+        else:
+            assert auroc_C[c] == pytest.approx(sk.roc_auc_score(y, s), abs=1e-12)
+            assert ap_C[c] == pytest.approx(sk.average_precision_score(y, s), abs=1e-12)
+
+
+def test_ranking_of_images_without_ties_equals_scikit_learn():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    results_C = metrics.auroc(targets_NC, scores_KNC[0]), metrics.average_precision(targets_NC, scores_KNC[0])
+    for c, (y, s) in enumerate(unmasked(targets_NC, scores_KNC[0])):
+        assert results_C[0][c] == pytest.approx(sk.roc_auc_score(y, s), abs=1e-12)
+        assert results_C[1][c] == pytest.approx(sk.average_precision_score(y, s), abs=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(predictions(), st.sampled_from([0.0, 0.5, 0.9, 2.0]))
+def test_decision_metrics_equal_scikit_learn(drawn, cut):
+    targets_NC, scores_NC = drawn
+    decisions_NC = scores_NC >= cut
+    counts = confusion(targets_NC, decisions_NC)
+    for c, (y, d) in enumerate(unmasked(targets_NC, decisions_NC)):
+        for name, (ours, theirs) in DECISION_METRICS.items():
+            value = ours(counts)[c]
+            if not y.any() or (name == "mcc" and y.all()):
+                assert np.isnan(value)
+            else:
+                assert value == pytest.approx(theirs(y, d), abs=1e-12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(predictions())
+def test_ranking_of_labels_and_exact_match_equal_scikit_learn_on_the_unmasked_labels(drawn):
+    targets_NC, scores_NC = drawn
+    decisions_NC = scores_NC >= 0.5
+    lrap_N, coverage_N = metrics.lrap(targets_NC, scores_NC), metrics.coverage_error(targets_NC, scores_NC)
+    loss_N, exact_N = (
+        metrics.ranking_loss(targets_NC, scores_NC),
+        metrics.exact_match(targets_NC, decisions_NC),
+    )
+    for n, (y, s, d) in enumerate(unmasked(targets_NC.T, scores_NC.T, decisions_NC.T)):
+        if len(y):
+            assert exact_N[n] == np.array_equal(y == 1, d)
+        else:
+            assert np.isnan(exact_N[n])
+        if not y.any():
+            assert np.isnan([lrap_N[n], coverage_N[n], loss_N[n]]).all()
+            continue
+        if len(y) == 1:  # which scikit-learn does not rank
+            assert (lrap_N[n], coverage_N[n]) == (1, 1)
+            continue
+        assert coverage_N[n] == sk.coverage_error([y], [s])
+        assert lrap_N[n] == pytest.approx(sk.label_ranking_average_precision_score([y], [s]), abs=1e-12)
+        if y.all():
+            assert np.isnan(loss_N[n])
+        else:
+            assert loss_N[n] == pytest.approx(sk.label_ranking_loss([y], [s]), abs=1e-12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(predictions())
+def test_brier_equals_scikit_learn(drawn):
+    targets_NC, probs_NC = drawn
+    brier_C = metrics.brier(targets_NC, probs_NC)
+    for c, (y, p) in enumerate(unmasked(targets_NC, probs_NC)):
+        if len(y) == 0:
+            assert np.isnan(brier_C[c])
+        else:
+            assert brier_C[c] == pytest.approx(sk.brier_score_loss(y, p, pos_label=1), abs=1e-12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(predictions(masked=False), st.sampled_from(sorted(PRESETS)))
+def test_a_preset_gives_scikit_learns_averages_with_zero_division_0(drawn, name):
+    targets_NC, logits_NC = drawn
+    logits_NC = logits_NC - 0.4
+    preset = PRESETS[name]
+    s, y = preset.scores(logits_NC), targets_NC.astype(int)
+    d = preset.decisions(s)
+    labels = [str(c) for c in range(y.shape[1])]
+    rows = evaluate(targets_NC, s, d, labels, sklearn_undefined=preset.sklearn_undefined)
+    value = {row.metric: row.value for row in rows if not row.label}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of every undefined value
+        expected = {
+            "macro_f1": sk.f1_score(y, d, average="macro", zero_division=0),
+            "micro_f1": sk.f1_score(y, d, average="micro", zero_division=0),
+            "macro_precision": sk.precision_score(y, d, average="macro", zero_division=0),
+            "micro_precision": sk.precision_score(y, d, average="micro", zero_division=0),
+            "macro_recall": sk.recall_score(y, d, average="macro", zero_division=0),
+            "micro_recall": sk.recall_score(y, d, average="micro", zero_division=0),
+            "macro_mcc": np.mean([sk.matthews_corrcoef(y[:, c], d[:, c]) for c in range(len(labels))]),
+            "macro_ap": np.mean([sk.average_precision_score(y[:, c], s[:, c]) for c in range(len(labels))]),
+            "exact_match": sk.accuracy_score(y, d),
+            "lrap": sk.label_ranking_average_precision_score(y, s),
+            "coverage_error": sk.coverage_error(y, s),
+            "ranking_loss": sk.label_ranking_loss(y, s),
+        }
+    for metric, reference in expected.items():
+        assert value[metric] == pytest.approx(reference, abs=1e-12), metric
+    averaged = {row.metric: row.labels_averaged for row in rows if not row.label}
+    assert averaged["macro_f1"] == len(labels)
+
+
+# ---- banks, averages, tables ----
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_a_bank_of_scores_equals_its_heads_one_by_one(decimals):
+    targets_NC, scores_KNC = random_bank()
+    scores_KNC = metrics.scores(scores_KNC).round(decimals)
+    for measure in (
+        metrics.auroc,
+        metrics.average_precision,
+        metrics.brier,
+        metrics.lrap,
+        metrics.coverage_error,
+        metrics.ranking_loss,
+    ):
+        expected = [measure(targets_NC, scores_NC) for scores_NC in scores_KNC]
+        np.testing.assert_array_equal(measure(targets_NC, scores_KNC), expected)
+    counts = confusion(targets_NC, scores_KNC > 0.5)
+    for head, scores_NC in enumerate(scores_KNC):
+        np.testing.assert_array_equal([c[head] for c in counts], confusion(targets_NC, scores_NC > 0.5))
+    exact_KN = metrics.exact_match(targets_NC, scores_KNC > 0.5)
+    np.testing.assert_array_equal(exact_KN[1], metrics.exact_match(targets_NC, scores_KNC[1] > 0.5))
+
+
+def test_a_masked_entry_changes_nothing():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    probs_NC = metrics.scores(scores_KNC[0])
+    other_NC = np.where(np.isnan(targets_NC), 1 - probs_NC, probs_NC)
+    labels = list("abcdef")
+    first, second = (
+        evaluate(targets_NC, p, p > 0.5, labels, prevalences_C=np.full(6, 0.2)) for p in (probs_NC, other_NC)
+    )
+    assert first == second
+
+
+def test_macro_leaves_out_what_the_data_leave_undefined_and_counts_the_rest():
+    value, count = metrics.macro(np.array([[0.5, NAN, 0.1], [NAN, NAN, NAN]]))
+    np.testing.assert_array_equal(value, [0.3, NAN])
+    np.testing.assert_array_equal(count, [2, 0])
+    value, count = metrics.macro(np.array([0.5, NAN, 0.1]), np.array([False, True, True]))
+    assert (value, count) == (0.1, 1)
+
+
+def test_silence_costs_0_and_missing_positives_cost_nothing():
+    targets_NC = np.array([[1.0, 0], [0, 0], [1, 0]])
+    counts = confusion(targets_NC, np.zeros((3, 2), dtype=bool))
+    for measure in (metrics.f1, metrics.precision, metrics.recall, metrics.mcc):
+        np.testing.assert_array_equal(measure(counts), [0, NAN])
+
+
+def test_a_table_says_what_each_value_rests_on():
+    targets_NC = np.array([[1, 0, NAN], [0, 0, NAN], [0, 0, NAN], [1, NAN, NAN], [NAN, NAN, NAN]])
+    probs_NC = np.array([[0.9, 0.1, 0.5], [0.2, 0.6, 0.5], [0.6, 0.2, 0.5], [0.7, 0.1, 0.5], [0.1, 0.1, 0.5]])
+    rows = evaluate(
+        targets_NC,
+        probs_NC,
+        probs_NC >= 0.5,
+        ["a", "b", "c"],
+        prevalences_C=np.full(3, 0.5),
+        domains={"ab": [0, 1], "c": [2]},
+    )
+    table = {(row.metric, row.label): row for row in rows}
+    assert len(table) == len(rows)
+    macro_f1 = table["macro_f1", ""]
+    assert (macro_f1.value, macro_f1.positives, macro_f1.images, macro_f1.labels_averaged) == (0.8, 2, 4, 1)
+    # Label b has no positive, so its F1 is undefined, but its false positive counts in the pooled one.
+    micro_f1 = table["micro_f1", ""]
+    assert (micro_f1.value, micro_f1.positives, micro_f1.images, micro_f1.labels_averaged) == (4 / 6, 2, 4, 2)
+    exact = table["exact_match", ""]
+    assert (exact.value, exact.images, exact.labels_averaged) == (0.5, 4, 2)
+    assert (table["lrap", ""].images, table["lrap", ""].value) == (2, 1)
+    assert table["macro_brier", ""].labels_averaged == 2
+    assert (table["auroc", "a"].value, table["auroc", "a"].positives, table["auroc", "a"].images) == (1, 2, 4)
+    assert math.isnan(table["auroc", "b"].value) and table["auroc", "b"].labels_averaged == 0
+    assert math.isnan(table["f1", "c"].value) and table["f1", "c"].images == 0
+    # Image 1 decides for b, so for the domain; its label is 0. Image 3's domain is known by its positive.
+    assert table["precision", "domain:ab"].value == 0.5 and table["auroc", "domain:ab"].images == 4
+    assert math.isnan(table["auroc", "domain:c"].value)
+
+
+def test_a_table_without_prevalences_has_no_brier_and_averages_the_labels_it_is_told():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    averaged_C = np.array([True, False, True, False, False, False])
+    rows = evaluate(targets_NC, scores_KNC[0], scores_KNC[0] > 0, list("abcdef"), averaged_C=averaged_C)
+    assert not [row for row in rows if "brier" in row.metric]
+    macro_auroc = next(row for row in rows if row.metric == "macro_auroc")
+    assert macro_auroc.labels_averaged == 2
+    assert macro_auroc.value == metrics.auroc(targets_NC, scores_KNC[0])[averaged_C].mean()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.scores(np.zeros((2, 2)), "softmax"), "`mode` to be one of .*, but got 'softmax'"),
+        (lambda: metrics.scores(np.zeros((2, 2)), "temperature", 0.0), "`tau` > 0, but got 0.0"),
+        (lambda: metrics.auroc(np.zeros((3, 2)), np.zeros((2, 3))), r"but got \(2, 3\) and \(3, 2\)"),
+        (lambda: metrics.auroc(np.zeros((3, 2)), np.full((3, 2), NAN)), "finite predictions"),
+        (lambda: confusion(np.zeros((3, 2)), np.full((3, 2), 0.4)), "bool `decisions_NC`, but got float64"),
+        (lambda: metrics.brier(np.zeros((3, 2)), np.full((3, 2), 1.5)), r"`probs_NC` in \[0, 1\]"),
+        (
+            lambda: evaluate(*(np.zeros((3, 2), t) for t in (float, float, bool)), ["a"]),
+            "Expected 2 `labels`",
+        ),
+    ],
+)
+def test_arguments_that_break_a_rule_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

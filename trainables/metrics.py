@@ -1,0 +1,523 @@
+"""Scores of multi-label predictions: per label, over labels, per image and per domain.
+
+Shapes: N images, C labels; "..." is any leading shape or none, such as the heads of a bank.
+
+Targets are 0 and 1, and NaN where masked: a masked entry takes no part, and a measure of one image (exact
+match, ranking) is taken over that image's unmasked labels. Two kinds of undefined, kept apart:
+
+- through the data: NaN, left out of every mean, and counted. AUROC, average precision and MCC need a positive
+  and a negative, F1, precision and recall a positive.
+- through the model: 0. A predictor that never decides for a label has precision 0 there, not NaN; otherwise
+  it would win by keeping silent.
+
+`sklearn_undefined` follows scikit-learn with `zero_division=0` instead, as the tables of arXiv 2506.14136 do.
+Where a value is defined it is scikit-learn's.
+
+Everything splits into what a resampling of the images can add up again: `confusion` counts per label, and
+`exact_match`, `lrap`, `coverage_error` and `ranking_loss` are one value an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit
+
+MODES = ("sigmoid", "minmax", "cosine", "temperature")
+
+
+# ---- from logits to scores ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How a published table turns logits into scores and decisions, and what it does with the undefined."""
+
+    mode: str
+    """One of `MODES`, see `scores`."""
+    tau: float = 1.0
+    """Of the mode temperature."""
+    cut: float = 0.5
+    """A decision is score >= cut."""
+    sklearn_undefined: bool = True
+    """See `evaluate`."""
+
+    def scores(self, logits_NC: np.ndarray) -> np.ndarray:
+        return scores(logits_NC, self.mode, self.tau)
+
+    def decisions(self, scores_NC: np.ndarray) -> np.ndarray:
+        return scores_NC >= self.cut
+
+
+# arXiv 2506.14136: its headline rows, its per-label tables, and the two temperatures of its other rows.
+PRESETS = {
+    "paper": Preset(mode="minmax"),
+    "cosine": Preset(mode="cosine"),
+    "temperature_50": Preset(mode="temperature", tau=50.0),
+    "temperature_80": Preset(mode="temperature", tau=80.0),
+}
+
+
+def scores(logits_NC: np.ndarray, mode: str = "sigmoid", tau: float = 1.0) -> np.ndarray:
+    """Scores of a head's logits, or of image-text products, in one of the ways of arXiv 2506.14136.
+
+    sigmoid      1 / (1 + exp(-x)), a probability.
+    minmax       each image's C values scaled to [0, 1]: relative within the image; 0 where all are equal.
+    cosine       each image's C values divided by their norm, (x + 1) / 2; 1/2 where all are 0.
+    temperature  sigmoid(x / tau).
+
+    Args:
+        logits_NC: float (..., N, C).
+        mode: one of `MODES`.
+        tau: > 0, of the mode temperature.
+
+    Returns:
+        float64 (..., N, C) in [0, 1].
+    """
+    logits_NC = np.asarray(logits_NC, dtype=np.float64)
+    if mode == "sigmoid":
+        return expit(logits_NC)
+    if mode == "temperature":
+        if not tau > 0:
+            raise ValueError(f"Expected `tau` > 0, but got {tau}.")
+        return expit(logits_NC / tau)
+    if mode == "minmax":
+        low_N1 = logits_NC.min(-1, keepdims=True)
+        width_N1 = logits_NC.max(-1, keepdims=True) - low_N1
+        return (logits_NC - low_N1) / np.where(width_N1 > 0, width_N1, 1)
+    if mode == "cosine":
+        norm_N1 = np.linalg.norm(logits_NC, axis=-1, keepdims=True)
+        return (logits_NC / np.where(norm_N1 > 0, norm_N1, 1) + 1) / 2
+    raise ValueError(f"Expected `mode` to be one of {MODES}, but got {mode!r}.")
+
+
+# ---- ranking images within a label ----
+
+
+class _Ranking(NamedTuple):
+    """Images of each label by falling score, equal scores at once; each array has shape (..., C, N)."""
+
+    positive: np.ndarray
+    """bool: this image is a positive."""
+    tp: np.ndarray
+    """Positives scored at least as high as this image; `fp` negatives likewise."""
+    fp: np.ndarray
+    fp_above: np.ndarray
+    """Negatives scored strictly higher."""
+
+
+def _rank_images(targets_NC: np.ndarray, scores_NC: np.ndarray) -> _Ranking:
+    targets_NC, scores_NC = _check(targets_NC, scores_NC)
+    images, labels = targets_NC.shape
+    positive_CN = np.ascontiguousarray(targets_NC.T == 1)
+    counted_CN = positive_CN | (targets_NC.T == 0)
+    # A masked image sorts to the end, where it is counted neither as positive nor as negative.
+    scores_CN = np.where(counted_CN, scores_NC.swapaxes(-1, -2), -np.inf)
+    order_CN = np.argsort(-scores_CN, axis=-1)
+    falling_CN = np.take_along_axis(scores_CN, order_CN, -1)
+    positive_CN = positive_CN[np.arange(labels)[:, None], order_CN]
+    tp_CN = np.cumsum(positive_CN, axis=-1, dtype=np.int32)
+    fp_CN = (
+        np.minimum(np.arange(1, images + 1, dtype=np.int32), counted_CN.sum(-1, dtype=np.int32)[:, None])
+        - tp_CN
+    )
+    ends_CN = np.ones(falling_CN.shape, dtype=bool)
+    ends_CN[..., :-1] = falling_CN[..., 1:] < falling_CN[..., :-1]
+    if (ends_CN | np.isneginf(falling_CN)).all():  # -inf is masked: scores are finite
+        # Without ties nothing moves, and no negative shares a positive's place: there fp is fp_above.
+        return _Ranking(positive_CN, tp_CN, fp_CN, fp_CN)
+    place_N = np.arange(images)
+    last_CN = np.where(ends_CN, place_N, images)[..., ::-1]
+    last_CN = np.minimum.accumulate(last_CN, axis=-1)[..., ::-1]
+    before_CN = np.maximum.accumulate(np.where(ends_CN, place_N, -1), axis=-1)
+    before_CN = np.concatenate([np.full_like(before_CN[..., :1], -1), before_CN[..., :-1]], axis=-1)
+    fp_above_CN = np.where(before_CN < 0, 0, np.take_along_axis(fp_CN, np.maximum(before_CN, 0), -1))
+    tp_CN, fp_CN = (np.take_along_axis(count_CN, last_CN, -1) for count_CN in (tp_CN, fp_CN))
+    return _Ranking(positive_CN, tp_CN, fp_CN, fp_above_CN)
+
+
+def auroc(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each label: P(score of a positive > of a negative) + P(equal) / 2.
+
+    Args:
+        targets_NC: 0 or 1; NaN is masked.
+        scores_NC: float (..., N, C), finite; only the order within a label counts.
+
+    Returns:
+        float64 (..., C); NaN for a label without positives or without negatives.
+    """
+    ranking = _rank_images(targets_NC, scores_NC)
+    positives_C, negatives_C = _class_sizes(targets_NC)
+    wrong = np.sum((ranking.fp + ranking.fp_above) * ranking.positive, axis=-1, dtype=np.int64) / 2
+    return _divide(positives_C * negatives_C - wrong, positives_C * negatives_C, undefined=np.nan)
+
+
+def average_precision(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """Average precision of each label: precision at the score of each positive, averaged over the positives.
+
+    The area under the precision-recall curve by steps, not by trapezoids, which would be optimistic.
+
+    Args:
+        targets_NC: 0 or 1; NaN is masked.
+        scores_NC: float (..., N, C), finite; only the order within a label counts.
+
+    Returns:
+        float64 (..., C); NaN for a label without positives, and without negatives, where any order gives 1.
+    """
+    ranking = _rank_images(targets_NC, scores_NC)
+    positives_C, negatives_C = _class_sizes(targets_NC)
+    # A masked image at the head of a label without any other has neither.
+    precision = ranking.tp / np.maximum(ranking.tp + ranking.fp, 1)
+    total = np.sum(precision * ranking.positive, axis=-1)
+    return _divide(total, np.where(negatives_C > 0, positives_C, 0), undefined=np.nan)
+
+
+# ---- decisions ----
+
+
+class Confusion(NamedTuple):
+    """Counts of decisions, int64 of any one shape: one set a label, or the pooled ones."""
+
+    tp: np.ndarray
+    fp: np.ndarray
+    fn: np.ndarray
+    tn: np.ndarray
+
+    def pooled(self) -> Confusion:
+        """All labels' counts together, what micro averages are computed from."""
+        return Confusion(*(count.sum(-1) for count in self))
+
+
+def confusion(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> Confusion:
+    """Confusion counts of each label; `decisions_NC` is bool (..., N, C); each count has shape (..., C)."""
+    targets_NC, decisions_NC = _check(targets_NC, decisions_NC)
+    if decisions_NC.dtype != bool:
+        raise ValueError(f"Expected bool `decisions_NC`, but got {decisions_NC.dtype}.")
+    positives_C, negatives_C = _class_sizes(targets_NC)
+    tp = (decisions_NC & (targets_NC == 1)).sum(-2)
+    fp = (decisions_NC & (targets_NC == 0)).sum(-2)
+    return Confusion(tp, fp, positives_C - tp, negatives_C - fp)
+
+
+def precision(counts: Confusion) -> np.ndarray:
+    """tp / (tp + fp); 0 where nothing is predicted, NaN where nothing is positive."""
+    value = _divide(counts.tp, counts.tp + counts.fp, undefined=0.0)
+    return np.where(counts.tp + counts.fn > 0, value, np.nan)
+
+
+def recall(counts: Confusion) -> np.ndarray:
+    """tp / (tp + fn); NaN where nothing is positive."""
+    return _divide(counts.tp, counts.tp + counts.fn, undefined=np.nan)
+
+
+def f1(counts: Confusion) -> np.ndarray:
+    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; NaN where nothing is positive."""
+    value = _divide(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, undefined=0.0)
+    return np.where(counts.tp + counts.fn > 0, value, np.nan)
+
+
+def mcc(counts: Confusion) -> np.ndarray:
+    """Matthews' correlation of decisions and targets, in [-1, 1].
+
+    0 where every decision is the same, NaN without positives or without negatives.
+    """
+    tp, fp, fn, tn = (count.astype(np.float64) for count in counts)
+    spread = np.sqrt((tp + fp) * (tn + fn)) * np.sqrt((tp + fn) * (tn + fp))
+    value = _divide(tp * tn - fp * fn, spread, undefined=0.0)
+    return np.where((tp + fn > 0) & (tn + fp > 0), value, np.nan)
+
+
+# ---- probabilities ----
+
+
+def brier(targets_NC: np.ndarray, probs_NC: np.ndarray) -> np.ndarray:
+    """Mean squared error of the probabilities of each label, (..., C); NaN for a label without images."""
+    targets_NC, probs_NC = _check(targets_NC, probs_NC)
+    if not ((probs_NC >= 0) & (probs_NC <= 1)).all():
+        raise ValueError("Expected `probs_NC` in [0, 1], but got a value outside.")
+    counted_NC = ~np.isnan(targets_NC)
+    squares = np.square(probs_NC - np.where(counted_NC, targets_NC, 0.0), dtype=np.float64)
+    return _divide((squares * counted_NC).sum(-2), counted_NC.sum(0), undefined=np.nan)
+
+
+def brier_skill(targets_NC: np.ndarray, probs_NC: np.ndarray, prevalences_C: np.ndarray) -> np.ndarray:
+    """1 - Brier score / Brier score of always saying the prevalence: 1 is perfect, 0 knows only prevalences.
+
+    Args:
+        targets_NC: 0 or 1; NaN is masked.
+        probs_NC: float (..., N, C) in [0, 1].
+        prevalences_C: float in [0, 1], taken from training images.
+
+    Returns:
+        float64 (..., C); NaN where the prevalence alone is already perfect, and for a label without images.
+    """
+    targets_NC = np.asarray(targets_NC)
+    reference_C = brier(targets_NC, np.broadcast_to(prevalences_C, targets_NC.shape))
+    return 1 - _divide(brier(targets_NC, probs_NC), reference_C, undefined=np.nan)
+
+
+# ---- ranking labels within an image ----
+
+
+def _rank_labels(targets_NC: np.ndarray, scores_NC: np.ndarray) -> tuple[np.ndarray, ...]:
+    """For each label, how many labels, and how many positives, of its image score at least as high.
+
+    Both have shape (..., N, C); then the positives and the negatives of each image, (N,).
+    """
+    targets_NC, scores_NC = _check(targets_NC, scores_NC)
+    positive_NC, negative_NC = targets_NC == 1, targets_NC == 0
+    as_high_NCC = scores_NC[..., None, :] >= scores_NC[..., :, None]
+    rank_NC = (as_high_NCC & (positive_NC | negative_NC)[:, None, :]).sum(-1)
+    hits_NC = (as_high_NCC & positive_NC[:, None, :]).sum(-1)
+    return positive_NC, rank_NC, hits_NC, positive_NC.sum(-1), negative_NC.sum(-1)
+
+
+def lrap(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """Label ranking average precision of each image, (..., N); its mean over the images is the LRAP.
+
+    For each positive label, the share of positives among the labels scored at least as high, averaged over
+    the image's positive labels. NaN for an image without positives; 1 where all labels are positive.
+    """
+    positive_NC, rank_NC, hits_NC, positives_N, _ = _rank_labels(targets_NC, scores_NC)
+    share_NC = np.where(positive_NC, hits_NC, 0) / np.maximum(rank_NC, 1)
+    return _divide(share_NC.sum(-1), positives_N, undefined=np.nan)
+
+
+def coverage_error(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """How many of an image's labels, from the top, hold all its positives, (..., N), in 1..C.
+
+    Equal scores count against the model. NaN for an image without positives.
+    """
+    positive_NC, rank_NC, _, positives_N, _ = _rank_labels(targets_NC, scores_NC)
+    return np.where(positives_N > 0, np.where(positive_NC, rank_NC, 0).max(-1), np.nan)
+
+
+def ranking_loss(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
+    """Share of (positive, negative) pairs of an image's labels in the wrong order, (..., N), in [0, 1].
+
+    Equal scores are the wrong order. NaN for an image without positives or without negatives.
+    """
+    positive_NC, rank_NC, hits_NC, positives_N, negatives_N = _rank_labels(targets_NC, scores_NC)
+    wrong_N = np.where(positive_NC, rank_NC - hits_NC, 0).sum(-1)
+    return _divide(wrong_N, positives_N * negatives_N, undefined=np.nan)
+
+
+def exact_match(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> np.ndarray:
+    """1.0 for an image with every unmasked label decided right, else 0.0, (..., N); NaN with all masked."""
+    targets_NC, decisions_NC = _check(targets_NC, decisions_NC)
+    counted_NC = ~np.isnan(targets_NC)
+    right_NC = (decisions_NC == (targets_NC == 1)) | ~counted_NC
+    return np.where(counted_NC.any(-1), right_NC.all(-1), np.nan)
+
+
+# ---- averages and domains ----
+
+
+class Average(NamedTuple):
+    """A mean over labels that says over how many."""
+
+    value: np.ndarray
+    """float64 (...); NaN where no label is defined."""
+    labels_averaged: np.ndarray
+    """int64 (...)."""
+
+
+def macro(values_C: np.ndarray, labels_C: np.ndarray | None = None) -> Average:
+    """Plain mean of a per-label measure, (..., C), over those of `labels_C` (bool; all) that are defined.
+
+    What is undefined through the data is so for every model, so models compared on the same targets and
+    `labels_C` average the same labels.
+    """
+    values_C = np.asarray(values_C, dtype=np.float64)
+    defined_C = ~np.isnan(values_C) & (True if labels_C is None else labels_C)
+    count = defined_C.sum(-1)
+    return Average(_divide(np.where(defined_C, values_C, 0.0).sum(-1), count, undefined=np.nan), count)
+
+
+def domain_targets(targets_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Targets of the domains, (N, domains) in their order: 1 where any label of the domain is positive.
+
+    NaN where none is positive and one is masked, since that one may be.
+    """
+    targets_NC = np.asarray(targets_NC)
+    columns = [targets_NC[:, list(members)] for members in domains.values()]
+    return np.stack([np.where((c == 1).any(1), 1.0, c.max(1)) for c in columns], axis=1)
+
+
+def domain_scores(scores_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
+    """Score of each domain, (..., N, domains): the highest of its labels' scores.
+
+    Given decisions it says where any label of the domain is decided for.
+    """
+    return np.stack(
+        [np.asarray(scores_NC)[..., list(members)].max(-1) for members in domains.values()], axis=-1
+    )
+
+
+# ---- everything at once ----
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of a score table."""
+
+    metric: str
+    """Averages over labels: macro_ap, macro_auroc, macro_f1, macro_precision, macro_recall, macro_mcc,
+    macro_brier, macro_brier_skill, micro_f1, micro_precision, micro_recall. Averages over images:
+    exact_match, lrap, coverage_error, ranking_loss. Of a label or domain: average_precision, auroc, f1,
+    precision, recall, mcc, brier, brier_skill."""
+    label: str
+    """The label, `domain:<name>`, or empty for an average."""
+    value: float
+    """NaN where the data leave it undefined."""
+    positives: int
+    """Positive entries the value rests on."""
+    images: int
+    """Images the value rests on."""
+    labels_averaged: int
+    """Labels the value rests on: 1 or 0 for a label or domain."""
+
+
+_MACRO_NAMES = {"average_precision": "macro_ap"}
+
+
+def evaluate(
+    targets_NC: np.ndarray,
+    scores_NC: np.ndarray,
+    decisions_NC: np.ndarray,
+    labels: Sequence[str],
+    *,
+    averaged_C: np.ndarray | None = None,
+    prevalences_C: np.ndarray | None = None,
+    domains: Mapping[str, Sequence[int]] | None = None,
+    sklearn_undefined: bool = False,
+) -> list[Score]:
+    """Every score of one set of predictions: averages, then labels, then domains.
+
+    The published table, for example: with `preset = PRESETS["paper"]`, scores `preset.scores(logits_NC)`,
+    decisions `preset.decisions(scores_NC)` and `sklearn_undefined=preset.sklearn_undefined`.
+
+    Args:
+        targets_NC: 0 or 1; NaN is masked.
+        scores_NC: float (N, C), probabilities where `prevalences_C` is given.
+        decisions_NC: bool (N, C).
+        labels: C names.
+        averaged_C: bool, the labels of the macro averages; None: all. Micro averages and the scores of an
+            image are over all labels.
+        prevalences_C: training prevalences; None leaves the Brier score and skill out, for scores that are no
+            probabilities.
+        domains: name -> columns, see `cohort.labels.domain_columns`; None: no rows for domains.
+        sklearn_undefined: as scikit-learn with zero_division=0, instead of NaN: a label without positives has
+            F1, precision, recall, MCC and average precision 0 and counts in the macro average, one without
+            negatives MCC 0 and average precision 1; an image without positives has LRAP 1, coverage error 0
+            and ranking loss 0, one without negatives ranking loss 0. AUROC stays NaN, as in scikit-learn.
+    """
+    targets_NC = np.asarray(targets_NC)
+    if len(labels) != targets_NC.shape[1]:
+        raise ValueError(f"Expected {targets_NC.shape[1]} `labels`, one a column, but got {len(labels)}.")
+    averaged_C = (
+        np.ones(len(labels), dtype=bool) if averaged_C is None else np.asarray(averaged_C, dtype=bool)
+    )
+    counted_NC = ~np.isnan(targets_NC)
+    positive_NC = targets_NC == 1
+    counts = confusion(targets_NC, decisions_NC)
+    values = _label_values(targets_NC, scores_NC, counts, sklearn_undefined)
+    if prevalences_C is not None:
+        values["brier"] = brier(targets_NC, scores_NC)
+        values["brier_skill"] = brier_skill(targets_NC, scores_NC, prevalences_C)
+
+    rows = []
+    for metric, values_C in values.items():
+        over_C = averaged_C & ~np.isnan(values_C)
+        positives, images = int(positive_NC[:, over_C].sum()), int(counted_NC[:, over_C].any(1).sum())
+        value = float(macro(values_C, averaged_C).value)
+        name = _MACRO_NAMES.get(metric, f"macro_{metric}")
+        rows.append(Score(name, "", value, positives, images, int(over_C.sum())))
+
+    any_C, any_N = counted_NC.any(0), counted_NC.any(1)
+    pooled = counts.pooled()
+    for name, measure in (("f1", f1), ("precision", precision), ("recall", recall)):
+        value = float(measure(pooled))
+        if sklearn_undefined and np.isnan(value):
+            value = 0.0
+        rows.append(
+            Score(f"micro_{name}", "", value, int(positive_NC.sum()), int(any_N.sum()), int(any_C.sum()))
+        )
+
+    for name, values_N, sklearn_value in (
+        ("exact_match", exact_match(targets_NC, decisions_NC), np.nan),
+        ("lrap", lrap(targets_NC, scores_NC), 1.0),
+        ("coverage_error", coverage_error(targets_NC, scores_NC), 0.0),
+        ("ranking_loss", ranking_loss(targets_NC, scores_NC), 0.0),
+    ):
+        if sklearn_undefined:
+            values_N = np.where(np.isnan(values_N) & any_N, sklearn_value, values_N)
+        over_N = ~np.isnan(values_N)
+        value = float(values_N[over_N].mean()) if over_N.any() else np.nan
+        positives, over_C = int(positive_NC[over_N].sum()), counted_NC[over_N].any(0)
+        rows.append(Score(name, "", value, positives, int(over_N.sum()), int(over_C.sum())))
+
+    rows += _rows_of(values, labels, targets_NC)
+    if domains:
+        targets_ND = domain_targets(targets_NC, domains)
+        counts = confusion(targets_ND, domain_scores(decisions_NC, domains))
+        values = _label_values(targets_ND, domain_scores(scores_NC, domains), counts, sklearn_undefined)
+        rows += _rows_of(values, [f"domain:{name}" for name in domains], targets_ND)
+    return rows
+
+
+def _label_values(
+    targets_NC: np.ndarray, scores_NC: np.ndarray, counts: Confusion, sklearn_undefined: bool
+) -> dict[str, np.ndarray]:
+    values = {
+        "average_precision": average_precision(targets_NC, scores_NC),
+        "auroc": auroc(targets_NC, scores_NC),
+        "f1": f1(counts),
+        "precision": precision(counts),
+        "recall": recall(counts),
+        "mcc": mcc(counts),
+    }
+    if sklearn_undefined:
+        for name in ("f1", "precision", "recall", "mcc"):
+            values[name] = np.nan_to_num(values[name], nan=0.0)
+        positives_C, negatives_C = _class_sizes(targets_NC)
+        always = np.where((positives_C > 0) & (negatives_C == 0), 1.0, 0.0)
+        ap = values["average_precision"]
+        values["average_precision"] = np.where(np.isnan(ap), always, ap)
+    return values
+
+
+def _rows_of(values: Mapping[str, np.ndarray], labels: Sequence[str], targets_NC: np.ndarray) -> list[Score]:
+    images_C = (~np.isnan(targets_NC)).sum(0)
+    positives_C = (targets_NC == 1).sum(0)
+    return [
+        Score(metric, label, float(value), int(positives), int(images), int(not np.isnan(value)))
+        for metric, values_C in values.items()
+        for label, value, positives, images in zip(labels, values_C, positives_C, images_C, strict=True)
+    ]
+
+
+def _class_sizes(targets_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    targets_NC = np.asarray(targets_NC)
+    return (targets_NC == 1).sum(0), (targets_NC == 0).sum(0)
+
+
+def _check(targets_NC: np.ndarray, predictions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    targets_NC, predictions = np.asarray(targets_NC), np.asarray(predictions)
+    if targets_NC.ndim != 2 or predictions.shape[-2:] != targets_NC.shape:
+        raise ValueError(
+            "Expected predictions of shape (..., N, C) for targets of shape (N, C), but got "
+            f"{predictions.shape} and {targets_NC.shape}."
+        )
+    if not np.isfinite(predictions).all():
+        raise ValueError("Expected finite predictions, but got NaN or an infinity.")
+    return targets_NC, predictions
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray, undefined: float) -> np.ndarray:
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, dtype=np.float64), denominator)
+    out = np.full(numerator.shape, undefined)
+    return np.divide(numerator, denominator, out=out, where=denominator != 0)
