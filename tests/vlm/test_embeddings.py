@@ -1,0 +1,225 @@
+import copy
+import dataclasses
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+import vlm.embeddings
+from cohort.errors import InputError
+from cohort.images import apply_geometry, decode, image_store
+from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
+from vlm.embeddings import embed, embed_images, embed_shard, embeddings_key, resolve_precision
+from vlm.encoders import Encoder, load_encoder
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Ten images are three shards of 4, 4 and 2."""
+    monkeypatch.setattr(vlm.embeddings, "SHARD_IMAGES", 4)
+
+
+def test_features_are_those_of_each_image_in_manifest_order(drawn_cohort, miniature, tmp_path):
+    embeddings = embed(drawn_cohort, miniature, tmp_path, batch_size=3, precision="fp32")
+
+    files = drawn_cohort.files()
+    images_NHW = [apply_geometry(files.decode(i), miniature.geometry) for i in range(len(files))]
+    expected_ND = [miniature.image_features(image_HW[None, :, :, None])[0].numpy() for image_HW in images_NHW]
+    np.testing.assert_allclose(embeddings.features_ND, expected_ND, rtol=0, atol=2e-6)
+    assert embeddings.features_ND.shape == (10, 32) and embeddings.features_ND.dtype == np.float32
+    assert (embeddings.cached, embeddings.precision) == (False, "fp32")
+    assert embeddings.encoder_fingerprint == miniature.fingerprint
+    assert sorted(path.name for path in embeddings.folder.iterdir()) == ["features.arrow", "lock"]
+
+
+def test_a_second_call_maps_the_file_and_embeds_nothing(drawn_cohort, miniature, tmp_path, monkeypatch):
+    first = embed(drawn_cohort, miniature, tmp_path)
+    monkeypatch.setattr(vlm.embeddings, "embed_shard", None)
+    allocated = pa.total_allocated_bytes()
+    second = embed(drawn_cohort, miniature, tmp_path)
+    assert pa.total_allocated_bytes() == allocated
+    assert second.cached and second.key == first.key
+    assert not second.features_ND.flags.writeable and second.features_ND.flags.aligned
+    np.testing.assert_array_equal(second.features_ND, first.features_ND)
+
+
+def test_any_arrow_reader_finds_the_features_beside_the_digests(drawn_cohort, miniature, tmp_path):
+    embeddings = embed(drawn_cohort, miniature, tmp_path)
+    table = pa.ipc.open_file(embeddings.folder / "features.arrow").read_all()
+    assert table["digest"].to_pylist() == drawn_cohort.column("digest")
+    np.testing.assert_array_equal(np.array(table["features"].to_pylist(), np.float32), embeddings.features_ND)
+    assert json.loads(table.schema.metadata[b"radtune"])["key"] == embeddings.key
+
+
+def test_an_interrupted_pass_goes_on_from_its_finished_shards(drawn_cohort, miniature, tmp_path, monkeypatch):
+    uninterrupted = embed(drawn_cohort, miniature, tmp_path / "one", precision="fp32")
+    embedded = []
+
+    def interrupted_in_the_third_shard(encoder, images_BHWC, precision):
+        if len(embedded) == 2:
+            raise KeyboardInterrupt
+        embedded.append(len(images_BHWC))
+        return embed_images(encoder, images_BHWC, precision)
+
+    monkeypatch.setattr(vlm.embeddings, "embed_images", interrupted_in_the_third_shard)
+    with pytest.raises(KeyboardInterrupt):
+        embed(drawn_cohort, miniature, tmp_path / "two", batch_size=4, precision="fp32")
+    assert embedded == [4, 4]
+
+    def resumed(encoder, images_BHWC, precision):
+        embedded.append(len(images_BHWC))
+        return embed_images(encoder, images_BHWC, precision)
+
+    monkeypatch.setattr(vlm.embeddings, "embed_images", resumed)
+    embeddings = embed(drawn_cohort, miniature, tmp_path / "two", batch_size=4, precision="fp32")
+    assert embedded == [4, 4, 2] and not embeddings.cached
+    np.testing.assert_allclose(embeddings.features_ND, uninterrupted.features_ND, rtol=0, atol=2e-6)
+
+
+def test_a_shard_is_a_function_of_what_can_be_sent_to_another_process(drawn_cohort, miniature, tmp_path):
+    store = image_store(drawn_cohort, miniature.geometry, tmp_path)
+    digests = drawn_cohort.column("digest")
+    task = pickle.dumps(
+        (miniature, store.folder / "images.npy", range(2, 5), digests[2:5], tmp_path / "shard.arrow")
+    )
+    shard = embed_shard(*pickle.loads(task), key="k", batch_size=2)
+    written = pa.ipc.open_file(shard).read_all()
+    assert written["digest"].to_pylist() == digests[2:5]
+    expected_ND = miniature.image_features(store.images_NHWC[2:5])
+    np.testing.assert_allclose(np.array(written["features"].to_pylist()), expected_ND, rtol=0, atol=2e-6)
+
+
+# What the key says
+
+
+def test_the_key_depends_on_encoder_precision_and_the_order_of_the_images(miniature):
+    keys = {
+        embeddings_key(encoder, precision, digests)
+        for encoder in (miniature, dataclasses.replace(miniature, fingerprint="another"))
+        for precision in ("fp32", "bf16")
+        for digests in (["a", "b"], ["b", "a"], ["a"])
+    }
+    assert len(keys) == 12 and all(len(key) == 32 for key in keys)
+
+
+def test_other_weights_have_their_own_place(drawn_cohort, miniature, tmp_path):
+    other = load_encoder(f"local-dir:{build_miniature_biomedclip(tmp_path / 'other', seed=1)}", device="cpu")
+    ours, theirs = (embed(drawn_cohort, encoder, tmp_path / "cache") for encoder in (miniature, other))
+    assert ours.folder != theirs.folder and not theirs.cached
+    assert np.abs(ours.features_ND - theirs.features_ND).max() > 0.01
+
+
+def test_a_cache_written_by_other_weights_is_refused(drawn_cohort, miniature, tmp_path):
+    other = load_encoder(f"local-dir:{build_miniature_biomedclip(tmp_path / 'other', seed=1)}", device="cpu")
+    ours = embed(drawn_cohort, miniature, tmp_path / "ours")
+    theirs = embed(drawn_cohort, other, tmp_path / "theirs")
+    shutil.copy(theirs.folder / "features.arrow", ours.folder / "features.arrow")
+    with pytest.raises(InputError) as caught:
+        embed(drawn_cohort, miniature, tmp_path / "ours")
+    message = str(caught.value)
+    assert "holds features of another encoder" in message and "\n" not in message
+    assert f"delete the folder {ours.folder} and embed again" in message
+
+
+def test_a_shard_left_by_other_weights_is_refused(drawn_cohort, miniature, tmp_path):
+    embeddings = embed(drawn_cohort, miniature, tmp_path)
+    (embeddings.folder / "features.arrow").unlink()
+    features_ND = np.zeros((4, 32), np.float32)
+    shard = embeddings.folder / "shard-00000004.arrow"
+    vlm.embeddings._write(shard, features_ND, drawn_cohort.column("digest")[4:8], key="another")
+    with pytest.raises(InputError, match=r"shard-00000004.arrow: holds features of another encoder"):
+        embed(drawn_cohort, miniature, tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 100, -100])
+def test_a_truncated_cache_is_refused(drawn_cohort, miniature, tmp_path, kept):
+    path = embed(drawn_cohort, miniature, tmp_path).folder / "features.arrow"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"features.arrow: damaged .* delete the folder") as caught:
+        embed(drawn_cohort, miniature, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "message"),
+    [
+        (9, 32, "must hold the cohort's 10 images in order"),
+        (10, 31, "must hold 32 float32 features an image"),
+    ],
+)
+def test_a_cache_of_another_shape_is_refused(drawn_cohort, miniature, tmp_path, rows, width, message):
+    embeddings = embed(drawn_cohort, miniature, tmp_path)
+    vlm.embeddings._write(
+        embeddings.folder / "features.arrow",
+        np.zeros((rows, width), np.float32),
+        drawn_cohort.column("digest")[:rows],
+        embeddings.key,
+    )
+    with pytest.raises(InputError, match=message):
+        embed(drawn_cohort, miniature, tmp_path)
+
+
+# Precision
+
+
+def test_auto_is_bf16_only_where_the_processor_multiplies_in_it(miniature, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for native, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert resolve_precision("auto", miniature) == expected
+        assert resolve_precision("auto", load_encoder("pixels", device="cpu")) == "fp32"
+        assert resolve_precision("bf16", miniature) == "bf16"
+
+
+def real_images(real_data: Path, encoder: Encoder, count: int) -> np.ndarray:
+    paths = sorted((real_data / "nih_cxr64" / "images").rglob("*.png"))[:: 1000 // count][:count]
+    images = [apply_geometry(decode(path.read_bytes(), path.name), encoder.geometry) for path in paths]
+    return np.stack(images)[..., None]
+
+
+def cosines(a_ND: np.ndarray, b_ND: np.ndarray) -> np.ndarray:
+    a_ND, b_ND = a_ND.astype(np.float64), b_ND.astype(np.float64)
+    return (a_ND * b_ND).sum(1) / np.linalg.norm(a_ND, axis=1) / np.linalg.norm(b_ND, axis=1)
+
+
+def test_bf16_agrees_with_fp32_on_real_radiographs(real_data, miniature):
+    images_NHWC = real_images(real_data, miniature, 40)
+    full_ND = embed_images(miniature, images_NHWC, "fp32")
+    half_ND = embed_images(miniature, images_NHWC, "bf16")
+    assert half_ND.dtype == np.float32 and not np.array_equal(full_ND, half_ND)
+    assert cosines(full_ND, half_ND).min() > 0.999
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_features_of_the_cpu(real_data, miniature_folder, miniature):
+    on_gpu = load_encoder(f"local-dir:{miniature_folder}", device="cuda")
+    assert on_gpu.fingerprint == miniature.fingerprint
+    images_NHWC = real_images(real_data, miniature, 40)
+    expected_ND = embed_images(miniature, images_NHWC, "fp32")
+    np.testing.assert_allclose(embed_images(on_gpu, images_NHWC, "fp32"), expected_ND, rtol=0, atol=1e-3)
+    assert cosines(embed_images(on_gpu, images_NHWC, "bf16"), expected_ND).min() > 0.999
+    torch.testing.assert_close(
+        on_gpu.text_features(["edema"]).cpu(), miniature.text_features(["edema"]), rtol=0, atol=1e-3
+    )
+
+
+# Bad input
+
+
+def test_features_that_are_not_finite_are_refused(drawn_cohort, miniature, tmp_path):
+    broken = copy.deepcopy(miniature)
+    broken.clip.visual.head.proj.weight[0, 0] = np.nan
+    with pytest.raises(InputError, match=r"features of image 0 \(sha256 .*\) are not finite in fp32"):
+        embed(drawn_cohort, broken, tmp_path, precision="fp32")
+
+
+def test_settings_out_of_range_are_refused(drawn_cohort, miniature, tmp_path):
+    with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16, got 'fp16'"):
+        embed(drawn_cohort, miniature, tmp_path, precision="fp16")
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        embed(drawn_cohort, miniature, tmp_path, batch_size=0)
