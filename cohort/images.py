@@ -10,6 +10,7 @@ import io
 import json
 import os
 import struct
+import sys
 import threading
 import zipfile
 import zlib
@@ -292,7 +293,8 @@ def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque = deque()
-        with tqdm(total=count, desc=title, unit="image", mininterval=1.0, delay=2.0) as bar:
+        interval = 1.0 if sys.stderr.isatty() else 30.0
+        with tqdm(total=count, desc=title, unit="image", mininterval=interval, delay=2.0) as bar:
             for i in range(count):
                 ahead.append(pool.submit(work, i))
                 if len(ahead) >= 4 * workers:

@@ -1,0 +1,134 @@
+"""A cohort in plain text: what `radtune cohort show` prints.
+
+Shape legend: N images, C labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from cohort.labels import NO_FINDING
+from cohort.manifest import KEEP, LABEL, SPLITS, Cohort
+from cohort.splits import positive_patients
+
+_LISTED = 5
+
+
+def describe(cohort: Cohort) -> str:
+    """Counts and prevalence a label and split, patients, views, kept columns, masked cells, missing files,
+    contradictions, and the flow from rows read to images kept.
+
+    All counts are over all rows of the manifest, those with a missing file among them.
+    """
+    table = cohort.table
+    policy = cohort.policy.to_dict()
+    uncertain = policy["uncertain"]
+    if not isinstance(uncertain, str):
+        uncertain = ", ".join(f"{label} {rule}" for label, rule in uncertain.items()) + ", others ignore"
+    colour = "gray" if cohort.channels == 1 else "in colour"
+    sections = [
+        _align(
+            [
+                ["cohort", str(cohort.folder)],
+                ["source", cohort.source],
+                ["images", f"{cohort.images_root} ({colour})"],
+                [
+                    "policy",
+                    f"uncertain: {uncertain}; blank: {policy['blank']}; {NO_FINDING}: {policy['no_finding']}",
+                ],
+                ["content", cohort.content_hash[:16]],
+            ],
+            "l",
+        ),
+        "Flow\n" + _align([[f"{count}", what] for what, count in cohort.flow], "rl"),
+        "Splits\n" + _align(_split_rows(table), "lr"),
+        "Labels: positives (prevalence among unmasked), positive patients\n"
+        + _align(_label_rows(cohort), "lr"),
+    ]
+    views = Counter(view or "(blank)" for view in table["view"].to_pylist())
+    sections.append("Views\n" + _align([[view, str(count)] for view, count in views.most_common()], "lr"))
+    kept = [name for name in table.column_names if name.startswith(KEEP)]
+    if kept:
+        rows = [[name.removeprefix(KEEP), *_column_summary(table[name].to_pylist())] for name in kept]
+        sections.append("Kept columns\n" + _align([["", "filled", "values"], *rows], "lrl"))
+    missing = table.num_rows - cohort.present.num_rows
+    sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
+    listed = ", ".join(cohort.contradictions[:_LISTED]) + (
+        ", ..." if len(cohort.contradictions) > _LISTED else ""
+    )
+    sections.append(
+        f"Contradictions ({NO_FINDING} together with a finding): {len(cohort.contradictions)}"
+        + (f" ({listed})" if listed else "")
+    )
+    if cohort.warnings:
+        sections.append("Warnings\n" + "\n".join(f"  {warning}" for warning in cohort.warnings))
+    return "\n\n".join(sections)
+
+
+def _split_rows(table: pa.Table) -> list[list[str]]:
+    split_N = np.asarray(table["split"].to_pylist(), dtype=object)
+    patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
+    present_N = table["present"].to_numpy()
+    rows = [["", "images", "share", "present", "patients"]]
+    for name in (*SPLITS, "all"):
+        side_N = split_N == name if name != "all" else np.ones(len(split_N), dtype=bool)
+        rows.append(
+            [
+                name,
+                str(side_N.sum()),
+                f"{side_N.mean():.1%}",
+                str((side_N & present_N).sum()),
+                str(len(set(patient_N[side_N]))),
+            ]
+        )
+    return rows
+
+
+def _label_rows(cohort: Cohort) -> list[list[str]]:
+    table = cohort.table
+    targets_NC = np.array([table[LABEL + label].to_pylist() for label in cohort.labels], dtype=np.float64).T
+    split_N = np.asarray(table["split"].to_pylist(), dtype=object)
+    patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
+    sides = [(name, split_N == name) for name in SPLITS] + [("all", np.ones(len(split_N), dtype=bool))]
+    rows = [["", *(name for name, _ in sides), "patients " + "/".join(SPLITS), "masked", "uncertain"]]
+    patients = [positive_patients(targets_NC[side_N], patient_N[side_N]) for _, side_N in sides[:3]]
+    for c, label in enumerate(cohort.labels):
+        row = [label]
+        for _, side_N in sides:
+            column = targets_NC[side_N, c]
+            known = (~np.isnan(column)).sum()
+            positive = (column == 1).sum()
+            row.append(f"{positive} ({positive / known:.1%})" if known else "0 (all masked)")
+        row.append("/".join(str(counts[c]) for counts in patients))
+        row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
+        rows.append(row)
+    return rows
+
+
+def _column_summary(values: Sequence[object]) -> list[str]:
+    given = [value for value in values if value is not None]
+    if not given:
+        return ["0", ""]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given):
+        low, middle, high = np.quantile(given, [0, 0.5, 1])
+        return [str(len(given)), f"{low:g} to {high:g}, median {middle:g}"]
+    counts = Counter(map(str, given))
+    if len(counts) > 20:
+        return [str(len(given)), f"{len(counts)} different texts"]
+    shown = [f"{value} {count}" for value, count in counts.most_common(_LISTED)]
+    return [str(len(given)), ", ".join(shown) + (", ..." if len(counts) > _LISTED else "")]
+
+
+def _align(rows: Sequence[Sequence[str]], flush: str) -> str:
+    """Aligned columns, indented by two; `flush` is l or r for each column, and its last letter repeats."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    flush = flush.ljust(len(widths), flush[-1])
+
+    def cell(c: int, text: str) -> str:
+        return text.ljust(widths[c]) if flush[c] == "l" else text.rjust(widths[c])
+
+    return "\n".join("  " + "  ".join(cell(c, text) for c, text in enumerate(row)).rstrip() for row in rows)
