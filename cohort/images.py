@@ -38,6 +38,9 @@ INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampl
 # Part of every store's key: raise it when `decode` or `apply_geometry` gives other pixels for the same file.
 DECODING = 1
 
+# How many decoded images are written to the disk together.
+FLUSH_EVERY = 512
+
 # What Pillow raises for damaged files, by format and kind of damage.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
@@ -375,7 +378,7 @@ def _fill_store(
     block: list[int] = []
     for k, i in enumerate(in_threads(fill, len(missing), "decoding images")):
         block.append(i)
-        if len(block) == 512 or k == len(missing) - 1:
+        if len(block) == FLUSH_EVERY or k == len(missing) - 1:
             images_NHWC.flush()
             done_N[block] = True
             done_N.flush()
