@@ -125,9 +125,9 @@ def test_masked_entries_change_nothing():
 
 
 def test_a_bank_equals_its_heads_one_by_one():
-    targets_NC, probs_KNC, patients_N = random_cohort()
+    targets_NC, probs_KNC, patients_N = random_cohort(heads=11)
     folds_N = patient_folds(targets_NC, patients_N)
-    shrinkage_K = np.array([0.0, 3.0, 20.0])
+    shrinkage_K = np.linspace(0, 20, 11)
     bank = fit_thresholds(probs_KNC, targets_NC, patients_N, shrinkage=shrinkage_K).by_strategy
     crossed = cross_fitted(probs_KNC, targets_NC, folds_N, patients_N, shrinkage=shrinkage_K)
     for head, (probs_NC, shrinkage) in enumerate(zip(probs_KNC, shrinkage_K, strict=True)):
