@@ -1,0 +1,264 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from cohort.errors import InputError
+from cohort.images import apply_geometry, decode
+from cohort.labels import LabelPolicy
+from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
+from vlm.bundle import Bundle, save_bundle
+from vlm.embeddings import embed
+from vlm.encoders import Encoder, load_encoder
+from vlm.linear_head import LinearHead
+
+LABELS = ("Edema", "Cardiomegaly")
+
+
+def some_head(width: int, l2: bool = True) -> LinearHead:
+    rng = np.random.default_rng(0)
+    return LinearHead(
+        weight_DC=rng.normal(0, 3, (width, 2)).astype(np.float32),
+        bias_C=rng.normal(0, 1, 2).astype(np.float32),
+        mean_D=np.zeros(width, np.float32),
+        scale_D=np.ones(width, np.float32),
+        l2=l2,
+    )
+
+
+def save(folder: Path, encoder: Encoder, **changes) -> Path:
+    arguments = {
+        "head": some_head(encoder.width),
+        "thresholds_C": np.array([0.5, 0.4]),
+        "threshold_strategy": "shrunk",
+        "fell_back": ["Cardiomegaly"],
+        "labels": LABELS,
+        "policy": LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement"),
+        "encoder": encoder,
+        "precision": "fp32",
+        "cohort_hash": "c0ffee",
+        "card": "# A card\n",
+        "origin": {"study": "nih-probe", "trial": 7},
+    }
+    return save_bundle(folder, **(arguments | changes))
+
+
+@pytest.fixture
+def bundle_folder(miniature, tmp_path) -> Path:
+    return save(tmp_path / "bundle", miniature)
+
+
+def image_paths(cohort) -> list[Path]:
+    return [cohort.images_root / file for file in cohort.column("file")]
+
+
+# Predicting
+
+
+def test_predictions_reproduce_the_probabilities_of_the_cohorts_embeddings(
+    drawn_cohort, miniature, bundle_folder, tmp_path
+):
+    embeddings = embed(drawn_cohort, miniature, tmp_path / "cache", precision="fp32")
+    logits_NC = some_head(32).logits(embeddings.features_ND)
+    expected_NC = 1 / (1 + np.exp(-logits_NC.astype(np.float64)))
+
+    paths = image_paths(drawn_cohort)
+    table = Bundle.load(bundle_folder, "cpu").predict(paths, batch_size=4)
+
+    probs_NC = np.stack([table[f"probability.{label}"].to_numpy() for label in LABELS], axis=1)
+    np.testing.assert_allclose(probs_NC, expected_NC, rtol=0, atol=1e-5)
+    decided_NC = np.stack([table[f"decision.{label}"].to_numpy() for label in LABELS], axis=1)
+    np.testing.assert_array_equal(decided_NC, expected_NC >= [0.5, 0.4])
+    assert 0 < decided_NC.sum() < decided_NC.size
+    assert table["image"].to_pylist() == [str(path) for path in paths]
+    assert table.column_names[1:] == [
+        f"{kind}.{label}" for kind in ("probability", "decision") for label in LABELS
+    ]
+
+
+def test_one_prediction_worked_by_hand(tmp_path):
+    """Two bright pixels of 1,024: features (1, 0.2), logits ln 3 and -ln 4, probabilities 3/4 and 1/5."""
+    weight_DC = np.zeros((1024, 2), np.float32)
+    weight_DC[0], weight_DC[1] = [np.log(3) - 0.1, 0], [0.5, 5 * -np.log(4)]
+    head = LinearHead(
+        weight_DC=weight_DC,
+        bias_C=np.zeros(2, np.float32),
+        mean_D=np.zeros(1024, np.float32),
+        scale_D=np.ones(1024, np.float32),
+    )
+    folder = save(tmp_path / "bundle", load_encoder("pixels"), head=head, thresholds_C=[0.75001, 0.2 - 1e-6])
+    pixels_HW = np.zeros((32, 32), np.uint8)
+    pixels_HW[0, :2] = 255, 51
+    Image.fromarray(pixels_HW).save(tmp_path / "x.png")
+    row = Bundle.load(folder).predict([tmp_path / "x.png"]).to_pylist()[0]
+    assert row["probability.Edema"] == pytest.approx(0.75, abs=1e-6)
+    assert row["probability.Cardiomegaly"] == pytest.approx(0.2, abs=1e-6)
+    assert (row["decision.Edema"], row["decision.Cardiomegaly"]) == (0, 1)
+
+
+def test_gray_and_colour_files_mix_in_a_batch(bundle_folder, tmp_path):
+    rng = np.random.default_rng(1)
+    gray_HW = rng.integers(0, 256, (50, 60), dtype=np.uint8)
+    Image.fromarray(gray_HW).save(tmp_path / "gray.png")
+    Image.fromarray(np.repeat(gray_HW[:, :, None], 3, axis=2)).save(tmp_path / "same.png")
+    Image.fromarray(rng.integers(0, 256, (50, 60, 3), dtype=np.uint8)).save(tmp_path / "colour.png")
+    paths = [tmp_path / name for name in ("gray.png", "same.png", "colour.png")]
+    gray, same, colour = Bundle.load(bundle_folder, "cpu").predict(paths)["probability.Edema"].to_pylist()
+    assert gray == pytest.approx(same, abs=1e-6) and gray != pytest.approx(colour, abs=1e-6)
+
+
+def test_a_real_full_size_radiograph_is_predicted_as_the_store_prepares_it(real_data, bundle_folder):
+    path = sorted((real_data / "iu_xray" / "images_normalized").glob("*.png"))[0]
+    bundle = Bundle.load(bundle_folder, "cpu")
+    row = bundle.predict([path]).to_pylist()[0]
+    image_HW = apply_geometry(decode(path.read_bytes(), path.name), bundle.encoder.geometry)
+    expected_C = bundle.probabilities(image_HW[None, :, :, None])[0]
+    assert [row[f"probability.{label}"] for label in LABELS] == pytest.approx(expected_C.tolist())
+
+
+def test_unreadable_images_are_all_named(drawn_cohort, bundle_folder, tmp_path):
+    good = image_paths(drawn_cohort)[0]
+    cut, missing = tmp_path / "cut.png", tmp_path / "missing.png"
+    cut.write_bytes(good.read_bytes()[:200])
+    bundle = Bundle.load(bundle_folder, "cpu")
+    with pytest.raises(InputError) as caught:
+        bundle.predict([cut, good, missing])
+    message = str(caught.value)
+    assert message.startswith("2 of 3 images cannot be read: ") and "\n" not in message
+    assert f"{cut}: unreadable image" in message and f"{missing}: No such file or directory" in message
+
+    table = bundle.predict([cut, good, missing], skip_unreadable=True)
+    assert [reason is None for reason in table["unreadable"].to_pylist()] == [False, True, False]
+    for column in ("probability.Edema", "decision.Edema"):
+        assert [value is None for value in table[column].to_pylist()] == [True, False, True]
+    assert table["probability.Edema"][1] == bundle.predict([good])["probability.Edema"][0]
+
+
+def test_settings_out_of_range_are_refused(bundle_folder):
+    bundle = Bundle.load(bundle_folder, "cpu")
+    with pytest.raises(InputError, match="no images to predict"):
+        bundle.predict([])
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        bundle.predict(["x.png"], batch_size=0)
+
+
+# What a bundle says
+
+
+def test_a_bundle_says_what_it_is(miniature, bundle_folder):
+    description = json.loads((bundle_folder / "bundle.json").read_text())
+    assert description["labels"] == list(LABELS)
+    assert description["encoder"]["fingerprint"] == miniature.fingerprint
+    assert description["transform"]["geometry"]["size"] == 160
+    assert description["normalisation"] == "l2"
+    assert description["thresholds"] == {"strategy": "shrunk", "fell_back": ["Cardiomegaly"]}
+    assert description["origin"] == {"study": "nih-probe", "trial": 7}
+    assert (bundle_folder / "README.md").read_text() == "# A card\n"
+    assert not (bundle_folder / "encoder").exists()
+
+    bundle = Bundle.load(bundle_folder, "cpu")
+    assert bundle.policy == LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement")
+    assert (bundle.labels, bundle.thresholds_C.tolist()) == (LABELS, [0.5, 0.4])
+    assert load_file(bundle_folder / "head.safetensors")["thresholds_C"].dtype == np.float64
+
+
+def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_cohort, tmp_path):
+    elsewhere = shutil.copytree(miniature_folder, tmp_path / "elsewhere")
+    encoder = load_encoder(f"local-dir:{elsewhere}", device="cpu")
+    alone = save(tmp_path / "alone", encoder)
+    whole = save(tmp_path / "whole", encoder, with_encoder=True)
+    paths = image_paths(drawn_cohort)[:2]
+    expected = Bundle.load(alone, "cpu").predict(paths)
+    shutil.rmtree(elsewhere)
+
+    moved = shutil.move(whole, tmp_path / "moved")
+    assert Bundle.load(moved, "cpu").predict(paths).equals(expected)
+    with pytest.raises(
+        InputError, match=r"encoder does not load here: .* or export it again with --with-encoder"
+    ):
+        Bundle.load(alone, "cpu")
+
+
+def test_pixels_need_no_weights_in_the_bundle(tmp_path):
+    folder = save(tmp_path / "bundle", load_encoder("pixels"), with_encoder=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "bundle.json", "head.safetensors"]
+    assert Bundle.load(folder).encoder.name == "pixels"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("with_encoder", [False, True])
+def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, with_encoder):
+    weights = shutil.copytree(miniature_folder, tmp_path / "weights")
+    encoder = load_encoder(f"local-dir:{weights}", device="cpu")
+    folder = save(tmp_path / "bundle", encoder, with_encoder=with_encoder)
+    build_miniature_biomedclip(folder / "encoder" if with_encoder else weights, seed=1)
+    with pytest.raises(
+        InputError, match=r"with the fingerprint .* other weights or another transform"
+    ) as caught:
+        Bundle.load(folder, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(miniature, bundle_folder, tmp_path):
+    assert save(bundle_folder, miniature, cohort_hash="another") == bundle_folder
+    assert Bundle.load(bundle_folder, "cpu").description["cohort_hash"] == "another"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    (bundle_folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes.txt' \(1 in all\), which no bundle put there"):
+        save(bundle_folder, miniature)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "README.md").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'README.md'"):
+        save(tmp_path / "other", miniature)
+    with pytest.raises(InputError, match="the output must be a folder, and this is a file"):
+        save(tmp_path / "other" / "README.md", miniature)
+
+
+def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Encoder, "save", lambda self, folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save(bundle_folder, miniature, with_encoder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert Bundle.load(bundle_folder, "cpu").description["cohort_hash"] == "c0ffee"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("bundle.json", None, r"no bundle there \(bundle.json is missing\)"),
+        ("bundle.json", "{", "damaged"),
+        ("bundle.json", '{"format": 9}', "format must be 1, got 9"),
+        ("bundle.json", '{"format": 1}', r"damaged \(encoder, labels, policy missing\)"),
+        ("head.safetensors", None, "missing or damaged"),
+        ("head.safetensors", "x" * 50, "missing or damaged"),
+    ],
+)
+def test_a_damaged_bundle_is_one_line(bundle_folder, file, content, message):
+    (bundle_folder / file).unlink()
+    if content is not None:
+        (bundle_folder / file).write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        Bundle.load(bundle_folder, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ("Edema",)}, r"head must be \(32, 1\), got \(32, 2\)"),
+        ({"thresholds_C": [0.5, 1.5]}, "thresholds_C must be 2 probabilities"),
+        ({"thresholds_C": [0.5, np.nan]}, "thresholds_C must be 2 probabilities"),
+        ({"fell_back": ["Hernia"]}, r"fell_back must be among the labels, got \['Hernia'\]"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(miniature, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        save(tmp_path / "bundle", miniature, **changes)
+    assert not (tmp_path / "bundle").exists()
