@@ -151,13 +151,12 @@ def _find_file(
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts:
         raise InputError(f"{root}: the image {name!r} leads out of its folder; only files inside it are read")
-    fits: dict[int, set[str]] = defaultdict(set)
+    # How well a file fits: parts in common, then the whole path, then the ending as well.
+    fits: dict[tuple[int, bool, bool], set[str]] = defaultdict(set)
     for file_parts, file in by_last.get(parts[-1] if parts else "", ()):
-        if file_parts == parts:
-            return file
         shared = min(len(parts), len(file_parts))
         if parts[-shared:] == file_parts[-shared:]:
-            fits[shared].add(file)
+            fits[shared, len(file_parts) == len(parts), file.endswith(parts[-1])].add(file)
     if not fits:
         return None
     best = sorted(fits[max(fits)])

@@ -1,0 +1,359 @@
+"""Any table: columns a label, one label a row, views, splits, and the bad input it must name."""
+
+import io
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cohort.errors import InputError
+from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
+from cohort.manifest import Cohort
+from cohort.readers.table import read_table
+
+PATIENTS = 30
+
+
+def png(seed, colour=False):
+    rng = np.random.default_rng(seed)
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (12, 12, 3) if colour else (12, 12), dtype=np.uint8)).save(
+        buffer, "PNG"
+    )
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Two images of each of thirty patients, with their table."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rows = []
+    for n in range(2 * PATIENTS):
+        (folder / f"img_{n:02}.png").write_bytes(png(n))
+        rows.append(
+            {
+                "file": f"img_{n:02}.png",
+                "pid": f"{n // 2:03}",
+                "exam": f"e{n}",
+                "view": "PA" if n % 3 else "AP",
+                "sex": "FM"[n // 2 % 2],
+                "age": 30 + n,
+                "Edema": n % 4 == 0,
+                "Fracture": ["", "-1", "0", "1", "0"][n % 5],
+                NO_FINDING: int(n % 4 != 0 and n % 5 != 3),
+                "set": ["train", "train", "train", "valid", "test"][n // 2 % 5],
+                "code": ["edema", "edema|fracture", "fracture", ""][n % 4],
+            }
+        )
+    rows = pd.DataFrame(rows).astype({"Edema": int})
+    return tmp_path, rows
+
+
+def read(source, table=None, images=None, **arguments):
+    folder, rows = source
+    if table is None:
+        table = folder / "table.csv"
+        rows.to_csv(table, index=False)
+    arguments = {"image_column": "file", "patient_column": "pid"} | arguments
+    if "label_column" not in arguments:
+        arguments = {"labels": ["Edema", "Fracture"]} | arguments
+    return read_table(table, images or folder / "images", folder / "cohort", **arguments)
+
+
+def test_a_table_with_a_column_a_label(source):
+    cohort = read(source, study_column="exam", view_column="view", split_column="set", keep=["sex", "age"])
+    rows = source[1]
+    assert cohort.labels == ("Edema", "Fracture")
+    assert cohort.images() == rows["file"].tolist()
+    assert cohort.column("patient")[:3] == ["000", "000", "001"]
+    assert cohort.column("study")[:2] == ["e0", "e1"]
+    assert cohort.column("keep.age") == rows["age"].tolist()
+    assert cohort.column("keep.sex") == rows["sex"].tolist()
+    assert Counter(cohort.column("split")) == {"train": 36, "val": 12, "test": 12}
+    fracture = pd.to_numeric(rows["Fracture"]).replace(-1, np.nan)
+    np.testing.assert_array_equal(cohort.targets_NC(), np.stack([rows["Edema"], fracture], axis=1))
+    assert cohort.uncertain == {"Edema": 0, "Fracture": 12}
+    assert cohort.flow == (("rows read", 60), ("image file there", 60))
+    assert cohort.channels == 1
+
+
+def test_the_cohort_written_is_the_cohort_returned(source):
+    cohort = read(source)
+    assert Cohort.open(source[0] / "cohort").content_hash == cohort.content_hash
+
+
+def test_parquet_and_a_zip_archive_give_the_same_targets_and_pixels(source):
+    folder, rows = source
+    first = read(source)
+    rows.assign(Fracture=pd.to_numeric(rows["Fracture"])).to_parquet(folder / "table.parquet")
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for file in (folder / "images").iterdir():
+            archive.write(file, f"nested/{file.name}")
+    second = read(source, table=folder / "table.parquet", images=folder / "images.zip")
+    np.testing.assert_array_equal(first.targets_NC(), second.targets_NC())
+    assert first.column("digest") == second.column("digest")
+    assert second.files().read(0) == first.files().read(0)
+
+
+def test_file_names_may_lack_their_ending(source):
+    source[1]["file"] = source[1]["file"].str.removesuffix(".png")
+    cohort = read(source)
+    assert cohort.images()[0] == "img_00" and cohort.column("file")[0] == "img_00.png"
+
+
+def test_the_default_split_is_by_patient_and_repeatable(source):
+    first, second = read(source), read(source)
+    assert first.column("split") == second.column("split")
+    sides = pd.DataFrame({"patient": first.column("patient"), "split": first.column("split")})
+    assert (sides.groupby("patient")["split"].nunique() == 1).all()
+    assert read(source, seed=1).column("split") != first.column("split")
+
+
+def test_views_are_filtered_and_counted(source):
+    cohort = read(source, view_column="view", views=["ap"])
+    assert set(cohort.column("view")) == {"AP"}
+    assert cohort.flow[:2] == (("rows read", 60), ("view among ap", 20))
+
+
+def test_one_label_a_row_is_merged_by_image(source):
+    folder, _ = source
+    with (folder / "long.csv").open("w") as file:
+        file.write("file,pid,finding\n")
+        for n in range(60):
+            file.write(f"img_{n:02},{n // 2},normal\n" if n % 3 else f"img_{n:02},{n // 2},Edema\n")
+            if n % 6 == 0:
+                file.write(f"img_{n:02},{n // 2},Fracture\n")
+    cohort = read(source, table=folder / "long.csv", label_column="finding")
+    assert cohort.labels == ("Edema", "Fracture", "normal")
+    assert cohort.flow[:2] == (("rows read", 70), ("images", 60))
+    assert cohort.targets_NC()[:4].tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0]]
+
+
+def test_several_labels_in_a_cell_and_a_blank_one(source):
+    cohort = read(source, label_column="code")
+    assert cohort.labels == ("edema", "fracture")
+    np.testing.assert_array_equal(cohort.targets_NC()[:4], [[1, 0], [1, 1], [0, 1], [np.nan, np.nan]])
+    negative = read(source, label_column="code", blank="negative")
+    assert negative.targets_NC()[3].tolist() == [0, 0]
+
+
+def test_known_vocabularies_keep_their_own_order(source):
+    source[1]["code"] = source[1]["code"].map({"edema": "Hernia", "": NO_FINDING}).fillna("Effusion|Mass")
+    assert read(source, label_column="code").labels == ("Effusion", "Mass", "Hernia", NO_FINDING)
+
+
+def test_uncertain_and_no_finding_rules_reach_the_targets(source):
+    labels = ["Edema", "Fracture", NO_FINDING]
+    cohort = read(
+        source, labels=labels, uncertain={"Fracture": "ones"}, no_finding="complement", blank="negative"
+    )
+    raw = pd.to_numeric(source[1]["Fracture"])
+    positive = raw.isin([1, -1])
+    np.testing.assert_array_equal(cohort.targets_NC()[:, 1], positive.astype(float))
+    expected = ~(positive | (source[1]["Edema"] == 1))
+    np.testing.assert_array_equal(cohort.targets_NC()[:, 2], expected.astype(float))
+    assert cohort.policy.no_finding == "complement"
+
+
+def test_no_finding_can_be_derived_where_the_table_has_no_such_column(source):
+    del source[1][NO_FINDING]
+    labels = ["Edema", "Fracture", NO_FINDING]
+    with pytest.raises(InputError, match="no column 'No Finding', so it cannot be taken as given"):
+        read(source, labels=labels)
+    assert read(source, labels=labels, no_finding="complement").targets_NC()[4, 2] == 0
+
+
+def test_contradictions_are_counted_and_listed(source):
+    source[1].loc[[0, 4], NO_FINDING] = 1
+    cohort = read(source, labels=["Edema", "Fracture", NO_FINDING])
+    assert cohort.contradictions == ("img_00.png", "img_04.png")
+    assert any(w.startswith("2 images state No Finding together with a finding") for w in cohort.warnings)
+
+
+def test_blanks_are_negative_by_default_only_in_a_chexpert_table(source):
+    assert read(source).policy.blank == "missing"
+    rng = np.random.default_rng(0)
+    for label in CHEXPERT_14:
+        source[1][label] = np.where(rng.random(60) < 0.3, 1.0, np.nan)
+    cohort = read(source, labels=CHEXPERT_14)
+    assert cohort.policy.blank == "negative" and not np.isnan(cohort.targets_NC()).any()
+
+
+def test_without_a_patient_column_every_image_is_its_own_patient_and_that_is_said(source):
+    cohort = read(source, patient_column=None)
+    assert cohort.column("patient") == cohort.images()
+    assert "no patient column: every image counts as its own patient" in cohort.warnings
+
+
+def test_missing_files_are_named_counted_and_kept_as_rows(source):
+    for n in (1, 2, 3, 4):
+        (source[0] / "images" / f"img_{n:02}.png").unlink()
+    cohort = read(source)
+    assert cohort.table.num_rows == 60 and cohort.present.num_rows == 56
+    assert cohort.flow[-1] == ("image file there", 56)
+    assert any(
+        w.startswith("4 of 60 image files are missing (img_01.png, img_02.png, img_03.png, ...); check")
+        for w in cohort.warnings
+    )
+
+
+def test_unreadable_images_are_refused_by_name_or_skipped(source):
+    folder = source[0] / "images"
+    (folder / "img_05.png").write_bytes((folder / "img_05.png").read_bytes()[:60])
+    (folder / "img_09.png").write_bytes(b"text")
+    message = r"img_05\.png: unreadable image .*; 2 such files: img_05\.png, img_09\.png"
+    with pytest.raises(InputError, match=message + "; mend or remove them, or pass --skip-unreadable"):
+        read(source)
+    cohort = read(source, skip_unreadable=True)
+    assert cohort.present.num_rows == 58 and cohort.flow[-1] == ("image readable", 58)
+    assert any(w.startswith("2 unreadable image files were skipped: img_05.png") for w in cohort.warnings)
+
+
+def test_one_colour_image_makes_a_colour_cohort(source):
+    (source[0] / "images" / "img_07.png").write_bytes(png(7, colour=True))
+    assert read(source).channels == 3
+
+
+def test_a_label_too_rare_for_three_sides_is_warned_of(source):
+    source[1]["Rare"] = (source[1].index < 4).astype(int)
+    warnings = read(source, labels=["Edema", "Rare"]).warnings
+    assert "Rare: 2 positive patients, too few for three sides" in warnings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"image_column": "File"}, r"no column 'File'; did you mean 'file'\?"),
+        ({"keep": ["gender"]}, "no column 'gender'"),
+        ({"labels": ["Edema", "Fractrue"]}, r"no label column 'Fractrue'; did you mean 'Fracture'\?"),
+        ({"labels": ["Edema", "Edema"]}, "label 'Edema' is named 2 times"),
+        ({"labels": []}, "no label is named"),
+        ({"labels": ["sex"]}, r"table\.csv, row 2: label 'sex' must be 1, 0, -1 .* got 'F'"),
+        ({"labels": ["Edema"], "label_column": "code"}, "name one of the two"),
+        ({"labels": None}, "name one of the two"),
+        ({"views": ["PA"]}, "views PA are asked for, but no view column is named"),
+        ({"view_column": "view", "views": ["LL"]}, "no row has a view among LL; 'view' holds: AP, PA"),
+        ({"uncertain": {"Oedema": "ones"}}, "uncertain rule for unknown label 'Oedema'"),
+        ({"blank": "zero"}, "blank rule must be one of"),
+        ({"split_column": "sex"}, r"table\.csv, column 'sex': image 1 has the split 'F'"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(source, arguments, message):
+    with pytest.raises(InputError, match=message) as error:
+        read(source, **arguments)
+    assert "\n" not in str(error.value)
+    assert not (source[0] / "cohort").exists()
+
+
+def test_a_duplicate_image_is_refused_with_both_rows(source):
+    source[1].loc[9, "file"] = "img_02.png"
+    with pytest.raises(InputError, match=r"row 11: image 'img_02\.png' stands in an earlier row .*row 4\)"):
+        read(source)
+
+
+def test_rows_of_one_image_must_agree_about_the_patient(source):
+    source[1].loc[9, "file"] = "img_02.png"
+    with pytest.raises(InputError, match=r"row 11: image 'img_02\.png' has '004' in column 'pid', but '001'"):
+        read(source, label_column="code")
+
+
+def test_a_blank_patient_is_refused(source):
+    source[1].loc[3, "pid"] = None
+    with pytest.raises(InputError, match=r"row 5: column 'pid' is blank"):
+        read(source)
+
+
+def test_a_label_without_a_positive_is_refused_with_the_remedy(source):
+    source[1]["Edema"] = 0
+    with pytest.raises(InputError, match="label 'Edema' has no positive image; leave it out of the labels"):
+        read(source)
+
+
+def test_a_patient_on_two_sides_of_a_given_split_is_refused(source):
+    source[1].loc[0, "set"] = "test"
+    with pytest.raises(InputError, match="patient '000' lies in 'test' and in 'train'"):
+        read(source, split_column="set")
+
+
+def test_an_empty_side_of_a_given_split_is_refused(source):
+    source[1]["set"] = source[1]["set"].replace("valid", "train")
+    with pytest.raises(InputError, match="the split 'val' is empty"):
+        read(source, split_column="set")
+
+
+def test_a_folder_with_none_of_the_images_is_refused(source):
+    (source[0] / "empty").mkdir()
+    message = r"empty: none of the 60 images is there \(the first looked for is 'img_00\.png'\)"
+    with pytest.raises(InputError, match=message):
+        read(source, images=source[0] / "empty")
+
+
+def test_a_foreign_output_folder_is_refused_before_anything_is_read(source):
+    (source[0] / "cohort").mkdir()
+    (source[0] / "cohort" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'mine\.txt'"):
+        read(source, table="absent.csv")
+
+
+def test_the_real_nih_cohort_comes_out_as_its_readme_says(real_data, tmp_path):
+    folder = real_data / "nih_cxr64"
+    cohort = read_table(
+        folder / "labels.csv",
+        folder / "images",
+        tmp_path / "nih",
+        image_column="image_id",
+        patient_column="patient_id",
+        view_column="view",
+        labels=[*NIH_14, NO_FINDING],
+        split_column="split",
+        keep=["sex", "age"],
+    )
+    positives = dict(zip(cohort.labels, cohort.targets_NC().sum(axis=0).astype(int).tolist(), strict=True))
+    assert positives == dict(
+        zip(NIH_14, [95, 83, 170, 162, 35, 39, 11, 40, 42, 31, 37, 32, 29, 9], strict=True)
+    ) | {NO_FINDING: 499}
+    assert [len(cohort.indices(split)) for split in ("train", "val", "test")] == [595, 211, 194]
+    assert len(set(cohort.patients_N())) == 264 and cohort.channels == 1
+    assert cohort.warnings == ("no positive in test: Hernia",)
+    with pytest.raises(InputError, match="lies in"):
+        read_table(
+            folder / "labels.csv",
+            folder / "images",
+            tmp_path / "kcr",
+            image_column="image_id",
+            patient_column="patient_id",
+            labels=NIH_14,
+            split_column="kcr_split",
+        )
+
+
+def test_the_nih_label_cells_say_the_same_as_its_columns(real_data, tmp_path):
+    folder = real_data / "nih_cxr64"
+    arguments = {"image_column": "image_id", "patient_column": "patient_id", "split_column": "split"}
+    wide = read_table(
+        folder / "labels.csv", folder / "images", tmp_path / "a", labels=[*NIH_14, NO_FINDING], **arguments
+    )
+    long = read_table(
+        folder / "labels.csv", folder / "images", tmp_path / "b", label_column="finding_labels", **arguments
+    )
+    assert wide.labels == long.labels
+    np.testing.assert_array_equal(wide.targets_NC(), long.targets_NC())
+
+
+def test_the_real_paediatric_archive_is_read_one_label_an_image(real_data, tmp_path):
+    folder = real_data / "kermany_ped_cxr256"
+    cohort = read_table(
+        folder / "labels.csv",
+        folder / "images.zip",
+        tmp_path / "k",
+        image_column="image",
+        patient_column="patient",
+        label_column="label",
+    )
+    assert cohort.labels == ("bacterial_pneumonia", "normal", "viral_pneumonia")
+    assert cohort.targets_NC().sum(axis=0).tolist() == [320, 320, 320]
+    assert cohort.present.num_rows == 960

@@ -1,0 +1,267 @@
+"""The manifest: what is written is what is read, and what must not be written is refused."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cohort.errors import InputError
+from cohort.labels import LabelPolicy
+from cohort.manifest import (
+    MANIFEST,
+    Cohort,
+    check_output_folder,
+    new_cohort_folder,
+    write_cohort,
+    write_manifest,
+)
+
+NAN = np.nan
+TARGETS = np.array([[1, 0], [0, NAN], [1, 1], [0, 1], [NAN, NAN], [0, 0], [1, 0]])
+
+
+def columns(**changes):
+    images = [f"i{n}" for n in range(7)]
+    return {
+        "image": images,
+        "file": [f"{image}.png" for image in images],
+        "digest": ["d0", "d1", "", "d3", "d4", "d5", "d6"],
+        "present": [True, True, False, True, True, True, True],
+        "patient": ["p", "p", "q", "r", "s", "t", "s"],
+        "study": images,
+        "view": ["PA"] * 7,
+        "split": ["train", "train", "train", "val", "test", "val", "test"],
+        "keep.age": [40, 41, None, 20, 30, 50, 31],
+        "keep.report": ["clear", None, "x", "y", "z", "ü", ""],
+    } | changes
+
+
+def write(folder, targets_NC=TARGETS, images_root="/images", **changes):
+    return write_cohort(
+        folder,
+        columns(**changes),
+        targets_NC,
+        labels=["Edema", "Fracture"],
+        source="test",
+        policy=LabelPolicy({"Edema": "ones"}, "negative", "as-given"),
+        images_root=images_root,
+        channels=3,
+        flow=[("rows", 9), ("images", 7)],
+        warnings=["careful"],
+        contradictions=["i3"],
+        uncertain={"Edema": 2, "Fracture": 0},
+    )
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    write(tmp_path / "c")
+    cohort = Cohort.open(tmp_path / "c")
+    assert cohort.labels == ("Edema", "Fracture")
+    assert cohort.source == "test" and cohort.channels == 3
+    assert cohort.policy == LabelPolicy({"Edema": "ones"}, "negative", "as-given")
+    assert cohort.flow == (("rows", 9), ("images", 7))
+    assert cohort.warnings[0] == "careful"
+    assert cohort.contradictions == ("i3",)
+    assert cohort.uncertain == {"Edema": 2, "Fracture": 0}
+    assert cohort.table.num_rows == 7
+    assert cohort.table["keep.age"].to_pylist() == [40, 41, None, 20, 30, 50, 31]
+    assert cohort.table.schema.field("label.Edema").type == pa.int8()
+    assert cohort.table["label.Fracture"].to_pylist() == [0, None, 1, 1, None, 0, 0]
+
+
+def test_positions_count_present_images_only(tmp_path):
+    cohort = write(tmp_path / "c")
+    assert cohort.images() == ["i0", "i1", "i3", "i4", "i5", "i6"]
+    assert {split: cohort.indices(split).tolist() for split in ("train", "val", "test")} == {
+        "train": [0, 1],
+        "val": [2, 4],
+        "test": [3, 5],
+    }
+    assert cohort.indices("val").dtype == np.int64
+    assert cohort.images(cohort.indices("test")) == ["i4", "i6"]
+    assert cohort.files().names == ["i0.png", "i1.png", "i3.png", "i4.png", "i5.png", "i6.png"]
+    assert cohort.column("keep.age") == [40, 41, 20, 30, 50, 31]
+
+
+def test_targets_are_float32_with_nan_where_masked(tmp_path):
+    cohort = write(tmp_path / "c")
+    expected = TARGETS[[0, 1, 3, 4, 5, 6]]
+    assert cohort.targets_NC().dtype == np.float32
+    np.testing.assert_array_equal(cohort.targets_NC(), expected)
+    np.testing.assert_array_equal(cohort.targets_NC(np.array([3, 0])), expected[[3, 0]])
+
+
+def test_patient_codes_do_not_depend_on_the_rows_asked_for(tmp_path):
+    cohort = write(tmp_path / "c")
+    codes = cohort.patients_N()
+    assert codes.dtype == np.int64
+    assert codes[0] == codes[1] and codes[3] == codes[5] and len(set(codes)) == 4
+    np.testing.assert_array_equal(cohort.patients_N(cohort.indices("test")), codes[[3, 5]])
+
+
+def test_labels_that_a_split_cannot_score_are_warned_of(tmp_path):
+    warnings = write(tmp_path / "c").warnings
+    assert warnings[1:] == (
+        "no positive in val: Edema",
+        "no positive in test: Fracture",
+        "no negative in test: Edema",
+    )
+
+
+def test_the_content_hash_follows_the_content_and_nothing_else(tmp_path):
+    first = write(tmp_path / "a").content_hash
+    assert write(tmp_path / "b", images_root="/elsewhere").content_hash == first
+    flipped = TARGETS.copy()
+    flipped[0, 0] = 0
+    assert write(tmp_path / "c", targets_NC=flipped).content_hash != first
+    assert write(tmp_path / "d", digest=["x"] * 7).content_hash != first
+
+
+def test_a_column_or_split_that_is_not_there_is_refused(tmp_path):
+    cohort = write(tmp_path / "c")
+    with pytest.raises(InputError, match=r"no column 'keep\.aeg'; did you mean 'keep\.age'\?"):
+        cohort.column("keep.aeg")
+    with pytest.raises(InputError, match="split must be one of train, val, test, got 'valid'"):
+        cohort.indices("valid")
+
+
+def test_a_split_without_a_present_image_is_refused_when_asked_for(tmp_path):
+    cohort = write(tmp_path / "c", present=[True, True, True, False, True, False, True])
+    with pytest.raises(InputError, match="none of the 2 images of the split 'val' is present"):
+        cohort.indices("val")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": ["i0", "i0", *"cdefg"]}, "image id 'i0' stands in 2 rows; an image id must be unique"),
+        (
+            {"split": ["train"] * 5 + ["test"] * 2},
+            "patient 's' lies in 'train' and in 'test' (image 'i6'); a patient must be on one side only",
+        ),
+        ({"split": ["train"] * 7}, "the split 'val' is empty; every cohort needs images in train, val, test"),
+        ({"split": ["train"] * 6 + ["dev"]}, "split must be one of train, val, test, got 'dev'"),
+    ],
+)
+def test_rows_that_break_a_rule_are_refused(tmp_path, changes, message):
+    if "lies" in message:
+        changes["split"][0:2] = ["val", "val"]
+    with pytest.raises(InputError) as error:
+        write(tmp_path / "c", **changes)
+    assert str(error.value) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cohort_without_rows_is_refused(tmp_path):
+    empty = {name: [] for name in columns()}
+    with pytest.raises(InputError, match="at least one image"):
+        write_cohort(
+            tmp_path / "c",
+            empty,
+            np.zeros((0, 1)),
+            labels=["Edema"],
+            source="",
+            policy=LabelPolicy(),
+            images_root="/images",
+        )
+
+
+def test_wrong_shapes_and_values_are_programming_errors(tmp_path):
+    with pytest.raises(ValueError, match="targets_NC must be"):
+        write(tmp_path / "c", targets_NC=TARGETS[:3])
+    with pytest.raises(ValueError, match="0, 1 and NaN only"):
+        write(tmp_path / "c", targets_NC=TARGETS * 2)
+    with pytest.raises(ValueError, match="unknown"):
+        write(tmp_path / "c", age=[1] * 7)
+
+
+def test_an_existing_cohort_is_replaced(tmp_path):
+    first = write(tmp_path / "c")
+    second = write(tmp_path / "c", digest=["y"] * 7)
+    assert Cohort.open(tmp_path / "c").content_hash == second.content_hash != first.content_hash
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex' .*; choose an empty or new folder"):
+        write(tmp_path / "c")
+    assert (tmp_path / "c" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_cohort_folder_in_which_something_was_put_later_is_refused(tmp_path):
+    write(tmp_path / "c")
+    (tmp_path / "c" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
+        write(tmp_path / "c")
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(InputError, match="must be a folder"):
+        check_output_folder(tmp_path / "file")
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    (tmp_path / "c").mkdir()
+    write(tmp_path / "c")
+
+
+def test_images_drawn_for_a_cohort_go_with_it(tmp_path):
+    def draw(folder, name):
+        with new_cohort_folder(folder) as staging:
+            (staging / "images").mkdir()
+            (staging / "images" / name).write_bytes(b"pixels")
+            write_manifest(
+                staging,
+                columns(),
+                TARGETS,
+                labels=["Edema", "Fracture"],
+                source="drawn",
+                policy=LabelPolicy(),
+                images_root=staging / "images",
+            )
+
+    draw(tmp_path / "c", "old.png")
+    draw(tmp_path / "c", "new.png")
+    assert [file.name for file in (tmp_path / "c" / "images").iterdir()] == ["new.png"]
+    (tmp_path / "c").rename(tmp_path / "moved")
+    assert Cohort.open(tmp_path / "moved").images_root == tmp_path / "moved" / "images"
+    with pytest.raises(InputError, match="the images lie inside this output folder"):
+        write(tmp_path / "moved", images_root=tmp_path / "moved" / "images")
+
+
+def test_an_error_while_drawing_leaves_the_old_cohort_as_it_was(tmp_path):
+    before = write(tmp_path / "c").content_hash
+    with pytest.raises(RuntimeError), new_cohort_folder(tmp_path / "c") as staging:
+        (staging / "half").write_text("done")
+        raise RuntimeError
+    assert Cohort.open(tmp_path / "c").content_hash == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
+
+
+def test_what_is_no_cohort_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no cohort there \(cohort\.parquet is missing\)"):
+        Cohort.open(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(b"not Parquet")
+    with pytest.raises(InputError, match="damaged") as error:
+        Cohort.open(tmp_path)
+    assert "\n" not in str(error.value)
+    pq.write_table(pa.table({"image": ["a"]}), tmp_path / MANIFEST)
+    with pytest.raises(InputError, match="format must be 1, got None"):
+        Cohort.open(tmp_path)
+
+
+def test_a_manifest_that_lost_a_column_is_refused(tmp_path):
+    write(tmp_path / "c")
+    path = tmp_path / "c" / MANIFEST
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["label.Edema"]), path)
+    with pytest.raises(InputError, match=r"column 'label\.Edema' of type int8 is missing"):
+        Cohort.open(tmp_path / "c")
+
+
+def test_the_metadata_are_json_under_one_key(tmp_path):
+    write(tmp_path / "c")
+    metadata = json.loads(pq.read_schema(tmp_path / "c" / MANIFEST).metadata[b"radtune"])
+    assert metadata["labels"] == ["Edema", "Fracture"] and metadata["images_root"] == "/images"

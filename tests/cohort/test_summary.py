@@ -1,0 +1,58 @@
+"""The summary: what `radtune cohort show` prints."""
+
+import numpy as np
+
+from cohort.labels import LabelPolicy
+from cohort.manifest import write_cohort
+from cohort.summary import describe
+
+
+def test_the_summary_counts_by_hand(tmp_path):
+    images = [f"i{n}" for n in range(8)]
+    cohort = write_cohort(
+        tmp_path / "c",
+        {
+            "image": images,
+            "file": images,
+            "digest": ["d"] * 7 + [""],
+            "present": [True] * 7 + [False],
+            "patient": ["a", "a", "b", "c", "d", "e", "f", "f"],
+            "study": images,
+            "view": ["PA"] * 5 + ["AP"] * 2 + [""],
+            "split": ["train"] * 4 + ["val"] * 2 + ["test"] * 2,
+            "keep.age": [20, 30, 40, 50, 60, 70, None, None],
+            "keep.sex": ["F", "M", "F", "F", "M", None, "F", "F"],
+        },
+        np.array([[1, 0], [1, 1], [0, 0], [np.nan, 1], [1, 0], [0, 1], [0, np.nan], [1, np.nan]]),
+        labels=["Edema", "Pleural Effusion"],
+        source="a table",
+        policy=LabelPolicy({"Edema": "ones"}, "missing", "strict"),
+        images_root="/images",
+        flow=[("rows read", 12), ("images", 8)],
+        warnings=["careful"],
+        contradictions=["i1", "i3"],
+        uncertain={"Edema": 3},
+    )
+    lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
+    for expected in (
+        "source a table",
+        "images /images (gray)",
+        "policy uncertain: Edema ones, others ignore; blank: missing; No Finding: strict",
+        "12 rows read",
+        "train 4 50.0% 4 3",
+        "test 2 25.0% 1 1",
+        "all 8 100.0% 7 6",
+        # positives (prevalence) train, val, test, all; positive patients; masked; uncertain
+        "Edema 2 (66.7%) 1 (50.0%) 1 (50.0%) 4 (57.1%) 1/1/1 1 3",
+        "Pleural Effusion 2 (50.0%) 1 (50.0%) 0 (all masked) 3 (50.0%) 2/1/0 2 0",
+        "PA 5",
+        "(blank) 1",
+        "age 6 20 to 70, median 45",
+        "sex 7 F 5, M 2",
+        "Files: 7 present, 1 missing or unreadable",
+        "Contradictions (No Finding together with a finding): 2 (i1, i3)",
+        "careful",
+        "no positive in test: Pleural Effusion",
+    ):
+        assert expected in lines, expected
+    assert not any(line != line.rstrip() for line in describe(cohort).splitlines())
