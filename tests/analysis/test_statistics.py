@@ -118,15 +118,20 @@ def test_deciding_for_nothing_scores_zero_and_having_nothing_to_find_is_nan():
     assert all(np.isnan(value[0]) for value in nothing_there.values())
 
 
-def test_brier_skill_equals_scikit_learns_brier_score_over_that_of_the_prevalence():
+def test_the_brier_score_equals_scikit_learns():
     targets_NC, scores_NC, patients_N = drawn(5)
     probs_NC = 1 / (1 + np.exp(-scores_NC))
-    skill_CB = st.weighted_brier_skill(targets_NC, probs_NC, patients_N, ones(50))
+    brier_CB = st.weighted_brier(targets_NC, probs_NC, patients_N, ones(50))
     for c in range(3):
         known = ~np.isnan(targets_NC[:, c])
         y, p = targets_NC[known, c], probs_NC[known, c]
-        reference = sk.brier_score_loss(y, np.full(len(y), y.mean()))
-        assert skill_CB[c, 0] == pytest.approx(1 - sk.brier_score_loss(y, p) / reference)
+        assert brier_CB[c, 0] == pytest.approx(sk.brier_score_loss(y, p))
+
+
+def test_the_brier_score_of_a_constant_is_the_same_in_every_resample():
+    targets_NC, _, patients_N = drawn(5)
+    brier_CB = st.weighted_brier(targets_NC, np.full((80, 3), 0.2), patients_N, st.patient_weights(50, 50, 0))
+    np.testing.assert_allclose(brier_CB, np.repeat(brier_CB[:, :1], 50, axis=1), rtol=1e-5)
 
 
 def test_weighted_mean_leaves_out_what_is_nan():
