@@ -233,8 +233,7 @@ def list_images(root: Path | str) -> list[str]:
     """
     root = Path(root)
     if root.is_dir():
-        walked = ((Path(top), file) for top, _, files in os.walk(root, followlinks=True) for file in files)
-        names = [(top / file).relative_to(root).as_posix() for top, file in walked]
+        names = list(_walk(root))
     elif zipfile.is_zipfile(root):
         with zipfile.ZipFile(root) as archive:
             names = [member.filename for member in archive.infolist() if not member.is_dir()]
@@ -252,6 +251,19 @@ def list_images(root: Path | str) -> list[str]:
         for name in names
         if name.lower().endswith(IMAGE_ENDINGS) and not PurePosixPath(name).name.startswith("._")
     )
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Paths of all files below a folder; links are followed, but no folder is entered twice."""
+    entered = set()
+    for top, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(top)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        below = Path(top).relative_to(root).as_posix()
+        yield from files if below == "." else (f"{below}/{file}" for file in files)
 
 
 @dataclass(frozen=True)

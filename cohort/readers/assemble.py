@@ -123,17 +123,21 @@ def find_files(names: Sequence[Sequence[str]], files: Sequence[str], root: Path 
     does. Raises InputError where two files fit equally well, where two entries fit one file, and for a name
     that leads out of the folder.
     """
-    by_last: dict[str, list[tuple[tuple[str, ...], str]]] = defaultdict(list)
-    for file in files:
-        path = PurePosixPath(file)
-        by_last[path.name].append((path.parts, file))
-        by_last[path.stem].append((path.with_suffix("").parts, file))
-
+    index = _FileIndex(files)
     found: list[str | None] = []
     taken: dict[str, str] = {}
     for alternatives in names:
-        matches = (_find_file(name, by_last, root) for name in alternatives)
-        file = next((match for match in matches if match is not None), None)
+        file = None
+        for name in alternatives:
+            fits = index.fits(name, root)
+            if len(fits) > 1:
+                raise InputError(
+                    f"{root}: the image {name!r} may be {fits[0]!r} or {fits[1]!r}; "
+                    "name it with its folder and ending"
+                )
+            if fits:
+                file = fits[0]
+                break
         if file in taken:
             raise InputError(
                 f"{root}: {taken[file]!r} and {alternatives[0]!r} both stand for the file {file!r}; "
@@ -145,27 +149,49 @@ def find_files(names: Sequence[Sequence[str]], files: Sequence[str], root: Path 
     return found
 
 
-def _find_file(
-    name: str, by_last: Mapping[str, list[tuple[tuple[str, ...], str]]], root: Path | str
-) -> str | None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts:
-        raise InputError(f"{root}: the image {name!r} leads out of its folder; only files inside it are read")
-    # How well a file fits: parts in common, then the whole path, then the ending as well.
-    fits: dict[tuple[int, bool, bool], set[str]] = defaultdict(set)
-    for file_parts, file in by_last.get(parts[-1] if parts else "", ()):
-        shared = min(len(parts), len(file_parts))
-        if parts[-shared:] == file_parts[-shared:]:
-            fits[shared, len(file_parts) == len(parts), file.endswith(parts[-1])].add(file)
-    if not fits:
-        return None
-    best = sorted(fits[max(fits)])
-    if len(best) > 1:
-        raise InputError(
-            f"{root}: the image {name!r} may be {best[0]!r} or {best[1]!r}; "
-            "name it with its folder and ending"
-        )
-    return best[0]
+class _FileIndex:
+    """Files by their whole path and by the tails of it, each with and without the file's ending."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._whole: dict[str, list[str]] = defaultdict(list)
+        for file in files:
+            self._whole[file].append(file)
+            self._whole[_without_ending(file)].append(file)
+        self._files = files
+        self._by_tail: dict[int, dict[str, list[str]]] = {}
+
+    def fits(self, name: str, root: Path | str) -> list[str]:
+        """The files that fit `name` best: its whole path, a path that ends in it, a path that it ends in."""
+        parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
+        if ".." in parts:
+            raise InputError(
+                f"{root}: the image {name!r} leads out of its folder; only files inside it are read"
+            )
+        if not parts:
+            return []
+        path = "/".join(parts)
+        fits = self._whole.get(path) or self._tails(len(parts)).get(path, [])
+        start = 1
+        while not fits and start < len(parts):
+            fits = self._whole.get("/".join(parts[start:]), [])
+            start += 1
+        with_ending = [file for file in fits if parts[-1] == file.rpartition("/")[2]]
+        return with_ending or fits
+
+    def _tails(self, length: int) -> dict[str, list[str]]:
+        if length not in self._by_tail:
+            tails = self._by_tail[length] = defaultdict(list)
+            for file in self._files:
+                parts = file.split("/")
+                if len(parts) > length:
+                    tail = "/".join(parts[len(parts) - length :])
+                    tails[tail].append(file)
+                    tails[_without_ending(tail)].append(file)
+        return self._by_tail[length]
+
+
+def _without_ending(path: str) -> str:
+    return path[: path.rindex(".")]
 
 
 def _first(names: Sequence[str]) -> str:

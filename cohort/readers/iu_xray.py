@@ -92,7 +92,7 @@ def mesh_rules() -> tuple[MeshRule, ...]:
     def values(cell: str) -> dict[str, int]:
         return {label: int(value) for label, value in (part.split("=") for part in cell.split("|") if part)}
 
-    text = resources.files("cohort.readers").joinpath("mesh_to_chexpert14.csv").read_text()
+    text = resources.files("cohort.readers").joinpath("mesh_to_chexpert14.csv").read_text("utf-8")
     return tuple(
         MeshRule(
             row["heading"],

@@ -257,6 +257,14 @@ def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path):
         list_images(tmp_path / "a.zip")
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write_images(tmp_path / "real", 1)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "images")
+    assert list_images(tmp_path / "images") == ["linked/0.png"]
+
+
 def test_images_that_are_neither_folder_nor_archive_are_refused(tmp_path):
     (tmp_path / "images.tar").write_bytes(b"no archive")
     for name in ("images.tar", "absent"):
