@@ -70,13 +70,17 @@ def embed(
     same), or `auto`: bf16 where the device computes in it. Two processes that need the same features
     compute them once.
 
-    Raises InputError for an image that cannot be decoded, an unknown precision, a feature that is not
-    finite, and a cache whose content is damaged or is not what its key says.
+    Raises InputError for a cohort without images, an image that cannot be decoded, an unknown precision, a
+    feature that is not finite, and a cache whose content is damaged or is not what its key says.
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
     precision = resolve_precision(precision, encoder)
     digests = cohort.column("digest")
+    if not digests:
+        raise InputError(
+            f"{cohort.folder}: none of its images is present; put them in place and build it again"
+        )
     key = embeddings_key(encoder, precision, digests)
     folder = Path(cache) / f"embeddings-{key}"
     path = folder / "features.arrow"
@@ -175,28 +179,25 @@ def _embed_missing(
     precision: str,
 ) -> None:
     store = image_store(cohort, encoder.geometry, cache)
-    images = Path(store.images_NHWC.filename)
-    shards = []
+    shards = {
+        folder / f"shard-{start:08d}.arrow": range(start, min(start + SHARD_IMAGES, len(digests)))
+        for start in range(0, len(digests), SHARD_IMAGES)
+    }
+    missing = [shard for shard in shards if not shard.exists()]
     with tqdm(
         total=len(digests),
+        initial=len(digests) - sum(len(shards[shard]) for shard in missing),
         desc=f"embedding with {encoder.name} ({precision} on {encoder.device})",
         unit="image",
         # A log file gets a line now and then, a terminal a bar that moves.
         mininterval=0.5 if sys.stderr.isatty() else 20.0,
         delay=2.0,
     ) as bar:
-        for start in range(0, len(digests), SHARD_IMAGES):
-            rows = range(start, min(start + SHARD_IMAGES, len(digests)))
-            shard = folder / f"shard-{start:08d}.arrow"
-            shards.append(shard)
-            if shard.exists():
-                # Counted as done before the start, so that the rate is that of this pass.
-                bar.initial += len(rows)
-                bar.update(len(rows))
-                continue
+        for shard in missing:
+            rows = shards[shard]
             embed_shard(
                 encoder,
-                images,
+                Path(store.images_NHWC.filename),
                 rows,
                 digests[rows.start : rows.stop],
                 shard,
@@ -206,8 +207,7 @@ def _embed_missing(
                 progress=bar.update,
             )
     parts = [
-        _read(shard, key, digests[i * SHARD_IMAGES : (i + 1) * SHARD_IMAGES], encoder.width)
-        for i, shard in enumerate(shards)
+        _read(shard, key, digests[rows.start : rows.stop], encoder.width) for shard, rows in shards.items()
     ]
     _write(folder / "features.arrow", np.concatenate(parts), digests, key)
     for shard in shards:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -180,6 +180,23 @@ class Encoder:
             for i in range(0, len(prompts), 256)
         ]
         return torch.cat(features).float()
+
+    def with_weights(self, clip: nn.Module, tower: ImageTower) -> Encoder:
+        """An encoder of the same architecture and transform with other weights, as fine-tuning leaves them.
+
+        `tower` must be the image side of `clip`. The result has a fingerprint of its own; its name says what
+        it came from and loads nothing.
+        """
+        architecture = _without_locations(self.config["model_cfg"])
+        return replace(
+            self,
+            name=f"{self.name} (fine-tuned)",
+            fingerprint=_fingerprint(
+                clip.state_dict(), architecture, self.geometry, self.mean, self.std, self.features
+            ),
+            tower=tower,
+            clip=clip,
+        )
 
     def save(self, folder: Path) -> None:
         """Write an open_clip `local-dir:` with everything that `load_encoder` needs, as safetensors.
@@ -357,21 +374,23 @@ def _hub_folder(
     """The local copy of a hub repository with one file of each group of `needed`, the first that it has,
     and of `also` what it has. Downloads only what the cache does not hold, and gives up at once where the
     hub cannot be reached."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    def cached(group: tuple[str, ...]) -> Path | None:
+        paths = (try_to_load_from_cache(repository, file) for file in group)
+        return next((Path(path) for path in paths if isinstance(path, str)), None)
 
     try:
-        try:
-            folder = Path(snapshot_download(repository, local_files_only=True))
-            if all(any((folder / file).is_file() for file in group) for group in needed):
-                return folder
-        except LocalEntryNotFoundError:
-            pass
+        here = [cached(group) for group in needed]
+        if None not in here:
+            return here[0].parent
         there = {file.rfilename for file in HfApi().model_info(repository, timeout=HUB_TIMEOUT_S).siblings}
         chosen = [next((file for file in group if file in there), None) for group in needed]
         if None not in chosen:
-            chosen += [file for file in also if file in there]
-            return Path(snapshot_download(repository, allow_patterns=chosen, etag_timeout=HUB_TIMEOUT_S))
+            for file in (*chosen, *(file for file in also if file in there)):
+                path = hf_hub_download(repository, file, etag_timeout=HUB_TIMEOUT_S)
+            return Path(path).parent
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise InputError(
             f"encoder {name}: the hub has no repository {repository!r} to show; check OWNER/MODEL, and the "

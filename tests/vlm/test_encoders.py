@@ -1,6 +1,9 @@
+import hashlib
 import json
 import pickle
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,60 @@ def snapshot(cache: Path, repository: str) -> Path:
     files = folder / "snapshots" / ("0" * 40)
     files.mkdir(parents=True)
     return files
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """As much of the hub as its client needs to download: repositories are folders below `root`."""
+
+    root: Path
+    asked: list[str]
+
+    def do_GET(self):
+        path = self.path.split("?")[0].strip("/")
+        self.asked.append(path)
+        if path.startswith("api/models/"):
+            repository = path.removeprefix("api/models/")
+            folder = self.root / repository
+            if not folder.is_dir():
+                return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            files = [{"rfilename": file.name} for file in folder.iterdir()]
+            return self.answer(
+                200, json.dumps({"id": repository, "sha": "1" * 40, "siblings": files}).encode()
+            )
+        repository, file = path.split("/resolve/main/")
+        content = (self.root / repository / file).read_bytes()
+        etag = hashlib.sha256(content).hexdigest()
+        return self.answer(200, content, {"X-Repo-Commit": "1" * 40, "ETag": f'"{etag}"'})
+
+    do_HEAD = do_GET
+
+    def answer(self, status, content, headers=()):
+        self.send_response(status)
+        for key, value in dict(headers).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def reachable_hub(hub_cache, tmp_path, monkeypatch):
+    """A hub on this machine: (folder of its repositories, paths that were asked for)."""
+    handler = type("Hub", (_Hub,), {"root": tmp_path / "remote", "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+    )
+    yield handler
+    server.shutdown()
+    server.server_close()
 
 
 def small_clip(folder: Path, image_size=32, vision=None, preprocess=None) -> Path:
@@ -231,6 +288,38 @@ def test_a_hub_model_in_the_cache_loads_without_a_network(hub_cache, miniature, 
     encoder = load_encoder("biomedclip")
     assert (encoder.name, encoder.fingerprint) == ("biomedclip", miniature.fingerprint)
     torch.testing.assert_close(encoder.text_features(["edema"]), miniature.text_features(["edema"]))
+
+
+def test_a_hub_model_is_downloaded_once_and_no_pickle_where_safetensors_exist(
+    reachable_hub, miniature, miniature_folder, monkeypatch
+):
+    for repository, files in (
+        (BIOMEDCLIP, ("open_clip_config.json", "open_clip_model.safetensors")),
+        (TEXT_MODEL, ("config.json", "vocab.txt", "tokenizer_config.json")),
+    ):
+        (reachable_hub.root / repository).mkdir(parents=True)
+        for file in files:
+            shutil.copy(miniature_folder / file, reachable_hub.root / repository)
+    (reachable_hub.root / BIOMEDCLIP / "open_clip_pytorch_model.bin").write_bytes(b"never loaded")
+    (reachable_hub.root / TEXT_MODEL / "pytorch_model.bin").write_bytes(b"never loaded")
+
+    encoder = load_encoder("biomedclip")
+
+    assert encoder.fingerprint == miniature.fingerprint
+    torch.testing.assert_close(encoder.text_features(["edema"]), miniature.text_features(["edema"]))
+    assert not any(path.endswith(".bin") for path in reachable_hub.asked)
+    reachable_hub.asked.clear()
+    assert load_encoder("biomedclip").fingerprint == miniature.fingerprint
+    assert reachable_hub.asked == []
+
+
+def test_a_hub_that_lacks_the_model_or_its_weights_says_so(reachable_hub, miniature_folder):
+    with pytest.raises(InputError, match="the hub has no repository 'someone/nothing' to show"):
+        load_encoder("hf-hub:someone/nothing")
+    (reachable_hub.root / "someone" / "half").mkdir(parents=True)
+    shutil.copy(miniature_folder / "open_clip_config.json", reachable_hub.root / "someone" / "half")
+    with pytest.raises(InputError, match=r"someone/half on the hub holds no open_clip_model.safetensors or"):
+        load_encoder("hf-hub:someone/half")
 
 
 def test_an_unreachable_hub_is_one_line_with_the_remedy(hub_cache, miniature_folder):
