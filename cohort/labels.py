@@ -147,19 +147,6 @@ class LabelPolicy:
         return cls(**fields)
 
 
-def parse_uncertain(text: str) -> str | dict[str, str]:
-    """The command line's notation: `ignore`, `zeros` or `ones`, or `LABEL=RULE,...` as a dictionary."""
-    if "=" not in text:
-        return text
-    rules = {}
-    for part in text.split(","):
-        label, separator, rule = part.partition("=")
-        if not separator or not label.strip():
-            raise InputError(f"uncertain rules must read LABEL=RULE,LABEL=RULE, got {part!r} in {text!r}")
-        rules[label.strip()] = rule.strip()
-    return rules
-
-
 def apply_policy(
     raw_NC: np.ndarray, labels: Sequence[str], policy: LabelPolicy
 ) -> tuple[np.ndarray, list[int]]:

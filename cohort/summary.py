@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cohort.labels import NO_FINDING
 from cohort.manifest import KEEP, LABEL, SPLITS, Cohort
+from cohort.readers import iu_xray
 from cohort.splits import positive_patients
 
 _LISTED = 5
@@ -20,7 +21,7 @@ _LISTED = 5
 
 def describe(cohort: Cohort) -> str:
     """Counts and prevalence a label and split, patients, views, kept columns, masked cells, missing files,
-    contradictions, and the flow from rows read to images kept.
+    contradictions, and the flow from rows read to images kept; for IU-Xray the paper's counts as well.
 
     All counts are over all rows of the manifest, those with a missing file among them.
     """
@@ -64,6 +65,9 @@ def describe(cohort: Cohort) -> str:
         f"Contradictions ({NO_FINDING} together with a finding): {len(cohort.contradictions)}"
         + (f" ({listed})" if listed else "")
     )
+    if cohort.source.startswith(iu_xray.SOURCE):
+        comparison = iu_xray.compare_with_paper(cohort).replace("\n", "\n  ")
+        sections.append(f"Positives beside the counts of arXiv 2506.14136\n  {comparison}")
     if cohort.warnings:
         sections.append("Warnings\n" + "\n".join(f"  {warning}" for warning in cohort.warnings))
     return "\n\n".join(sections)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -200,7 +200,9 @@ def read_iu_xray(
     *,
     labels: Path | str | None = None,
     split: str = "stratified",
-    policy: LabelPolicy | None = None,
+    uncertain: str | Mapping[str, str] = "ignore",
+    blank: str | None = None,
+    no_finding: str = "complement",
     seed: int = 0,
     skip_unreadable: bool = False,
 ) -> Cohort:
@@ -212,9 +214,10 @@ def read_iu_xray(
     labeler (columns `uid` or `filename`, and the labels with 1, 0, -1, blank); images without a row in it are
     masked. Patient and study are both the report's uid, for nothing else identifies a patient.
 
-    `split` is `stratified` (by uid, with `seed`) or `paper` (`cohort.splits.paper_split`). By default the
-    policy ignores uncertain cells and derives "No Finding" by complement; blank means missing for MeSH (only
-    reports that nobody annotated have any) and negative for a labeler's CSV.
+    `split` is `stratified` (by uid, with `seed`) or `paper` (`cohort.splits.paper_split`). `uncertain`,
+    `blank` and `no_finding` are those of `cohort.labels.LabelPolicy`; `blank` defaults to negative for a
+    labeler's CSV, and says nothing about MeSH, where only reports that nobody annotated are blank: they are
+    masked.
 
     Kept columns: report (findings and impression), mesh, side, zone, sites, severity, acuity, quality: see
     `MeshFindings`. Raises InputError like `cohort.readers.table.read_table`; a label without positives and a
@@ -246,7 +249,7 @@ def read_iu_xray(
     warnings = []
     if labels is None:
         source = f"{SOURCE}, CheXpert-14 from MeSH"
-        policy = policy or LabelPolicy("ignore", "missing", "complement")
+        policy = LabelPolicy(uncertain, blank or "missing", no_finding)
         raw_NC = np.zeros((len(frame), len(CHEXPERT_14)))
         for n, findings in enumerate(mesh):
             for label, value in findings.values.items():
@@ -257,7 +260,7 @@ def read_iu_xray(
             warnings.append(f"MeSH headings without a rule, taken for no label: {', '.join(sorted(unknown))}")
     else:
         source = f"{SOURCE}, labels of {Path(labels).name}"
-        policy = policy or LabelPolicy("ignore", "negative", "complement")
+        policy = LabelPolicy(uncertain, blank or "negative", no_finding)
         raw_NC, labelled_N = _labeler_cells(labels, uid, filename)
     raw_NC[~labelled_N] = np.nan
     targets_NC, contradictions = apply_policy(raw_NC, CHEXPERT_14, policy)

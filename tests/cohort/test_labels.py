@@ -13,7 +13,6 @@ from cohort.labels import (
     apply_policy,
     did_you_mean,
     domain_columns,
-    parse_uncertain,
 )
 
 NAN = np.nan
@@ -139,13 +138,6 @@ def test_a_policy_is_validated_when_built(fields, message):
 def test_a_policy_survives_its_dictionary():
     for policy in (LabelPolicy(), LabelPolicy({"Edema": "ones"}, "negative", "strict")):
         assert LabelPolicy.from_dict(policy.to_dict()) == policy
-
-
-def test_the_command_line_notation_of_uncertain_rules():
-    assert parse_uncertain("zeros") == "zeros"
-    assert parse_uncertain("Edema=ones, Lung Opacity=zeros") == {"Edema": "ones", "Lung Opacity": "zeros"}
-    with pytest.raises(InputError, match="must read LABEL=RULE"):
-        parse_uncertain("Edema=ones,zeros")
 
 
 def test_did_you_mean_names_the_nearest_or_all():

@@ -12,6 +12,7 @@ from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
 from cohort.manifest import LABEL
 from cohort.readers.iu_xray import compare_with_paper, mesh_rules, read_iu_xray, read_mesh
+from cohort.summary import describe
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,7 @@ def test_no_finding_by_complement_leaves_out_what_nobody_annotated(real):
     assert column.count(1) == 2558
     text = compare_with_paper(real)
     assert "2656 images without a positive finding, 2565 of them labelled, 2558 by the policy; 1387" in text
+    assert all(line.strip() in describe(real) for line in text.splitlines())
     assert "Lung Opacity 516 559 162 253" in [" ".join(line.split()) for line in text.splitlines()]
 
 
@@ -265,6 +267,16 @@ def test_a_frontal_image_without_a_report_is_refused(source):
     reports[2:].to_csv(source / "reports.csv", index=False)
     with pytest.raises(InputError, match=r"reports\.csv: no report for uid '1' \(2 in all\)"):
         read(source)
+
+
+def test_the_label_rules_reach_the_targets(source):
+    reports = pd.read_csv(source / "reports.csv")
+    reports.loc[0, "MeSH"] = "Cardiomegaly/borderline"
+    reports.to_csv(source / "reports.csv", index=False)
+    cohort = read(source, uncertain="ones", blank="negative", no_finding="strict")
+    assert cohort.targets_NC()[0, [1, 13]].tolist() == [1, 0]
+    assert np.isnan(cohort.targets_NC()[2]).all()  # No Indexing stays masked whatever blanks mean
+    assert cohort.policy == LabelPolicy("ones", "negative", "strict")
 
 
 def test_an_unknown_split_and_a_missing_column_are_refused(source):
