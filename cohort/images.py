@@ -39,7 +39,7 @@ INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampl
 DECODING = 1
 
 # How many decoded images are written to the disk together.
-FLUSH_EVERY = 512
+FLUSH_EVERY = 256
 
 # What Pillow raises for damaged files, by format and kind of damage.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
