@@ -176,8 +176,8 @@ class Bundle:
         Decoding, geometry and transform are those the head was trained with; so is the precision, unless
         this device does not compute in it (then float32).
 
-        `device` moves the encoder there first. Raises InputError for unreadable files, all of them named,
-        unless `skip_unreadable`.
+        `device` moves the encoder there first. Raises InputError for unreadable files, which are counted and
+        named, up to ten of them, unless `skip_unreadable`.
         """
         if not images:
             raise InputError("no images to predict; name at least one file")
@@ -189,12 +189,13 @@ class Bundle:
         unreadable: dict[int, str] = {}
         for rows, images_BHWC in self._batches(images, batch_size, unreadable):
             if unreadable and not skip_unreadable:
-                continue  # only to name every unreadable file
+                continue  # only to count and name the unreadable files
             probs_NC[rows] = self.probabilities(images_BHWC)
         if unreadable and not skip_unreadable:
+            named = "; ".join(list(unreadable.values())[:10]) + ("; ..." if len(unreadable) > 10 else "")
             raise InputError(
-                f"{len(unreadable)} of {len(images)} images cannot be read: "
-                f"{'; '.join(unreadable.values())}; leave them out, or skip them with skip_unreadable"
+                f"{len(unreadable)} of {len(images)} images cannot be read: {named}; leave them out, or skip "
+                "them with skip_unreadable"
             )
 
         decided_NC = probs_NC >= self.thresholds_C

@@ -120,7 +120,7 @@ def test_a_real_full_size_radiograph_is_predicted_as_the_store_prepares_it(real_
     assert [row[f"probability.{label}"] for label in LABELS] == pytest.approx(expected_C.tolist())
 
 
-def test_unreadable_images_are_all_named(drawn_cohort, bundle_folder, tmp_path):
+def test_unreadable_images_are_counted_and_named(drawn_cohort, bundle_folder, tmp_path):
     good = image_paths(drawn_cohort)[0]
     cut, missing = tmp_path / "cut.png", tmp_path / "missing.png"
     cut.write_bytes(good.read_bytes()[:200])
@@ -130,6 +130,11 @@ def test_unreadable_images_are_all_named(drawn_cohort, bundle_folder, tmp_path):
     message = str(caught.value)
     assert message.startswith("2 of 3 images cannot be read: ") and "\n" not in message
     assert f"{cut}: unreadable image" in message and f"{missing}: No such file or directory" in message
+
+    with pytest.raises(
+        InputError, match=r"^12 of 13 images cannot be read: (.*missing.png: [^;]*; ){10}\.\.\.;"
+    ):
+        bundle.predict([good] + 12 * [missing])
 
     table = bundle.predict([cut, good, missing], skip_unreadable=True)
     assert [reason is None for reason in table["unreadable"].to_pylist()] == [False, True, False]
