@@ -139,6 +139,10 @@ class BankSearcher(Searcher):
         self._records |= {record.number: record for record in records}
         self._on_bank(records)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to pickle: Tune writes the searcher into a tuner.pkl that nobody reads again."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the journal and the bank files hold everything."""
 
@@ -212,7 +216,7 @@ class BankSearcher(Searcher):
         for number in told - {0}:
             record = self._records.get(number)
             for point in record.curve if record else []:
-                if math.isfinite(point["objective"]):
+                if point["epoch"] in (5, 10, 20, 40) and math.isfinite(point["objective"]):
                     at_rung.setdefault(int(point["epoch"]), []).append(point["objective"])
         return {
             epoch: float(np.quantile(values, LAGGING_QUANTILE))

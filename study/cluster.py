@@ -1,0 +1,83 @@
+"""Ray for the length of a study: a private one on this machine, or the cluster that is already there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cohort.errors import InputError
+from study.config import Resources
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the study may use."""
+
+    cpus: int
+    gpus: float
+
+
+@contextmanager
+def ray_cluster(resources: Resources) -> Iterator[Capacity]:
+    """Start Ray, or connect where RAY_ADDRESS names a cluster or Ray runs in this process already.
+
+    A private Ray listens on this machine only, behind a token of its own that is never written to disk, and
+    ends with the block. Workers import radtune from this driver's own source folder, installed or not.
+
+    Raises:
+        InputError: the study file asks for more than there is.
+    """
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours and os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level="ERROR")
+    elif ours:
+        _refuse_absent_gpus(resources.gpus)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        ray.init(
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            _node_ip_address="127.0.0.1",
+            runtime_env={"env_vars": {"PYTHONPATH": path}},
+        )
+    try:
+        have = ray.cluster_resources()
+        cpus, gpus = int(have.get("CPU", 1)), float(have.get("GPU", 0))
+        for name, wanted, there in (("cpus", resources.cpus, cpus), ("gpus", resources.gpus, gpus)):
+            if wanted is not None and wanted > there:
+                raise InputError(
+                    f"resources.{name}: {wanted:g} asked for, but Ray has {there:g}; lower it or add nodes"
+                )
+        yield Capacity(resources.cpus or cpus, gpus if resources.gpus is None else resources.gpus)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _refuse_absent_gpus(wanted: float | None) -> None:
+    """Ray believes any number of GPUs that it is told."""
+    if not wanted:
+        return
+    import torch
+
+    there = torch.cuda.device_count()
+    if wanted > there:
+        raise InputError(
+            f"resources.gpus: {wanted:g} asked for, but this machine has {there}; set it to {there}"
+        )

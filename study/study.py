@@ -1,0 +1,216 @@
+"""A study as a Python object: what the command line does, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cohort.errors import InputError
+from study.config import StudyConfig, load_config, validated
+from study.lock import is_locked
+from study.standing import ranking
+from trainables.records import RunFolder, TrialRecord, trials_frame
+
+if TYPE_CHECKING:
+    from analysis.scores import AnalysisResult
+    from analysis.settings import FinishedTrial
+
+
+class Study:
+    """One study: run it, look at it, analyse it, export from it.
+
+    >>> study = Study.from_yaml("configs/sample_probe.yaml")          # doctest: +SKIP
+    >>> study.run().analyze().headline                                # doctest: +SKIP
+    >>> study.export("exports/sample")                                # doctest: +SKIP
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        """`config`'s relative folders and SQLite path are taken from the current working directory."""
+        self.config = config.resolved(Path.cwd())
+        self.folder = RunFolder(self.config.run_folder)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
+        """Read a study file; `overrides` are `a.b=value` assignments. InputError as `load_config`."""
+        return cls(load_config(path, tuple(overrides)))
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Study:
+        """A study from a mapping with the study file's keys. InputError as `validated`."""
+        return cls(validated(dict(settings)))
+
+    @classmethod
+    def open(cls, run: str | Path) -> Study:
+        """A study from its run folder, wherever that lies now; InputError where the folder holds none."""
+        folder = RunFolder(Path(run).absolute())
+        if not folder.study_file.exists():
+            raise InputError(
+                f"{run}: no study there (study.yaml is missing); `radtune run STUDY.yaml` makes one"
+            )
+        study = cls(load_config(folder.study_file))
+        study.folder = folder
+        return study
+
+    def run(self, *, resume: bool = False, echo: Callable[[str], None] = print) -> Study:
+        """Run the study, or with `resume` take it up where it stopped. InputError as `run_study`."""
+        from study.driver import run_study
+
+        run_study(self.config, resume=resume, echo=echo)
+        return self
+
+    @property
+    def records(self) -> dict[int, TrialRecord]:
+        """Every finished configuration by number, with its trained head."""
+        return self.folder.records()
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row a finished configuration, as in `trials.parquet`."""
+        if self.folder.trials_file.exists():
+            return pd.read_parquet(self.folder.trials_file)
+        return trials_frame(self.records.values(), {})
+
+    @property
+    def best(self) -> TrialRecord:
+        """The best completed configuration on validation; InputError where none has completed."""
+        ranked = ranking(self.records.values())
+        if not ranked:
+            raise InputError(f"{self.folder.path}: no configuration has completed; see `radtune show`")
+        return ranked[0]
+
+    def analyze(self) -> AnalysisResult:
+        """Open the test split: score floors, zero-shot and the best configurations, write the report.
+
+        What is scored was chosen on validation. MLflow's parent run records every opening of the test split.
+
+        Raises:
+            InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
+        """
+        from analysis.scores import analyze
+        from study.driver import embedded
+        from study.provenance import revision
+        from study.tracking import StudyTracker
+        from vlm.embeddings import embed
+        from vlm.encoders import load_encoder
+
+        if is_locked(self.folder.lock_file):
+            raise InputError(f"{self.folder.path}: the study still runs; analyse it when it has finished")
+        best = self.best
+        cohort, encoder, embeddings = embedded(self.config)
+        self._same_inputs(cohort.content_hash, encoder.fingerprint)
+        pixels = embed(cohort, load_encoder("pixels"), cache=self.config.cache)
+        identity = json.loads(self.folder.inputs_file.read_text())
+        result = analyze(
+            cohort=cohort,
+            encoder=encoder,
+            features_ND=embeddings.features_ND,
+            pixel_features_ND=pixels.features_ND,
+            trials=self._finalists(),
+            trials_table=self.trials,
+            objective=self.config.search.objective,
+            objective_labels_C=np.isin(cohort.labels, identity["objective_labels"]),
+            folder=self.folder.analysis,
+            bootstrap=self.config.analysis.bootstrap,
+            seed=self.config.search.seed,
+            title=self.config.name,
+            metadata={"revision": revision()},
+        )
+        tracker = StudyTracker(self.config.tracking.uri, self.config.name, self.folder.path, {})
+        averages = result.scores[(result.scores["label"] == "") & (result.scores["setting"] == "best-1")]
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        tracker.log_opening(
+            f"{when} best #{best.number}",
+            {f"test.{row.metric}": row.value for row in averages.itertuples()},
+            sorted(path for path in self.folder.analysis.iterdir() if path.is_file()),
+        )
+        return result
+
+    def export(self, folder: str | Path, *, trial: int | None = None, with_encoder: bool = False) -> Path:
+        """Write a bundle that `radtune predict` reads on another machine.
+
+        Args:
+            folder: the bundle's folder; an earlier bundle there is replaced.
+            trial: the configuration's number; by default the best on validation, never the best on test.
+            with_encoder: put the encoder's weights in, so that the bundle needs no hub.
+
+        Raises:
+            InputError: no such configuration, one without a head, or a folder that holds something else.
+        """
+        from analysis.model_card import model_card
+        from study.driver import embedded
+        from vlm.bundle import save_bundle
+
+        record = self.best if trial is None else self.records.get(trial)
+        if record is None or record.head is None:
+            known = sorted(number for number, one in self.records.items() if one.head is not None)
+            raise InputError(
+                f"--trial {trial}: this study has no trained configuration of that number "
+                f"(it has {known[0]} to {known[-1]})"
+                if known
+                else f"{self.folder.path}: nothing is trained yet"
+            )
+        cohort, encoder, embeddings = embedded(self.config)
+        self._same_inputs(cohort.content_hash, encoder.fingerprint)
+        return save_bundle(
+            folder,
+            head=record.head,
+            thresholds_C=np.array(record.thresholds[record.strategy]),
+            threshold_strategy=record.strategy,
+            fell_back=[label for label, fell in zip(cohort.labels, record.fell_back, strict=True) if fell],
+            labels=cohort.labels,
+            policy=cohort.policy,
+            encoder=encoder,
+            precision=embeddings.precision,
+            cohort_hash=cohort.content_hash,
+            card=model_card(),
+            with_encoder=with_encoder,
+            origin={"study": self.config.name, "trial": record.number, "params": record.params},
+        )
+
+    def _finalists(self) -> list[FinishedTrial]:
+        """The paper's configuration and the best on validation, as the analysis takes them."""
+        from analysis.settings import FinishedTrial
+
+        repeated = {}
+        if self.folder.finalists_file.exists():
+            found = json.loads(self.folder.finalists_file.read_text())["repeated"]
+            repeated = {one["number"]: {"seeds": one["seeds"], "splits": one["splits"]} for one in found}
+        records = self.records
+        named = {f"best-{place}": record for place, record in enumerate(self._top(), start=1)}
+        if 0 in records and records[0].head is not None:
+            named = {"paper": records[0]} | named
+        return [
+            FinishedTrial(
+                name=name,
+                number=record.number,
+                head=record.head,
+                # The paper's decisions are cut at 0.5.
+                strategy="fixed" if name == "paper" else record.strategy,
+                thresholds_C=np.array(record.thresholds["fixed" if name == "paper" else record.strategy]),
+                fell_back_C=np.array(record.fell_back),
+                objective=record.objective,
+                params=record.params,
+                curve=record.curve,
+                **repeated.get(record.number, {}),
+            )
+            for name, record in named.items()
+        ]
+
+    def _top(self) -> list[TrialRecord]:
+        return ranking(self.records.values())[: self.config.analysis.top]
+
+    def _same_inputs(self, cohort_hash: str, encoder_fingerprint: str) -> None:
+        identity = json.loads(self.folder.inputs_file.read_text())
+        now = {"cohort_hash": cohort_hash, "encoder_fingerprint": encoder_fingerprint}
+        for key, value in now.items():
+            if identity[key] != value:
+                raise InputError(
+                    f"{self.folder.path}: {key} is no longer what the study ran with "
+                    f"({identity[key][:12]} then, {value[:12]} now); put the former back, or run a new study"
+                )

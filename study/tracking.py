@@ -1,0 +1,224 @@
+"""MLflow: one parent run a study, one child run a configuration. The only module that imports mlflow.
+
+What MLflow holds is derived from the bank files. It is written by a thread beside the training, a fault of
+the store never stops a study, and `close` reconciles by study and trial number: whatever a killed driver or
+an absent server left out is logged then, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from cohort.errors import InputError
+from trainables.records import TrialRecord
+
+EXPERIMENT = "radtune"
+NUMBER_TAG = "radtune.trial"
+CURVE_POINTS = 50
+"""Most points of learning curves a run may put into the store; details belong in Parquet artifacts."""
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class StudyTracker:
+    """Logs one study's configurations as they finish.
+
+    Args:
+        uri: absolute tracking URI.
+        study: the study's name; with `cohort_hash` it finds the parent run again on resume.
+        tags: tags of the parent run, which every configuration's run carries too.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+
+    def __init__(self, uri: str, study: str, run_folder: Path, tags: Mapping[str, str]) -> None:
+        self.uri, self._study, self._tags = uri, study, dict(tags)
+        try:
+            self._client = MlflowClient(tracking_uri=uri)
+            self._experiment = self._experiment_id()
+            self.parent = self._parent_run(run_folder)
+        except Exception as error:
+            raise InputError(
+                f"tracking.uri {uri}: MLflow cannot open this store ({_short(error)}); "
+                "give a reachable server or a writable sqlite:/// path"
+            ) from None
+        self._logged = self._runs_in_store()
+        self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
+        self._fault = ""
+        self._thread = threading.Thread(target=self._drain, name="mlflow", daemon=True)
+        self._thread.start()
+
+    @property
+    def run_ids(self) -> dict[int, str]:
+        """MLflow run id of every configuration in the store, by number."""
+        return dict(self._logged)
+
+    def log(self, records: Iterable[TrialRecord]) -> None:
+        """Queue finished configurations; returns at once."""
+        for record in records:
+            self._waiting.put(record)
+
+    def close(
+        self, records: Iterable[TrialRecord], artifacts: Iterable[Path], metrics: Mapping[str, float]
+    ) -> str:
+        """Wait for the queue, log what is still missing, and finish the parent run.
+
+        Args:
+            records: every finished configuration of the study.
+            artifacts: files to keep with the parent run; a fault is reported, not raised.
+            metrics: figures of the study as a whole.
+
+        Returns:
+            An empty string, or one line saying what the store refused.
+        """
+        self._waiting.put(None)
+        self._thread.join()
+        self._fault = ""
+        for record in records:
+            if record.number not in self._logged:
+                self._log_or_note(record)
+        try:
+            now = int(time.time() * 1000)
+            finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+            self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+            for path in artifacts:
+                self._client.log_artifact(self.parent, str(path))
+            self._client.set_terminated(self.parent)
+        except Exception as error:
+            self._fault = self._fault or _short(error)
+        if not self._fault:
+            return ""
+        return f"MLflow ({self.uri}) did not take everything: {self._fault}; --resume logs what is missing"
+
+    def log_opening(self, event: str, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
+        """Record on the parent run that the test split was opened, with what was read from it.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store refuses; an unrecorded opening must be noticed.
+        """
+        now = int(time.time() * 1000)
+        opened = self._client.get_run(self.parent).data.tags.get("radtune.test_openings", "")
+        self._client.set_tag(self.parent, "radtune.test_openings", f"{opened}; {event}".removeprefix("; "))
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+        for path in artifacts:
+            self._client.log_artifact(self.parent, str(path), artifact_path="analysis")
+
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return found.experiment_id
+        # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
+        prefix = "sqlite:///"
+        location = (
+            str(Path(self.uri.removeprefix(prefix)).parent / "mlartifacts")
+            if self.uri.startswith(prefix)
+            else None
+        )
+        return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+
+    def _parent_run(self, run_folder: Path) -> str:
+        """The study's parent run: the one noted in its run folder, or a new one."""
+        note = run_folder / "mlflow_run_id"
+        if note.exists():
+            try:
+                run_id = note.read_text().strip()
+                self._client.update_run(run_id, status="RUNNING")
+                return run_id
+            except MlflowException:
+                pass  # another store than before: the study starts a parent run there
+        run = self._client.create_run(self._experiment, run_name=self._study, tags=self._tags)
+        note.write_text(run.info.run_id + "\n")
+        return run.info.run_id
+
+    def _runs_in_store(self) -> dict[int, str]:
+        """Whole child runs by number; a run whose logging was cut off is deleted, to be logged anew."""
+        logged: dict[int, str] = {}
+        for run in self._children():
+            number = int(run.data.tags[NUMBER_TAG])
+            if run.info.status == "RUNNING" or number in logged:
+                self._client.delete_run(run.info.run_id)
+            else:
+                logged[number] = run.info.run_id
+        return logged
+
+    def _children(self) -> list[Run]:
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment],
+                filter_string=f"tags.`mlflow.parentRunId` = '{self.parent}'",
+                max_results=1000,
+                page_token=token,
+            )
+            runs += page
+            token = page.token
+            if not token:
+                return [run for run in runs if NUMBER_TAG in run.data.tags]
+
+    def _drain(self) -> None:
+        while (record := self._waiting.get()) is not None:
+            if record.number not in self._logged:
+                self._log_or_note(record)
+
+    def _log_or_note(self, record: TrialRecord) -> None:
+        try:
+            self._logged[record.number] = self._log(record)
+        except Exception as error:  # whatever the store does, the study goes on
+            self._fault = _short(error)
+
+    def _log(self, record: TrialRecord) -> str:
+        now = int(time.time() * 1000)
+        tags = self._tags | {
+            "mlflow.parentRunId": self.parent,
+            NUMBER_TAG: str(record.number),
+            "radtune.state": record.state,
+            "radtune.loss": str(record.params.get("loss", "")),
+        }
+        if record.reason:
+            tags["radtune.reason"] = record.reason[:5000]
+        run = self._client.create_run(self._experiment, run_name=f"{self._study}-{record.number}", tags=tags)
+        run_id = run.info.run_id
+        metrics = [
+            Metric(name, value, now, 0) for name, value in record.metrics.items() if math.isfinite(value)
+        ]
+        points = [
+            Metric(f"curve.{name}", value, now, int(point["epoch"]))
+            for point in record.curve
+            for name, value in point.items()
+            if name != "epoch" and math.isfinite(value)
+        ]
+        self._client.log_batch(
+            run_id,
+            metrics=metrics + points[:CURVE_POINTS],
+            params=[Param(name, _text(value)) for name, value in record.params.items()],
+            tags=[RunTag("radtune.strategy", record.strategy)],
+        )
+        # MLflow has no status for a pruned run; radtune.state says it.
+        self._client.set_terminated(run_id, status="FAILED" if record.state == "FAIL" else "FINISHED")
+        return run_id
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
