@@ -30,6 +30,8 @@ RULES = (
 )
 
 _NAMED = {
+    PREVALENCE: "the training prevalence",
+    PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
     PIXELS: "raw pixels",
     LOGREG: "plain logistic regression",
@@ -43,15 +45,41 @@ class Claim:
 
     label: str
     """Empty for the average."""
-    verdict: Literal[
-        "none", "counts only", "not above chance", "below chance", "above chance", "better", "worse"
-    ]
-    """The strongest statement: `better` and `worse` name opponents in `better_than` and `worse_than`."""
-    sentence: str
+    verdict: Literal["none", "counts only", "not above chance", "below chance", "above chance"]
+    """For the average "above chance" means better than the training prevalence."""
+    score: str
+    """The numbers it rests on, without a full stop."""
+    finding: str
+    """What follows from them, without a full stop."""
     better_than: tuple[str, ...] = ()
     """Opponents, by setting name, beaten with a Holm-adjusted p below LEVEL; chance is not among them."""
     worse_than: tuple[str, ...] = ()
     not_told_apart: tuple[str, ...] = ()
+
+    @property
+    def silent(self) -> bool:
+        """Whether the data are too few to say anything."""
+        return self.verdict in ("none", "counts only")
+
+    @property
+    def brief(self) -> str:
+        """The finding by setting names alone: `above chance; better than pixels; worse than logreg`."""
+        parts = [self.verdict]
+        for word, names in (
+            ("better than", self.better_than),
+            ("worse than", self.worse_than),
+            ("not told apart from", self.not_told_apart),
+        ):
+            if names:
+                parts.append(f"{word} {', '.join(names)}")
+        return "; ".join(parts)
+
+    @property
+    def sentence(self) -> str:
+        if self.silent:
+            return f"{self.label}: {self.score}; {self.finding}."
+        name = self.label or "Average"
+        return f"{name}: {self.score}. {self.finding[0].upper()}{self.finding[1:]}."
 
 
 def label_claims(
@@ -64,57 +92,45 @@ def label_claims(
         comparisons: `comparisons.csv`.
     """
     own = scores[scores["setting"] == best].set_index(["metric", "label"])
-    return [
-        _label_claim(
-            own, comparisons[(comparisons["family"] == "labels") & (comparisons["label"] == label)], label
-        )
-        for label in labels
-    ]
+    tests = comparisons[comparisons["family"] == "labels"]
+    return [_label_claim(own, tests[tests["label"] == label], label) for label in labels]
 
 
 def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str) -> Claim:
     auroc, ap = own.loc[("auroc", label)], own.loc[("average_precision", label)]
     positives, patients = int(auroc["positives"]), int(auroc["positive_patients"])
-    if positives == 0:
-        return Claim(label, "none", f"{label}: no positive image on test; nothing can be said.")
     if not np.isfinite(auroc["value"]):
-        return Claim(label, "none", f"{label}: no negative image on test; nothing can be said.")
+        missing = "positive" if positives == 0 else "negative"
+        return Claim(label, "none", f"no {missing} image on test", "nothing can be said")
     counts = f"{_count(positives, 'positive image')} of {_count(patients, 'patient')}"
     if patients < MIN_POSITIVE_PATIENTS:
-        return Claim(label, "counts only", f"{label}: {counts} on test; counts only, no claim.")
-
-    score = f"{label}: AUROC {ranged(auroc)} and average precision {ranged(ap)} on {counts}."
-    by_opponent = {row.second: row for row in tests.itertuples()}
-    chance = by_opponent.pop(PREVALENCE)
-    above = chance.p_holm < LEVEL and chance.difference > 0
-    below = chance.p_holm < LEVEL and chance.difference < 0
-    better, worse, level = _sorted_out(by_opponent)
-    verdict = "above chance" if above else "below chance" if below else "not above chance"
-    parts = [f"{verdict[0].upper()}{verdict[1:]} ({_p(chance.p_holm)})"]
-    parts += _compared(by_opponent, better, worse, level)
-    if above:
-        verdict = "better" if better else "worse" if worse else verdict
-    return Claim(label, verdict, f"{score} {'; '.join(parts)}.", better, worse, level)
+        return Claim(label, "counts only", f"{counts} on test", "counts only, no claim")
+    score = f"AUROC {ranged(auroc)}, average precision {ranged(ap)}, on {counts}"
+    return _claim(label, score, tests)
 
 
 def average_claim(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str) -> Claim:
     """What may be said of the macro average precision of `best`."""
     row = scores[(scores["setting"] == best) & (scores["metric"] == "macro_ap")].iloc[0]
-    tests = comparisons[comparisons["family"] == "average"]
-    by_opponent = {test.second: test for test in tests.itertuples()}
-    better, worse, level = _sorted_out(by_opponent)
-    parts = _compared(by_opponent, better, worse, level)
-    sentence = f"Macro average precision over {_count(int(row['labels_averaged']), 'label')}: {ranged(row)}"
-    text = "; ".join(parts)
-    verdict = "better" if better else "worse" if worse else "not above chance"
-    return Claim(
-        "",
-        verdict,
-        f"{sentence}. {text[0].upper()}{text[1:]}." if parts else f"{sentence}.",
-        better,
-        worse,
-        level,
-    )
+    score = f"macro average precision {ranged(row)} over {_count(int(row['labels_averaged']), 'label')}"
+    return _claim("", score, comparisons[comparisons["family"] == "average"])
+
+
+def _claim(label: str, score: str, tests: pd.DataFrame) -> Claim:
+    by_opponent = {row.second: row for row in tests.itertuples()}
+    chance = by_opponent.pop(PREVALENCE)
+    verdict = "not above chance"
+    if chance.p_holm < LEVEL:
+        verdict = "above chance" if chance.difference > 0 else "below chance"
+    told = {name: row.p_holm < LEVEL for name, row in by_opponent.items()}
+    better = tuple(name for name, row in by_opponent.items() if told[name] and row.difference > 0)
+    worse = tuple(name for name, row in by_opponent.items() if told[name] and row.difference < 0)
+    level = tuple(name for name in by_opponent if not told[name])
+    parts = [f"{verdict} ({p_text(chance.p_holm)})"]
+    for word, names in (("better than", better), ("worse than", worse), ("not told apart from", level)):
+        if names:
+            parts.append(f"{word} " + _listed([_against(by_opponent[name]) for name in names]))
+    return Claim(label, verdict, score, "; ".join(parts), better, worse, level)
 
 
 def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images: int, patients: int) -> str:
@@ -130,45 +146,34 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images:
     floors = [name for name in (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG) if name in present]
     strongest = max(floors, key=lambda name: averages.loc[(name, "macro_ap")]["value"])
     floor = averages.loc[(strongest, "macro_ap")]
-    named = _NAMED.get(
-        strongest, "the training prevalence" if strongest == PREVALENCE else "prompted zero-shot"
-    )
-    end = f"the strongest floor, {named}, has macro average precision {ranged(floor)}"
+    end = f"the strongest floor, {_NAMED[strongest]}, has macro average precision {ranged(floor)}"
     tests = comparisons[(comparisons["family"] == "average") & (comparisons["second"] == strongest)]
     if len(tests):
         test = tests.iloc[0]
         told = "told apart" if test["p_holm"] < LEVEL else "not told apart"
-        end += f" ({told}: difference {test['difference']:+.3f}, {_p(test['p_holm'])})"
+        end += f"; {told}, difference {signed(test['difference'])}, {p_text(test['p_holm'])}"
     return f"{start}; {end}."
 
 
 def ranged(row: pd.Series) -> str:
-    """`0.731 (0.66 to 0.79)`, or the value alone where there is no interval."""
-    if not np.isfinite(row["low"]):
+    """`0.731 (0.66 to 0.79)`; the value alone where there is no interval, or where it is a point, as that of
+    a constant predictor is."""
+    if not row["high"] - row["low"] > 1e-6:
         return f"{row['value']:.3f}"
     return f"{row['value']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
 
 
-def _sorted_out(by_opponent: dict) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    told = {name: row.p_holm < LEVEL for name, row in by_opponent.items()}
-    better = tuple(name for name, row in by_opponent.items() if told[name] and row.difference > 0)
-    worse = tuple(name for name, row in by_opponent.items() if told[name] and row.difference < 0)
-    return better, worse, tuple(name for name in by_opponent if not told[name])
+def signed(value: float) -> str:
+    """`+0.012` or `−0.012`, with a true minus sign."""
+    return f"{value:+.3f}".replace("-", "−")
 
 
-def _compared(
-    by_opponent: dict, better: Sequence[str], worse: Sequence[str], level: Sequence[str]
-) -> list[str]:
-    return [
-        f"{word} " + _listed([_against(by_opponent[name]) for name in names])
-        for word, names in (("better than", better), ("worse than", worse), ("not told apart from", level))
-        if names
-    ]
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _against(row) -> str:
-    named = _NAMED.get(row.second, "the training prevalence")
-    return f"{named} ({row.difference:+.3f}, {_p(row.p_holm)})"
+    return f"{_NAMED[row.second]} ({signed(row.difference)}, {p_text(row.p_holm)})"
 
 
 def _listed(items: Sequence[str]) -> str:
@@ -177,7 +182,3 @@ def _listed(items: Sequence[str]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"

@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -117,7 +116,10 @@ def search_history(trials: pd.DataFrame, objective: str, floors: Mapping[str, fl
             linewidth=1.2,
             label="best so far",
         )
-        _lines(axes, floors)
+        for name, value in floors.items():
+            axes.axhline(
+                value, color=COLOURS[name], linewidth=1.1, linestyle=(0, (5, 2)), label=f"{name} {value:.3f}"
+            )
         axes.set_xlabel("configuration")
         axes.set_ylabel(f"{OBJECTIVES[objective]}, validation")
         axes.grid(axis="y")
@@ -227,26 +229,14 @@ def forest(
 def validation_test(fall: pd.DataFrame, objective: str) -> Figure:
     """The objective on validation and on test of each setting, joined by its fall."""
     with mpl.rc_context(STYLE):
-        figure = _figure(7.2, 0.8 + 0.3 * len(fall))
+        figure = _figure(6.4, 0.8 + 0.3 * len(fall))
         axes = figure.subplots()
+        dot = {"marker": "o", "markersize": 5.5}
         for place, row in enumerate(fall.itertuples()):
             colour = COLOURS.get(row.setting, BEST)
-            axes.annotate(
-                "",
-                xy=(row.test, -place),
-                xytext=(row.validation, -place),
-                arrowprops={
-                    "arrowstyle": "-|>",
-                    "color": colour,
-                    "shrinkA": 3,
-                    "shrinkB": 3,
-                    "linewidth": 1.3,
-                },
-            )
-            axes.plot(
-                row.validation, -place, marker="o", markersize=5.5, markerfacecolor="white", color=colour
-            )
-            axes.plot(row.test, -place, marker="o", markersize=5.5, color=colour)
+            axes.plot([row.validation, row.test], [-place, -place], color=colour, linewidth=1.6)
+            axes.plot(row.validation, -place, color=colour, markerfacecolor="white", **dot)
+            axes.plot(row.test, -place, color=colour, **dot)
         axes.set_yticks([-place for place in range(len(fall))], fall["setting"])
         axes.set_ylim(-len(fall) + 0.4, 0.6)
         axes.tick_params(axis="y", length=0)
@@ -254,10 +244,8 @@ def validation_test(fall: pd.DataFrame, objective: str) -> Figure:
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.set_xlabel(f"{OBJECTIVES[objective]}, the same labels on both")
-        hollow = Line2D(
-            [], [], color=QUIET, marker="o", markerfacecolor="white", linestyle="", label="validation"
-        )
-        filled = Line2D([], [], color=QUIET, marker="o", linestyle="", label="test")
+        hollow = Line2D([], [], color=QUIET, markerfacecolor="white", linestyle="", label="validation", **dot)
+        filled = Line2D([], [], color=QUIET, linestyle="", label="test", **dot)
         axes.legend(handles=[hollow, filled], loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -302,47 +290,40 @@ def learning_curves(trials: Sequence[FinishedTrial], objective: str) -> Figure:
 
 
 def reliability(
-    targets_NC: np.ndarray, probs: Mapping[str, np.ndarray], averaged_C: np.ndarray, bins: int = 10
+    targets_NC: np.ndarray, probs: Mapping[str, np.ndarray], averaged_C: np.ndarray, fewest: int = 20
 ) -> Figure:
-    """Share of positives against the predicted probability, all averaged labels pooled, equal-count bins."""
+    """Share of positives against the predicted probability, all averaged labels pooled.
+
+    Predictions are grouped by probability, finer near 0 where most lie; a group needs `fewest` of them.
+
+    Args:
+        targets_NC: 0, 1 or NaN where masked.
+        probs: setting -> probabilities (N, C).
+        averaged_C: bool (C,).
+    """
+    edges = [0.02, 0.05, 0.1, 0.15, *np.arange(0.2, 1, 0.1)]
     with mpl.rc_context(STYLE):
-        figure = _figure(4.6, 3.4)
+        figure = _figure(5.6, 3.5)
         axes = figure.subplots()
         known_NC = ~np.isnan(targets_NC[:, averaged_C])
         target_M = targets_NC[:, averaged_C][known_NC]
-        top = 0.0
         for name, probs_NC in probs.items():
             prob_M = probs_NC[:, averaged_C][known_NC]
-            parts = np.array_split(np.argsort(prob_M, kind="stable"), bins)
-            predicted, seen = (
-                np.array([values[part].mean() for part in parts]) for values in (prob_M, target_M)
-            )
-            top = max(top, predicted.max(), seen.max())
+            group_M = np.digitize(prob_M, edges)
+            groups = [group_M == g for g in range(len(edges) + 1) if np.sum(group_M == g) >= fewest]
             axes.plot(
-                predicted,
-                seen,
+                [prob_M[group].mean() for group in groups],
+                [target_M[group].mean() for group in groups],
                 marker="o",
                 markersize=4,
                 linewidth=1.2,
                 color=COLOURS.get(name, BEST),
                 label=name,
             )
-        top = min(1.0, 1.05 * top)
-        axes.plot([0, top], [0, top], color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)))
         axes.set_xlabel("predicted probability")
         axes.set_ylabel("share of positives")
         axes.grid()
         axes.set_axisbelow(True)
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
-
-
-def _lines(axes: Axes, floors: Mapping[str, float]) -> None:
-    for name, value in floors.items():
-        axes.axhline(
-            value,
-            color=COLOURS.get(name, QUIET),
-            linewidth=1.1,
-            linestyle=(0, (5, 2)),
-            label=f"{name} {value:.3f}",
-        )

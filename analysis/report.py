@@ -18,7 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import figures
-from analysis.claims import RULES, Claim, ranged
+from analysis.claims import RULES, Claim, ranged, signed
 from analysis.settings import (
     LOGREG,
     PAPER,
@@ -38,8 +38,8 @@ PUBLISHED = {
     "linear probe": (0.183, 0.143, 0.741, 3.077),
 }
 """Macro-F1, exact match, LRAP, coverage error: the table of arXiv 2506.14136 (IU-Xray, authors' labels)."""
-AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "exact_match", "lrap", "coverage_error")
-PAPERS = ("paper.macro_f1", "paper.exact_match", "paper.lrap", "paper.coverage_error")
+AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "micro_f1", "lrap", "coverage_error", "exact_match")
+PAPERS = ("paper.macro_f1", "paper.exact_match", "paper.lrap", "paper.coverage_error", "paper.ranking_loss")
 LIBRARIES = ("torch", "open_clip_torch", "ray", "optuna", "scikit-learn", "numpy")
 
 
@@ -135,11 +135,11 @@ def write_report(
         bootstrap=bootstrap,
         averaged=[label for label, used in zip(cohort.labels, averaged_C, strict=True) if used],
         minimum=MIN_POSITIVE_PATIENTS,
-        splits=_split_rows(cohort),
+        splits=split_rows(cohort),
         cohort=cohort,
         encoder=encoder,
         provenance=_provenance(cohort, encoder, metadata),
-        limits=_limits(cohort, claims),
+        limits=limits_of(cohort, claims),
     )
     path = folder / "report.html"
     write_atomically(path, html.encode())
@@ -155,6 +155,8 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["score"] = _score
+    environment.filters["signed"] = signed
+    environment.filters["spread"] = _spread
     environment.filters["mean_deviation"] = lambda values: (
         f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
     )
@@ -166,6 +168,13 @@ def _template() -> jinja2.Template:
 
 def _score(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if np.isfinite(value) else "–"
+
+
+def _spread(row: pd.Series) -> Markup:
+    """The interval in small figures on a line of its own; nothing where there is none or it is a point."""
+    if not row["high"] - row["low"] > 1e-6:
+        return Markup("")
+    return Markup(f'<div class="range">{_score(row["low"], 2)} to {_score(row["high"], 2)}</div>')
 
 
 def _setting_rows(scores: pd.DataFrame, settings: Sequence[Setting], best: str) -> list[dict[str, Any]]:
@@ -242,9 +251,6 @@ def _label_rows(
                 "patients": int(cells["auroc"]["positive_patients"]),
                 "cells": cells,
                 "threshold": float(thresholds_C[c]),
-                "strip": _strip(cells["auroc"], 0.2, 1.0, figures.BEST)
-                if claim.verdict not in ("none", "counts only")
-                else "",
             }
         )
     return sorted(rows, key=lambda row: -row["patients"])
@@ -255,7 +261,7 @@ def _domain_rows(scores: pd.DataFrame, best: str) -> list[dict[str, Any]]:
     return [
         {
             "name": label.removeprefix("domain:"),
-            "cells": rows.set_index("metric").to_dict("index"),
+            "cells": {metric: row for metric, row in rows.set_index("metric").iterrows()},
             "positives": int(rows["positives"].iloc[0]),
             "patients": int(rows["positive_patients"].iloc[0]),
         }
@@ -263,7 +269,8 @@ def _domain_rows(scores: pd.DataFrame, best: str) -> list[dict[str, Any]]:
     ]
 
 
-def _split_rows(cohort: Cohort) -> list[dict[str, Any]]:
+def split_rows(cohort: Cohort) -> list[dict[str, Any]]:
+    """Images, patients, and positive images, positive patients and masked images of each label, by split."""
     rows = []
     for split in SPLITS:
         rows_N = cohort.indices(split)
@@ -296,8 +303,9 @@ def _provenance(cohort: Cohort, encoder: Encoder, metadata: Mapping[str, str]) -
     }
 
 
-def _limits(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
-    silent = [claim.label for claim in claims if claim.verdict in ("none", "counts only")]
+def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
+    """What the numbers do not show, in sentences."""
+    silent = [claim.label for claim in claims if claim.silent]
     limits = [
         "One cohort and one test split. The intervals say how far other patients of the same source would "
         "move these numbers for this very model; they do not cover another hospital, another labeller, or "
@@ -306,7 +314,7 @@ def _limits(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
         "where a finding is rarer.",
         "Average precision is too high on average for a label with few positives; this affects all rows of a "
         "table alike, so compare rows rather than cohorts.",
-        f"Labels follow the policy stated below and are taken as true; source: {cohort.source}.",
+        f"Labels follow the stated policy and are taken as true; source: {cohort.source}.",
     ]
     if silent:
         limits.insert(

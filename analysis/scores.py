@@ -8,9 +8,9 @@ Shape legend: N images, D features, C labels, E labels and then domains, P patie
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,35 +19,34 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis import statistics as st
-from analysis.claims import Claim, average_claim, headline, label_claims
-from analysis.floors import objective_value, prevalences
+from analysis.claims import Claim, average_claim, headline, label_claims, ranged, signed
+from analysis.floors import objective_value
+from analysis.held_out import HeldOut, open_test_labels
 from analysis.report import write_report
 from analysis.settings import (
+    ALL_POSITIVE,
     LOGREG,
     PAPER,
     PIXELS,
     PREVALENCE,
+    PROMPTED,
     RANDOM,
     ZERO_SHOT,
     FinishedTrial,
     Setting,
     floors_and_trials,
 )
-from cohort.errors import InputError
-from cohort.labels import domain_columns
 from cohort.manifest import Cohort
 from trainables import metrics
 from trainables.metrics import PRESETS
 from trainables.records import write_atomically
 from vlm.encoders import Encoder
 
-__all__ = ["AnalysisResult", "FinishedTrial", "analyze"]
+__all__ = ["AnalysisResult", "FinishedTrial", "analyze", "read_tables"]
 
 RANDOM_DRAWS = 100
-OPPONENTS = (PREVALENCE, ZERO_SHOT, PIXELS, LOGREG, PAPER)
+OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
 """What the best configuration is tested against; named here, before any test score exists."""
-AVERAGED_PATIENTS = 2
-"""Positive patients that a label needs on test to count in the averages: one has no spread to estimate."""
 PAPER_METRICS = ("macro_f1", "exact_match", "lrap", "coverage_error", "ranking_loss")
 SCORE_COLUMNS = (
     "setting",
@@ -84,54 +83,6 @@ class AnalysisResult:
     """The self-contained HTML report."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HeldOut:
-    """The test labels, and which of them an average may use."""
-
-    targets_NC: np.ndarray
-    patients_N: np.ndarray
-    """int64 from 0, without gaps."""
-    labels: tuple[str, ...]
-    averaged_C: np.ndarray
-    """bool: the objective's labels with at least AVERAGED_PATIENTS positive patients here."""
-    prevalences_C: np.ndarray
-    """float64, on training, for the Brier skill."""
-
-    @cached_property
-    def domains(self) -> dict[str, list[int]]:
-        return domain_columns(self.labels)
-
-    @property
-    def patients(self) -> int:
-        return int(self.patients_N.max()) + 1
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        return (*self.labels, *(f"domain:{name}" for name in self.domains))
-
-    @cached_property
-    def targets_NE(self) -> np.ndarray:
-        if not self.domains:
-            return self.targets_NC
-        return np.concatenate(
-            [self.targets_NC, metrics.domain_targets(self.targets_NC, self.domains)], axis=1
-        )
-
-    @cached_property
-    def positive_patients_E(self) -> np.ndarray:
-        return st.positive_patients(self.targets_NE, self.patients_N)
-
-    def with_domains(self, values_NC: np.ndarray) -> np.ndarray:
-        """Scores or decisions (N, E): a domain takes the highest of its labels."""
-        if not self.domains:
-            return values_NC
-        return np.concatenate([values_NC, metrics.domain_scores(values_NC, self.domains)], axis=1)
-
-    def distinct_patients(self, labels_C: np.ndarray) -> int:
-        """Patients with a positive image of any of these labels."""
-        return len(np.unique(self.patients_N[(self.targets_NC[:, labels_C] == 1).any(axis=1)]))
-
-
 def analyze(
     *,
     cohort: Cohort,
@@ -150,8 +101,9 @@ def analyze(
 ) -> AnalysisResult:
     """Score the floors, zero-shot and the chosen trials on the test split and write what may be claimed.
 
-    Writes `test_scores.csv`, `comparisons.csv`, `fall.csv`, `claims.txt`, `figures/*.png` and `report.html`
-    into `folder`, each atomically, replacing an earlier analysis.
+    Writes `test_scores.csv`, `comparisons.csv`, `fall.csv`, `claims.txt`, `test_predictions.parquet` (the
+    trials' probabilities and decisions), `figures/*.png` and `report.html` into `folder`, each atomically,
+    replacing an earlier analysis.
 
     Args:
         cohort: the cohort; its three splits must all hold images.
@@ -206,9 +158,11 @@ def analyze(
     claims = label_claims(scores, comparisons, cohort.labels, best)
     claims.append(average_claim(scores, comparisons, best))
     sentence = headline(scores, comparisons, best, images=len(test_N), patients=split.patients)
-    text = summary(sentence, scores, settings, fall, claims)
+    text = summary(sentence, scores, settings, fall, claims, best)
 
     folder = Path(folder)
+    predictions = predictions_on_test(cohort, test_N, settings, trials)
+    write_atomically(folder / "test_predictions.parquet", predictions.to_parquet(index=False))
     for name, table in (("test_scores", scores), ("comparisons", comparisons), ("fall", fall)):
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     write_atomically(folder / "claims.txt", "".join(f"{claim.sentence}\n" for claim in claims).encode())
@@ -243,118 +197,52 @@ def analyze(
     )
 
 
-def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.ndarray) -> HeldOut:
-    """Open the test labels.
-
-    Raises:
-        InputError: none of the objective's labels has AVERAGED_PATIENTS positive patients and a negative.
-    """
-    targets_NC = cohort.targets_NC(test_N).astype(np.float64)
-    patients_N = np.unique(cohort.patients_N(test_N), return_inverse=True)[1]
-    enough_C = st.positive_patients(targets_NC, patients_N) >= AVERAGED_PATIENTS
-    averaged_C = np.asarray(objective_labels_C, dtype=bool) & enough_C & (targets_NC == 0).any(axis=0)
-    if not averaged_C.any():
-        raise InputError(
-            f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients on test, "
-            "so there is nothing to score; give the test split more patients"
-        )
-    return HeldOut(
-        targets_NC=targets_NC,
-        patients_N=patients_N,
-        labels=cohort.labels,
-        averaged_C=averaged_C,
-        prevalences_C=prevalences(cohort.targets_NC(cohort.indices("train"))),
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """`test_scores.csv` and `comparisons.csv` of an analysis folder; None where there is no analysis."""
+    folder = Path(folder)
+    if not (folder / "comparisons.csv").exists():
+        return None
+    scores, comparisons = (
+        pd.read_csv(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
     )
+    return scores, comparisons
 
 
 def score_setting(
     split: HeldOut, setting: Setting, weights_PB: np.ndarray, seed: int = 0
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """All scores of one setting as rows of `test_scores.csv`, and its replicates metric -> (E, B).
+) -> tuple[pd.DataFrame, Replicates | None]:
+    """All scores of one setting as rows of `test_scores.csv`, and the replicates behind their intervals.
 
     Values are `trainables.metrics.evaluate`'s. `random` gets the mean over RANDOM_DRAWS throws and, in place
-    of an interval, the range in which 95 % of them lie.
+    of an interval, the range in which 95 % of them lie; it has no replicates.
     """
     scored = _evaluated(split, setting)
     if setting.name == RANDOM:
-        return _random_rows(split, setting, scored, seed), {}
-    replicates_EB, images_B, pooled_B, paper_CB = _replicates(split, setting, weights_PB)
-    everyone_C = np.ones(len(split.labels), dtype=bool)
-    rows = []
-    for prefix, score in scored:
-        name, low, high = score.metric, np.nan, np.nan
-        if score.label:
-            e = split.names.index(score.label)
-            patients = int(split.positive_patients_E[e])
-            if np.isfinite(score.value):
-                low, high = st.label_interval(
-                    score.value, replicates_EB[name][e], patients, BOUNDS.get(name, UNIT)
-                )
-        elif prefix and name == "macro_f1":
-            patients = split.distinct_patients(everyone_C)
-            # A label without positives scores 0 whatever is resampled; the others carry the spread.
-            there_C = split.positive_patients_E[: len(everyone_C)] > 0
-            share = there_C.mean()
-            values_C = metrics.f1(metrics.confusion(split.targets_NC, _paper_decisions(setting)))
-            interval = st.average_interval(
-                values_C[there_C], paper_CB[there_C], split.positive_patients_E[: len(there_C)][there_C]
-            )
-            low, high = share * interval[0], share * interval[1]
-        elif name.startswith("macro_"):
-            patients = split.distinct_patients(split.averaged_C)
-            metric = MACRO_OF.get(name, name.removeprefix("macro_"))
-            averaged = np.flatnonzero(split.averaged_C)
-            values_C = np.array([_value(scored, metric, split.labels[c]) for c in averaged])
-            low, high = st.average_interval(
-                values_C,
-                replicates_EB[metric][averaged],
-                split.positive_patients_E[averaged],
-                BOUNDS.get(metric, UNIT),
-            )
-        else:
-            patients = split.distinct_patients(everyone_C)
-            per_image = name in PER_IMAGE
-            rests_on = split.patients if per_image else patients
-            if rests_on >= st.MIN_POSITIVE_PATIENTS:
-                values_B = images_B[prefix + name] if per_image else pooled_B[name]
-                bounds = (0.0, float(len(split.labels))) if name == "coverage_error" else UNIT
-                low, high = st.interval(
-                    score.value, st.spread(values_B, rests_on), rests_on - 1, rests_on, bounds
-                )
-        rows.append(_row(setting, prefix, score, low, high, patients))
-    return pd.DataFrame(rows, columns=SCORE_COLUMNS), replicates_EB
+        values, lows, highs = _luck(split, setting, seed)
+        replicates = None
+    else:
+        replicates = _replicates(split, setting, weights_PB)
+        values = [score.value for score in scored]
+        lows, highs = zip(*(_interval(split, score, scored, replicates) for score in scored), strict=True)
+    rows = [
+        (
+            setting.name,
+            score.metric,
+            score.label,
+            value,
+            low,
+            high,
+            score.positives,
+            split.patients_behind(score.metric, score.label),
+            score.labels_averaged,
+        )
+        for score, value, low, high in zip(scored, values, lows, highs, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=SCORE_COLUMNS), replicates
 
 
-UNIT = (0.0, 1.0)
-BOUNDS = {"mcc": (-1.0, 1.0), "brier_skill": None}
-MACRO_OF = {"macro_ap": "average_precision"}
-PER_IMAGE = ("exact_match", "lrap", "coverage_error", "ranking_loss")
-# What scikit-learn's averages count for an image without a positive label, where ours leave it out.
-PAPER_FILL = {"exact_match": np.nan, "lrap": 1.0, "coverage_error": 0.0, "ranking_loss": 0.0}
-
-
-def _row(
-    setting: Setting, prefix: str, score: metrics.Score, low: float, high: float, patients: int
-) -> tuple:
-    return (
-        setting.name,
-        prefix + score.metric,
-        score.label,
-        score.value,
-        low,
-        high,
-        score.positives,
-        patients,
-        score.labels_averaged,
-    )
-
-
-def _paper_decisions(setting: Setting) -> np.ndarray:
-    return PRESETS["paper"].decisions(PRESETS["paper"].scores(setting.test_scores_NC))
-
-
-def _evaluated(split: HeldOut, setting: Setting) -> list[tuple[str, metrics.Score]]:
-    """(prefix, score) of every row: the project's rules, then the paper's."""
+def _evaluated(split: HeldOut, setting: Setting) -> list[metrics.Score]:
+    """Every row's value: by the project's rules, then the averages by the paper's, named `paper.<metric>`."""
     ours = metrics.evaluate(
         split.targets_NC,
         setting.test_unit_NC,
@@ -364,111 +252,161 @@ def _evaluated(split: HeldOut, setting: Setting) -> list[tuple[str, metrics.Scor
         prevalences_C=split.prevalences_C if setting.kind == "logits" else None,
         domains=split.domains,
     )
-    preset = PRESETS["paper"]
+    scores_NC, decisions_NC = _by_the_paper(setting)
     papers = metrics.evaluate(
         split.targets_NC,
-        preset.scores(setting.test_scores_NC),
-        _paper_decisions(setting),
+        scores_NC,
+        decisions_NC,
         split.labels,
-        sklearn_undefined=preset.sklearn_undefined,
+        sklearn_undefined=PRESETS["paper"].sklearn_undefined,
     )
-    papers = [score for score in papers if score.metric in PAPER_METRICS and not score.label]
-    return [("", score) for score in ours] + [("paper.", score) for score in papers]
-
-
-def _random_rows(
-    split: HeldOut, setting: Setting, scored: Sequence[tuple[str, metrics.Score]], seed: int
-) -> pd.DataFrame:
-    rng = np.random.default_rng([seed, RANDOM_DRAWS])
-    throws = []
-    for _ in range(RANDOM_DRAWS):
-        thrown = Setting(
-            name=setting.name,
-            val_scores_NC=setting.val_scores_NC,
-            test_scores_NC=rng.normal(size=setting.test_scores_NC.shape),
-            kind=setting.kind,
-            thresholds_C=setting.thresholds_C,
-            strategy=setting.strategy,
-            note=setting.note,
-        )
-        throws.append([score.value for _, score in _evaluated(split, thrown)])
-    throws_RS = np.array(throws)
-    undefined_S = np.isnan(throws_RS).all(axis=0)
-    throws_RS[:, undefined_S] = 0
-    low_S, high_S = np.percentile(throws_RS, [2.5, 97.5], axis=0)
-    frame = pd.DataFrame(
-        [_row(setting, prefix, score, 0, 0, 0) for prefix, score in scored], columns=SCORE_COLUMNS
-    )
-    for column, values_S in (("value", throws_RS.mean(axis=0)), ("low", low_S), ("high", high_S)):
-        frame[column] = np.where(undefined_S, np.nan, values_S)
-    everyone_C = np.ones(len(split.labels), dtype=bool)
-    of_name = dict(zip(split.names, split.positive_patients_E, strict=True))
-    averaged = split.distinct_patients(split.averaged_C)
-    frame["positive_patients"] = [
-        of_name[label]
-        if label
-        else averaged
-        if metric.startswith("macro_")
-        else split.distinct_patients(everyone_C)
-        for label, metric in zip(frame["label"], frame["metric"], strict=True)
+    return ours + [
+        replace(score, metric=f"paper.{score.metric}")
+        for score in papers
+        if score.metric in PAPER_METRICS and not score.label
     ]
-    return frame
 
 
-def _replicates(
-    split: HeldOut, setting: Setting, weights_PB: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
-    """Under each resample: metric -> (E, B); per-image metric -> (B,); micro metric -> (B,); and the paper's
-    F1 of each label (C, B)."""
+def _by_the_paper(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and decisions by the paper's rules; `all-positive` stays what it is, which min-max would not."""
+    if setting.name == ALL_POSITIVE:
+        return np.ones_like(setting.test_scores_NC), setting.test_decisions_NC
+    scores_NC = PRESETS["paper"].scores(setting.test_scores_NC)
+    return scores_NC, PRESETS["paper"].decisions(scores_NC)
+
+
+def _luck(split: HeldOut, setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, 2.5th and 97.5th percentile of every row over throws of random scores; NaN stays NaN."""
+    rng = np.random.default_rng([seed, RANDOM_DRAWS])
+    shape = setting.test_scores_NC.shape
+    throws_RS = np.array(
+        [
+            [
+                score.value
+                for score in _evaluated(split, replace(setting, test_scores_NC=rng.normal(size=shape)))
+            ]
+            for _ in range(RANDOM_DRAWS)
+        ]
+    )
+    low_S, high_S = np.percentile(throws_RS, [2.5, 97.5], axis=0)
+    return throws_RS.mean(axis=0), low_S, high_S
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replicates:
+    """The scores of one setting under each resample of the patients."""
+
+    by_label: dict[str, np.ndarray]
+    """metric -> (E, B)."""
+    by_image: dict[str, np.ndarray]
+    """Means over images, `paper.<metric>` among them: metric -> (B,)."""
+    micro: dict[str, np.ndarray]
+    """metric -> (B,), from the counts of all labels together."""
+    paper_f1_C: np.ndarray
+    """F1 by the paper's rules of each label, NaN without positives; the value, then its replicates."""
+    paper_f1_CB: np.ndarray
+
+
+def _replicates(split: HeldOut, setting: Setting, weights_PB: np.ndarray) -> Replicates:
     rows_N, targets_NE = split.patients_N, split.targets_NE
     unit_NE = split.with_domains(setting.test_unit_NC)
-    decisions_NE = split.with_domains(setting.test_decisions_NC)
     pairs = [
         st.weighted_ranking(targets_NE[:, e], unit_NE[:, e], rows_N, weights_PB)
         for e in range(targets_NE.shape[1])
     ]
-    replicates = {
-        name: np.stack(column)
-        for name, column in zip(st.RANKING_METRICS, zip(*pairs, strict=True), strict=True)
+    by_label = {
+        metric: np.stack(column)
+        for metric, column in zip(st.RANKING_METRICS, zip(*pairs, strict=True), strict=True)
     }
+    decisions_NE = split.with_domains(setting.test_decisions_NC)
     counts = st.weighted_confusion(targets_NE, decisions_NE, rows_N, weights_PB)
-    replicates |= st.decision_metrics(*counts)
-    labels = len(split.labels)
+    by_label |= st.decision_metrics(*counts)
     if setting.kind == "logits":
         brier_CB = st.weighted_brier(split.targets_NC, setting.test_unit_NC, rows_N, weights_PB)
-        reference_C = metrics.brier(
-            split.targets_NC, np.broadcast_to(split.prevalences_C, split.targets_NC.shape)
-        )
-        replicates["brier"] = brier_CB
+        constant_NC = np.broadcast_to(split.prevalences_C, split.targets_NC.shape)
         with np.errstate(divide="ignore", invalid="ignore"):
-            replicates["brier_skill"] = 1 - brier_CB / reference_C[:, None]
-    pooled = st.decision_metrics(*(count[:labels].sum(axis=0) for count in counts))
-    micro = {f"micro_{name}": pooled[name] for name in ("f1", "precision", "recall")}
+            skill_CB = 1 - brier_CB / metrics.brier(split.targets_NC, constant_NC)[:, None]
+        by_label |= {"brier": brier_CB, "brier_skill": skill_CB}
+    pooled = st.decision_metrics(*(count[: len(split.labels)].sum(axis=0) for count in counts))
 
-    ranked = setting.test_unit_NC
-    paper_scores, paper_decisions = PRESETS["paper"].scores(setting.test_scores_NC), _paper_decisions(setting)
-    columns = {"exact_match": metrics.exact_match(split.targets_NC, setting.test_decisions_NC)}
-    papers = {"exact_match": metrics.exact_match(split.targets_NC, paper_decisions)}
-    for name in ("lrap", "coverage_error", "ranking_loss"):
-        measure = getattr(metrics, name)
-        columns[name], papers[name] = (
-            measure(split.targets_NC, ranked),
-            measure(split.targets_NC, paper_scores),
-        )
-    for name, values_N in papers.items():
-        columns[f"paper.{name}"] = np.where(np.isnan(values_N), PAPER_FILL[name], values_N)
+    paper_NC, paper_decisions_NC = _by_the_paper(setting)
+    paper_counts = st.weighted_confusion(split.targets_NC, paper_decisions_NC, rows_N, weights_PB)
+
+    columns = {}
+    for prefix, scores_NC, decisions_NC, fills in (
+        ("", setting.test_unit_NC, setting.test_decisions_NC, {}),
+        ("paper.", paper_NC, paper_decisions_NC, SKLEARN_FILL),
+    ):
+        for metric in PER_IMAGE:
+            predicted_NC = decisions_NC if metric == "exact_match" else scores_NC
+            values_N = getattr(metrics, metric)(split.targets_NC, predicted_NC)
+            columns[prefix + metric] = np.where(np.isnan(values_N), fills.get(metric, np.nan), values_N)
     means_MB = st.weighted_mean(np.stack(list(columns.values()), axis=1), rows_N, weights_PB)
-    per_image = dict(zip(columns, means_MB, strict=True))
+    return Replicates(
+        by_label=by_label,
+        by_image=dict(zip(columns, means_MB, strict=True)),
+        micro={f"micro_{metric}": pooled[metric] for metric in ("f1", "precision", "recall")},
+        paper_f1_C=metrics.f1(metrics.confusion(split.targets_NC, paper_decisions_NC)),
+        paper_f1_CB=st.decision_metrics(*paper_counts)["f1"],
+    )
 
-    paper_counts = st.weighted_confusion(split.targets_NC, paper_decisions, rows_N, weights_PB)
-    return replicates, per_image, micro, np.nan_to_num(st.decision_metrics(*paper_counts)["f1"])
+
+def _interval(
+    split: HeldOut, score: metrics.Score, scored: Sequence[metrics.Score], replicates: Replicates
+) -> tuple[float, float]:
+    metric = score.metric
+    if not np.isfinite(score.value):
+        return np.nan, np.nan
+    if score.label:
+        e = split.names.index(score.label)
+        replicates_B, patients = replicates.by_label[metric][e], int(split.positive_patients_E[e])
+        return st.label_interval(score.value, replicates_B, patients, BOUNDS.get(metric, UNIT))
+    if metric == "paper.macro_f1":
+        # Labels with no or one positive patient have no spread to estimate: their share is held fixed.
+        patients_C = split.positive_patients_E[: len(split.labels)]
+        spread_C = patients_C >= 2
+        if not spread_C.any():
+            return np.nan, np.nan
+        f1_C = np.nan_to_num(replicates.paper_f1_C)
+        low, high = st.average_interval(
+            f1_C[spread_C], replicates.paper_f1_CB[spread_C], patients_C[spread_C]
+        )
+        fixed = f1_C[~spread_C].sum() / len(f1_C)
+        return fixed + spread_C.mean() * low, fixed + spread_C.mean() * high
+    if metric.startswith("macro_"):
+        metric = MACRO_OF.get(metric, metric.removeprefix("macro_"))
+        averaged = np.flatnonzero(split.averaged_C)
+        of_label = {s.label: s.value for s in scored if s.metric == metric}
+        values_C = np.array([of_label[split.labels[c]] for c in averaged])
+        return st.average_interval(
+            values_C,
+            replicates.by_label[metric][averaged],
+            split.positive_patients_E[averaged],
+            BOUNDS.get(metric, UNIT),
+        )
+    if metric in replicates.by_image:
+        replicates_B, patients = replicates.by_image[metric], split.patients
+    else:
+        replicates_B, patients = replicates.micro[metric], split.patients_behind(score.metric, score.label)
+    if patients < st.MIN_POSITIVE_PATIENTS:
+        return np.nan, np.nan
+    bounds = (0.0, float(len(split.labels))) if metric.endswith("coverage_error") else UNIT
+    return st.interval(score.value, st.spread(replicates_B, patients), patients - 1, patients, bounds)
+
+
+UNIT = (0.0, 1.0)
+BOUNDS = {"mcc": (-1.0, 1.0), "brier_skill": None}
+MACRO_OF = {"macro_ap": "average_precision"}
+PER_IMAGE = ("exact_match", "lrap", "coverage_error", "ranking_loss")
+SKLEARN_FILL = {"lrap": 1.0, "coverage_error": 0.0, "ranking_loss": 0.0}
+"""What scikit-learn counts for an image without a positive label, where ours leave the image out."""
 
 
 def compare(
     split: HeldOut,
     settings: Sequence[Setting],
     best: str,
-    replicates: Mapping[str, Mapping[str, np.ndarray]],
+    replicates: Mapping[str, Replicates | None],
     *,
     draws: int,
     seed: int,
@@ -498,7 +436,9 @@ def compare(
         observed_C, null_CB = null["average_precision"]
         p = st.permutation_p(float(observed_C[averaged].mean()), null_CB[averaged].mean(axis=0))
         difference_C = values[best]["average_precision"] - values[name]["average_precision"]
-        deviation_CB = replicates[best]["average_precision"] - replicates[name]["average_precision"]
+        deviation_CB = (
+            replicates[best].by_label["average_precision"] - replicates[name].by_label["average_precision"]
+        )
         low, high = st.average_interval(
             difference_C[averaged],
             deviation_CB[averaged],
@@ -508,7 +448,7 @@ def compare(
         rows.append(("average", best, name, "macro_ap", "", difference_C[averaged].mean(), low, high, p))
         observed_C, null_CB = null["auroc"]
         difference_C = values[best]["auroc"] - values[name]["auroc"]
-        deviation_CB = replicates[best]["auroc"] - replicates[name]["auroc"]
+        deviation_CB = replicates[best].by_label["auroc"] - replicates[name].by_label["auroc"]
         for c in tested:
             patients = int(split.positive_patients_E[c])
             low, high = st.label_interval(float(difference_C[c]), deviation_CB[c], patients, bounds=None)
@@ -542,7 +482,7 @@ def validation_to_test(
     """
     val_N = cohort.indices("val")
     val_targets_NC, val_patients_N = cohort.targets_NC(val_N), cohort.patients_N(val_N)
-    names = {trial.name for trial in trials} | {LOGREG, PIXELS, ZERO_SHOT}
+    names = {trial.name for trial in trials} | {ZERO_SHOT, PROMPTED, PIXELS, LOGREG}
     rows = []
     for setting in settings:
         if setting.name not in names:
@@ -560,8 +500,21 @@ def validation_to_test(
     return pd.DataFrame(rows, columns=["setting", "metric", "validation", "test", "fall"])
 
 
-def _value(scored: Sequence[tuple[str, metrics.Score]], metric: str, label: str) -> float:
-    return next(s.value for prefix, s in scored if not prefix and s.metric == metric and s.label == label)
+def predictions_on_test(
+    cohort: Cohort, test_N: np.ndarray, settings: Sequence[Setting], trials: Sequence[FinishedTrial]
+) -> pd.DataFrame:
+    """One row a trial and test image: setting, image, `probability.<label>` and `decision.<label>`."""
+    names = {trial.name for trial in trials}
+    frames = []
+    for setting in settings:
+        if setting.name in names:
+            frame = pd.DataFrame({"setting": setting.name, "image": cohort.images(test_N)})
+            for c, label in enumerate(cohort.labels):
+                frame[f"probability.{label}"] = setting.test_unit_NC[:, c]
+            for c, label in enumerate(cohort.labels):
+                frame[f"decision.{label}"] = setting.test_decisions_NC[:, c].astype(np.int8)
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
 
 
 def summary(
@@ -570,42 +523,52 @@ def summary(
     settings: Sequence[Setting],
     fall: pd.DataFrame,
     claims: Sequence[Claim],
+    best: str,
 ) -> str:
-    """Headline, the table of all settings, the fall from validation to test, and the claims, as text."""
+    """Headline, the table of all settings, the fall from validation to test, and the claims in brief."""
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
-    columns = (
-        ("macro_auroc", "macro AUROC", True),
-        ("macro_ap", "macro AP", True),
-        ("macro_f1", "macro F1", True),
-        ("exact_match", "exact", False),
-        ("lrap", "LRAP", False),
-        ("coverage_error", "coverage", False),
-    )
-    width = max(len(setting.name) for setting in settings)
-    lines = [
-        sentence,
-        "",
-        " " * width + "".join(f"{title:>{22 if ranged else 10}}" for _, title, ranged in columns),
-    ]
+    columns = {
+        "macro_auroc": ("macro AUROC", 21),
+        "macro_ap": ("macro AP", 21),
+        "macro_f1": ("macro F1", 21),
+        "lrap": ("LRAP", 7),
+        "coverage_error": ("coverage", 10),
+        "exact_match": ("exact", 7),
+    }
+    name_width = max(len(setting.name) for setting in settings)
+    lines = [" " * name_width + "".join(f"{title:>{width}}" for title, width in columns.values())]
     for setting in settings:
-        cells = []
-        for metric, _, ranged in columns:
+        cells = ""
+        for metric, (_, width) in columns.items():
             row = averages.loc[(setting.name, metric)]
-            text = f"{row['value']:.3f}"
-            if ranged and np.isfinite(row["low"]):
-                text += f" ({row['low']:.3f}-{row['high']:.3f})"
-            cells.append(f"{text:>{22 if ranged else 10}}")
-        lines.append(f"{setting.name:<{width}}" + "".join(cells))
+            cells += f"{ranged(row) if width > 10 else format(row['value'], '.3f'):>{width}}"
+        lines.append(f"{setting.name:<{name_width}}{cells}")
     count = int(averages.loc[(settings[-1].name, "macro_auroc")]["labels_averaged"])
-    lines += [
-        f"averages over {count} labels, the same in every row; in brackets 95 % intervals over patients",
-        "",
-        f"{fall['metric'].iloc[0]} from validation to test: "
-        + "; ".join(
-            f"{row.setting} {row.validation:.3f} -> {row.test:.3f} ({-row.fall:+.3f})"
-            for row in fall.itertuples()
-        ),
-        "",
-        *(claim.sentence for claim in claims),
+    lines.append(f"macro averages over {count} labels, the same in every row; 95 % intervals over patients")
+    metric = fall["metric"].iloc[0]
+    falls = [
+        f"  {row.setting:<{name_width}}  {row.validation:.3f} -> {row.test:.3f}  ({signed(-row.fall)})"
+        for row in fall.itertuples()
     ]
-    return "\n".join(lines)
+    average = next(claim for claim in claims if claim.label == "")
+    spoken = [claim for claim in claims if claim.label and not claim.silent]
+    silent = [f"{claim.label} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent]
+    label_width = max([len("average"), *(len(claim.label) for claim in spoken)])
+    said = [f"  {claim.label or 'average':<{label_width}}  {claim.brief}" for claim in (average, *spoken)]
+    if silent:
+        said += textwrap.wrap(
+            f"no claim: {', '.join(silent)}", 110, initial_indent="  ", subsequent_indent="  "
+        )
+    return "\n".join(
+        [
+            *textwrap.wrap(sentence, 110),
+            "",
+            *lines,
+            "",
+            f"{metric} from validation to test:",
+            *falls,
+            "",
+            f"what may be claimed of {best} (macro AP; AUROC of a label):",
+            *said,
+        ]
+    )

@@ -211,7 +211,7 @@ def floors_and_trials(
             ),
         )
         settings += [
-            fitted(ZERO_SHOT, by_style["name"], "scores", "image . text product with the bare label name"),
+            fitted(ZERO_SHOT, by_style["name"], "scores", "image · text product with the bare label name"),
             fitted(
                 PROMPTED,
                 by_style[prompted],

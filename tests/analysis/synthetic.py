@@ -46,7 +46,7 @@ class SyntheticEncoder:
         return torch.tensor(np.stack(rows), dtype=torch.float32)
 
 
-def cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
+def made_up_cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
     """Labels as skewed as IU-Xray's, a tenth of the patients with two images, some cells masked."""
     rng = np.random.default_rng(seed)
     patients_N = np.sort(rng.integers(0, int(images / 1.1), images))
@@ -94,11 +94,13 @@ class Finished:
     objective_labels_C: np.ndarray
 
 
-def finished_study(images: int = 1500, seed: int = 0, has_text: bool = True, signal: float = 1.2) -> Finished:
+def finished_study(
+    images: int = 1500, seed: int = 0, has_text: bool = True, masked: float = 0.02
+) -> Finished:
     rng = np.random.default_rng([seed, 1])
-    made_up = cohort(images, seed)
+    made_up = made_up_cohort(images, seed, masked)
     direction_CD = rng.normal(size=(len(CHEXPERT_14), WIDTH)) / np.sqrt(WIDTH)
-    strength_C = np.linspace(0.3, 1.6, len(CHEXPERT_14))[rng.permutation(len(CHEXPERT_14))] * signal
+    strength_C = np.linspace(0.3, 1.6, len(CHEXPERT_14))[rng.permutation(len(CHEXPERT_14))]
     known_NC = np.nan_to_num(made_up.targets_NC(), nan=0.0)
     x_ND = known_NC @ (strength_C[:, None] * direction_CD) * 2 + rng.normal(size=(images, WIDTH))
     pixels_ND = 0.35 * x_ND @ rng.normal(size=(WIDTH, 48)) + rng.normal(size=(images, 48)) * 3

@@ -1,0 +1,149 @@
+"""What may be claimed, rule by rule, on tables written by hand."""
+
+import pandas as pd
+import pytest
+
+from analysis.claims import average_claim, headline, label_claims, p_text, ranged, signed
+
+NAN = float("nan")
+
+
+def score(metric, label, value, low=NAN, high=NAN, positives=40, patients=30, setting="best-1"):
+    return {
+        "setting": setting,
+        "metric": metric,
+        "label": label,
+        "value": value,
+        "low": low,
+        "high": high,
+        "positives": positives,
+        "positive_patients": patients,
+        "labels_averaged": 1 if label else 5,
+    }
+
+
+def scores(auroc, **counts):
+    return pd.DataFrame(
+        [
+            score("auroc", "Mass", auroc, 0.7, 0.9, **counts),
+            score("average_precision", "Mass", 0.4, 0.3, 0.5, **counts),
+        ]
+    )
+
+
+def comparisons(family="labels", **tests):
+    """tests: opponent=(difference, Holm-adjusted p)."""
+    rows = [
+        {
+            "family": family,
+            "first": "best-1",
+            "second": name.replace("_", "-"),
+            "label": "Mass" if family == "labels" else "",
+            "difference": difference,
+            "p_holm": p,
+        }
+        for name, (difference, p) in tests.items()
+    ]
+    return pd.DataFrame(rows, columns=["family", "first", "second", "label", "difference", "p_holm"])
+
+
+def claim(auroc=0.8, counts=None, **tests):
+    return label_claims(scores(auroc, **(counts or {})), comparisons(**tests), ["Mass"], "best-1")[0]
+
+
+def test_no_positive_image_means_that_nothing_can_be_said():
+    said = claim(auroc=NAN, counts={"positives": 0, "patients": 0})
+    assert said.verdict == "none"
+    assert said.sentence == "Mass: no positive image on test; nothing can be said."
+
+
+def test_no_negative_image_means_that_nothing_can_be_said():
+    assert claim(auroc=NAN).sentence == "Mass: no negative image on test; nothing can be said."
+
+
+def test_nine_positive_patients_give_counts_and_no_claim():
+    said = claim(counts={"positives": 12, "patients": 9})
+    assert said.verdict == "counts only" and said.silent
+    assert said.sentence == "Mass: 12 positive images of 9 patients on test; counts only, no claim."
+
+
+def test_one_of_a_kind_is_written_in_the_singular():
+    assert "1 positive image of 1 patient on test" in claim(counts={"positives": 1, "patients": 1}).sentence
+
+
+def test_a_label_is_sorted_by_what_its_tests_say():
+    said = claim(
+        prevalence=(0.3, 0.001),
+        pixels=(0.1, 0.049),
+        logreg=(0.01, 0.9),
+        paper=(-0.1, 0.03),
+        zero_shot=(0.2, 0.05),
+    )
+    assert said.verdict == "above chance"
+    assert said.better_than == ("pixels",)
+    assert said.worse_than == ("paper",)
+    assert said.not_told_apart == ("logreg", "zero-shot")
+    assert said.sentence == (
+        "Mass: AUROC 0.800 (0.70 to 0.90), average precision 0.400 (0.30 to 0.50), on 40 positive images of "
+        "30 patients. Above chance (p = 0.001); better than raw pixels (+0.100, p = 0.049); worse than the "
+        "paper's configuration (−0.100, p = 0.030); not told apart from plain logistic regression (+0.010, "
+        "p = 0.90) and zero-shot (+0.200, p = 0.050)."
+    )
+    assert (
+        said.brief
+        == "above chance; better than pixels; worse than paper; not told apart from logreg, zero-shot"
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "verdict"),
+    [
+        (0.3, 0.049, "above chance"),
+        (0.3, 0.05, "not above chance"),
+        (-0.3, 0.01, "below chance"),
+        (-0.3, 0.2, "not above chance"),
+    ],
+)
+def test_chance_is_judged_by_the_adjusted_p_and_the_sign(difference, p, verdict):
+    assert claim(prevalence=(difference, p)).verdict == verdict
+
+
+def test_the_average_speaks_of_average_precision_and_of_how_many_labels():
+    table = pd.DataFrame([score("macro_ap", "", 0.5, 0.4, 0.6)])
+    said = average_claim(
+        table, comparisons("average", prevalence=(0.3, 0.0001), logreg=(0.01, 0.7)), "best-1"
+    )
+    assert said.sentence == (
+        "Average: macro average precision 0.500 (0.40 to 0.60) over 5 labels. Above chance (p < 0.001); "
+        "not told apart from plain logistic regression (+0.010, p = 0.70)."
+    )
+
+
+def test_the_headline_names_the_strongest_floor_and_whether_it_is_told_apart():
+    table = pd.DataFrame(
+        [
+            score("macro_auroc", "", 0.8, 0.7, 0.9),
+            score("macro_ap", "", 0.5, 0.4, 0.6),
+            score("macro_ap", "", 0.1, setting="prevalence"),
+            score("macro_ap", "", 0.48, 0.4, 0.56, setting="logreg"),
+            score("macro_ap", "", 0.3, 0.2, 0.4, setting="pixels"),
+        ]
+    )
+    tests = comparisons("average", prevalence=(0.4, 0.001), logreg=(0.02, 0.2), pixels=(0.2, 0.01))
+    assert headline(table, tests, "best-1", images=1194, patients=50) == (
+        "The configuration chosen on validation reaches macro AUROC 0.800 (0.70 to 0.90) and macro average "
+        "precision 0.500 (0.40 to 0.60) over 5 labels on 1,194 test images of 50 patients; the strongest "
+        "floor, plain logistic regression, has macro average precision 0.480 (0.40 to 0.56); not told apart, "
+        "difference +0.020, p = 0.20."
+    )
+
+
+def test_an_interval_that_is_missing_or_a_point_is_not_written():
+    assert ranged(pd.Series({"value": 0.5, "low": NAN, "high": NAN})) == "0.500"
+    assert ranged(pd.Series({"value": 0.5, "low": 0.5, "high": 0.5})) == "0.500"
+    assert ranged(pd.Series({"value": 0.5, "low": 0.456, "high": 0.567})) == "0.500 (0.46 to 0.57)"
+
+
+def test_numbers_are_written_as_they_are_read():
+    assert [p_text(p) for p in (0.0001, 0.0123, 0.4)] == ["p < 0.001", "p = 0.012", "p = 0.40"]
+    assert [signed(x) for x in (0.01, -0.01)] == ["+0.010", "−0.010"]
