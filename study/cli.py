@@ -337,9 +337,8 @@ def _embed(arguments: argparse.Namespace) -> None:
     )
     images, width = embeddings.features_ND.shape
     origin = "from the cache" if embeddings.cached else "computed"
-    print(
-        f"{images} x {width} features of {encoder.name}, {embeddings.precision}, {origin}: {embeddings.folder}"
-    )
+    what = f"{images} x {width} features of {encoder.name}, {embeddings.precision}"
+    print(f"{what}, {origin}: {embeddings.folder}")
 
 
 def _run(arguments: argparse.Namespace) -> None:

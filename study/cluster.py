@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 from collections.abc import Iterator
@@ -67,7 +68,23 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
         yield Capacity(resources.cpus or cpus, gpus if resources.gpus is None else resources.gpus)
     finally:
         if ours:
-            ray.shutdown()
+            _shut_down()
+
+
+def _shut_down() -> None:
+    """End Ray while no other thread can touch it.
+
+    A garbage collection that starts in MLflow's thread, say, and meets a Ray reference while the core worker
+    goes away ends the whole process without a word (`core_worker_process.cc`, Ray 2.60).
+    """
+    import ray
+
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _refuse_absent_gpus(wanted: float | None) -> None:

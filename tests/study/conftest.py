@@ -1,0 +1,74 @@
+"""A small real study: drawn images, raw pixels, Ray, MLflow. Trained once for all tests of this folder."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cohort.labels import LabelPolicy
+from cohort.manifest import Cohort, write_cohort
+from study import Study
+
+LABELS = ("Bright", "Left", "Rare")
+
+
+def square_cohort(folder: Path, images: int = 160, seed: int = 0) -> Cohort:
+    """Noisy 32 x 32 squares, two a patient: bright ones, ones that are brighter on the left, a rare spot."""
+    rng = np.random.default_rng(seed)
+    pictures = folder.parent / f"{folder.name}-images"
+    pictures.mkdir(parents=True)
+    targets_NC = (rng.random((images, 3)) < [0.5, 0.3, 0.15]).astype(np.float32)
+    for i, (bright, left, rare) in enumerate(targets_NC):
+        # Each sign lies in noise of its own size, so that no model is perfect.
+        whole, half, spot = rng.normal(12 * np.array([bright, left, rare]), 12)
+        pixels = rng.normal(90 + whole, 40, (32, 32))
+        pixels[:, :16] += half
+        pixels[20:28, 20:28] += spot
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(pictures / f"{i:03d}.png")
+    patients = [f"p{i // 2}" for i in range(images)]
+    columns = {
+        "image": [f"{i:03d}" for i in range(images)],
+        "file": [f"{i:03d}.png" for i in range(images)],
+        "digest": [
+            hashlib.sha256((pictures / f"{i:03d}.png").read_bytes()).hexdigest() for i in range(images)
+        ],
+        "present": [True] * images,
+        "patient": patients,
+        "study": patients,
+        "view": ["PA"] * images,
+        "split": [("train", "train", "val", "test")[i // 2 % 4] for i in range(images)],
+    }
+    return write_cohort(
+        folder,
+        columns,
+        targets_NC,
+        labels=LABELS,
+        source="squares",
+        policy=LabelPolicy(),
+        images_root=pictures,
+    )
+
+
+def settings(folder: Path, name: str = "squares", **search: object) -> dict:
+    return {
+        "name": name,
+        "cohort": str(folder / "cohort"),
+        "encoder": "pixels",
+        "search": {"configurations": 24, **search},
+        "resources": {"cpus": 2, "gpus": 0},
+        "storage": str(folder / "runs"),
+        "cache": str(folder / "cache"),
+        "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
+        "analysis": {"top": 2, "bootstrap": 200},
+    }
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory) -> tuple[Study, list[str]]:
+    """A finished study and the lines that it printed."""
+    folder = tmp_path_factory.mktemp("study")
+    square_cohort(folder / "cohort")
+    lines: list[str] = []
+    return Study.from_dict(settings(folder)).run(echo=lines.append), lines

@@ -1,0 +1,179 @@
+"""Tests of a whole study on real Ray and a real MLflow store."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from cohort.errors import InputError
+from search_spaces import linear_probe as space
+from study import Study
+from study.config import validated
+from study.driver import probe_data, run_study
+from study.journal import open_journal
+from study.tracking import NUMBER_TAG
+from tests.study.conftest import settings, square_cohort
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def journal_trials(study):
+    storage = open_journal(study.folder.journal)
+    return optuna.load_study(study_name=study.config.name, storage=storage).trials
+
+
+def mlflow_children(study):
+    client = MlflowClient(study.config.tracking.uri)
+    parent = (study.folder.path / "mlflow_run_id").read_text().strip()
+    runs = client.search_runs(
+        [client.get_run(parent).info.experiment_id],
+        filter_string=f"tags.`mlflow.parentRunId` = '{parent}'",
+        max_results=1000,
+    )
+    return client.get_run(parent), runs
+
+
+def test_every_configuration_stands_once_in_journal_table_and_mlflow(studied):
+    study, _ = studied
+    expected = list(range(24))
+    assert sorted(trial.number for trial in journal_trials(study)) == expected
+    assert pd.read_parquet(study.folder.trials_file)["number"].tolist() == expected
+    _, children = mlflow_children(study)
+    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == expected
+
+
+def test_states_and_scores_agree_in_all_three(studied):
+    study, _ = studied
+    table = pd.read_parquet(study.folder.trials_file).set_index("number")
+    told = {trial.number: trial for trial in journal_trials(study)}
+    _, children = mlflow_children(study)
+    logged = {int(run.data.tags[NUMBER_TAG]): run for run in children}
+    for number, row in table.iterrows():
+        assert told[number].state.name == row["state"] == logged[number].data.tags["radtune.state"]
+        assert row["mlflow_run_id"] == logged[number].info.run_id
+        if row["state"] == "COMPLETE":
+            assert told[number].value == pytest.approx(row["val.macro_ap"])
+            assert logged[number].data.metrics["val.macro_ap"] == pytest.approx(row["val.macro_ap"])
+    assert (table["state"] == "COMPLETE").any()
+
+
+def test_the_papers_configuration_is_trial_0_and_is_never_pruned(studied):
+    study, _ = studied
+    record = study.records[0]
+    assert record.params == space.PAPER
+    assert record.state == "COMPLETE"
+
+
+def test_the_parent_run_says_what_was_run(studied):
+    study, _ = studied
+    parent, children = mlflow_children(study)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["radtune.encoder"] == "pixels"
+    assert parent.data.metrics["configurations"] == 24
+    artifacts = {
+        Path(file.path).name
+        for file in MlflowClient(study.config.tracking.uri).list_artifacts(parent.info.run_id)
+    }
+    assert artifacts >= {"study.yaml", "inputs.json", "environment.txt", "finalists.json"}
+    run = next(run for run in children if run.data.tags[NUMBER_TAG] == "0")
+    assert run.data.params["learning_rate"] == "0.0001"
+    assert run.data.tags["radtune.loss"] == "bce"
+    assert run.data.tags["radtune.cohort_hash"] == parent.data.tags["radtune.cohort_hash"]
+
+
+def test_the_lines_say_how_far_it_is_and_against_what(studied):
+    _, lines = studied
+    text = "\n".join(lines)
+    assert re.search(
+        r"24/24 configurations · best macro_ap 0\.\d+ \(#\d+\) · paper 0\.\d+ · logreg 0\.\d+", text
+    )
+    assert re.search(r"about \d+ s left", text)
+    assert "finalists trained again" in text
+
+
+def test_the_finalists_keep_every_value(studied):
+    study, _ = studied
+    found = json.loads(study.folder.finalists_file.read_text())
+    assert found["repeated"][0]["number"] == study.best.number
+    for one in found["repeated"]:
+        assert len(one["seeds"]) == len(one["splits"]) == 5
+        assert all(0 < value <= 1 for value in one["seeds"] + one["splits"])
+
+
+def test_a_second_run_of_the_same_study_is_refused_with_the_remedy(studied):
+    study, _ = studied
+    with pytest.raises(InputError, match=r"exists already; continue it with --resume"):
+        study.run()
+
+
+def test_a_resume_that_changes_what_ran_is_refused(studied):
+    study, _ = studied
+    folder = Path(study.config.storage).parent
+    with pytest.raises(InputError, match=r"search\.seed: this study already ran with 0"):
+        Study.from_dict(settings(folder, seed=1)).run(resume=True)
+
+
+def test_a_resume_on_another_cohort_is_refused(studied, tmp_path):
+    study, _ = studied
+    manifest = Path(study.config.cohort) / "cohort.parquet"
+    original = manifest.read_bytes()
+    square_cohort(tmp_path / "cohort", seed=1)
+    manifest.write_bytes((tmp_path / "cohort" / "cohort.parquet").read_bytes())
+    try:
+        with pytest.raises(InputError, match="cohort_hash is no longer what the study ran with"):
+            study.run(resume=True)
+    finally:
+        manifest.write_bytes(original)
+
+
+def test_a_finished_study_is_extended_and_what_mlflow_lost_is_logged_again(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    first = Study.from_dict(settings(tmp_path, configurations=9)).run(echo=lambda line: None)
+    values = {number: record.objective for number, record in first.records.items()}
+    _, children = mlflow_children(first)
+    MlflowClient(first.config.tracking.uri).delete_run(children[0].info.run_id)
+
+    study = Study.from_dict(settings(tmp_path, configurations=17)).run(resume=True, echo=lambda line: None)
+    assert sorted(study.records) == list(range(17))
+    assert {number: study.records[number].objective for number in values} == values
+    assert all(trial.state != TrialState.RUNNING for trial in journal_trials(study))
+    _, children = mlflow_children(study)
+    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == list(range(17))
+
+
+def test_a_folder_that_holds_no_study_is_not_overwritten(tmp_path):
+    square_cohort(tmp_path / "cohort", images=16)
+    (tmp_path / "runs" / "squares").mkdir(parents=True)
+    (tmp_path / "runs" / "squares" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="holds something that is no study"):
+        Study.from_dict(settings(tmp_path)).run()
+
+
+def test_trials_see_no_row_of_the_test_split(tmp_path):
+    cohort = square_cohort(tmp_path / "cohort")
+    features_ND = np.arange(len(cohort.present), dtype=np.float32)[:, None] + np.zeros(4, np.float32)
+    data = probe_data(cohort, features_ND, seed=0)
+    seen = set(data.train_features_ND[:, 0]) | set(data.val_features_ND[:, 0])
+    assert not seen & set(cohort.indices("test").astype(float))
+    assert len(seen) == len(cohort.indices("train")) + len(cohort.indices("val"))
+
+
+def test_more_than_this_machine_has_is_refused(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    study = Study.from_dict(settings(tmp_path) | {"resources": {"gpus": 99}})
+    with pytest.raises(InputError, match=r"resources\.gpus: 99 asked for, but this machine has \d+"):
+        study.run(echo=lambda line: None)
+
+
+def test_a_relative_store_inside_rays_snapshot_is_refused(tmp_path, monkeypatch):
+    snapshot = tmp_path / "runtime_resources" / "working_dir_files"
+    snapshot.mkdir(parents=True)
+    monkeypatch.chdir(snapshot)
+    with pytest.raises(InputError, match="disposable snapshot"):
+        run_study(validated({"name": "s", "cohort": "c", "encoder": "pixels"}))
