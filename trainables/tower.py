@@ -1,0 +1,382 @@
+"""Which parameters of an image tower a method trains, and the tuned tower as an encoder again.
+
+full          every parameter that the features depend on.
+lora          low-rank additions to some layers (Hu et al., ICLR 2022), by the `peft` library.
+last_blocks   the last n blocks, and the final norm and projection above them.
+bitfit        biases (Ben Zaken et al., ACL 2022) and the weights of norms.
+
+A tower is a stack of numbered layers: 0 the stem (patches, positions, first norm), 1..n the blocks, the last
+with the final norm, and n + 1 the projection into the joint space. That is open_clip's own numbering where
+it locks a tower, and timm's where it decays learning rates.
+
+Running means and variances of batch norms are never updated: with a few dozen images a step they would be
+noise, and they would depend on how a batch is cut to fit the memory.
+
+Shape legend: B images of a batch, T tokens, D features, S features of a head of attention.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cohort.errors import InputError
+from search_spaces.fine_tune import PARAMETERS, SPACE
+from vlm.encoders import Encoder
+
+METHODS = PARAMETERS["method"].search
+LAYER_KINDS = ("attention", "mlp", "convolutions")
+
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method with what it needs to be told."""
+
+    name: str
+    """full, lora, last_blocks or bitfit."""
+    last_blocks: int = 0
+    """Of last_blocks only: how many."""
+    lora_rank: int = 0
+    """Of lora only, like the rest: the rank of an addition."""
+    lora_alpha: float = 0.0
+    """The addition is multiplied by alpha / rank."""
+    lora_dropout: float = 0.0
+    """Dropout before the addition."""
+    lora_targets: str = ""
+    """Kinds of layers (`LAYER_KINDS`) or names of layers, joined by +; those inside the blocks are meant."""
+
+
+def check_space(
+    encoder: Encoder, fixed: Mapping[str, Any] | None = None, ranges: Mapping[str, Any] | None = None
+) -> dict[str, int]:
+    """The methods that a study may try on this encoder, each with the most parameters it may train.
+
+    Args:
+        encoder: whose image tower is tuned.
+        fixed: as `search_spaces.fine_tune.suggest`.
+        ranges: as `search_spaces.fine_tune.suggest`.
+
+    Raises:
+        InputError: a method, a number of blocks or a target of LoRA that does not fit this tower.
+    """
+    fixed, ranges = fixed or {}, ranges or {}
+    SPACE.check(fixed, ranges)
+    tried = {
+        name: SPACE.choices(name, fixed, ranges)
+        for name in ("method", "last_blocks", "lora_rank", "lora_targets")
+    }
+    largest: dict[str, int] = {}
+    for name in tried["method"]:
+        if name == "lora":
+            rank = int(max(tried["lora_rank"]))
+            methods = [
+                Method(name=name, lora_rank=rank, lora_alpha=rank, lora_targets=targets)
+                for targets in tried["lora_targets"]
+            ]
+        elif name == "last_blocks":
+            methods = [Method(name=name, last_blocks=int(max(tried["last_blocks"])))]
+        else:
+            methods = [Method(name=name)]
+        largest[name] = max(check_method(encoder, method) for method in methods)
+    return largest
+
+
+def check_method(encoder: Encoder, method: Method) -> int:
+    """How many parameters of the encoder's image tower the method trains.
+
+    Raises:
+        InputError: the method does not fit this tower.
+    """
+    tower = TrainableTower(encoder, method, seed=0)
+    return sum(parameter.numel() for parameter in tower.trained.values())
+
+
+class TrainableTower(nn.Module):
+    """A copy of an encoder's image tower in which one method's parameters can be trained.
+
+    The encoder itself stays as it is, for the next trial.
+    """
+
+    def __init__(self, encoder: Encoder, method: Method, *, seed: int) -> None:
+        """
+        Args:
+            encoder: an open_clip model.
+            method: what is trained.
+            seed: of the additions' initial weights.
+
+        Raises:
+            InputError: the encoder has no image tower to train, or the method does not fit it.
+        """
+        super().__init__()
+        self._encoder = encoder
+        self._where = f"encoder {encoder.name}: method {method.name}"
+        if encoder.clip is None:
+            raise InputError(f"{self._where}: this encoder has no weights; fine-tune a CLIP model")
+        # In one call, so that what the image side of the model and the tower share stays shared.
+        visual, self.tower = copy.deepcopy((encoder.clip.visual, encoder.tower))
+        self._visual = (visual,)  # in a tuple: not another submodule, whose parameters would count twice
+        numbers, self.top_layer = numbered_layers(visual, self._where)
+        layer_of = {parameter: numbers[name] for name, parameter in visual.named_parameters()}
+        if method.name == "lora":
+            _split_projections(visual)
+
+        used, called = self._traced()
+        self.requires_grad_(False)
+        if method.name == "lora":
+            trained = self._add_lora(method, seed, called, layer_of)
+        else:
+            trained = {
+                name: (parameter, layer_of[parameter])
+                for name, parameter in self._chosen(method, layer_of)
+                if name in used
+            }
+        if not trained:
+            raise InputError(f"{self._where}: this tower has no such parameters; choose another method")
+        self.trained: dict[str, nn.Parameter] = {name: parameter for name, (parameter, _) in trained.items()}
+        """The parameters to be trained, by name."""
+        self.layer: dict[str, int] = {name: layer for name, (_, layer) in trained.items()}
+        """The number of the layer that each belongs to, 0 to `top_layer`."""
+        for parameter in self.trained.values():
+            parameter.requires_grad_(True)
+        self.train()
+
+    def forward(self, images_BHWC: Tensor) -> Tensor:
+        """float32 features (B, D) of images with gray values 0..255, uint8 or float."""
+        return self.tower(images_BHWC)
+
+    def train(self, mode: bool = True) -> TrainableTower:
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay applies: to matrices and kernels, not to biases, norms and embeddings."""
+        return self.trained[name].ndim > 1 and not re.search(r"(embed|embedding|token)$", name)
+
+    def into_encoder(self) -> Encoder:
+        """The encoder with this tower's weights, on the encoder's device; the end of this tower's training.
+
+        Low-rank additions are merged into the layers they were added to, and every layer is again of the
+        class that open_clip builds.
+        """
+        visual = self._visual[0]
+        _merge_lora(self.tower)
+        _join_projections(visual)
+        visual.to(self._encoder.device)
+        self.tower.to(self._encoder.device).eval().requires_grad_(False)
+        visual.eval().requires_grad_(False)
+        clip = self._encoder.clip
+        # Everything but the image side is shared with the untuned model.
+        shared = {id(child): child for child in clip.children()} | {id(clip.visual): visual}
+        return self._encoder.with_weights(copy.deepcopy(clip, shared), self.tower)
+
+    def _traced(self) -> tuple[set[str], list[str]]:
+        """Names of the parameters that the features depend on, and of the linear and convolution layers that
+        are called as layers; the weights of some are only read by the layer that holds them."""
+        called: list[str] = []
+        hooks = [
+            module.register_forward_hook(lambda *_, name=name: called.append(name))
+            for name, module in self.tower.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+        ]
+        size, device = self._encoder.geometry.size, self._encoder.device
+        self.eval().requires_grad_(True)
+        parameters = dict(self.tower.named_parameters())
+        with torch.enable_grad():
+            blank_1HW1 = torch.zeros(1, size, size, 1, dtype=torch.uint8, device=device)
+            total = self.tower(blank_1HW1).sum()
+            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        for hook in hooks:
+            hook.remove()
+        used = {name for name, grad in zip(parameters, gradients, strict=True) if grad is not None}
+        return used, called
+
+    def _chosen(
+        self, method: Method, layer_of: dict[nn.Parameter, int]
+    ) -> Iterator[tuple[str, nn.Parameter]]:
+        if method.name == "last_blocks":
+            blocks = self.top_layer - 1
+            if not 1 <= method.last_blocks <= blocks:
+                raise InputError(
+                    f"{self._where}: last_blocks must be from 1 to the tower's {blocks} blocks, not "
+                    f"{method.last_blocks}; fix it, or give it a range, within them"
+                )
+            for name, parameter in self.tower.named_parameters():
+                if layer_of[parameter] > blocks - method.last_blocks:
+                    yield name, parameter
+        elif method.name == "bitfit":
+            for path, module in self.tower.named_modules():
+                # timm and open_clip have norms of their own besides torch's.
+                norm = isinstance(module, _NORMS) or "Norm" in type(module).__name__
+                for name, parameter in module.named_parameters(prefix=path, recurse=False):
+                    if norm or name.endswith("bias"):
+                        yield name, parameter
+        elif method.name == "full":
+            yield from self.tower.named_parameters()
+        else:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, not {method.name!r}")
+
+    def _add_lora(
+        self, method: Method, seed: int, called: list[str], layer_of: dict[nn.Parameter, int]
+    ) -> dict[str, tuple[nn.Parameter, int]]:
+        from peft import LoraConfig, inject_adapter_in_model  # two seconds, which no other method needs
+
+        layers = {}
+        for name in called:
+            module = self.tower.get_submodule(name)
+            layer = layer_of[module.weight]
+            if 0 < layer < self.top_layer and getattr(module, "groups", 1) == 1:
+                layers[name] = layer
+        targets = self._targets(method.lora_targets, list(layers))
+        config = LoraConfig(
+            r=method.lora_rank,
+            lora_alpha=method.lora_alpha,
+            lora_dropout=method.lora_dropout,
+            target_modules=targets,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            inject_adapter_in_model(config, self.tower)
+        return {
+            name: (parameter, layers[name.split(".lora_")[0]])
+            for name, parameter in self.tower.named_parameters()
+            if ".lora_" in name
+        }
+
+    def _targets(self, wanted: str, layers: list[str]) -> list[str]:
+        """Names of the layers that `lora_targets` means, out of those that can take an addition."""
+
+        def meant(target: str) -> list[str]:
+            if target == "convolutions":
+                return [name for name in layers if isinstance(self.tower.get_submodule(name), nn.Conv2d)]
+            if target in LAYER_KINDS:
+                within = {"attention": {"attn", "attention", "self_attn"}, "mlp": {"mlp"}}[target]
+                return [name for name in layers if within & set(name.split("."))]
+            return [name for name in layers if f".{name}".endswith(f".{target}")]
+
+        chosen: set[str] = set()
+        for target in wanted.split("+"):
+            if not (names := meant(target)):
+                kinds = [f"{kind} ({len(meant(kind))})" for kind in LAYER_KINDS if meant(kind)]
+                own = sorted({name.rpartition(".")[2] for name in layers})
+                raise InputError(
+                    f"{self._where}: lora_targets {target!r} matches no layer that takes a low-rank "
+                    f"addition; this tower has {', '.join(kinds)}, by name {', '.join(own)}"
+                )
+            chosen.update(names)
+        return sorted(chosen)
+
+
+def numbered_layers(visual: nn.Module, where: str = "image tower") -> tuple[dict[str, int], int]:
+    """Parameter name -> number of its layer, and the greatest number; see the module.
+
+    Raises:
+        InputError: an image tower of unknown construction; the message starts with `where`.
+    """
+    from open_clip.modified_resnet import ModifiedResNet
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import VisionTransformer
+
+    names = [name for name, _ in visual.named_parameters()]
+    if isinstance(visual, TimmModel) and hasattr(visual.trunk, "group_matcher"):
+        from timm.models._manipulate import group_with_matcher
+
+        # A name that no pattern matches falls into the group above all blocks.
+        above = "?"
+        trunk = [name.removeprefix("trunk.") for name in names if name.startswith("trunk.")]
+        numbers = group_with_matcher(
+            ((name, None) for name in [*trunk, above]), visual.trunk.group_matcher(), reverse=True
+        )
+        layers = {name: numbers.get(name.removeprefix("trunk."), numbers[above]) for name in names}
+        return layers, numbers[above]
+    if isinstance(visual, VisionTransformer):
+        blocks = len(visual.transformer.resblocks)
+        stem = ("conv1", "class_embedding", "positional_embedding", "ln_pre")
+
+        def layer(name: str) -> int:
+            if match := re.match(r"transformer\.resblocks\.(\d+)\.", name):
+                return int(match[1]) + 1
+            return 0 if name.startswith(stem) else blocks if name.startswith("ln_post") else blocks + 1
+
+    elif isinstance(visual, ModifiedResNet):
+        stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
+        first = [1 + sum(len(stage) for stage in stages[:i]) for i in range(5)]
+        blocks = first[-1] - 1
+
+        def layer(name: str) -> int:
+            if match := re.match(r"layer(\d)\.(\d+)\.", name):
+                return first[int(match[1]) - 1] + int(match[2])
+            return blocks + 1 if name.startswith("attnpool") else 0
+
+    else:
+        raise InputError(
+            f"{where}: image towers of the class {type(visual).__name__} cannot be fine-tuned; choose a "
+            "model with a timm trunk, open_clip's VisionTransformer or ModifiedResNet"
+        )
+    return {name: layer(name) for name in names}, blocks + 1
+
+
+# ---- open_clip's self-attention as LoRA needs it ----
+
+
+class SplitAttention(nn.Module):
+    """The self-attention of `nn.MultiheadAttention` with its two products as linear layers of their own.
+
+    `nn.MultiheadAttention` calls no layer: it hands its weights to one function. `peft` (0.21) then ignores
+    an addition to `out_proj` without a word; targeted as a whole, it adds the product of the additions to
+    the frozen weights before each forward pass and subtracts it afterwards, so that these drift by rounding
+    as training goes on, and leaves dropout out. Here the additions are ordinary ones.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads = attention.num_heads
+        self.qkv = _linear(attention.in_proj_weight, attention.in_proj_bias)
+        self.proj = _linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.original = (attention,)  # in a tuple: not a submodule; it holds the same parameters
+
+    def forward(self, x_BTD: Tensor, *_keys_and_values: Tensor, attn_mask=None, **_) -> tuple[Tensor, None]:
+        """As open_clip's blocks call attention: query, key and value are one tensor (B, T, D)."""
+        q_BHTS, k_BHTS, v_BHTS = self.qkv(x_BTD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x_BHTS = F.scaled_dot_product_attention(q_BHTS, k_BHTS, v_BHTS, attn_mask=attn_mask)
+        return self.proj(x_BHTS.transpose(1, 2).flatten(2)), None
+
+
+def _linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
+    """A linear layer that holds these very parameters."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight, layer.bias = weight, bias
+    return layer
+
+
+def _split_projections(visual: nn.Module) -> None:
+    from open_clip.transformer import ResidualAttentionBlock
+
+    for block in visual.modules():
+        if isinstance(block, ResidualAttentionBlock) and block.attn.batch_first:
+            block.attn = SplitAttention(block.attn)
+
+
+def _join_projections(visual: nn.Module) -> None:
+    for block in list(visual.modules()):
+        if isinstance(getattr(block, "attn", None), SplitAttention):
+            block.attn = block.attn.original[0]
+
+
+def _merge_lora(tower: nn.Module) -> None:
+    layers = [(name, module) for name, module in tower.named_modules() if hasattr(module, "lora_A")]
+    for name, layer in layers:
+        layer.merge()
+        path, _, last = name.rpartition(".")
+        setattr(tower.get_submodule(path), last, layer.get_base_layer())
