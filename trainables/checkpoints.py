@@ -1,0 +1,63 @@
+"""The file a state rests in: named tensors and plain JSON values, whole or not at all.
+
+A safetensors file, so that nothing in it is run when it is read. Its checksum recognises damage (a torn
+write, a bad disk), not intent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FORMAT = 1
+
+
+class CorruptCheckpoint(Exception):
+    """A checkpoint that is damaged or half there; an earlier one may be whole."""
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write beside `path`, flush to the disk, then rename: `path` holds all of it or what it held before."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    described = json.dumps({"format": FORMAT} | description, sort_keys=True)
+    metadata = {"described": described, "checksum": _checksum(tensors, described)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata=metadata)
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` was given; CorruptCheckpoint, in one line, for anything but a whole file of it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        if _checksum(tensors, metadata["described"]) != metadata["checksum"]:
+            raise CorruptCheckpoint(f"{path}: its content does not match its checksum")
+        description = json.loads(metadata["described"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CorruptCheckpoint(f"{path}: not a whole checkpoint ({' '.join(str(error).split())})") from None
+    if description.pop("format", None) != FORMAT:
+        raise CorruptCheckpoint(f"{path}: written by another version of radtune")
+    return tensors, description
+
+
+def _checksum(tensors: Mapping[str, Tensor], described: str) -> str:
+    """CRC-32 over names, contents and description."""
+    crc = zlib.crc32(described.encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].numpy().reshape(-1).view(np.uint8), crc)
+    return f"{crc:08x}"
