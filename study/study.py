@@ -143,40 +143,59 @@ class Study:
             InputError: no such configuration, one without a head, or a folder that holds something else.
         """
         from analysis.model_card import model_card
+        from analysis.scores import read_tables
         from study.driver import embedded
+        from study.provenance import revision
         from vlm.bundle import save_bundle
 
-        record = self.best if trial is None else self.records.get(trial)
-        if record is None or record.head is None:
-            known = sorted(number for number, one in self.records.items() if one.head is not None)
-            raise InputError(
-                f"--trial {trial}: this study has no trained configuration of that number "
-                f"(it has {known[0]} to {known[-1]})"
-                if known
-                else f"{self.folder.path}: nothing is trained yet"
-            )
+        finished = self._exported(trial)
         cohort, encoder, embeddings = embedded(self.config)
         self._same_inputs(cohort.content_hash, encoder.fingerprint)
+        scores, comparisons = read_tables(self.folder.analysis) or (None, None)
+        card = model_card(
+            title=self.config.name,
+            cohort=cohort,
+            encoder=encoder,
+            trial=finished,
+            objective=self.config.search.objective,
+            scores=scores,
+            comparisons=comparisons,
+            metadata={"revision": revision()},
+        )
         return save_bundle(
             folder,
-            head=record.head,
-            thresholds_C=np.array(record.thresholds[record.strategy]),
-            threshold_strategy=record.strategy,
-            fell_back=[label for label, fell in zip(cohort.labels, record.fell_back, strict=True) if fell],
+            head=finished.head,
+            thresholds_C=finished.thresholds_C,
+            threshold_strategy=finished.strategy,
+            fell_back=list(np.array(cohort.labels)[finished.fell_back_C]),
             labels=cohort.labels,
             policy=cohort.policy,
             encoder=encoder,
             precision=embeddings.precision,
             cohort_hash=cohort.content_hash,
-            card=model_card(),
+            card=card,
             with_encoder=with_encoder,
-            origin={"study": self.config.name, "trial": record.number, "params": record.params},
+            origin={"study": self.config.name, "trial": finished.number, "params": finished.params},
         )
+
+    def _exported(self, trial: int | None) -> FinishedTrial:
+        """The configuration to export: a finalist under its name in the tables, or any other."""
+        finalists = self._finalists()
+        if trial is None:
+            number = self.best.number
+            return next(one for one in finalists if one.number == number and one.name != "paper")
+        for one in finalists:
+            if one.number == trial:
+                return one
+        record = self.records.get(trial)
+        if record is None or record.head is None:
+            raise InputError(
+                f"{self.folder.path}: trial {trial} has no trained head; `radtune show` lists those that do"
+            )
+        return _finished(f"trial-{trial}", record)
 
     def _finalists(self) -> list[FinishedTrial]:
         """The paper's configuration and the best on validation, as the analysis takes them."""
-        from analysis.settings import FinishedTrial
-
         repeated = {}
         if self.folder.finalists_file.exists():
             found = json.loads(self.folder.finalists_file.read_text())["repeated"]
@@ -185,22 +204,7 @@ class Study:
         named = {f"best-{place}": record for place, record in enumerate(self._top(), start=1)}
         if 0 in records and records[0].head is not None:
             named = {"paper": records[0]} | named
-        return [
-            FinishedTrial(
-                name=name,
-                number=record.number,
-                head=record.head,
-                # The paper's decisions are cut at 0.5.
-                strategy="fixed" if name == "paper" else record.strategy,
-                thresholds_C=np.array(record.thresholds["fixed" if name == "paper" else record.strategy]),
-                fell_back_C=np.array(record.fell_back),
-                objective=record.objective,
-                params=record.params,
-                curve=record.curve,
-                **repeated.get(record.number, {}),
-            )
-            for name, record in named.items()
-        ]
+        return [_finished(name, record, **repeated.get(record.number, {})) for name, record in named.items()]
 
     def _top(self) -> list[TrialRecord]:
         return ranking(self.records.values())[: self.config.analysis.top]
@@ -214,3 +218,21 @@ class Study:
                     f"{self.folder.path}: {key} is no longer what the study ran with "
                     f"({identity[key][:12]} then, {value[:12]} now); put the former back, or run a new study"
                 )
+
+
+def _finished(name: str, record: TrialRecord, **repeats: list[float]) -> FinishedTrial:
+    from analysis.settings import FinishedTrial
+
+    strategy = "fixed" if name == "paper" else record.strategy  # the paper's probabilities are cut at 0.5
+    return FinishedTrial(
+        name=name,
+        number=record.number,
+        head=record.head,
+        strategy=strategy,
+        thresholds_C=np.array(record.thresholds[strategy]),
+        fell_back_C=np.array(record.fell_back),
+        objective=record.objective,
+        params=record.params,
+        curve=record.curve,
+        **repeats,
+    )
