@@ -164,8 +164,9 @@ def ranged(row: pd.Series) -> str:
 
 
 def signed(value: float) -> str:
-    """`+0.012` or `−0.012`, with a true minus sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    """`+0.012` or `−0.012`, with a true minus sign; `0.000` has none."""
+    text = f"{value:+.3f}".replace("-", "−")
+    return text[1:] if text[1:] == "0.000" else text
 
 
 def p_text(p: float) -> str:

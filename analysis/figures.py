@@ -81,6 +81,7 @@ def write(figure: Figure, path: Path) -> str:
     with mpl.rc_context(STYLE):
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        figure.set_layout_engine("none")  # keep the layout just found, which takes longer than the drawing
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     write_atomically(path, png.getvalue())
     return svg.getvalue()[svg.getvalue().index("<svg") :]

@@ -121,10 +121,11 @@ def write_report(
         figures=svg,
         rows=_setting_rows(scores, settings, best),
         published=PUBLISHED if "iu-xray" in cohort.source.lower() else {},
-        labels=_label_rows(scores, claims, settings, cohort, best, averaged_C),
+        labels=_label_rows(scores, claims, settings, trials, cohort, best, averaged_C),
         domains=_domain_rows(scores, best),
         claims=claims,
         rules=RULES,
+        strategy=next(one.strategy for one in settings if one.name == best).replace("_", " "),
         fall=fall.to_dict("records"),
         objective=figures.OBJECTIVES[objective],
         finalists=[trial for trial in trials if trial.seeds or trial.splits],
@@ -222,12 +223,14 @@ def _label_rows(
     scores: pd.DataFrame,
     claims: Sequence[Claim],
     settings: Sequence[Setting],
+    trials: Sequence[FinishedTrial],
     cohort: Cohort,
     best: str,
     averaged_C: np.ndarray,
 ) -> list[dict[str, Any]]:
     own = scores[scores["setting"] == best].set_index(["metric", "label"])
     thresholds_C = next(setting for setting in settings if setting.name == best).thresholds_C
+    fell_back_C = next(trial for trial in trials if trial.name == best).fell_back_C
     train_NC, test_NC = (cohort.targets_NC(cohort.indices(split)) for split in ("train", "test"))
     rows = []
     for c, label in enumerate(cohort.labels):
@@ -251,6 +254,7 @@ def _label_rows(
                 "patients": int(cells["auroc"]["positive_patients"]),
                 "cells": cells,
                 "threshold": float(thresholds_C[c]),
+                "shared": bool(fell_back_C[c]),
             }
         )
     return sorted(rows, key=lambda row: -row["patients"])

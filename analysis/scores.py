@@ -101,9 +101,9 @@ def analyze(
 ) -> AnalysisResult:
     """Score the floors, zero-shot and the chosen trials on the test split and write what may be claimed.
 
-    Writes `test_scores.csv`, `comparisons.csv`, `fall.csv`, `claims.txt`, `test_predictions.parquet` (the
-    trials' probabilities and decisions), `figures/*.png` and `report.html` into `folder`, each atomically,
-    replacing an earlier analysis.
+    Writes `test_scores.csv`, `comparisons.csv`, `fall.csv`, `settings.csv`, `claims.txt`,
+    `test_predictions.parquet` (the trials' probabilities and decisions), `figures/*.png` and `report.html`
+    into `folder`, each atomically, replacing an earlier analysis.
 
     Args:
         cohort: the cohort; its three splits must all hold images.
@@ -163,7 +163,9 @@ def analyze(
     folder = Path(folder)
     predictions = predictions_on_test(cohort, test_N, settings, trials)
     write_atomically(folder / "test_predictions.parquet", predictions.to_parquet(index=False))
-    for name, table in (("test_scores", scores), ("comparisons", comparisons), ("fall", fall)):
+    # settings.csv comes last: it says that the tables before it are whole, and of which trials they speak.
+    tables = {"test_scores": scores, "comparisons": comparisons, "fall": fall}
+    for name, table in (tables | {"settings": describe(settings, trials)}).items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     write_atomically(folder / "claims.txt", "".join(f"{claim.sentence}\n" for claim in claims).encode())
     report = write_report(
@@ -197,11 +199,19 @@ def analyze(
     )
 
 
-def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """`test_scores.csv` and `comparisons.csv` of an analysis folder; None where there is no analysis."""
+def read_tables(folder: Path, trial: FinishedTrial | None = None) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """`test_scores.csv` and `comparisons.csv` of an analysis folder.
+
+    None where there is no analysis, and where it scored another configuration under the name of `trial`, as
+    after a study that has grown since.
+    """
     folder = Path(folder)
-    if not (folder / "comparisons.csv").exists():
+    if not (folder / "settings.csv").exists():
         return None
+    if trial is not None:
+        numbers = pd.read_csv(folder / "settings.csv").set_index("setting")["trial"]
+        if numbers.get(trial.name) != trial.number:
+            return None
     scores, comparisons = (
         pd.read_csv(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
     )
@@ -223,7 +233,9 @@ def score_setting(
     else:
         replicates = _replicates(split, setting, weights_PB)
         values = [score.value for score in scored]
-        lows, highs = zip(*(_interval(split, score, scored, replicates) for score in scored), strict=True)
+        lows, highs = zip(
+            *(_interval(split, setting, score, scored, replicates) for score in scored), strict=True
+        )
     rows = [
         (
             setting.name,
@@ -352,11 +364,18 @@ def _replicates(split: HeldOut, setting: Setting, weights_PB: np.ndarray) -> Rep
 
 
 def _interval(
-    split: HeldOut, score: metrics.Score, scored: Sequence[metrics.Score], replicates: Replicates
+    split: HeldOut,
+    setting: Setting,
+    score: metrics.Score,
+    scored: Sequence[metrics.Score],
+    replicates: Replicates,
 ) -> tuple[float, float]:
     metric = score.metric
     if not np.isfinite(score.value):
         return np.nan, np.nan
+    if setting.constant and metric not in replicates.by_image and score.label == "":
+        # The same decision for every image scores the same in any resample of this prevalence.
+        return score.value, score.value
     if score.label:
         e = split.names.index(score.label)
         replicates_B, patients = replicates.by_label[metric][e], int(split.positive_patients_E[e])
@@ -498,6 +517,13 @@ def validation_to_test(
             )
         rows.append((setting.name, objective, validation, test, validation - test))
     return pd.DataFrame(rows, columns=["setting", "metric", "validation", "test", "fall"])
+
+
+def describe(settings: Sequence[Setting], trials: Sequence[FinishedTrial]) -> pd.DataFrame:
+    """One row a setting: setting, trial number (missing for a floor), threshold strategy, note."""
+    numbers = {trial.name: trial.number for trial in trials}
+    rows = [(one.name, numbers.get(one.name), one.strategy, one.note) for one in settings]
+    return pd.DataFrame(rows, columns=["setting", "trial", "strategy", "note"])
 
 
 def predictions_on_test(

@@ -146,4 +146,4 @@ def test_an_interval_that_is_missing_or_a_point_is_not_written():
 
 def test_numbers_are_written_as_they_are_read():
     assert [p_text(p) for p in (0.0001, 0.0123, 0.4)] == ["p < 0.001", "p = 0.012", "p = 0.40"]
-    assert [signed(x) for x in (0.01, -0.01)] == ["+0.010", "−0.010"]
+    assert [signed(x) for x in (0.01, -0.01, -1e-5)] == ["+0.010", "−0.010", "0.000"]

@@ -226,6 +226,9 @@ def test_the_files_read_back_as_the_result(analysed):
     )
     assert list(read_comparisons["second"]) == list(analysed.result.comparisons["second"])
     assert read_tables(analysed.folder / "figures") is None
+    best = analysed.study.trials[1]
+    assert read_tables(analysed.folder, best) is not None
+    assert read_tables(analysed.folder, replace(best, number=best.number + 1)) is None
     assert (analysed.folder / "claims.txt").read_text().count("\n") == len(analysed.result.claims)
 
 

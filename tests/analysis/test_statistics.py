@@ -73,7 +73,7 @@ def test_resamples_do_not_depend_on_how_they_are_cut_into_chunks(monkeypatch):
     targets_NC, scores_NC, patients_N = drawn(4)
     weights_RB = st.patient_weights(50, 100, seed=1)
     whole = st.weighted_ranking(targets_NC[:, 0], scores_NC[:, 0], patients_N, weights_RB)
-    monkeypatch.setattr(st, "_CHUNK_ELEMENTS", 17 * 80)
+    monkeypatch.setattr(st, "_CHUNK", 17)
     for a, b in zip(
         whole, st.weighted_ranking(targets_NC[:, 0], scores_NC[:, 0], patients_N, weights_RB), strict=True
     ):
