@@ -95,7 +95,7 @@ class Study:
         from analysis.scores import analyze
         from study.driver import embedded
         from study.provenance import revision
-        from study.tracking import StudyTracker
+        from study.tracking import record_opening
         from vlm.embeddings import embed
         from vlm.encoders import load_encoder
 
@@ -121,10 +121,11 @@ class Study:
             title=self.config.name,
             metadata={"revision": revision()},
         )
-        tracker = StudyTracker(self.config.tracking.uri, self.config.name, self.folder.path, {})
         averages = result.scores[(result.scores["label"] == "") & (result.scores["setting"] == "best-1")]
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        tracker.log_opening(
+        record_opening(
+            self.config.tracking.uri,
+            self.folder.path,
             f"{when} best #{best.number}",
             {f"test.{row.metric}": row.value for row in averages.itertuples()},
             sorted(path for path in self.folder.analysis.iterdir() if path.is_file()),

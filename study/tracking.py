@@ -28,6 +28,8 @@ from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
 NUMBER_TAG = "radtune.trial"
+PARENT_FILE = "mlflow_run_id"
+"""In the run folder: the id of the study's parent run."""
 CURVE_POINTS = 50
 """Most points of learning curves a run may put into the store; details belong in Parquet artifacts."""
 
@@ -106,20 +108,6 @@ class StudyTracker:
             return ""
         return f"MLflow ({self.uri}) did not take everything: {self._fault}; --resume logs what is missing"
 
-    def log_opening(self, event: str, metrics: Mapping[str, float], artifacts: Iterable[Path]) -> None:
-        """Record on the parent run that the test split was opened, with what was read from it.
-
-        Raises:
-            mlflow.exceptions.MlflowException: the store refuses; an unrecorded opening must be noticed.
-        """
-        now = int(time.time() * 1000)
-        opened = self._client.get_run(self.parent).data.tags.get("radtune.test_openings", "")
-        self._client.set_tag(self.parent, "radtune.test_openings", f"{opened}; {event}".removeprefix("; "))
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
-        for path in artifacts:
-            self._client.log_artifact(self.parent, str(path), artifact_path="analysis")
-
     def _experiment_id(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
@@ -135,7 +123,7 @@ class StudyTracker:
 
     def _parent_run(self, run_folder: Path) -> str:
         """The study's parent run: the one noted in its run folder, or a new one."""
-        note = run_folder / "mlflow_run_id"
+        note = run_folder / PARENT_FILE
         if note.exists():
             try:
                 run_id = note.read_text().strip()
@@ -214,6 +202,31 @@ class StudyTracker:
         # MLflow has no status for a pruned run; radtune.state says it.
         self._client.set_terminated(run_id, status="FAILED" if record.state == "FAIL" else "FINISHED")
         return run_id
+
+
+def record_opening(
+    uri: str, run_folder: Path, event: str, metrics: Mapping[str, float], artifacts: Iterable[Path]
+) -> None:
+    """Note on the study's parent run that the test split was opened, with what was read from it.
+
+    Raises:
+        InputError: the store refuses. An opening that nobody can count later must be noticed.
+    """
+    try:
+        client = MlflowClient(tracking_uri=uri)
+        parent = (run_folder / PARENT_FILE).read_text().strip()
+        openings = client.get_run(parent).data.tags.get("radtune.test_openings", "")
+        client.set_tag(parent, "radtune.test_openings", f"{openings}; {event}".removeprefix("; "))
+        now = int(time.time() * 1000)
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        client.log_batch(parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+        for path in artifacts:
+            client.log_artifact(parent, str(path), artifact_path="analysis")
+    except Exception as error:
+        raise InputError(
+            f"tracking.uri {uri}: MLflow cannot record this opening of the test split ({_short(error)}); "
+            "start the server, or run `radtune run STUDY.yaml --resume` to log the study anew"
+        ) from None
 
 
 def _text(value: Any) -> str:

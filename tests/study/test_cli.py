@@ -1,0 +1,172 @@
+"""Tests of the command line: what a person types, reads, and is told when something is wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from cohort.manifest import Cohort
+from study.cli import main
+from tests.conftest import REPOSITORY
+from tests.study.conftest import settings
+
+
+def refused(capsys, *argv):
+    """The one line of a refusal."""
+    assert main([str(word) for word in argv]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("radtune: error: ") and error.count("\n") == 1, error
+    return error
+
+
+@pytest.fixture
+def table(tmp_path, studied):
+    """A CSV of the squares' images and labels, and the folder of the images."""
+    cohort = Cohort.open(studied[0].config.cohort)
+    frame = pd.DataFrame({"scan": cohort.column("file"), "person": cohort.column("patient")})
+    for c, label in enumerate(cohort.labels):
+        frame[label] = cohort.targets_NC()[:, c].astype(int)
+    path = tmp_path / "labels.csv"
+    frame.to_csv(path, index=False)
+    return path, cohort.images_root
+
+
+def test_help_names_every_command_and_shows_an_example(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("cohort", "embed", "run", "show", "analyze", "export", "predict", "ui"):
+        assert f"    {command} " in text
+    assert "radtune run configs/sample_probe.yaml" in text
+
+
+def test_help_imports_nothing_of_weight():
+    heavy = "torch", "ray", "mlflow", "optuna", "pandas", "numpy", "pydantic"
+    code = f"import sys, study.cli; study.cli._parser(); print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_it_runs_from_an_uninstalled_checkout(tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # -S keeps the editable installation's .pth file from being read; --help needs the standard library only.
+    command = [sys.executable, "-S", "-m", "study", "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: radtune" in done.stdout
+
+
+def test_a_table_becomes_a_cohort_that_show_describes(table, tmp_path, capsys):
+    path, images = table
+    out = tmp_path / "cohort"
+    words = ["cohort", "table", "--table", path, "--images", images, "--image-column", "scan"]
+    words += ["--patient-column", "person", "--labels", "Bright,Left,Rare", "--out", out]
+    assert main([str(word) for word in words]) == 0
+    built = capsys.readouterr().out
+    assert main(["cohort", "show", str(out)]) == 0
+    assert capsys.readouterr().out == built
+    assert "160" in built and "Bright" in built
+
+
+def test_uncertain_rules_per_label_reach_the_policy(table, tmp_path):
+    path, images = table
+    out = tmp_path / "cohort"
+    words = ["cohort", "table", "--table", path, "--images", images, "--image-column", "scan"]
+    words += ["--labels", "Bright,Left,Rare", "--uncertain", "Left=ones,Rare=zeros", "--out", out]
+    assert main([str(word) for word in words]) == 0
+    assert Cohort.open(out).policy.uncertain == {"Left": "ones", "Rare": "zeros"}
+
+
+def test_show_lists_the_best_against_the_paper_and_the_floor(studied, capsys):
+    study, _ = studied
+    assert main(["show", str(study.folder.path)]) == 0
+    text = capsys.readouterr().out
+    assert "squares: finished, 24/24 configurations" in text
+    assert f"(#{study.best.number})" in text and "logreg" in text and "finalists" in text
+
+
+def test_embed_finds_what_the_study_has_computed(studied, capsys):
+    study, _ = studied
+    assert main(["embed", study.config.cohort, "--encoder", "pixels", "--cache", study.config.cache]) == 0
+    assert "160 x 1024 features of pixels, fp32, from the cache" in capsys.readouterr().out
+
+
+def openings_of_the_test_split(study):
+    client = MlflowClient(study.config.tracking.uri)
+    parent = client.get_run((study.folder.path / "mlflow_run_id").read_text().strip())
+    assert parent.info.status == "FINISHED"
+    return sum(map(bool, parent.data.tags.get("radtune.test_openings", "").split("; ")))
+
+
+def test_analyze_export_and_predict_agree_to_the_last_digit_that_is_printed(studied, tmp_path, capsys):
+    study, _ = studied
+    run = str(study.folder.path)
+    before = openings_of_the_test_split(study)
+    assert main(["analyze", run]) == 0
+    assert openings_of_the_test_split(study) == before + 1
+    text = capsys.readouterr().out
+    for setting in ("prevalence", "random", "all-positive", "pixels", "logreg", "paper", "best-1"):
+        assert setting in text
+    assert (study.folder.analysis / "report.html").stat().st_size > 10_000
+
+    bundle, out = tmp_path / "bundle", tmp_path / "predictions.csv"
+    assert main(["export", run, "--out", str(bundle)]) == 0
+    assert "Scores on the test split" in (bundle / "README.md").read_text()
+    reported = pd.read_parquet(study.folder.analysis / "test_predictions.parquet")
+    reported = reported[reported["setting"] == "best-1"]
+    cohort = Cohort.open(study.config.cohort)
+    files = dict(zip(cohort.column("image"), cohort.column("file"), strict=True))
+    images = [str(cohort.images_root / files[image]) for image in reported["image"]]
+    assert main(["predict", str(bundle), *images, "--out", str(out)]) == 0
+    predicted = pd.read_csv(out)
+    for label in cohort.labels:
+        np.testing.assert_allclose(
+            predicted[f"probability.{label}"], reported[f"probability.{label}"], atol=6e-7, rtol=0
+        )
+        assert (predicted[f"decision.{label}"].to_numpy() == reported[f"decision.{label}"].to_numpy()).all()
+
+
+def test_what_is_wrong_is_said_in_one_line(studied, table, tmp_path, capsys):
+    study, _ = studied
+    path, images = table
+    run = study.folder.path
+    reading = ["cohort", "table", "--table", path, "--images", images, "--out", tmp_path / "c"]
+    assert "no cohort there" in refused(capsys, "cohort", "show", tmp_path)
+    assert "'scn'" in refused(capsys, *reading, "--image-column", "scn", "--labels", "Bright")
+    assert "'Brigt'" in refused(capsys, *reading, "--image-column", "scan", "--labels", "Brigt")
+    assert "no such study file" in refused(capsys, "run", tmp_path / "none.yaml")
+    assert "no study there" in refused(capsys, "show", tmp_path)
+    assert "no study there" in refused(capsys, "analyze", tmp_path)
+    assert "trial 999" in refused(capsys, "export", run, "--out", tmp_path / "b", "--trial", "999")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    assert "thesis.tex" in refused(capsys, "export", run, "--out", tmp_path / "full")
+    assert "no MLflow store there" in refused(capsys, "ui", "--uri", f"sqlite:///{tmp_path}/none.db")
+
+
+def test_a_damaged_bank_file_is_named(studied, tmp_path, capsys):
+    study, _ = studied
+    bank = study.folder.bank_files()[1]
+    whole = bank.read_bytes()
+    bank.write_bytes(whole[: len(whole) // 2])
+    try:
+        assert bank.name in refused(capsys, "show", study.folder.path)
+    finally:
+        bank.write_bytes(whole)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match="no such study file"):
+        main(["run", str(tmp_path / "none.yaml"), "--debug"])
+
+
+def test_a_study_file_names_its_typo(tmp_path, capsys):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(settings(tmp_path) | {"serach": {}}))
+    assert "unknown key serach; did you mean search?" in refused(capsys, "run", path)
