@@ -570,7 +570,8 @@ def summary(
             cells += f"{ranged(row) if width > 10 else format(row['value'], '.3f'):>{width}}"
         lines.append(f"{setting.name:<{name_width}}{cells}")
     count = int(averages.loc[(settings[-1].name, "macro_auroc")]["labels_averaged"])
-    lines.append(f"macro averages over {count} labels, the same in every row; 95 % intervals over patients")
+    averaged = f"{count} label{'s' if count > 1 else ''}, the same in every row"
+    lines.append(f"macro averages over {averaged}; 95 % intervals over patients")
     metric = fall["metric"].iloc[0]
     falls = [
         f"  {row.setting:<{name_width}}  {row.validation:.3f} -> {row.test:.3f}  ({signed(-row.fall)})"

@@ -196,8 +196,8 @@ def interval(
 
     logit(value) -+ t(freedom) * error / (value (1 - value)), mapped back. A percentile interval is the same
     on every scale and covers 78 to 91 % at 10 positive patients where nominal is 95; this covers 92 to 99 %
-    there and 93 to 97 % at 20 (benchmarks/coverage.py). A value on a bound, where the logit has no spread,
-    gets the Jeffreys interval of `patients` out of `patients` successes (or none).
+    there and 93 to 97 % at 20 (benchmarks/interval_coverage.py). A value on a bound, where the logit has no
+    spread, gets the Jeffreys interval of `patients` out of `patients` successes (or none).
 
     Args:
         value: the estimate.
@@ -251,9 +251,9 @@ def average_interval(
     of freedom are Satterthwaite's, (sum v)^2 / sum(v^2 / (n - 1)) over the labels' variances v: an average
     that leans on one label with four positives is as uncertain as that.
 
-    What it covers (95 % of the time in benchmarks/coverage.py) is the expected average on a split of this
-    size. For average precision that is more than on an endless one: a label with few positives scores too
-    high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
+    What it covers (92 to 96 % of the time, benchmarks/interval_coverage.py) is the expected average on a
+    split of this size. For average precision that is more than on an endless one: a label with few positives
+    scores too high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
 
     NaN below MIN_POSITIVE_PATIENTS positive patients over all labels together, and where a label has fewer
     than 2.

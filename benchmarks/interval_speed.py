@@ -1,0 +1,64 @@
+"""Time of the test analysis on IU-Xray's scale: 575 images, 14 labels, 10 settings, 10,000 resamples.
+
+    python benchmarks/interval_speed.py
+
+Prints CPU seconds for the intervals of all settings and for one paired test; about 5 s on one core.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+
+import numpy as np
+
+from analysis import statistics as st
+from analysis.held_out import HeldOut
+from analysis.scores import score_setting
+from analysis.settings import Setting
+from cohort.labels import CHEXPERT_14
+
+IMAGES, PATIENTS, SETTINGS, RESAMPLES = 575, 555, 10, 10_000
+POSITIVES = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    targets_NC = np.zeros((IMAGES, len(CHEXPERT_14)))
+    for c, count in enumerate(POSITIVES):
+        targets_NC[rng.permutation(IMAGES)[:count], c] = 1
+    split = HeldOut(
+        targets_NC=targets_NC,
+        patients_N=np.arange(IMAGES) % PATIENTS,
+        labels=CHEXPERT_14,
+        averaged_C=np.ones(len(CHEXPERT_14), dtype=bool),
+        prevalences_C=np.array(POSITIVES) / IMAGES,
+    )
+    settings = [
+        Setting(
+            name=f"setting-{k}",
+            val_scores_NC=np.zeros((1, len(CHEXPERT_14))),
+            test_scores_NC=rng.normal(size=targets_NC.shape) + targets_NC,
+            kind="logits",
+            thresholds_C=np.full(len(CHEXPERT_14), 0.5),
+            strategy="fixed",
+            note="",
+        )
+        for k in range(SETTINGS)
+    ]
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    start = time.process_time()
+    weights_PB = st.patient_weights(split.patients, RESAMPLES, seed=0)
+    for setting in settings:
+        score_setting(split, setting, weights_PB)
+    rows = f"{SETTINGS} settings, {len(split.names)} labels and domains, {RESAMPLES:,} resamples"
+    print(f"{rows}: {time.process_time() - start:.1f} s CPU")
+    start = time.process_time()
+    first, second = settings[0].test_scores_NC, settings[1].test_scores_NC
+    st.paired_permutation(targets_NC, first, second, split.patients_N, draws=RESAMPLES)
+    print(f"one paired test of two settings, {RESAMPLES:,} draws: {time.process_time() - start:.1f} s CPU")
+
+
+if __name__ == "__main__":
+    main()
