@@ -191,7 +191,7 @@ class Conductor:
                 plan=plan,
                 suggest=lambda trial: space.suggest(trial, search.fixed, search.ranges),
                 paper=space.PAPER,
-                warm_starts=space.WARM_STARTS,
+                warm_starts=space.warm_starts(search.fixed, search.ranges),
                 on_bank=self._on_bank,
             )
             self._train(searcher, threads=max(1, capacity.cpus // slots), gpus=capacity.gpus / slots)

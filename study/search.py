@@ -20,6 +20,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from trainables.linear_probe import RUNGS
 from trainables.records import RunFolder, TrialRecord, pack_bank, unpack_bank, write_atomically
 
 Configuration = dict[str, Any]
@@ -216,7 +217,7 @@ class BankSearcher(Searcher):
         for number in told - {0}:
             record = self._records.get(number)
             for point in record.curve if record else []:
-                if point["epoch"] in (5, 10, 20, 40) and math.isfinite(point["objective"]):
+                if point["epoch"] in RUNGS and math.isfinite(point["objective"]):
                     at_rung.setdefault(int(point["epoch"]), []).append(point["objective"])
         return {
             epoch: float(np.quantile(values, LAGGING_QUANTILE))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from trainables.linear_probe import HeadConfig, ProbeData, train_bank
+from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
 from trainables.records import TrialRecord, pack_bank
 
 
@@ -31,7 +31,6 @@ def train_configurations(
         rung_floor: rung -> objective below which a head is pruned.
     """
     heads = [HeadConfig.from_params(one["number"], one["params"], seed) for one in configurations]
-    PAPER_TRAINING = {'batch_size':24,'rungs':tuple(range(1,11)),'patience':5,'best_by':'loss','clip_norm':None}
     if heads[0].number == 0:
         training = PAPER_TRAINING
     else:

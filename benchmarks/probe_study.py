@@ -1,0 +1,193 @@
+"""A whole linear-probe study against three plainer ways of doing the same, on one problem and machine.
+
+    python -m benchmarks.probe_study [--configurations 256] [--plain 12]
+
+2,670 training and 575 validation embeddings of width 512 with 14 skewed labels (`benchmarks.features`), 50
+epochs in the plain ways and whatever the search chooses in ours. Ray's start and MLflow are included wherever
+they take part. The plain ways are timed on few trials and quoted by the trial, so that this ends in minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+
+import numpy as np
+import optuna
+import torch
+
+from analysis.floors import STRENGTHS, logreg_floor
+from benchmarks.features import PREVALENCE, draw_features
+from search_spaces import linear_probe as space
+from study.config import validated
+from study.driver import OBJECTIVE_PATIENTS, Conductor, StudyInputs
+from study.standing import ranking
+from trainables.linear_probe import HeadConfig, ProbeData, train_bank
+from trainables.records import RunFolder
+from trainables.thresholds import patient_folds
+
+TRAINING = 2670
+
+
+def problem() -> ProbeData:
+    features_ND, targets_NC = draw_features()
+    val_NC = targets_NC[TRAINING:]
+    patients_N = np.arange(len(val_NC))
+    return ProbeData(
+        train_features_ND=features_ND[:TRAINING],
+        train_targets_NC=targets_NC[:TRAINING],
+        val_features_ND=features_ND[TRAINING:],
+        val_targets_NC=val_NC,
+        val_patients_N=patients_N,
+        val_folds_N=patient_folds(val_NC, patients_N),
+        labels=tuple(PREVALENCE),
+        objective_labels_C=val_NC.sum(axis=0) >= OBJECTIVE_PATIENTS,
+    )
+
+
+def ours(data: ProbeData, configurations: int, folder: Path) -> tuple[float, float]:
+    """Seconds of the whole study, and its best objective on validation."""
+    config = validated(
+        {
+            "name": "study",
+            "cohort": "none",
+            "encoder": "none",
+            "search": {"configurations": configurations},
+            "resources": {"gpus": 0},
+        }
+    ).resolved(folder)
+    run = RunFolder(config.run_folder)
+    run.path.mkdir(parents=True)
+    run.study_file.write_text(config.to_yaml())
+    run.inputs_file.write_text("{}")
+    identity = {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"}
+    inputs = StudyInputs(data=data, train_patients_N=-1 - np.arange(TRAINING), identity=identity)
+    started = time.perf_counter()
+    Conductor(config, run, inputs, lambda line: print("   ", line, flush=True)).conduct()
+    return time.perf_counter() - started, ranking(run.records().values())[0].objective
+
+
+def one_head(data: ProbeData, params: dict, number: int) -> float:
+    [result] = train_bank([HeadConfig.from_params(number, params)], data)
+    return result.objective
+
+
+def plain_ray(data: ProbeData, trials: int, folder: Path) -> float:
+    """Seconds a trial of function trainables, Ray's own OptunaSearch and Ray's own MLflow callback."""
+    import ray
+    from ray import tune
+    from ray.air.integrations.mlflow import MLflowLoggerCallback
+    from ray.tune.search.optuna import OptunaSearch
+
+    def trainable(config: dict, data: ProbeData) -> None:
+        torch.set_num_threads(1)
+        params = space.PAPER | {"epochs": 50, "normalisation": "standardize"} | config
+        tune.report({"objective": one_head(data, params, 1)})
+
+    def ranges(trial: optuna.Trial) -> dict:
+        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        trial.suggest_float("weight_decay", 1e-4, 1e1, log=True)
+        return {}
+
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        ends = []
+        for count in (2, trials):  # the difference is the marginal cost, without the start
+            started = time.perf_counter()
+            tune.Tuner(
+                tune.with_resources(tune.with_parameters(trainable, data=data), {"cpu": 1}),
+                tune_config=tune.TuneConfig(
+                    metric="objective",
+                    mode="max",
+                    search_alg=OptunaSearch(ranges, metric="objective", mode="max"),
+                    num_samples=count,
+                ),
+                run_config=tune.RunConfig(
+                    name=f"plain-{count}",
+                    storage_path=str(folder),
+                    verbose=0,
+                    callbacks=[
+                        MLflowLoggerCallback(
+                            tracking_uri=f"sqlite:///{folder}/plain.db", experiment_name="plain"
+                        )
+                    ],
+                ),
+            ).fit()
+            ends.append(time.perf_counter() - started)
+    finally:
+        ray.shutdown()
+    return (ends[1] - ends[0]) / (trials - 2)
+
+
+def optuna_alone(data: ProbeData, trials: int) -> float:
+    """Seconds a trial of Optuna in one process, no store, no MLflow."""
+    study = optuna.create_study(direction="maximize")
+    started = time.perf_counter()
+    for number in range(trials):
+        trial = study.ask()
+        lr = trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+        decay = trial.suggest_float("weight_decay", 1e-4, 1e1, log=True)
+        params = space.PAPER | {"epochs": 50, "normalisation": "standardize"}
+        study.tell(trial, one_head(data, params | {"learning_rate": lr, "weight_decay": decay}, number))
+    return (time.perf_counter() - started) / trials
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--configurations", type=int, default=256)
+    parser.add_argument(
+        "--plain", type=int, default=12, help="trials of the plain ways (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.disable(logging.INFO)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cpus, Python {platform.python_version()}, "
+        f"torch {torch.__version__}"
+    )
+    data = problem()
+    with tempfile.TemporaryDirectory() as scratch:
+        seconds, best = ours(data, arguments.configurations, Path(scratch))
+        print(
+            f"radtune: {arguments.configurations} configurations in {seconds:.1f} s "
+            f"({1000 * seconds / arguments.configurations:.0f} ms each), best macro-AP {best:.4f}"
+        )
+        started = time.perf_counter()
+        floor = logreg_floor(
+            data.train_features_ND,
+            data.train_targets_NC,
+            data.val_features_ND,
+            data.val_targets_NC,
+            data.val_patients_N,
+            objective="macro_ap",
+            objective_labels_C=data.scored_C,
+        )
+        grid = (time.perf_counter() - started) / len(STRENGTHS)
+        print(
+            f"scikit-learn LogisticRegression, {len(STRENGTHS)} values of C: {grid:.2f} s a value, "
+            f"best macro-AP {floor.objective:.4f} at C = {floor.strength:g}"
+        )
+        torch.set_num_threads(1)
+        print(f"Optuna alone: {optuna_alone(data, arguments.plain):.2f} s a configuration")
+        plain = plain_ray(data, arguments.plain, Path(scratch))
+        print(
+            f"function trainable + OptunaSearch + MLflow callback: {plain:.2f} s a configuration (marginal), "
+            f"so {plain * arguments.configurations:.0f} s for {arguments.configurations}"
+        )
+    print("never worse than the grid: " + ("yes" if best >= floor.objective else "NO"))
+
+
+if __name__ == "__main__":
+    main()
