@@ -1,7 +1,9 @@
-"""One small study, analysed once for the tests of scores, report and model card."""
+"""Two small studies, analysed once for the tests of scores, report and model card."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from analysis.scores import analyze
@@ -17,3 +19,18 @@ def analysed(tmp_path_factory):
         **vars(study), folder=folder, bootstrap=1000, title="a <b>study</b>", metadata={"revision": "abc123"}
     )
     return SimpleNamespace(study=study, folder=folder, result=result)
+
+
+@pytest.fixture(scope="package")
+def uninformed(tmp_path_factory):
+    """A study whose only trial is noise, on an encoder without a text tower and a cohort called IU-Xray."""
+    study = finished_study(images=600, has_text=False)
+    rng = np.random.default_rng(0)
+    head = study.trials[1].head
+    noise = replace(head, weight_DC=rng.normal(size=head.weight_DC.shape).astype(np.float32))
+    study = replace(
+        study,
+        trials=[replace(study.trials[1], head=noise)],
+        cohort=replace(study.cohort, source="IU-Xray, CheXpert-14 from MeSH"),
+    )
+    return analyze(**vars(study), folder=tmp_path_factory.mktemp("uninformed"), bootstrap=400, seed=1)

@@ -176,7 +176,7 @@ def test_the_standard_error_of_average_precision_is_that_of_scipys_bootstrap():
     reference = stats.bootstrap(
         (positive, negative),
         average_precision,
-        n_resamples=2000,
+        n_resamples=1000,
         vectorized=False,
         method="percentile",
         rng=0,
@@ -288,8 +288,8 @@ def test_coverage_is_within_two_points_of_nominal_or_on_the_safe_side(positives)
 
 def test_p_values_agree_with_scipys_exact_enumeration():
     rng = np.random.default_rng(5)
-    targets_N = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0.0])
-    first_N, second_N = rng.normal(size=9) + 2 * targets_N, rng.normal(size=9)
+    targets_N = np.array([1, 1, 1, 0, 0, 0, 0.0])
+    first_N, second_N = rng.normal(size=7) + 2 * targets_N, rng.normal(size=7)
     ranked = [st.midranks(x[:, None], targets_N[:, None])[:, 0] for x in (first_N, second_N)]
     exact = {
         name: stats.permutation_test(
@@ -301,7 +301,7 @@ def test_p_values_agree_with_scipys_exact_enumeration():
         for name, f in (("auroc", sk.roc_auc_score), ("average_precision", sk.average_precision_score))
     }
     ours = st.paired_permutation(
-        targets_N[:, None], first_N[:, None], second_N[:, None], np.arange(9), draws=20_000, seed=0
+        targets_N[:, None], first_N[:, None], second_N[:, None], np.arange(7), draws=20_000, seed=0
     )
     for name, (observed_C, null_CB) in ours.items():
         assert st.permutation_p(observed_C[0], null_CB[0]) == pytest.approx(exact[name], abs=0.01)
