@@ -29,7 +29,8 @@ from analysis.floors import STRENGTHS, logreg_floor
 from benchmarks.features import PREVALENCE, draw_features
 from search_spaces import linear_probe as space
 from study.config import validated
-from study.driver import OBJECTIVE_PATIENTS, Conductor, StudyInputs
+from study.driver import Conductor
+from study.probe_study import OBJECTIVE_PATIENTS, ProbeStudy
 from study.standing import ranking
 from trainables.linear_probe import HeadConfig, ProbeData, train_bank
 from trainables.records import RunFolder
@@ -70,9 +71,10 @@ def ours(data: ProbeData, configurations: int, folder: Path) -> tuple[float, flo
     run.study_file.write_text(config.to_yaml())
     run.inputs_file.write_text("{}")
     identity = {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"}
-    inputs = StudyInputs(data=data, train_patients_N=-1 - np.arange(TRAINING), identity=identity)
+    patients_N = len(data.val_features_ND) + np.arange(TRAINING)
+    study = ProbeStudy(config=config, data=data, train_patients_N=patients_N, identity=identity)
     started = time.perf_counter()
-    Conductor(config, run, inputs, lambda line: print("   ", line, flush=True)).conduct()
+    Conductor(config, run, study, lambda line: print("   ", line, flush=True)).conduct()
     return time.perf_counter() - started, ranking(run.records().values())[0].objective
 
 

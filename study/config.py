@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cohort.errors import InputError
 
@@ -21,8 +22,8 @@ class _Settings(BaseModel):
 class SearchSettings(_Settings):
     """Which configurations are tried."""
 
-    space: Literal["linear_probe"] = "linear_probe"
-    """Search space, named as its file in `search_spaces/`."""
+    space: Literal["linear_probe", "fine_tune"] | None = None
+    """Search space, named as its file in `search_spaces/`; None: that of the trainable."""
     configurations: int = Field(256, ge=1)
     """How many configurations the study holds when it is finished, pruned and failed ones included."""
     time_budget: float | None = Field(None, gt=0)
@@ -32,11 +33,39 @@ class SearchSettings(_Settings):
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
     """Validation metric to maximise, over labels with enough positive patients."""
     batch_size: int = Field(256, ge=1)
-    """Minibatch size of the whole study: heads of different sizes cannot share a matrix product."""
+    """Minibatch size of all linear probes: heads of different sizes cannot share a matrix product."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters held at a value instead of being searched."""
     ranges: dict[str, Any] = Field(default_factory=dict)
     """Ranges that replace the space's own: {low, high, log} or a list of choices."""
+
+
+class FineTuneSettings(_Settings):
+    """What every fine-tuning trial of a study shares."""
+
+    batch_size: int = Field(32, ge=1)
+    """Images a step, however few of them the memory takes at once."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Images on the device at once to begin with; halved where the memory is full. None: all of a step."""
+    patience: int | None = Field(3, ge=1)
+    """Epochs without a better one after which a trial ends."""
+    warm_up: float = Field(0.1, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises."""
+    clip_norm: float | None = Field(1.0, gt=0)
+    """Greatest norm of the gradient."""
+    horizontal_flip: bool = False
+    """Mirror every other training image. A mirrored radiograph shows a heart on the wrong side."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    """Hand the tower to torch.compile."""
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    """Which trials are stopped early: asynchronous halving, those below the median, or none."""
+    grace_epochs: int = Field(2, ge=1)
+    """Epochs before a trial may be stopped."""
+    trials_per_gpu: int = Field(1, ge=1)
+    """Trials that share one GPU; each may take its share of the memory and no more."""
+    keep: int = Field(3, ge=1)
+    """How many of the best trials keep their weights; the rest are deleted while the study runs."""
 
 
 class Resources(_Settings):
@@ -67,6 +96,9 @@ class AnalysisSettings(_Settings):
     """How many of the best configurations on validation are scored on test."""
     bootstrap: int = Field(10_000, ge=100)
     """Patient-level resamples behind each interval, and draws of each paired test."""
+    beside: str | None = None
+    """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
+    whose best configuration stands in the same tables."""
 
 
 class StudyConfig(_Settings):
@@ -80,8 +112,8 @@ class StudyConfig(_Settings):
     """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED."""
     features: Literal["projected", "pooled"] = "projected"
     """Features after or before the encoder's projection into the joint space."""
-    trainable: Literal["linear_probe"] = "linear_probe"
-    """What a trial trains."""
+    trainable: Literal["linear_probe", "fine_tune"] = "linear_probe"
+    """What a trial trains: a linear head on frozen features, or the image tower with its head."""
     search: SearchSettings = SearchSettings()
     resources: Resources = Resources()
     storage: str = "runs"
@@ -90,6 +122,16 @@ class StudyConfig(_Settings):
     """Folder of the embeddings and decoded images, shared by studies."""
     tracking: Tracking = Tracking()
     analysis: AnalysisSettings = AnalysisSettings()
+    fine_tune: FineTuneSettings | None = None
+    """For `trainable: fine_tune` only; None: the defaults."""
+
+    @model_validator(mode="after")
+    def _one_trainable(self) -> StudyConfig:
+        if self.search.space not in (None, self.trainable):
+            raise ValueError(f"search.space must be the trainable's own, {self.trainable}")
+        if self.fine_tune and self.trainable != "fine_tune":
+            raise ValueError("fine_tune holds settings of `trainable: fine_tune`; name that trainable too")
+        return self
 
     @property
     def run_folder(self) -> Path:
@@ -109,6 +151,9 @@ class StudyConfig(_Settings):
                 "cache": str(folder / self.cache),
                 "storage": str(folder / self.storage),
                 "tracking": Tracking(uri=uri),
+                "analysis": self.analysis.model_copy(
+                    update={"beside": self.analysis.beside and str(folder / self.analysis.beside)}
+                ),
             }
         )
 
@@ -154,10 +199,9 @@ def validated(raw: dict[str, Any], source: str = "study") -> StudyConfig:
     except ValidationError as error:
         raise InputError(_one_line(error, source)) from None
     # Imported here so that `radtune --help` and a typo in a key need no Optuna.
-    from search_spaces import linear_probe
-
+    space = importlib.import_module(f"search_spaces.{config.trainable}")
     try:
-        linear_probe.check(config.search.fixed, config.search.ranges)
+        space.check(config.search.fixed, config.search.ranges)
     except InputError as error:
         raise InputError(f"{source}: search: {error}") from None
     return config
@@ -193,6 +237,8 @@ def _one_line(error: ValidationError, source: str) -> str:
     if first["type"] == "missing":
         return f"{source}: the key {key} is missing; a study file needs at least cohort and encoder{tail}"
     rule = first["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"{source}: {rule}{tail}"
     rule = rule[0].lower() + rule[1:]
     return f"{source}: {key}: {rule}, but got {first['input']!r}{tail}"
 
@@ -211,6 +257,7 @@ RESUMABLE = {
     ("resources", "gpus"),
     ("analysis", "top"),
     ("analysis", "bootstrap"),
+    ("analysis", "beside"),
     ("storage",),
     ("cache",),
 }

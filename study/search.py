@@ -26,10 +26,6 @@ from trainables.records import RunFolder, TrialRecord, pack_bank, unpack_bank, w
 Configuration = dict[str, Any]
 """`number` and `params` of one configuration, as a bank receives it."""
 
-LARGEST_BANK = 32
-"""Beyond this many heads the stacked product gains nothing and the search learns less often."""
-ROUNDS = 8
-"""A study is asked in at least this many rounds, so that the sampler learns between them."""
 LAGGING_QUANTILE = 1 / 3
 """A head below this quantile of all earlier heads at the same rung stops there."""
 RUNG_OBSERVATIONS = 16
@@ -46,20 +42,19 @@ class SearchPlan:
     seed: int
     concurrent: int
     """Banks that train at the same time."""
+    in_order: bool = True
+    """Ask for a bank when exactly the banks up to `concurrent` before it have been told. Reproducible; but a
+    slow bank holds up the next, so trials that are stopped early at different times do without."""
     deadline: float = math.inf
     """`time.monotonic()` after which no bank is started."""
 
-    @staticmethod
-    def bank_size_for(configurations: int) -> int:
-        """At most an eighth of the study, so that the sampler learns between banks."""
-        return max(1, min(LARGEST_BANK, configurations // ROUNDS))
-
 
 class BankSearcher(Searcher):
-    """Hands out banks and tells their results, in an order that depends on nothing but the seed.
+    """Hands out banks and tells their results.
 
-    Bank b is asked for when exactly the banks up to b - concurrent have been told, whichever of the running
-    ones finishes first, and the sampler is seeded from (seed, b). So the same seed gives the same study.
+    The sampler is seeded from (seed, bank). In order, bank b is asked for when exactly the banks up to
+    b - concurrent have been told, whichever of the running ones finishes first: the same seed gives the same
+    study.
 
     Args:
         study: an Optuna study on the run's journal; its unfinished trials are taken up again first.
@@ -105,12 +100,8 @@ class BankSearcher(Searcher):
         if self._is_done():
             return Searcher.FINISHED
         bank = self._next_bank
-        due = bank - self._plan.concurrent
-        if due >= self._first_bank and due not in self._results:
+        if not self._is_due(bank):
             return None
-        while self._told <= due:
-            self._tell(self._results[self._told])
-            self._told += 1
         configurations = self._ask(bank)
         self._asked[bank], self._bank_of[trial_id] = configurations, bank
         self._next_bank += 1
@@ -138,6 +129,8 @@ class BankSearcher(Searcher):
         write_atomically(self._run.bank_file(bank), data)
         self._results[bank] = records
         self._records |= {record.number: record for record in records}
+        if not self._plan.in_order:
+            self._tell(records)
         self._on_bank(records)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -157,6 +150,18 @@ class BankSearcher(Searcher):
         for bank in sorted(bank for bank in self._results if bank >= self._told):
             self._tell(self._results[bank])
         self._told = self._next_bank
+
+    def _is_due(self, bank: int) -> bool:
+        """Whether this bank may be asked for; tells what it shall know."""
+        if not self._plan.in_order:
+            return len(self._bank_of) < self._plan.concurrent
+        due = bank - self._plan.concurrent
+        if due >= self._first_bank and due not in self._results:
+            return False
+        while self._told <= due:
+            self._tell(self._results[self._told])
+            self._told += 1
+        return True
 
     def _is_done(self) -> bool:
         if time.monotonic() >= self._plan.deadline:

@@ -93,7 +93,7 @@ class Study:
             InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
         """
         from analysis.scores import analyze
-        from study.driver import embedded
+        from study.probe_study import embedded
         from study.provenance import revision
         from study.tracking import record_opening
         from vlm.embeddings import embed
@@ -145,7 +145,7 @@ class Study:
         """
         from analysis.model_card import model_card
         from analysis.scores import read_tables
-        from study.driver import embedded
+        from study.probe_study import embedded
         from study.provenance import revision
         from vlm.bundle import save_bundle
 

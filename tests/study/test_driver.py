@@ -15,8 +15,9 @@ from cohort.errors import InputError
 from search_spaces import linear_probe as space
 from study import Study
 from study.config import validated
-from study.driver import probe_data, run_study
+from study.driver import run_study
 from study.journal import open_journal
+from study.probe_study import probe_data
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 

@@ -34,9 +34,12 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
     study = optuna.create_study(
         study_name="s", storage=open_journal(run.journal), direction="maximize", load_if_exists=True
     )
-    size = SearchPlan.bank_size_for(configurations)
     plan = SearchPlan(
-        configurations=configurations, bank_size=size, seed=seed, concurrent=concurrent, **changes
+        configurations=configurations,
+        bank_size=configurations // 8,
+        seed=seed,
+        concurrent=concurrent,
+        **changes,
     )
     return BankSearcher(
         study=study,
