@@ -33,6 +33,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cohort.errors import InputError
 from search_spaces.fine_tune import PARAMETERS, SPACE
@@ -666,10 +667,8 @@ class FineTuneTrial:
             # In the first steps the mean is over the steps there were (as in TensorFlow's
             # ExponentialMovingAverage), so that the initial weights do not linger.
             decay = min(self.config.ema_decay, (1 + position) / (10 + position))
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self._averages.values()), list(self._parameters.values()), 1 - decay
-                )
+            average = get_ema_multi_avg_fn(decay)
+            average(list(self._averages.values()), list(self._parameters.values()), None)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         """AdamW with a group for each rate and decay: the tower's from the top down, then the head's."""
@@ -720,9 +719,9 @@ class FineTuneTrial:
     def _judge(self) -> dict[str, float]:
         """val_loss and objective of the weights as they are; the best are kept."""
         logits_NC = self._validation_logits()
+        if not np.isfinite(logits_NC).all():
+            self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
         val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self.data.val_targets_NC)).item()
-        if not math.isfinite(val_loss):
-            self._diverge(f"the validation loss was {val_loss} after", self.steps_an_epoch - 1)
         shrinkage = self.config.threshold_shrinkage
         objective = objective_of(self.training.objective, logits_NC, self.data, shrinkage)
         score = objective if self.training.best_by == "objective" else -val_loss

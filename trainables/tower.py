@@ -248,6 +248,9 @@ class TrainableTower(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             inject_adapter_in_model(config, self.tower)
+        for name in targets:
+            # Autocast chooses the precision; peft would first turn every input back into float32.
+            self.tower.get_submodule(name).cast_input_dtype_enabled = False
         return {
             name: (parameter, layers[name.split(".lora_")[0]])
             for name, parameter in self.tower.named_parameters()

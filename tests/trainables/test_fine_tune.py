@@ -380,6 +380,22 @@ def test_a_loss_that_is_no_number_names_step_and_learning_rate(vit, data):
         tuned.state_dict()
 
 
+def test_weights_that_are_no_numbers_after_the_last_step_are_noticed(vit, data):
+    tuned = trial(vit, data)
+    update = tuned._update
+
+    def last_step_breaks(position: int) -> None:
+        update(position)
+        if position == tuned.steps_an_epoch - 1:
+            tuned._head.bias_C.data.fill_(math.nan)
+
+    tuned._update = last_step_breaks
+    with pytest.raises(
+        Diverged, match=r"^diverged: a logit on validation was not finite in step 3 \(epoch 1\)"
+    ):
+        tuned.run_epoch()
+
+
 def test_a_far_too_large_learning_rate_diverges(vit, data):
     tuned = trial(vit, data, tower_learning_rate=1.0, head_learning_rate=10.0, epochs=50, weight_decay=1e4)
     with pytest.raises(Diverged):
