@@ -1,0 +1,93 @@
+"""What one epoch of one head costs in a bank of K, and how near that is to the machine's matrix products.
+
+    python -m benchmarks.bank                     about a minute on 2 cores
+    python -m benchmarks.bank --heads 32 --threads 2 --device cpu
+
+2,670 x 512 features, 14 labels, batch 256, 50 epochs, with the looks at validation and the thresholds in:
+all that `train_bank` does. "bce" is a bank of plain heads, "searched" one drawn from the search space, with
+its three losses and four normalisations. The peak is that of a square float32 product on the same threads,
+and the share counts only the arithmetic of the bank's two products a step.
+"""
+
+import argparse
+import platform
+import time
+from pathlib import Path
+
+import optuna
+import torch
+
+from benchmarks.features import TRAIN, probe_data
+from search_spaces import linear_probe as space
+from trainables.linear_probe import HeadConfig, train_bank
+
+EPOCHS, BATCH = 50, 256
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def peak_flops(device: str, size: int = 2048, repeats: int = 5) -> float:
+    """Floating-point operations a second of a square float32 product, the best of a few."""
+    a, b = torch.randn(2, size, size, device=device)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def draw_configs(heads: int, mix: str) -> list[HeadConfig]:
+    """`heads` configurations: all of plain BCE on standardised features, or as random search draws them."""
+    fixed = {"epochs": EPOCHS}
+    if mix == "bce":
+        fixed |= {"loss": "bce", "positive_weight": 0.0, "normalisation": "standardize"}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [HeadConfig.from_params(number, space.suggest(study.ask(), fixed)) for number in range(heads)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--heads", type=int, nargs="+", default=[1, 8, 32, 64], help="K, the bank's sizes")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch's threads")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many is printed")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    on = torch.cuda.get_device_name() if args.device.startswith("cuda") else processor()
+    print(f"{on}, {torch.get_num_threads()} threads by default, torch {torch.__version__}")
+    data = probe_data()
+    products = (
+        4 * TRAIN * data.train_features_ND.shape[1] * len(data.labels)
+    )  # forward and back, an epoch and head
+    print("threads     K  bank      ms/epoch/head  share of matrix peak")
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        peak = peak_flops(args.device)
+        for mix in ("bce", "searched"):
+            for heads in args.heads:
+                configs = draw_configs(heads, mix)
+                best = float("inf")
+                for _ in range(args.repeats):
+                    started = time.perf_counter()
+                    train_bank(configs, data, batch_size=BATCH, device=args.device)
+                    best = min(best, time.perf_counter() - started)
+                one = best / EPOCHS / heads
+                print(
+                    f"{threads:7d} {heads:5d}  {mix:8s} {one * 1e3:14.2f} {products / one / peak:20.0%}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What may vary from one linear probe to the next: a loss's own parameters exist only under that loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from search_spaces.parameters import Interval, Parameter, Space, Under
+
+_FOCAL = Under(name="loss", choices=("focal",))
+_ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
+
+PARAMETERS: dict[str, Parameter] = {
+    "learning_rate": Parameter(
+        search=Interval(low=1e-4, high=0.5, log=True),
+        allowed=Interval(low=1e-8, high=10),
+        meaning="AdamW's step at the first epoch; falls to 0 along a cosine over the head's own epochs",
+    ),
+    "weight_decay": Parameter(
+        search=Interval(low=1e-4, high=10, log=True),
+        allowed=Interval(low=0, high=1e4),
+        meaning="AdamW's decoupled decay of the weights (not of the biases), per unit of learning rate",
+    ),
+    "l2_penalty": Parameter(
+        search=Interval(low=1e-6, high=1, log=True),
+        allowed=Interval(low=0, high=1e4),
+        meaning="a label's loss has this / 2 times its squared weights added, as in a logistic regression of "
+        "C = 1 / (l2_penalty x training images)",
+    ),
+    "epochs": Parameter(
+        search=Interval(low=10, high=80, log=True),
+        allowed=Interval(low=1, high=10_000),
+        integer=True,
+        meaning="passes over the training images",
+    ),
+    "loss": Parameter(
+        search=("bce", "focal", "asymmetric"),
+        meaning="binary cross-entropy, focal loss or asymmetric loss",
+    ),
+    "focal_gamma": Parameter(
+        search=Interval(low=0.5, high=4),
+        allowed=Interval(low=0, high=20),
+        under=_FOCAL,
+        meaning="how far entries that are already right are played down; 0 is binary cross-entropy",
+    ),
+    "asymmetric_gamma_negative": Parameter(
+        search=Interval(low=0, high=6),
+        allowed=Interval(low=0, high=20),
+        under=_ASYMMETRIC,
+        meaning="the same for negative entries",
+    ),
+    "asymmetric_gamma_positive": Parameter(
+        search=Interval(low=0, high=2),
+        allowed=Interval(low=0, high=20),
+        under=_ASYMMETRIC,
+        meaning="the same for positive entries",
+    ),
+    "asymmetric_clip": Parameter(
+        search=Interval(low=0, high=0.1),
+        allowed=Interval(low=0, high=0.9),
+        under=_ASYMMETRIC,
+        meaning="negatives of a probability below this cost nothing",
+    ),
+    "positive_weight": Parameter(
+        search=Interval(low=0, high=1),
+        allowed=Interval(low=0, high=1),
+        meaning="a positive entry weighs (negatives / positives of its label) to this power",
+    ),
+    "threshold_shrinkage": Parameter(
+        search=Interval(low=1, high=100, log=True),
+        allowed=Interval(low=0, high=1e6),
+        meaning="how strongly a label's own decision threshold is drawn towards the global one, in positives",
+    ),
+    "normalisation": Parameter(
+        search=("none", "l2", "center", "standardize"),
+        meaning="features as they are; divided by their length; of mean 0 on training and one common scale; "
+        "each of mean 0 and deviation 1 on training",
+    ),
+}
+"""The whole space, by name, in the order in which it is asked for."""
+
+SPACE = Space("linear_probe", PARAMETERS)
+suggest = SPACE.suggest
+check = SPACE.check
+
+PAPER: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "weight_decay": 1e-2,
+    "l2_penalty": 0.0,
+    "epochs": 10,
+    "loss": "bce",
+    "positive_weight": 0.0,
+    "threshold_shrinkage": 1.0,
+    "normalisation": "none",
+}
+"""The configuration of Sadman et al. (arXiv 2506.14136). Batch 24, selection by validation loss with patience
+5 and the threshold 0.5 belong to how it is trained and scored: `trainables.linear_probe.PAPER_TRAINING`."""
+
+_START = {"epochs": 50, "loss": "bce", "positive_weight": 0.0, "threshold_shrinkage": 10.0}
+
+
+def _penalised(normalisation: str, l2_penalty: float, learning_rate: float) -> dict[str, Any]:
+    regulariser = {"l2_penalty": l2_penalty, "weight_decay": 1e-4}
+    return _START | regulariser | {"normalisation": normalisation, "learning_rate": learning_rate}
+
+
+def _decayed(normalisation: str, weight_decay: float, learning_rate: float) -> dict[str, Any]:
+    regulariser = {"l2_penalty": 1e-6, "weight_decay": weight_decay}
+    return _START | regulariser | {"normalisation": normalisation, "learning_rate": learning_rate}
+
+
+WARM_STARTS: tuple[dict[str, Any], ...] = (
+    _penalised("standardize", 5e-3, 0.2),
+    _penalised("center", 5e-3, 0.2),
+    _penalised("standardize", 1e-3, 0.2),
+    _penalised("center", 1e-3, 0.2),
+    _penalised("standardize", 2e-2, 0.1),
+    _penalised("center", 2e-2, 0.1),
+    _penalised("center", 1e-4, 0.2),
+    _decayed("standardize", 0.2, 0.1),
+    _decayed("center", 3.0, 0.03),
+    _decayed("standardize", 10.0, 0.003),
+)
+"""Configurations to try first: the penalties at which logistic regressions on thousands of embeddings have
+their best scores, with features centred and standardised, then plain decay. The learning rates are high
+because a head has to forget its initial weights, which weigh as much as the evidence where every feature has
+deviation 1: that takes learning rate x regulariser x steps well above 1."""
+
+
+def warm_starts(
+    fixed: Mapping[str, Any] | None = None, ranges: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The `WARM_STARTS` that lie inside a study's space, each to be enqueued before anything is asked for.
+
+    What the study fixes is left out of each. Where that makes two of them equal, one is enough.
+
+    Raises:
+        InputError: as `check`.
+    """
+    fixed, ranges = fixed or {}, ranges or {}
+    check(fixed, ranges)
+    starts: list[dict[str, Any]] = []
+    for start in WARM_STARTS:
+        names = set(SPACE.names_under(start | fixed)) - set(fixed)
+        free = {name: value for name, value in start.items() if name in names}
+        inside = all(_holds(SPACE.searched(name, ranges), value) for name, value in free.items())
+        if free and inside and free not in starts:
+            starts.append(free)
+    return starts
+
+
+def _holds(searched: Interval | tuple, value: Any) -> bool:
+    if isinstance(searched, tuple):
+        return value in searched
+    return searched.low <= value <= searched.high

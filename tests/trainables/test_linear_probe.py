@@ -1,0 +1,554 @@
+"""A bank of linear probes, against torch's own AdamW, scikit-learn and itself one head at a time.
+
+Shape legend: N images of a split, D features, C labels.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torchvision.ops import sigmoid_focal_loss
+
+from cohort.errors import InputError
+from search_spaces.linear_probe import PAPER
+from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
+from trainables.losses import BankLoss
+from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
+
+LABELS = ("heart", "effusion", "nodule", "hernia")
+
+
+def draw_data(seed=0, train=160, val=80, width=12) -> ProbeData:
+    """Four labels from common to rare, two images a patient, features away from the origin."""
+    rng = np.random.default_rng(seed)
+    x_ND = rng.standard_normal((train + val, width)) * np.linspace(2, 0.3, width) + 1
+    evidence_NC = (x_ND - 1) @ rng.standard_normal((width, 4)) / 2 + rng.standard_normal((train + val, 4))
+    targets_NC = evidence_NC > np.quantile(evidence_NC, [0.5, 0.7, 0.85, 0.9], axis=0).diagonal()
+    patients_N = np.arange(val) // 2
+    val_targets_NC = targets_NC[train:].astype(np.float32)
+    return ProbeData(
+        train_features_ND=x_ND[:train].astype(np.float32),
+        train_targets_NC=targets_NC[:train].astype(np.float32),
+        val_features_ND=x_ND[train:].astype(np.float32),
+        val_targets_NC=val_targets_NC,
+        val_patients_N=patients_N,
+        val_folds_N=patient_folds(val_targets_NC, patients_N, folds=3),
+        labels=LABELS,
+        objective_labels_C=np.ones(4, bool),
+    )
+
+
+def config(number=0, **changes) -> HeadConfig:
+    plain = {
+        "learning_rate": 0.03,
+        "weight_decay": 0.1,
+        "l2_penalty": 0.0,
+        "epochs": 6,
+        "normalisation": "none",
+        "loss": "bce",
+        "threshold_shrinkage": 5.0,
+    }
+    return HeadConfig(number=number, **(plain | changes))
+
+
+def mixed_bank() -> list[HeadConfig]:
+    """Every normalisation under every loss, with lengths, rates and decays of their own."""
+    losses = [
+        {"loss": "bce"},
+        {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5},
+        {
+            "loss": "asymmetric",
+            "asymmetric_gamma_negative": 4.0,
+            "asymmetric_gamma_positive": 1.0,
+            "asymmetric_clip": 0.05,
+        },
+    ]
+    return [
+        config(
+            number,
+            **losses[number % 3],
+            normalisation=("standardize", "none", "l2", "center")[number // 3 % 4],
+            learning_rate=(0.003, 0.1)[number % 2],
+            weight_decay=(0.001, 3.0)[number % 2],
+            l2_penalty=(0.0, 0.01, 0.3)[number // 2 % 3],
+            epochs=20 + 7 * (number % 4),
+        )
+        for number in range(24)
+    ]
+
+
+def assert_same(one, other, tolerance):
+    assert (one.number, one.state, one.epoch) == (other.number, other.state, other.epoch)
+    assert one.objective == pytest.approx(other.objective, rel=tolerance)
+    scale = np.abs(other.head.weight_DC).max()
+    np.testing.assert_allclose(one.head.weight_DC, other.head.weight_DC, rtol=0, atol=tolerance * scale)
+    scale = np.abs(other.head.bias_C).max()
+    np.testing.assert_allclose(one.head.bias_C, other.head.bias_C, rtol=0, atol=tolerance * scale)
+
+
+# ---- the bank against itself ----
+
+
+def test_a_bank_equals_the_same_heads_trained_one_by_one():
+    """To 1e-5 of a head's largest weight: a product of another size sums float32 in another order.
+
+    Adam divides by the gradient's own size and decay pulls two runs together again, so the difference
+    stays at rounding instead of growing with the steps.
+    """
+    data, configs = draw_data(), mixed_bank()
+    bank = train_bank(configs, data, batch_size=32, rungs=(3, 9), seed=4)
+    assert {result.state for result in bank} == {"COMPLETE"}
+    for one, result in zip(configs, bank, strict=True):
+        [alone] = train_bank([one], data, batch_size=32, rungs=(3, 9), seed=4)
+        assert_same(result, alone, 1e-5)
+        for strategy in STRATEGIES:
+            np.testing.assert_allclose(result.thresholds[strategy], alone.thresholds[strategy], rtol=1e-4)
+        assert result.metrics == pytest.approx(alone.metrics, rel=1e-4)
+
+
+def test_the_order_of_a_bank_does_not_matter_and_results_come_in_the_callers_order():
+    data, configs = draw_data(), mixed_bank()
+    forward = train_bank(configs, data, batch_size=64)
+    backward = train_bank(configs[::-1], data, batch_size=64)
+    assert [result.number for result in backward] == [one.number for one in configs[::-1]]
+    for one, other in zip(forward, backward[::-1], strict=True):
+        assert_same(one, other, 1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(seed):
+    data, configs = draw_data(), [replace(one, seed=seed) for one in mixed_bank()]
+    for one, other in zip(
+        train_bank(configs, data, seed=seed), train_bank(configs, data, seed=seed), strict=True
+    ):
+        np.testing.assert_array_equal(one.head.weight_DC, other.head.weight_DC)
+        assert one.metrics == other.metrics and one.curve == other.curve
+
+
+def test_number_and_seed_of_a_head_and_the_seed_of_the_order_each_change_it():
+    data = draw_data()
+    plain = config(3, normalisation="l2")
+    heads = train_bank([plain, replace(plain, number=4), replace(plain, seed=1)], data, batch_size=32)
+    heads += train_bank([plain], data, batch_size=32, seed=1)
+    weights = [head.head.weight_DC for head in heads]
+    for one in range(4):
+        for other in range(one):
+            assert np.abs(weights[one] - weights[other]).max() > 1e-3
+
+
+# ---- one head against an independent reference ----
+
+
+def torch_probe(one: HeadConfig, data: ProbeData, batch_size: int, seed: int, loss, clip_norm=1.0):
+    """The same head by autograd, `torch.optim.AdamW` and torch's cosine schedule: weight_CD and bias_C."""
+    x_ND, y_NC = torch.tensor(data.train_features_ND), torch.tensor(data.train_targets_NC)
+    layer = torch.nn.Linear(x_ND.shape[1], y_NC.shape[1])
+    bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+    draw = np.random.default_rng([one.seed, 0, one.number])
+    start_CD = draw.uniform(-bound, bound, layer.weight.shape).astype(np.float32)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(start_CD))
+        layer.bias.zero_()
+    groups = [{"params": [layer.weight]}, {"params": [layer.bias], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=one.learning_rate, weight_decay=one.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, one.epochs)
+    for epoch in range(1, one.epochs + 1):
+        order_N = np.random.default_rng([seed, 1, epoch]).permutation(len(x_ND))
+        for first in range(0, len(x_ND), batch_size):
+            index_B = order_N[first : first + batch_size]
+            optimiser.zero_grad()
+            penalty = one.l2_penalty / 2 * layer.weight.square().sum() / layer.out_features
+            (loss(layer(x_ND[index_B]), y_NC[index_B]) + penalty).backward()
+            torch.nn.utils.clip_grad_norm_(layer.parameters(), clip_norm)
+            optimiser.step()
+        schedule.step()
+    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, 0.05])
+@pytest.mark.parametrize("loss", ["bce", "penalised", "weighted", "focal"])
+def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, clip_norm):
+    data = draw_data()
+    positives_C = data.train_targets_NC.sum(0)
+    weight_C = torch.tensor(((len(data.train_targets_NC) - positives_C) / positives_C) ** 0.5)
+    changes, reference = {
+        "bce": ({}, binary_cross_entropy_with_logits),
+        "penalised": ({"l2_penalty": 0.2}, binary_cross_entropy_with_logits),
+        "weighted": (
+            {"positive_weight": 0.5},
+            lambda x, y: binary_cross_entropy_with_logits(x, y, pos_weight=weight_C),
+        ),
+        "focal": (
+            {"loss": "focal", "focal_gamma": 2.0},
+            lambda x, y: sigmoid_focal_loss(x, y, alpha=-1, gamma=2.0, reduction="mean"),
+        ),
+    }[loss]
+    one = config(7, weight_decay=0.5, epochs=8, seed=2, **changes)
+    [result] = train_bank([one], data, batch_size=48, seed=5, rungs=(), clip_norm=clip_norm)
+    weight_CD, bias_C = torch_probe(one, data, 48, 5, reference, clip_norm)
+    np.testing.assert_allclose(result.head.weight_DC, weight_CD.T, atol=2e-5)
+    np.testing.assert_allclose(result.head.bias_C, bias_C, atol=2e-5)
+
+
+def test_a_penalised_head_is_the_logistic_regression_of_the_same_strength():
+    """C = 1 / (penalty x images), the intercept free in both; to 1 % of the largest coefficient."""
+    data = draw_data()
+    mean_D, scale_D = data.train_features_ND.mean(0), data.train_features_ND.std(0)
+    for penalty in (0.03, 0.3):
+        one = config(
+            learning_rate=0.1, weight_decay=0.0, l2_penalty=penalty, epochs=1000, normalisation="standardize"
+        )
+        [result] = train_bank([one], data, rungs=())
+        for c in range(4):
+            model = LogisticRegression(C=1 / (penalty * len(data.train_features_ND)), tol=1e-8)
+            model.fit((data.train_features_ND - mean_D) / scale_D, data.train_targets_NC[:, c])
+            scale = np.abs(model.coef_).max()
+            np.testing.assert_allclose(result.head.weight_DC[:, c], model.coef_[0], atol=0.01 * scale)
+            assert result.head.bias_C[c] == pytest.approx(model.intercept_[0], abs=0.01)
+
+
+def test_centred_features_have_mean_0_and_one_common_scale():
+    data = draw_data()
+    [result] = train_bank([config(normalisation="center")], data)
+    x_ND = (data.train_features_ND - result.head.mean_D) / result.head.scale_D
+    assert np.abs(x_ND.mean(0)).max() < 1e-5
+    assert (x_ND**2).mean() == pytest.approx(1, abs=1e-4)
+    assert np.ptp(result.head.scale_D) == 0
+
+
+def test_one_step_worked_by_hand():
+    """Adam's first step is the learning rate against the gradient's sign, after the decay of the weight.
+
+    A positive image with a positive feature: weight and bias rise. w = w0 (1 - 0.1 * 0.5) + 0.1, b = 0.1.
+    """
+    data = ProbeData(
+        train_features_ND=np.array([[2.0]], np.float32),
+        train_targets_NC=np.array([[1.0]], np.float32),
+        val_features_ND=np.array([[1.0], [3.0]], np.float32),
+        val_targets_NC=np.array([[0.0], [1.0]], np.float32),
+        val_patients_N=np.array([0, 1]),
+        val_folds_N=np.array([0, 1]),
+        labels=("mass",),
+        objective_labels_C=np.array([True]),
+    )
+    [result] = train_bank([config(9, learning_rate=0.1, weight_decay=0.5, epochs=1)], data)
+    w0 = np.random.default_rng([0, 0, 9]).uniform(-math.sqrt(3), math.sqrt(3))
+    assert result.head.weight_DC[0, 0] == pytest.approx(w0 * 0.95 + 0.1, abs=1e-5)
+    assert result.head.bias_C[0] == pytest.approx(0.1, abs=1e-5)
+
+
+# ---- what is kept of a head ----
+
+
+@pytest.fixture(scope="module")
+def bank():
+    data = draw_data(val=120)
+    return data, train_bank(mixed_bank(), data, batch_size=32, rungs=(1, 2, 4, 8, 16))
+
+
+def test_the_kept_weights_are_those_of_the_best_evaluation(bank):
+    data, results = bank
+    for result in results:
+        best = max(result.curve, key=lambda point: point["objective"])
+        assert (result.objective, result.epoch) == (best["objective"], best["epoch"])
+        logits_NC = result.head.logits(data.val_features_ND)
+        score = average_precision_score(data.val_targets_NC, logits_NC, average="macro")
+        assert score == pytest.approx(result.objective, abs=1e-3)
+    assert any(result.epoch < result.curve[-1]["epoch"] for result in results)
+
+
+def test_validation_metrics_agree_with_scikit_learn(bank):
+    data, results = bank
+    for result in results:
+        logits_NC = result.head.logits(data.val_features_ND).astype(np.float64)
+        probs_NC = 1 / (1 + np.exp(-logits_NC))
+        assert result.metrics["val.macro_ap"] == result.objective
+        auroc = roc_auc_score(data.val_targets_NC, logits_NC, average="macro")
+        assert result.metrics["val.macro_auroc"] == pytest.approx(auroc, abs=1e-3)
+        losses = [log_loss(data.val_targets_NC[:, c], probs_NC[:, c]) for c in range(4)]
+        assert result.metrics["val.loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+        assert result.metrics["val.labels_averaged"] == 4
+
+
+def test_the_best_threshold_strategy_is_named_and_thresholds_are_fitted_on_all_of_validation(bank):
+    data, results = bank
+    for result in results:
+        probs_NC = 1 / (1 + np.exp(-result.head.logits(data.val_features_ND).astype(np.float64)))
+        fits = cross_fitted(
+            probs_NC, data.val_targets_NC, data.val_folds_N, data.val_patients_N, shrinkage=5.0
+        )
+        for strategy in STRATEGIES:
+            value = result.metrics[f"val.macro_f1_{strategy}"]
+            assert value == pytest.approx(fits[strategy].macro_f1, abs=1e-6)
+            assert value <= result.metrics["val.macro_f1"]
+        assert result.metrics["val.macro_f1"] == result.metrics[f"val.macro_f1_{result.strategy}"]
+        thresholds = fit_thresholds(probs_NC, data.val_targets_NC, data.val_patients_N, shrinkage=5.0)
+        for strategy, values_C in thresholds.by_strategy.items():
+            np.testing.assert_allclose(result.thresholds[strategy], values_C, rtol=1e-4)
+        np.testing.assert_array_equal(result.fell_back_C, thresholds.fell_back_C)
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric"), [("macro_auroc", "val.macro_auroc"), ("macro_f1", "val.macro_f1")]
+)
+def test_another_objective_can_be_chosen(objective, metric):
+    data = draw_data()
+    for result in train_bank(mixed_bank(), data, batch_size=32, objective=objective):
+        assert result.objective == pytest.approx(result.metrics[metric])
+        assert result.objective == max(point["objective"] for point in result.curve)
+
+
+def test_the_papers_training_looks_at_the_loss_every_epoch_and_keeps_the_lowest():
+    [result] = train_bank([HeadConfig.from_params(0, PAPER)], draw_data(), **PAPER_TRAINING)
+    assert [point["epoch"] for point in result.curve] == list(range(1, 11))
+    assert result.epoch == min(result.curve, key=lambda point: point["val_loss"])["epoch"]
+    assert result.metrics["val.loss"] == min(point["val_loss"] for point in result.curve)
+
+
+def test_features_that_are_constant_or_zero_do_no_harm():
+    data = draw_data()
+    train_ND, val_ND = data.train_features_ND.copy(), data.val_features_ND.copy()
+    train_ND[:, 0], val_ND[:, 0] = 0.1, 0.1  # 0.1 is not a float32, so its deviation is not exactly 0
+    train_ND[0], val_ND[0] = 0, 0
+    train_ND[0, 0] = 0.1
+    data = replace(data, train_features_ND=train_ND, val_features_ND=val_ND)
+    for normalisation in ("none", "l2", "center", "standardize"):
+        [result] = train_bank([config(normalisation=normalisation)], data)
+        assert result.state == "COMPLETE"
+        assert np.abs(result.head.logits(val_ND)).max() < 100
+
+
+def test_a_masked_entry_teaches_nothing():
+    """Images whose every label is masked leave a head as if they were not there (one batch: no order)."""
+    data = draw_data()
+    strangers_ND = np.full((50, 12), 7.0, np.float32)
+    padded = replace(
+        data,
+        train_features_ND=np.concatenate([data.train_features_ND, strangers_ND]),
+        train_targets_NC=np.concatenate([data.train_targets_NC, np.full((50, 4), np.nan, np.float32)]),
+    )
+    configs = [one for one in mixed_bank() if one.normalisation in ("none", "l2")]
+    for one, other in zip(train_bank(configs, padded), train_bank(configs, data), strict=True):
+        assert_same(one, other, 1e-5)
+
+
+def test_a_label_without_positives_in_training_is_trained_but_left_out_of_the_objective():
+    data = draw_data()
+    targets_NC = data.train_targets_NC.copy()
+    targets_NC[:, 2] = 0
+    data = replace(data, train_targets_NC=targets_NC)
+    assert data.scored_C.tolist() == [True, True, False, True]
+    [result] = train_bank([config(learning_rate=0.1, epochs=20)], data)
+    logits_NC = result.head.logits(data.val_features_ND)
+    scores = [average_precision_score(data.val_targets_NC[:, c], logits_NC[:, c]) for c in (0, 1, 3)]
+    assert result.objective == pytest.approx(np.mean(scores), abs=1e-3)
+    assert logits_NC[:, 2].mean() < -1
+    assert result.metrics["val.labels_averaged"] == 3
+
+
+# ---- how a head ends ----
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Focal heads get a NaN for a gradient from the third minibatch on."""
+    gradient, calls = BankLoss.gradient, []
+
+    def poison(self, *arguments):
+        slope_KBC = gradient(self, *arguments)
+        calls.append(None)
+        if len(calls) > 2:
+            slope_KBC[[k for k, loss in enumerate(self.losses) if loss == "focal"]] = torch.nan
+        return slope_KBC
+
+    monkeypatch.setattr(BankLoss, "gradient", poison)
+
+
+def test_a_head_that_diverges_fails_alone_and_says_when_and_at_which_rate(poisoned):
+    data = draw_data()  # 160 images, so two minibatches an epoch
+    sound = [config(0), config(2, normalisation="center")]
+    wild = config(1, loss="focal", focal_gamma=1.0, learning_rate=0.02, epochs=2)
+    first, failed, second = train_bank([sound[0], wild, sound[1]], data, batch_size=80, rungs=(1,))
+    assert failed.state == "FAIL" and failed.head is None and math.isnan(failed.objective)
+    assert failed.reason == "diverged in epoch 2 at learning rate 0.01"
+    assert (failed.epoch, failed.metrics, failed.thresholds) == (2, {}, {})
+    for result, alone in zip(
+        (first, second), train_bank(sound, data, batch_size=80, rungs=(1,)), strict=True
+    ):
+        assert_same(result, alone, 1e-5)
+
+
+def test_a_bank_in_which_every_head_diverges_still_returns(poisoned):
+    wild = [config(number, loss="focal", focal_gamma=1.0) for number in range(2)]
+    assert [result.state for result in train_bank(wild, draw_data())] == ["FAIL", "FAIL"]
+
+
+def test_logits_that_overflow_on_validation_are_a_divergence_too():
+    data = draw_data()
+    data = replace(data, val_features_ND=data.val_features_ND * np.float32(3e37))
+    raw, normalised = train_bank(
+        [config(0, learning_rate=1.0, epochs=20), config(1, normalisation="l2", epochs=20)], data, rungs=()
+    )
+    assert (raw.state, raw.epoch) == ("FAIL", 20)
+    assert normalised.state == "COMPLETE"
+
+
+def test_decay_that_would_overshoot_zero_stops_there():
+    """Learning rate times decay above 1: torch's AdamW would oscillate, above 2 explode."""
+    [result] = train_bank([config(learning_rate=0.5, weight_decay=100.0, epochs=30)], draw_data())
+    assert result.state == "COMPLETE"
+    assert np.abs(result.head.weight_DC).max() < 1
+
+
+def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on():
+    data, configs = draw_data(), mixed_bank()
+    free = train_bank(configs, data, rungs=(2, 4))
+    at_rung = sorted(result.curve[0]["objective"] for result in free)
+    floor = at_rung[len(at_rung) // 2]
+    for result, before in zip(
+        train_bank(configs, data, rungs=(2, 4), rung_floor={2: floor}), free, strict=True
+    ):
+        if before.curve[0]["objective"] < floor:
+            assert result.state == "PRUNED" and result.epoch == 2 and len(result.curve) == 1
+            assert "after epoch 2 is below the floor" in result.reason
+            assert result.head is not None and result.metrics
+        else:
+            assert (result.state, result.reason) == ("COMPLETE", "")
+            assert len(result.curve) == 3
+
+
+def test_a_head_that_ends_at_a_rung_is_complete_however_low():
+    [result] = train_bank([config(epochs=4)], draw_data(), rungs=(4,), rung_floor={4: 1.0})
+    assert result.state == "COMPLETE"
+
+
+def test_patience_ends_a_head_as_complete_after_so_many_looks_without_gain():
+    one = config(learning_rate=0.3, weight_decay=0.0, epochs=60, normalisation="standardize")
+    [result] = train_bank(
+        [one], draw_data(train=40), rungs=range(1, 61), patience=3, best_by="loss", batch_size=8
+    )
+    epochs = [point["epoch"] for point in result.curve]
+    assert result.state == "COMPLETE" and epochs[-1] == result.epoch + 3 < 60
+    assert result.reason == f"no better loss in 3 evaluations up to epoch {epochs[-1]}"
+
+
+def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
+    configs = [config(number, epochs=epochs) for number, epochs in enumerate((1, 3, 6))]
+    results = train_bank(configs, draw_data(), rungs=(2,))
+    assert [[point["epoch"] for point in result.curve] for result in results] == [[1], [2, 3], [2, 6]]
+    assert results[0].seconds < results[1].seconds < results[2].seconds
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"number": -1}, "number must be a whole number from 0, not -1"),
+        ({"seed": 0.5}, "seed must be a whole number from 0, not 0.5"),
+        ({"learning_rate": 0.0}, "learning_rate must be a number from 1e-08 to 10, not 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be a number from 1e-08 to 10, not nan"),
+        ({"weight_decay": -1e-9}, "weight_decay must be a number from 0 to 10000, not -1e-09"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
+        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, not 'hinge'"),
+        ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
+        ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
+        ({"focal_gamma": 2.0}, "focal_gamma is not a parameter of the loss bce and must be 0, not 2.0"),
+    ],
+)
+def test_a_configuration_outside_its_bounds_is_refused(changes, message):
+    with pytest.raises(ValueError) as raised:
+        config(**changes)
+    assert str(raised.value) == message
+
+
+def test_params_must_be_exactly_one_whole_configuration():
+    with pytest.raises(ValueError, match=r"not dropout$"):
+        HeadConfig.from_params(0, PAPER | {"dropout": 0.1})
+    with pytest.raises(ValueError, match=r"not one without focal_gamma$"):
+        HeadConfig.from_params(0, PAPER | {"loss": "focal"})
+
+
+def broken(name, value, at=None):
+    def change(data):
+        array = getattr(data, name).copy()
+        if at is None:
+            return replace(data, **{name: value(array)})
+        array[at] = value
+        return replace(data, **{name: array})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            broken("train_features_ND", np.nan, (3, 1)),
+            "train_features_ND must be finite, not NaN or infinite in 1 ",
+        ),
+        (broken("val_features_ND", np.inf, (0, 0)), "val_features_ND must be finite"),
+        (
+            broken("val_features_ND", lambda x: x[:, 1:]),
+            "train and val features must have one width, not 12 and 11",
+        ),
+        (broken("train_features_ND", lambda x: x.astype(np.float64)), "train_features_ND must be float32"),
+        (broken("train_targets_NC", 0.5, (0, 0)), "train_targets_NC must be 0, 1 or NaN, not 0.5"),
+        (
+            broken("val_targets_NC", lambda y: y[1:]),
+            "val_targets_NC must be float32 (80, 4), not float32 (79, 4)",
+        ),
+        (broken("val_folds_N", lambda f: f[1:]), "val_folds_N must have shape (80,), not (79,)"),
+        (
+            broken("objective_labels_C", lambda o: o * 1),
+            "objective_labels_C must be bool (4,), not int64 (4,)",
+        ),
+        (
+            broken("val_targets_NC", 0, (slice(None), 3)),
+            "objective_labels_C must have positives and negatives on validation, unlike hernia",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(change, message):
+    with pytest.raises(ValueError) as raised:
+        change(draw_data())
+    assert str(raised.value).startswith(message)
+
+
+def test_nothing_to_optimise_is_the_users_to_mend():
+    with pytest.raises(InputError, match="pool labels"):
+        replace(draw_data(), objective_labels_C=np.zeros(4, bool))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"rungs": (0,)}, "rungs must be epochs from 1, not (0,)"),
+        ({"rung_floor": {7: 0.1}}, "rung_floor must speak of the rungs (5, 10, 20, 40), not of 7"),
+        ({"patience": 0}, "patience must be at least 1 or None, not 0"),
+        ({"best_by": "luck"}, "best_by must be objective or loss, not 'luck'"),
+        ({"objective": "f1"}, "objective must be one of macro_ap, macro_auroc, macro_f1, not 'f1'"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
+    ],
+)
+def test_an_argument_out_of_its_bounds_is_refused(arguments, message):
+    with pytest.raises(ValueError) as raised:
+        train_bank([config()], draw_data(), **arguments)
+    assert str(raised.value) == message
+    with pytest.raises(ValueError, match="at least one head"):
+        train_bank([], draw_data())
+
+
+@pytest.mark.gpu
+def test_an_accelerator_gives_the_same_heads():
+    data, configs = draw_data(), mixed_bank()
+    on_gpu = train_bank(configs, data, batch_size=32, device="cuda")
+    for one, other in zip(on_gpu, train_bank(configs, data, batch_size=32), strict=True):
+        assert_same(one, other, 1e-3)
