@@ -53,6 +53,9 @@ class FinishedTrial:
     """The objective when trained again with other seeds; empty where it was not."""
     splits: Sequence[float] = ()
     """The objective when trained again on other splits of the same training and validation patients."""
+    features_ND: np.ndarray | None = None
+    """float32, all present rows in manifest order: what its own fine-tuned tower, or another study's encoder,
+    makes of the images; None: the study's frozen features."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,12 +232,13 @@ def floors_and_trials(
     settings.append(logistic(LOGREG, features_ND, "the frozen features"))
 
     for trial in trials:
+        x_ND = features_ND if trial.features_ND is None else trial.features_ND
         note = "the paper's configuration" if trial.name == PAPER else "chosen on validation"
         settings.append(
             Setting(
                 name=trial.name,
-                val_scores_NC=trial.head.logits(features_ND[val_N]).astype(np.float64),
-                test_scores_NC=trial.head.logits(features_ND[test_N]).astype(np.float64),
+                val_scores_NC=trial.head.logits(x_ND[val_N]).astype(np.float64),
+                test_scores_NC=trial.head.logits(x_ND[test_N]).astype(np.float64),
                 kind="logits",
                 thresholds_C=trial.thresholds_C,
                 strategy=trial.strategy,

@@ -83,6 +83,12 @@ def one_head(data: ProbeData, params: dict, number: int) -> float:
     return result.objective
 
 
+def plain_space(trial: optuna.Trial) -> dict:
+    trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+    trial.suggest_float("weight_decay", 1e-4, 1e1, log=True)
+    return {}
+
+
 def plain_ray(data: ProbeData, trials: int, folder: Path) -> float:
     """Seconds a trial of function trainables, Ray's own OptunaSearch and Ray's own MLflow callback."""
     import ray
@@ -95,11 +101,6 @@ def plain_ray(data: ProbeData, trials: int, folder: Path) -> float:
         params = space.PAPER | {"epochs": 50, "normalisation": "standardize"} | config
         tune.report({"objective": one_head(data, params, 1)})
 
-    def ranges(trial: optuna.Trial) -> dict:
-        trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-        trial.suggest_float("weight_decay", 1e-4, 1e1, log=True)
-        return {}
-
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         ends = []
@@ -110,7 +111,7 @@ def plain_ray(data: ProbeData, trials: int, folder: Path) -> float:
                 tune_config=tune.TuneConfig(
                     metric="objective",
                     mode="max",
-                    search_alg=OptunaSearch(ranges, metric="objective", mode="max"),
+                    search_alg=OptunaSearch(plain_space, metric="objective", mode="max"),
                     num_samples=count,
                 ),
                 run_config=tune.RunConfig(

@@ -6,6 +6,7 @@ bears a far smaller step than an adapter that starts at nothing, so they have le
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.parameters import Interval, Parameter, Space, Under
@@ -188,3 +189,10 @@ WARM_STARTS: tuple[dict[str, Any], ...] = (
     _START | {"method": "full", "tower_learning_rate": 3e-5, "layer_decay": 0.7},
 )
 """One reasonable configuration a method."""
+
+
+def warm_starts(
+    fixed: Mapping[str, Any] | None = None, ranges: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The `WARM_STARTS` that lie inside a study's space; InputError as `check`."""
+    return SPACE.starts_inside(WARM_STARTS, fixed, ranges)

@@ -148,6 +148,32 @@ class Space:
                         f"does not try; remove it, or let the {under.name} be {wanted}"
                     )
 
+    def starts_inside(
+        self,
+        starts: Iterable[Mapping[str, Any]],
+        fixed: Mapping[str, Any] | None = None,
+        ranges: Mapping[str, Any] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The whole configurations among `starts` that lie inside a study's space, to be enqueued first.
+
+        What the study fixes is left out of each, as is what does not exist beside a fixed choice. Where that
+        makes two of them equal, one is enough.
+
+        Raises:
+            InputError: as `check`.
+        """
+        fixed, ranges = fixed or {}, ranges or {}
+        self.check(fixed, ranges)
+        inside: list[dict[str, Any]] = []
+        for start in starts:
+            exists = self.names_under(dict(start) | dict(fixed))
+            free = {name: value for name, value in start.items() if name in exists and name not in fixed}
+            whole = all(name in free or name in fixed for name in exists)
+            held = all(_holds(self.searched(name, ranges), value) for name, value in free.items())
+            if free and whole and held and free not in inside:
+                inside.append(free)
+        return inside
+
     def choices(self, name: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> tuple:
         """The values that a study tries of a parameter: of an interval, its two ends."""
         if name in fixed:
@@ -205,3 +231,9 @@ class Space:
         close = get_close_matches(str(name), names, n=1)
         remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
         raise InputError(f"{where}: there is nothing of this name in the space {self.name}; {remedy}")
+
+
+def _holds(searched: Interval | tuple, value: Any) -> bool:
+    if isinstance(searched, tuple):
+        return value in searched
+    return searched.low <= value <= searched.high

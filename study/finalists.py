@@ -29,7 +29,7 @@ class Repeated:
     selected: float
     """The objective by which it was chosen, the largest of many and so biased upwards."""
     seeds: list[float]
-    """The study's own split; other initial weights and minibatch orders."""
+    """The study's own split, another order of the minibatches, and other initial weights each time."""
     splits: list[float]
     """Training and validation patients dealt into folds, each fold once the validation side."""
 
@@ -78,35 +78,34 @@ def repeat_finalists(
     """
     if not finalists:
         return Finalists(objective, [])
-    configurations = [{"number": record.number, "params": record.params} for record in finalists]
+    # The paper's configuration trains in a bank of its own, as it does in the study.
+    groups = [[one for one in finalists if (one.number == 0) == paper] for paper in (True, False)]
+    by_seed: dict[int, list[float]] = {one.number: [] for one in finalists}
+    by_split: dict[int, list[float]] = {one.number: [] for one in finalists}
 
-    def objectives(repeat: int, on: ProbeData) -> dict[int, float]:
-        # The paper's configuration trains in a bank of its own, as it does in the study.
-        groups = [[one for one in configurations if (one["number"] == 0) == paper] for paper in (True, False)]
-        records = [
-            record
-            for group in groups
-            if group
-            for record in train_configurations(
-                group, on, seed=seed + 1 + repeat, batch_size=batch_size, objective=objective
-            )
-        ]
-        return {record.number: record.objective for record in records}
+    def train(group: Sequence[TrialRecord], on: ProbeData, seeds: Sequence[int], into: dict) -> None:
+        """One bank: every finalist of the group under every seed."""
+        bank = [{"number": one.number, "params": one.params, "seed": s} for one in group for s in seeds]
+        for record in train_configurations(
+            bank, on, seed=seeds[0], batch_size=batch_size, objective=objective
+        ):
+            into[record.number].append(record.objective)
 
-    by_seed = [objectives(repeat, data) for repeat in range(REPEATS)]
-    by_split = [
-        objectives(repeat, dealt) for repeat, dealt in enumerate(_dealt(data, train_patients_N, seed))
-    ]
+    dealt = _dealt(data, train_patients_N, seed)
+    for group in filter(None, groups):
+        train(group, data, range(seed + 1, seed + 1 + REPEATS), by_seed)
+        for repeat, on in enumerate(dealt):
+            train(group, on, [seed + 1 + repeat], by_split)
     return Finalists(
         objective,
         [
             Repeated(
-                number=record.number,
-                selected=record.objective,
-                seeds=[values[record.number] for values in by_seed],
-                splits=[values[record.number] for values in by_split],
+                number=one.number,
+                selected=one.objective,
+                seeds=by_seed[one.number],
+                splits=by_split[one.number],
             )
-            for record in finalists
+            for one in finalists
         ],
     )
 

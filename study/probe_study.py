@@ -132,8 +132,8 @@ class ProbeStudy:
     def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
         data = self.data
         return [
-            f"{plan.configurations} configurations, {plan.bank_size} a bank, {plan.concurrent} banks at a time "
-            f"on {capacity.cpus} cpus and {capacity.gpus:g} gpus",
+            f"{plan.configurations} configurations, {plan.bank_size} a bank, {plan.concurrent} banks at a "
+            f"time on {capacity.cpus} cpus and {capacity.gpus:g} gpus",
             f"{len(data.train_features_ND)} training and {len(data.val_features_ND)} validation images, "
             f"{data.train_features_ND.shape[1]} features",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cohort.errors import InputError
-from study.config import StudyConfig, load_config, validated
+from study.config import FineTuneSettings, StudyConfig, load_config, validated
 from study.lock import is_locked
 from study.standing import ranking
 from trainables.records import RunFolder, TrialRecord, trials_frame
@@ -20,6 +21,9 @@ from trainables.records import RunFolder, TrialRecord, trials_frame
 if TYPE_CHECKING:
     from analysis.scores import AnalysisResult
     from analysis.settings import FinishedTrial
+    from cohort.manifest import Cohort
+    from vlm.embeddings import Embeddings
+    from vlm.encoders import Encoder
 
 
 class Study:
@@ -93,7 +97,6 @@ class Study:
             InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
         """
         from analysis.scores import analyze
-        from study.probe_study import embedded
         from study.provenance import revision
         from study.tracking import record_opening
         from vlm.embeddings import embed
@@ -102,19 +105,21 @@ class Study:
         if is_locked(self.folder.lock_file):
             raise InputError(f"{self.folder.path}: the study still runs; analyse it when it has finished")
         best = self.best
-        cohort, encoder, embeddings = embedded(self.config)
-        self._same_inputs(cohort.content_hash, encoder.fingerprint)
-        pixels = embed(cohort, load_encoder("pixels"), cache=self.config.cache)
+        inputs = self._inputs()
+        trials = [chosen.trial for chosen in self._chosen(inputs).values()]
+        if self.config.analysis.beside:
+            trials.append(self._beside(inputs.cohort))
+        pixels = embed(inputs.cohort, load_encoder("pixels"), cache=self.config.cache)
         identity = json.loads(self.folder.inputs_file.read_text())
         result = analyze(
-            cohort=cohort,
-            encoder=encoder,
-            features_ND=embeddings.features_ND,
+            cohort=inputs.cohort,
+            encoder=inputs.encoder,
+            features_ND=inputs.embeddings.features_ND,
             pixel_features_ND=pixels.features_ND,
-            trials=self._finalists(),
+            trials=trials,
             trials_table=self.trials,
             objective=self.config.search.objective,
-            objective_labels_C=np.isin(cohort.labels, identity["objective_labels"]),
+            objective_labels_C=np.isin(inputs.cohort.labels, identity["objective_labels"]),
             folder=self.folder.analysis,
             bootstrap=self.config.analysis.bootstrap,
             seed=self.config.search.seed,
@@ -138,21 +143,21 @@ class Study:
         Args:
             folder: the bundle's folder; an earlier bundle there is replaced.
             trial: the configuration's number; by default the best on validation, never the best on test.
-            with_encoder: put the encoder's weights in, so that the bundle needs no hub.
+            with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned tower
+                is always put in.
 
         Raises:
             InputError: no such configuration, one without a head, or a folder that holds something else.
         """
         from analysis.model_card import model_card
         from analysis.scores import read_tables
-        from study.probe_study import embedded
         from study.provenance import revision
         from vlm.bundle import save_bundle
 
-        finished = self._exported(trial)
-        cohort, encoder, embeddings = embedded(self.config)
-        self._same_inputs(cohort.content_hash, encoder.fingerprint)
-        scores, comparisons = read_tables(self.folder.analysis) or (None, None)
+        inputs = self._inputs()
+        exported = self._exported(trial, inputs)
+        finished, encoder, cohort = exported.trial, exported.encoder, inputs.cohort
+        scores, comparisons = read_tables(self.folder.analysis, finished) or (None, None)
         card = model_card(
             title=self.config.name,
             cohort=cohort,
@@ -172,68 +177,134 @@ class Study:
             labels=cohort.labels,
             policy=cohort.policy,
             encoder=encoder,
-            precision=embeddings.precision,
+            precision=exported.precision,
             cohort_hash=cohort.content_hash,
             card=card,
-            with_encoder=with_encoder,
+            with_encoder=with_encoder or encoder is not inputs.encoder,
             origin={"study": self.config.name, "trial": finished.number, "params": finished.params},
         )
 
-    def _exported(self, trial: int | None) -> FinishedTrial:
-        """The configuration to export: a finalist under its name in the tables, or any other."""
-        finalists = self._finalists()
-        if trial is None:
-            number = self.best.number
-            return next(one for one in finalists if one.number == number and one.name != "paper")
-        for one in finalists:
-            if one.number == trial:
-                return one
-        record = self.records.get(trial)
-        if record is None or record.head is None:
-            raise InputError(
-                f"{self.folder.path}: trial {trial} has no trained head; `radtune show` lists those that do"
-            )
-        return _finished(f"trial-{trial}", record)
+    # What was chosen on validation -------------------------------------------------------------------------
 
-    def _finalists(self) -> list[FinishedTrial]:
-        """The paper's configuration and the best on validation, as the analysis takes them."""
-        repeated = {}
-        if self.folder.finalists_file.exists():
-            found = json.loads(self.folder.finalists_file.read_text())["repeated"]
-            repeated = {one["number"]: {"seeds": one["seeds"], "splits": one["splits"]} for one in found}
-        records = self.records
-        named = {f"best-{place}": record for place, record in enumerate(self._top(), start=1)}
-        if 0 in records and records[0].head is not None:
-            named = {"paper": records[0]} | named
-        return [_finished(name, record, **repeated.get(record.number, {})) for name, record in named.items()]
+    def _inputs(self) -> _Inputs:
+        """Cohort, encoder and frozen features, as they were when the study ran."""
+        from study.probe_study import embedded
 
-    def _top(self) -> list[TrialRecord]:
-        return ranking(self.records.values())[: self.config.analysis.top]
-
-    def _same_inputs(self, cohort_hash: str, encoder_fingerprint: str) -> None:
+        cohort, encoder, embeddings = embedded(self.config)
         identity = json.loads(self.folder.inputs_file.read_text())
-        now = {"cohort_hash": cohort_hash, "encoder_fingerprint": encoder_fingerprint}
+        now = {"cohort_hash": cohort.content_hash, "encoder_fingerprint": encoder.fingerprint}
         for key, value in now.items():
             if identity[key] != value:
                 raise InputError(
                     f"{self.folder.path}: {key} is no longer what the study ran with "
                     f"({identity[key][:12]} then, {value[:12]} now); put the former back, or run a new study"
                 )
+        return _Inputs(cohort, encoder, embeddings)
+
+    def _chosen(self, inputs: _Inputs) -> dict[str, _Chosen]:
+        """The paper's configuration and the best on validation, by their names in the tables."""
+        records = self.records
+        top = self.config.analysis.top
+        if self.config.trainable == "fine_tune":  # of the others no weights are left
+            top = min(top, (self.config.fine_tune or FineTuneSettings()).keep)
+        ranked = ranking(records.values())[:top]
+        named = {f"best-{place}": record for place, record in enumerate(ranked, start=1)}
+        if 0 in records and records[0].head is not None:
+            named = {"paper": records[0]} | named
+        repeated = {}
+        if self.folder.finalists_file.exists():
+            found = json.loads(self.folder.finalists_file.read_text())["repeated"]
+            repeated = {one["number"]: {"seeds": one["seeds"], "splits": one["splits"]} for one in found}
+        return {
+            name: self._finished(name, record, inputs, **repeated.get(record.number, {}))
+            for name, record in named.items()
+        }
+
+    def _finished(self, name: str, record: TrialRecord, inputs: _Inputs, **repeats: list[float]) -> _Chosen:
+        from analysis.settings import FinishedTrial
+        from vlm.embeddings import embed
+
+        encoder, precision, features_ND = inputs.encoder, inputs.embeddings.precision, None
+        if self.config.trainable == "fine_tune":
+            encoder = self._tuned(record.number, inputs.encoder)
+            asked = (self.config.fine_tune or FineTuneSettings()).precision
+            embeddings = embed(
+                inputs.cohort,
+                encoder,
+                cache=self.config.cache,
+                precision="auto" if asked == "fp16" else asked,  # as its head saw them in training
+            )
+            precision, features_ND = embeddings.precision, embeddings.features_ND
+        strategy = "fixed" if name == "paper" else record.strategy  # the paper's probabilities are cut at 0.5
+        trial = FinishedTrial(
+            name=name,
+            number=record.number,
+            head=record.head,
+            strategy=strategy,
+            thresholds_C=np.array(record.thresholds[strategy]),
+            fell_back_C=np.array(record.fell_back),
+            objective=record.objective,
+            params=record.params,
+            curve=record.curve,
+            features_ND=features_ND,
+            **repeats,
+        )
+        return _Chosen(trial, encoder, precision)
+
+    def _tuned(self, number: int, encoder: Encoder) -> Encoder:
+        """The encoder with a trial's fine-tuned tower."""
+        from trainables.checkpoints import CorruptCheckpoint
+        from trainables.fine_tune import load_best
+        from trainables.ray_trainables import CheckpointFolder
+
+        try:
+            return load_best(CheckpointFolder(self.folder.checkpoints, number).best, encoder)[0]
+        except CorruptCheckpoint as error:
+            raise InputError(
+                f"{self.folder.path}: the weights of trial {number} are not there or damaged ({error}); only "
+                "those of the best are kept, see fine_tune.keep"
+            ) from None
+
+    def _beside(self, cohort: Cohort) -> FinishedTrial:
+        """The best configuration of the study that stands in the same tables, under that study's name."""
+        other = Study.open(self.config.analysis.beside)
+        inputs = other._inputs()
+        if inputs.cohort.content_hash != cohort.content_hash:
+            raise InputError(
+                f"analysis.beside: {other.folder.path} ran on another cohort; one table needs one cohort"
+            )
+        trial = other._chosen(inputs)["best-1"].trial
+        if trial.features_ND is None:
+            trial = replace(trial, features_ND=inputs.embeddings.features_ND)
+        return replace(trial, name=other.config.name, seeds=(), splits=())
+
+    def _exported(self, number: int | None, inputs: _Inputs) -> _Chosen:
+        """The configuration to export: a finalist under its name in the tables, or any other."""
+        if number is None:
+            number = self.best.number
+        chosen = self._chosen(inputs)
+        for name, one in chosen.items():
+            if one.trial.number == number and name != "paper":
+                return one
+        record = self.records.get(number)
+        if record is None or record.head is None:
+            raise InputError(
+                f"{self.folder.path}: trial {number} has no trained head; `radtune show` lists those that do"
+            )
+        return self._finished("paper" if number == 0 else f"trial-{number}", record, inputs)
 
 
-def _finished(name: str, record: TrialRecord, **repeats: list[float]) -> FinishedTrial:
-    from analysis.settings import FinishedTrial
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    cohort: Cohort
+    encoder: Encoder
+    embeddings: Embeddings
 
-    strategy = "fixed" if name == "paper" else record.strategy  # the paper's probabilities are cut at 0.5
-    return FinishedTrial(
-        name=name,
-        number=record.number,
-        head=record.head,
-        strategy=strategy,
-        thresholds_C=np.array(record.thresholds[strategy]),
-        fell_back_C=np.array(record.fell_back),
-        objective=record.objective,
-        params=record.params,
-        curve=record.curve,
-        **repeats,
-    )
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A configuration as the analysis takes it, the encoder under its head, and in which precision."""
+
+    trial: FinishedTrial
+    encoder: Encoder
+    precision: str

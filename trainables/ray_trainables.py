@@ -1,15 +1,31 @@
-"""The Ray Tune Trainable of a linear-probe study: one Tune trial trains one bank of configurations."""
+"""The Ray Tune Trainables: a bank of linear probes in one step, or one fine-tuning an epoch a step."""
 
 from __future__ import annotations
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
+from trainables.fine_tune import PAPER_TRAINING as PAPER_FINE_TUNING
+from trainables.fine_tune import (
+    FineTuneConfig,
+    FineTuneData,
+    FineTuneTrial,
+    Training,
+    TrialFailed,
+    load_newest,
+)
 from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
 from trainables.records import TrialRecord, pack_bank
+from vlm.encoders import load_encoder
+from vlm.linear_head import LinearHead
 
 
 def train_configurations(
@@ -25,12 +41,15 @@ def train_configurations(
     """Train one bank and describe each configuration as the study keeps it.
 
     Args:
-        configurations: `number` and `params` of each; number 0 is the paper's, trained as the paper does, and
-            stands alone, since its batch size is its own.
-        seed: of the initial weights and of the minibatch order.
+        configurations: `number` and `params` of each, and a `seed` of its initial weights where that is to
+            differ from `seed`. Number 0 is the paper's, trained as the paper does, and in no bank with
+            others, since its batch size is its own.
+        seed: of the minibatch order, and of the initial weights.
         rung_floor: rung -> objective below which a head is pruned.
     """
-    heads = [HeadConfig.from_params(one["number"], one["params"], seed) for one in configurations]
+    heads = [
+        HeadConfig.from_params(one["number"], one["params"], one.get("seed", seed)) for one in configurations
+    ]
     if heads[0].number == 0:
         training = PAPER_TRAINING
     else:
@@ -98,6 +117,163 @@ class LinearProbeBank(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.config = new_config
         return True
+
+
+KEPT_RESUME_POINTS = 2
+"""The newest of a running trial, and the one before it in case the newest is damaged."""
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """What one fine-tuning trial keeps on disk, found again by its number alone."""
+
+    checkpoints: Path
+    number: int
+
+    @property
+    def path(self) -> Path:
+        return self.checkpoints / f"trial-{self.number:04d}"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "best"
+
+    def resume_points(self) -> list[Path]:
+        """Where the trial can go on from, newest first."""
+        return sorted(self.path.glob("epoch-*"), reverse=True)
+
+    def resume_point(self, epoch: int) -> Path:
+        return self.path / f"epoch-{epoch:05d}"
+
+    def drop_resume_points(self, keep: int = 0) -> None:
+        for old in self.resume_points()[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+class FineTune(tune.Trainable):
+    """Trains one epoch a step and reports the trial's record so far.
+
+    The actor is reused for trial after trial. After each epoch it writes a resume point, from which the trial
+    goes on after a crash of this worker or of the driver as if nothing had happened.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        encoder_name: str,
+        features: str,
+        data: FineTuneData,
+        head: LinearHead,
+        seed: int,
+        training: Training,
+        precision: str,
+        micro_batch: int | None,
+        compile_tower: bool,
+        checkpoints: Path,
+        threads: int,
+        gpu_share: float,
+    ) -> None:
+        torch.set_num_threads(threads)
+        device = "cuda" if gpu_share else "cpu"
+        if 0 < gpu_share < 1:
+            # A trial that asks for more than its share halves its micro-batch instead of starving the others.
+            torch.cuda.set_per_process_memory_fraction(gpu_share)
+        self._encoder = load_encoder(encoder_name, features=features, device=device)
+        self._checkpoints, self._seed, self._training = checkpoints, seed, training
+        self._common = {
+            "data": data,
+            "head": head,
+            "device": device,
+            "precision": precision,
+            "micro_batch": micro_batch,
+            "compile_tower": compile_tower,
+        }
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin the trial, or go on where a killed worker or driver left it."""
+        self.config = new_config
+        (asked,) = new_config["configurations"]
+        self._folder = CheckpointFolder(self._checkpoints, asked["number"])
+        self._trial = FineTuneTrial(
+            FineTuneConfig.from_params(asked["number"], asked["params"], self._seed),
+            self._encoder,
+            training=_like_the_paper(self._training) if asked["number"] == 0 else self._training,
+            **self._common,
+        )
+        _, self._passed_over = load_newest(self._trial, self._folder.resume_points())
+        return True
+
+    def step(self) -> dict[str, Any]:
+        trial = self._trial
+        try:
+            if not trial.finished:  # finished already: a crash between the last checkpoint and its report
+                trial.run_epoch()
+                trial.save_checkpoint(self._folder.resume_point(trial.epoch))
+                self._folder.drop_resume_points(keep=KEPT_RESUME_POINTS)
+            # If the scheduler stops the trial here, this is its record.
+            state = "COMPLETE" if trial.finished else "PRUNED"
+            reason = "" if trial.finished else f"stopped after epoch {trial.epoch}: behind the other trials"
+            record = trial.record(state, reason)
+            if record.epoch == trial.epoch:
+                trial.save_best(self._folder.best)
+        except TrialFailed:
+            record = trial.record()
+        if self._passed_over:
+            record = replace(record, reason=" ".join([record.reason, *self._passed_over]).strip())
+        metrics = record.metrics | {"trained_parameters": float(trial.trained_parameters)}
+        objective = trial.curve[-1]["objective"] if trial.curve else math.nan
+        return {
+            "bank": self.config["bank"],
+            "epoch": trial.epoch,
+            "objective": objective if math.isfinite(objective) else 0.0,
+            "bank_file": pack_bank([replace(record, metrics=metrics)]),
+            tune.result.DONE: record.state != "PRUNED",
+        }
+
+
+def _like_the_paper(training: Training) -> Training:
+    """The paper's training, judged by the study's objective."""
+    return replace(PAPER_FINE_TUNING, objective=training.objective)
+
+
+class _SparesThePaper:
+    """Mixed into a scheduler: the paper's configuration is the reference and runs to its own end."""
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if trial.config["configurations"][0]["number"] == 0:
+            return TrialScheduler.CONTINUE
+        return super().on_trial_result(controller, trial, result)
+
+
+class _Asha(_SparesThePaper, ASHAScheduler):
+    pass
+
+
+class _Median(_SparesThePaper, MedianStoppingRule):
+    pass
+
+
+def scheduler(name: str, grace_epochs: int) -> TrialScheduler | None:
+    """The scheduler that stops lagging trials: asha (Li et al., MLSys 2020), median, or none.
+
+    Args:
+        grace_epochs: epochs before a trial may be stopped.
+    """
+    if name == "asha":
+        # Halving has no last epoch of its own: a trial ends by its own number of epochs.
+        return _Asha(
+            time_attr="epoch",
+            metric="objective",
+            mode="max",
+            grace_period=grace_epochs,
+            reduction_factor=3,
+            max_t=10_000,
+        )
+    if name == "median":
+        return _Median(time_attr="epoch", metric="objective", mode="max", grace_period=grace_epochs)
+    return None
 
 
 class ForgetBankFiles(tune.Callback):

@@ -149,6 +149,11 @@ class RunFolder:
         return self.path / "banks"
 
     @property
+    def checkpoints(self) -> Path:
+        """Fine-tuning only: a folder a trial, keyed by its number."""
+        return self.path / "checkpoints"
+
+    @property
     def trials_file(self) -> Path:
         return self.path / "trials.parquet"
 

@@ -1,0 +1,120 @@
+"""Tests of a whole fine-tuning study on real Ray: a miniature ViT with random weights, few epochs a trial."""
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+
+from cohort.errors import InputError
+from cohort.manifest import Cohort
+from study import Study
+from tests.study.conftest import settings, square_cohort
+from tests.study.test_driver import journal_trials, mlflow_children
+from tests.trainables.towers import build_tower
+from trainables.ray_trainables import CheckpointFolder
+from vlm.bundle import Bundle
+
+CONFIGURATIONS = 6
+
+
+def fine_tune_settings(folder, **changes):
+    config = settings(
+        folder,
+        name="tuned",
+        configurations=CONFIGURATIONS,
+        ranges={"last_blocks": {"low": 1, "high": 2}},
+        fixed={"epochs": 3},
+    )
+    return (
+        config
+        | {
+            "encoder": f"local-dir:{folder}/vit",
+            "trainable": "fine_tune",
+            "fine_tune": {"batch_size": 16, "keep": 1, "grace_epochs": 1, "precision": "fp32"},
+        }
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fine-tune")
+    square_cohort(folder / "cohort")
+    build_tower("vit", folder / "vit")
+    lines: list[str] = []
+    return Study.from_dict(fine_tune_settings(folder)).run(echo=lines.append), lines
+
+
+def test_every_configuration_stands_once_in_journal_table_and_mlflow(tuned):
+    study, _ = tuned
+    expected = list(range(CONFIGURATIONS))
+    assert [trial.number for trial in journal_trials(study)] == expected
+    table = pd.read_parquet(study.folder.trials_file)
+    assert table["number"].tolist() == expected
+    assert set(table["state"]) <= {"COMPLETE", "PRUNED"}
+    _, children = mlflow_children(study)
+    assert len(children) == CONFIGURATIONS
+    assert all(run.data.metrics["trained_parameters"] > 0 for run in children)
+    assert all(run.data.metrics["curve.images_per_second"] > 0 for run in children)
+
+
+def test_each_method_is_among_the_first_and_the_papers_runs_to_its_end(tuned):
+    study, _ = tuned
+    records = study.records
+    assert {records[number].params["method"] for number in range(1, 5)} <= {
+        "full",
+        "lora",
+        "last_blocks",
+        "bitfit",
+    }
+    assert records[0].state == "COMPLETE"
+    assert records[0].params["method"] == "full"
+
+
+def test_disk_use_is_said_before_the_start_and_kept(tuned):
+    study, lines = tuned
+    assert any("checkpoints take at most" in line for line in lines[:6])
+    kept = {path.name for path in study.folder.checkpoints.iterdir()}
+    assert kept == {"trial-0000", f"trial-{study.best.number:04d}"}
+    for number in (0, study.best.number):
+        assert not CheckpointFolder(study.folder.checkpoints, number).resume_points()
+
+
+def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tuned, tmp_path):
+    study, _ = tuned
+    result = study.analyze()
+    assert {"paper", "best-1"} <= set(result.scores["setting"])
+    bundle = study.export(tmp_path / "bundle")
+    reported = pd.read_parquet(study.folder.analysis / "test_predictions.parquet")
+    reported = reported[reported["setting"] == "best-1"].reset_index()
+    cohort = Cohort.open(study.config.cohort)
+    files = dict(zip(cohort.column("image"), cohort.column("file"), strict=True))
+    images = [cohort.images_root / files[image] for image in reported["image"]]
+    predicted = Bundle.load(bundle).predict(images).to_pandas()
+    for label in cohort.labels:
+        name = f"probability.{label}"
+        np.testing.assert_allclose(predicted[name], reported[name], atol=1e-5, rtol=0)
+
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{bundle / 'encoder'}")
+    from PIL import Image
+
+    with torch.no_grad():
+        features = model.eval().encode_image(transform(Image.open(images[0]))[None]).numpy()
+    head = Bundle.load(bundle).head
+    logits = head.logits(features)[0]
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-logits)), [reported[f"probability.{label}"][0] for label in cohort.labels], atol=1e-4
+    )
+
+
+def test_a_method_that_does_not_fit_the_tower_is_refused_before_anything_starts(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    build_tower("vit", tmp_path / "vit")
+    config = fine_tune_settings(tmp_path)
+    config["search"] |= {"fixed": {"method": "lora", "lora_targets": "no_such_layer"}, "ranges": {}}
+    with pytest.raises(InputError, match="no_such_layer"):
+        Study.from_dict(config).run()
+    config["search"] |= {"fixed": {}}
+    with pytest.raises(InputError, match="pixels"):
+        Study.from_dict(config | {"encoder": "pixels"}).run()
