@@ -33,8 +33,8 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def peak_flops(device: str, size: int = 2048, repeats: int = 5) -> float:
-    """Floating-point operations a second of a square float32 product, the best of a few."""
+def peak_flops(device: str, size: int = 1024, repeats: int = 100) -> float:
+    """Floating-point operations a second of a square float32 product, the best of many."""
     a, b = torch.randn(2, size, size, device=device)
     best = float("inf")
     for _ in range(repeats):
@@ -67,9 +67,8 @@ def main() -> None:
     on = torch.cuda.get_device_name() if args.device.startswith("cuda") else processor()
     print(f"{on}, {torch.get_num_threads()} threads by default, torch {torch.__version__}")
     data = probe_data()
-    products = (
-        4 * TRAIN * data.train_features_ND.shape[1] * len(data.labels)
-    )  # forward and back, an epoch and head
+    # Forward and back, two operations a multiply-add, for an epoch of one head.
+    products = 4 * TRAIN * data.train_features_ND.shape[1] * len(data.labels)
     print("threads     K  bank      ms/epoch/head  share of matrix peak")
     for threads in args.threads:
         torch.set_num_threads(threads)

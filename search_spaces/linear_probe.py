@@ -96,7 +96,17 @@ PAPER: dict[str, Any] = {
 """The configuration of Sadman et al. (arXiv 2506.14136). Batch 24, selection by validation loss with patience
 5 and the threshold 0.5 belong to how it is trained and scored: `trainables.linear_probe.PAPER_TRAINING`."""
 
-_START = {"epochs": 50, "loss": "bce", "positive_weight": 0.0, "threshold_shrinkage": 10.0}
+_START = {
+    "epochs": 50,
+    "loss": "bce",
+    # For a study that fixes another loss; `warm_starts` leaves out what the loss does not have.
+    "focal_gamma": 2.0,
+    "asymmetric_gamma_negative": 4.0,
+    "asymmetric_gamma_positive": 1.0,
+    "asymmetric_clip": 0.05,
+    "positive_weight": 0.0,
+    "threshold_shrinkage": 10.0,
+}
 
 
 def _penalised(normalisation: str, l2_penalty: float, learning_rate: float) -> dict[str, Any]:
@@ -130,26 +140,5 @@ deviation 1: that takes learning rate x regulariser x steps well above 1."""
 def warm_starts(
     fixed: Mapping[str, Any] | None = None, ranges: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """The `WARM_STARTS` that lie inside a study's space, each to be enqueued before anything is asked for.
-
-    What the study fixes is left out of each. Where that makes two of them equal, one is enough.
-
-    Raises:
-        InputError: as `check`.
-    """
-    fixed, ranges = fixed or {}, ranges or {}
-    check(fixed, ranges)
-    starts: list[dict[str, Any]] = []
-    for start in WARM_STARTS:
-        names = set(SPACE.names_under(start | fixed)) - set(fixed)
-        free = {name: value for name, value in start.items() if name in names}
-        inside = all(_holds(SPACE.searched(name, ranges), value) for name, value in free.items())
-        if free and inside and free not in starts:
-            starts.append(free)
-    return starts
-
-
-def _holds(searched: Interval | tuple, value: Any) -> bool:
-    if isinstance(searched, tuple):
-        return value in searched
-    return searched.low <= value <= searched.high
+    """The `WARM_STARTS` that lie inside a study's space; see `Space.starts_inside`."""
+    return SPACE.starts_inside(WARM_STARTS, fixed, ranges)

@@ -505,9 +505,8 @@ def train_bank(
     while stack.heads:
         epoch += 1
         started = time.perf_counter()
-        order_N = torch.from_numpy(np.random.default_rng([seed, _ORDER, epoch]).permutation(images)).to(
-            device
-        )
+        draw = np.random.default_rng([seed, _ORDER, epoch])
+        order_N = torch.from_numpy(draw.permutation(images)).to(device)
         rate_K11 = stack.rates(epoch)
         for index_B in order_N.split(batch_size):
             stack.step(features, index_B, targets_CN.index_select(1, index_B).T, rate_K11, clip_norm)

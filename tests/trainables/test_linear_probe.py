@@ -388,6 +388,7 @@ def test_a_bank_in_which_every_head_diverges_still_returns(poisoned):
     assert [result.state for result in train_bank(wild, draw_data())] == ["FAIL", "FAIL"]
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_logits_that_overflow_on_validation_are_a_divergence_too():
     data = draw_data()
     data = replace(data, val_features_ND=data.val_features_ND * np.float32(3e37))
