@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from trainables.metrics import auroc, average_precision
 from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
@@ -107,7 +108,8 @@ def _fit(x_ND: np.ndarray, targets_NC: np.ndarray, strength: float) -> tuple[np.
             bias_C[c] = np.log(prevalence / (1 - prevalence))
             continue
         x_known_ND = x_ND if known_N.all() else x_ND[known_N]
-        model = LogisticRegression(C=strength, max_iter=500).fit(x_known_ND, targets_NC[known_N, c] == 1)
+        with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
+            model = LogisticRegression(C=strength, max_iter=500).fit(x_known_ND, targets_NC[known_N, c] == 1)
         weight_DC[:, c], bias_C[c] = model.coef_[0], model.intercept_[0]
     return weight_DC, bias_C
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from threadpoolctl import threadpool_limits
 
 from analysis.floors import logreg_floor
 from cohort.errors import InputError
@@ -111,32 +110,30 @@ class Conductor:
     def conduct(self) -> None:
         config, search, study = self._config, self._config.search, self._study
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._tracker = StudyTracker(config.tracking.uri, config.name, self._run.path, self._tags())
-        self._tracker.log(self._records.values())
-        # Ray takes seconds to start and leaves the cores idle meanwhile: the floor is fitted beside it.
-        floor = threading.Thread(target=self._fit_floor, name="logreg floor")
-        floor.start()
-        with ray_cluster(config.resources) as capacity:
-            floor.join()
-            deadline = time.monotonic() + (search.time_budget or math.inf)
-            plan = study.plan(capacity, self._done_before, deadline)
-            self._announce(study.announcement(plan, capacity))
-            searcher = BankSearcher(
-                study=optuna.create_study(
-                    study_name=config.name,
-                    storage=open_journal(self._run.journal),
-                    direction="maximize",
-                    load_if_exists=True,
-                ),
-                run=self._run,
-                plan=plan,
-                suggest=lambda trial: study.space.suggest(trial, search.fixed, search.ranges),
-                paper=study.space.PAPER,
-                warm_starts=study.space.warm_starts(search.fixed, search.ranges),
-                on_bank=self._on_bank,
-            )
-            self._train(searcher, *study.trainable(plan, capacity, self._run))
-            searcher.tell_rest()
+        # Ray takes seconds to start and leaves the cores idle: the store and the floor are made beside it.
+        with ThreadPoolExecutor(1) as beside:
+            ready = beside.submit(self._open_store_and_fit_floor)
+            with ray_cluster(config.resources) as capacity:
+                ready.result()
+                deadline = time.monotonic() + (search.time_budget or math.inf)
+                plan = study.plan(capacity, self._done_before, deadline)
+                self._announce(study.announcement(plan, capacity))
+                searcher = BankSearcher(
+                    study=optuna.create_study(
+                        study_name=config.name,
+                        storage=open_journal(self._run.journal),
+                        direction="maximize",
+                        load_if_exists=True,
+                    ),
+                    run=self._run,
+                    plan=plan,
+                    suggest=lambda trial: study.space.suggest(trial, search.fixed, search.ranges),
+                    paper=study.space.PAPER,
+                    warm_starts=study.space.warm_starts(search.fixed, search.ranges),
+                    on_bank=self._on_bank,
+                )
+                self._train(searcher, *study.trainable(plan, capacity, self._run))
+                searcher.tell_rest()
         self._finish()
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
@@ -164,22 +161,24 @@ class Conductor:
             ),
         ).fit()
 
-    def _fit_floor(self) -> None:
-        """The logistic-regression floor on validation, which the progress lines name."""
+    def _open_store_and_fit_floor(self) -> None:
+        """MLflow's parent run, and the logistic-regression floor that the progress lines name."""
+        config = self._config
+        self._tracker = StudyTracker(config.tracking.uri, config.name, self._run.path, self._tags())
+        self._tracker.log(self._records.values())
         if self._run.floors_file.exists():
             self._logreg = json.loads(self._run.floors_file.read_text())["logreg"]
             return
         data = self._study.probe
-        with threadpool_limits(1):  # small products: BLAS threads would only wait for each other
-            floor = logreg_floor(
-                data.train_features_ND,
-                data.train_targets_NC,
-                data.val_features_ND,
-                data.val_targets_NC,
-                data.val_patients_N,
-                objective=self._config.search.objective,
-                objective_labels_C=data.scored_C,
-            )
+        floor = logreg_floor(
+            data.train_features_ND,
+            data.train_targets_NC,
+            data.val_features_ND,
+            data.val_targets_NC,
+            data.val_patients_N,
+            objective=self._config.search.objective,
+            objective_labels_C=data.scored_C,
+        )
         self._logreg = floor.objective
         found = {"logreg": floor.objective, "C": floor.strength}
         write_atomically(self._run.floors_file, json.dumps(found).encode())

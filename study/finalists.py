@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import torch
 
 from trainables.linear_probe import ProbeData
 from trainables.ray_trainables import train_configurations
@@ -92,10 +93,15 @@ def repeat_finalists(
             into[record.number].append(record.objective)
 
     dealt = _dealt(data, train_patients_N, seed)
-    for group in filter(None, groups):
-        train(group, data, range(seed + 1, seed + 1 + REPEATS), by_seed)
-        for repeat, on in enumerate(dealt):
-            train(group, on, [seed + 1 + repeat], by_split)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # heads so few leave a second thread nothing but waiting
+    try:
+        for group in filter(None, groups):
+            train(group, data, range(seed + 1, seed + 1 + REPEATS), by_seed)
+            for repeat, on in enumerate(dealt):
+                train(group, on, [seed + 1 + repeat], by_split)
+    finally:
+        torch.set_num_threads(threads)
     return Finalists(
         objective,
         [
