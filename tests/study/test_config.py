@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from cohort.errors import InputError
-from study.config import StudyConfig, load_config, refuse_changes, validated
+from study.config import FineTuneSettings, StudyConfig, load_config, refuse_changes, validated
 from tests.conftest import REPOSITORY
 
 MINIMAL = {"name": "s", "cohort": "c", "encoder": "pixels"}
@@ -27,7 +27,7 @@ def test_the_complete_example_states_every_key_with_its_default():
     assert given == default
 
 
-@pytest.mark.parametrize("name", ["complete.yaml", "sample_probe.yaml"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
 def test_the_shipped_study_files_are_valid(name):
     load_config(REPOSITORY / "configs" / name)
 
@@ -135,3 +135,22 @@ def test_a_resumed_study_may_grow_and_get_more_time(key):
 def test_a_change_to_what_already_ran_is_refused(change, message):
     with pytest.raises(InputError, match=message):
         refuse_changes(validated(MINIMAL), validated(MINIMAL | change))
+
+
+def test_the_fine_tuning_example_states_every_setting_with_its_default():
+    given = load_config(REPOSITORY / "configs" / "iu_xray_fine_tune.yaml")
+    assert given.fine_tune == FineTuneSettings()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fine_tune": {"keep": 2}}, "fine_tune holds settings of `trainable: fine_tune`"),
+        ({"search": {"space": "fine_tune"}}, "search.space must be the trainable's own, linear_probe"),
+        ({"trainable": "fine_tune", "search": {"fixed": {"method": "adapters"}}}, "method.*full.*'adapters'"),
+        ({"trainable": "fine_tune", "search": {"fixed": {"normalisation": "l2"}}}, "normalisation"),
+    ],
+)
+def test_settings_of_another_trainable_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        validated(MINIMAL | change)
