@@ -59,6 +59,7 @@ def logreg_floor(
     objective: str,
     objective_labels_C: np.ndarray,
     strengths: Sequence[float] = STRENGTHS,
+    common_scale: bool = False,
 ) -> LogisticFloor:
     """One L2-regularised logistic regression a label on standardised features, C by the study's objective.
 
@@ -72,9 +73,13 @@ def logreg_floor(
         objective: macro_ap, macro_auroc or macro_f1.
         objective_labels_C: bool (C,), the labels it averages.
         strengths: values of C, ascending.
+        common_scale: divide all features by one scale instead of each by its own, which is right where all
+            are measured in one unit, as pixels are: a border that hardly varies is not blown up.
     """
     mean_D = train_features_ND.mean(axis=0, dtype=np.float64)
     scale_D = train_features_ND.std(axis=0, dtype=np.float64)
+    if common_scale:
+        scale_D = np.full_like(scale_D, np.sqrt(np.mean(scale_D**2)))
     # A feature that is constant up to rounding says nothing, and its rounding must not be blown up.
     scale_D = np.where(scale_D <= 1e-6 * np.abs(mean_D), 1.0, scale_D)
     scale_D[scale_D == 0] = 1.0

@@ -159,7 +159,7 @@ def floors_and_trials(
             note=note,
         )
 
-    def logistic(name: str, x_ND: np.ndarray, what: str) -> Setting:
+    def logistic(name: str, x_ND: np.ndarray, what: str, common_scale: bool = False) -> Setting:
         floor = logreg_floor(
             x_ND[train_N],
             train_targets_NC,
@@ -168,6 +168,7 @@ def floors_and_trials(
             patients_N,
             objective=objective,
             objective_labels_C=objective_labels_C,
+            common_scale=common_scale,
         )
         logits = {side: floor.head.logits(x_ND[rows_N]).astype(np.float64) for side, rows_N in sides.items()}
         return fitted(name, logits, "logits", f"logistic regression on {what}, C = {floor.strength:g}")
@@ -227,7 +228,7 @@ def floors_and_trials(
         ]
 
     step("pixel floor")
-    settings.append(logistic(PIXELS, pixel_features_ND, "raw pixels"))
+    settings.append(logistic(PIXELS, pixel_features_ND, "raw pixels", common_scale=True))
     step("logistic regression")
     settings.append(logistic(LOGREG, features_ND, "the frozen features"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,6 +162,15 @@ class StudyConfig(_Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which alone would read the number 1e-3 as a string (YAML 1.1 wants 1.0e-3)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> StudyConfig:
     """Read and validate a study file.
 
@@ -173,7 +183,7 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such study file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -218,7 +228,7 @@ def _assign(raw: dict[str, Any], assignment: str) -> None:
     if not isinstance(node, dict):
         raise InputError(f"--set {assignment}: {'.'.join(parents)} is not a group of settings")
     try:
-        node[last] = yaml.safe_load(text)
+        node[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise InputError(f"--set {assignment}: the value is not valid YAML") from None
 

@@ -285,7 +285,9 @@ def _normalisation(head: LinearHead) -> str:
     """The name that the search space gives to what the head does to features first."""
     if head.l2:
         return "l2"
-    return "standardize" if head.mean_D.any() or (head.scale_D != 1).any() else "none"
+    if not head.mean_D.any() and (head.scale_D == 1).all():
+        return "none"
+    return "center" if (head.scale_D == head.scale_D[0]).all() else "standardize"
 
 
 def _version() -> str:

@@ -104,6 +104,16 @@ def test_a_malformed_set_is_refused(tmp_path, assignment, message):
         load_config(path, [assignment])
 
 
+def test_a_number_without_a_point_before_its_exponent_is_a_number(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "cohort: c\nencoder: pixels\nsearch: {ranges: {learning_rate: {low: 1e-3, high: 1E-1}}}\n"
+    )
+    config = load_config(path, ["search.fixed={weight_decay: 1e-2}"])
+    assert config.search.ranges == {"learning_rate": {"low": 1e-3, "high": 0.1}}
+    assert config.search.fixed == {"weight_decay": 0.01}
+
+
 def test_the_file_that_is_kept_with_a_run_reads_back_as_the_same_study(tmp_path):
     config = validated(MINIMAL | {"search": {"fixed": {"loss": "bce"}, "time_budget": 3.5}})
     path = tmp_path / "study.yaml"
