@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
 from cohort.manifest import Cohort, new_cohort_folder, write_manifest
-from cohort.phantom_reports import Statement, write_report
+from cohort.phantom_reports import Statement, facts_of, write_report
 from cohort.radiograph import (
     BOTH,
     KINDS,
@@ -113,6 +113,11 @@ class Phantom:
     def labels(self) -> tuple[str, ...]:
         """Positive labels in the order of `CHEXPERT_14`, "No Finding" among them."""
         return positive_labels(self.findings)
+
+    @property
+    def facts(self) -> frozenset[str]:
+        """What a caption may truly state of the film: see `cohort.phantom_reports`."""
+        return facts_of(self.findings, self.labels)
 
 
 def positive_labels(findings: Mapping[str, Finding]) -> tuple[str, ...]:
@@ -225,10 +230,13 @@ def _invent(rng: np.random.Generator, label: str, others: Mapping[str, Finding])
     )
 
 
-def draw_phantoms(phantoms: Sequence[Phantom], size: int, title: str = "drawing phantoms") -> np.ndarray:
-    """Draw films into memory, on all cores: uint8 (N, size, size)."""
-    parts = _in_processes(_draw_part, phantoms, title, size)
-    return np.concatenate(list(parts))
+def draw_phantoms(
+    phantoms: Sequence[Phantom], size: int, title: str = "drawing phantoms"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw films into memory, on all cores: images uint8 (N, size, size), masks uint16 (N, size, size) with
+    the bits of `cohort.radiograph.draw_radiograph`."""
+    images, masks = zip(*_in_processes(_draw_part, phantoms, title, size), strict=True)
+    return np.concatenate(images), np.concatenate(masks)
 
 
 def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: int = 0) -> Cohort:
@@ -302,8 +310,10 @@ def _in_processes(work, phantoms: Sequence[Phantom], title: str, *arguments) -> 
             yield result
 
 
-def _draw_part(phantoms: Sequence[Phantom], size: int) -> np.ndarray:
-    return np.stack([draw_radiograph(p.body, p.pose, p.findings, size)[0] for p in phantoms])
+def _draw_part(phantoms: Sequence[Phantom], size: int) -> tuple[np.ndarray, np.ndarray]:
+    films = [draw_radiograph(phantom.body, phantom.pose, phantom.findings, size) for phantom in phantoms]
+    images, masks = zip(*films, strict=True)
+    return np.stack(images), np.stack(masks)
 
 
 def _write_part(phantoms: Sequence[Phantom], size: int, folder: Path) -> list[str]:

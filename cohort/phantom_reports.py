@@ -1,6 +1,7 @@
 """The words of a phantom's report: what is there, what is not, and what each sentence claims.
 
-Labels are those of `cohort.labels.CHEXPERT_14`.
+Labels are those of `cohort.labels.CHEXPERT_14`. A fact is a label ("Pleural Effusion"), or a label with one
+of its attributes, its side, zone, size or form ("Pleural Effusion: right").
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohort.labels import NO_FINDING
-from cohort.radiograph import BOTH, Finding
+from cohort.radiograph import BOTH, LEFT, RIGHT, Finding
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Statement:
     text: str
 
     asserts: frozenset[str] = frozenset()
-    """Labels that it calls present; "No Finding" where it calls the film normal."""
+    """Facts that it states; "No Finding" where it calls the film normal."""
 
     denies: frozenset[str] = frozenset()
     """Labels that it calls absent."""
 
-    def true_of(self, labels: Collection[str]) -> bool:
-        """Whether the sentence holds for a film with exactly these labels."""
-        return self.asserts <= set(labels) and self.denies.isdisjoint(labels)
+    def true_of(self, facts: frozenset[str]) -> bool:
+        """Whether the sentence holds for a film of which exactly these facts do."""
+        return self.asserts <= facts and self.denies.isdisjoint(facts)
 
 
 # {size}: how large or strong, {very} its adverb; {side}, {zone}: where. Any of them may be empty.
@@ -190,21 +191,37 @@ _SIZES = {
 }
 
 
+def facts_of(findings: Mapping[str, Finding], labels: Collection[str]) -> frozenset[str]:
+    """Every fact of a film with these findings and labels, implied labels and "No Finding" included."""
+    facts = set(labels)
+    for label, finding in findings.items():
+        sides = (LEFT, RIGHT, BOTH) if finding.side == BOTH else (finding.side,)
+        attributes = (*sides, finding.zone, finding.kind, size_of(label, finding))
+        facts |= {f"{label}: {attribute}" for attribute in attributes if attribute}
+    return frozenset(facts)
+
+
+def size_of(label: str, finding: Finding) -> str:
+    """The word for its severity; empty for a middling one of most findings."""
+    grade = 0 if finding.severity < 0.34 else 1 if finding.severity < 0.67 else 2
+    return _SIZES.get(label, ("mild", "", "marked"))[grade]
+
+
 def positive_statement(label: str, finding: Finding, rng: np.random.Generator) -> Statement:
-    """A sentence that says that a finding is there, where, and how strong."""
+    """A sentence that says that a finding is there, and some of where, in which form and how strong."""
     templates = _PRESENT[label].get(finding.kind) or _PRESENT[label][""]
     template = templates[rng.integers(len(templates))]
-    grade = 0 if finding.severity < 0.34 else 1 if finding.severity < 0.67 else 2
-    size = _SIZES.get(label, ("mild", "", "marked"))[grade]
-    side = finding.side
-    if side == BOTH:
+    size = size_of(label, finding)
+    said = {"side": finding.side, "zone": finding.zone, "size": size, "very": size}
+    stated = [value for name, value in said.items() if f"{{{name}}}" in template]
+    if finding.kind in _PRESENT[label]:
+        stated.append(finding.kind)
+    if finding.side == BOTH:
         template = template.replace("the {side} costophrenic angle", "both costophrenic angles")
         template = template.replace("the {side} lung", "both lungs")
-    text = " ".join(
-        template.format(size=size, very=size and size + "ly", side=side, zone=finding.zone).split()
-    )
-    text = text.replace("a effusion", "an effusion")
-    return Statement(_sentence(text), frozenset({label}))
+    text = template.format(**said | {"very": size and size + "ly"})
+    text = " ".join(text.split()).replace("a effusion", "an effusion")
+    return Statement(_sentence(text), frozenset({label, *(f"{label}: {value}" for value in stated if value)}))
 
 
 def negative_statements(labels: Collection[str]) -> list[Statement]:

@@ -510,7 +510,7 @@ class _Film:
         first = {"upper": 2, "middle": 4, "lower": 5}[finding.zone]
         count = 1 + round(2 * finding.severity * rng.uniform(0.3, 1.0))
         at = int(rng.integers(8, 13))
-        offset = np.array([SIDES[finding.side] * 0.012, 0.022 + 0.03 * finding.severity])
+        offset = np.array([SIDES[finding.side] * 0.015, 0.030 + 0.035 * finding.severity])
         side = list(SIDES).index(finding.side)
         return {2 * (first + k) + side: (at, offset) for k in range(count)}
 
@@ -739,7 +739,7 @@ def _lung_opacity(film: _Film, finding: Finding) -> None:
     rng = np.random.default_rng(finding.seed)
     radius = 0.10 + 0.13 * finding.severity
     patch = film.cloud(rng, *_place(rng, finding), radius)
-    _opacify(film, finding.side, (0.10 + 0.22 * finding.severity) * patch, "Lung Opacity")
+    _opacify(film, finding.side, (0.13 + 0.24 * finding.severity) * patch, "Lung Opacity")
 
 
 def _pneumonia(film: _Film, finding: Finding) -> None:
@@ -751,7 +751,7 @@ def _pneumonia(film: _Film, finding: Finding) -> None:
         patches = np.maximum(patches, film.cloud(rng, x, y + rng.normal(0, 0.08), rng.uniform(0.11, 0.20)))
     patches *= 1 - 0.45 * film.vessels_HW
     patches *= 1 + 0.25 * film.noise(rng, 20)
-    _opacify(film, finding.side, (0.16 + 0.24 * finding.severity) * patches, "Pneumonia", "Lung Opacity")
+    _opacify(film, finding.side, (0.20 + 0.26 * finding.severity) * patches, "Pneumonia", "Lung Opacity")
 
 
 def _consolidation(film: _Film, finding: Finding) -> None:
@@ -794,11 +794,11 @@ def _lung_lesion(film: _Film, finding: Finding) -> None:
     total = np.zeros_like(film.x_HW)
     for _ in range(count):
         x, y = _place(rng, finding)
-        radius = (0.035 + 0.085 * finding.severity) * rng.uniform(0.8, 1.1)
+        radius = (0.042 + 0.085 * finding.severity) * rng.uniform(0.8, 1.1)
         lobes = 1 + 0.12 * np.sin(3 * np.arctan2(film.y_HW - y, film.x_HW - x) + rng.uniform(0, 6))
         r = np.hypot(film.x_HW - x, film.y_HW - y) / (radius * lobes)
         total = np.maximum(total, np.sqrt(np.clip(1.15 - r**2, 0, 1)) * (0.55 + 3.0 * radius))
-    lesion = (0.26 + 0.20 * finding.severity) * total
+    lesion = (0.32 + 0.24 * finding.severity) * total
     seen = lesion > 0.4 * lesion.max()
     film.added_HW += lesion * film.lung(BOTH)
     film.mark("Lung Lesion", seen)
@@ -817,9 +817,9 @@ def _atelectasis(film: _Film, finding: Finding) -> None:
             half, tilt = rng.uniform(0.08, 0.20), rng.normal(0.0, 0.3)
             ends = np.array([-1, 0, 1])[:, None] * half * np.array([np.cos(tilt), np.sin(tilt)])
             ends[1, 1] -= 0.012
-            canvas.line(np.array([x, y]) + ends, 0.014 + 0.018 * finding.severity, 255)
+            canvas.line(np.array([x, y]) + ends, 0.018 + 0.020 * finding.severity, 255)
         plate = gaussian_filter(canvas.paint(), 0.4 * film.size / 128) * film.lung(finding.side)
-        film.added_HW += (0.12 + 0.16 * finding.severity) * plate
+        film.added_HW += (0.18 + 0.20 * finding.severity) * plate
         film.mark("Atelectasis", binary_dilation(plate > 0.35 * plate.max()))
         return
     # The collapsed lobe is a wedge between hilum, diaphragm and spine.
@@ -874,20 +874,21 @@ def _pleural_other(film: _Film, finding: Finding) -> None:
     lung = np.clip(film.lung(finding.side) * 1.8, 0, 1)
     if finding.kind == "apical cap":
         inward = np.minimum(film.wall_HW, (film.y_HW - film.body.apex) * 0.9)
-        region = film._fill(0.035 + 0.06 * finding.severity - inward, 0.010)
+        region = film._fill(0.05 + 0.07 * finding.severity - inward, 0.010)
         region *= film._fill(film.body.apex + 0.24 - film.y_HW, 0.03)
-        strength = 0.12 + 0.20 * finding.severity
+        strength = 0.20 + 0.26 * finding.severity
     elif finding.kind == "thickening":
         centre, half = rng.uniform(0.0, 0.32), rng.uniform(0.12, 0.28)
-        width = (0.025 + 0.035 * finding.severity) * (1 + 0.25 * film.noise(rng, 16))
+        width = (0.035 + 0.045 * finding.severity) * (1 + 0.25 * film.noise(rng, 16))
         region = film._fill(width - film.wall_HW, 0.008)
         region *= film._fill(half - np.abs(film.y_HW - centre), 0.03)
-        strength = 0.16 + 0.22 * finding.severity
+        strength = 0.24 + 0.28 * finding.severity
     else:
         x, y = _place(rng, finding)
-        r = np.hypot((film.x_HW - x) / (0.07 + 0.05 * finding.severity), (film.y_HW - y) / 0.035)
-        region = film._fill(1 - r + 0.25 * film.noise(rng, 30), 0.08)
-        strength = 0.18 + 0.22 * finding.severity
+        along, across = film.x_HW - x, film.y_HW - y + rng.normal(0, 0.4) * (film.x_HW - x)
+        r = np.hypot(along / (0.07 + 0.05 * finding.severity), across / 0.045)
+        region = film._fill(1 - r + 0.45 * film.noise(rng, 22), 0.10)
+        strength = 0.26 + 0.26 * finding.severity
     region = region * lung
     film.added_HW += strength * region
     film.mark("Pleural Other", region > 0.5 * region.max())
@@ -902,7 +903,7 @@ def _fracture(film: _Film, finding: Finding) -> None:
         places = [posterior[r, at] for r, (at, _) in film.broken_ribs.items()]
     for x, y in places:
         r = np.hypot(film.x_HW - x, film.y_HW - y)
-        film.added_HW += (0.03 + 0.09 * finding.severity) * np.exp(-((r / 0.035) ** 2))
+        film.added_HW += (0.08 + 0.16 * finding.severity) * np.exp(-((r / 0.04) ** 2))
         film.mark("Fracture", r < 0.075)
 
 
@@ -910,9 +911,9 @@ def _support_devices(film: _Film, finding: Finding) -> None:
     """Lines, tubes and boxes of plastic and metal."""
     rng = np.random.default_rng(finding.seed)
     sign = SIDES[finding.side]
-    canvas, metal = film.canvas(), 0.5
+    canvas, metal = film.canvas(), 0.7
     if finding.kind == "central line":
-        metal = 0.20 + 0.20 * finding.severity
+        metal = 0.34 + 0.28 * finding.severity
         start = np.array([(sign * 0.62, -0.62), (sign * 0.36, -0.58), (sign * 0.14, -0.60)])
         if rng.random() < 0.4:
             start = np.array([(sign * 0.16, -1.1), (sign * 0.15, -0.85), (sign * 0.12, -0.66)])
@@ -926,7 +927,7 @@ def _support_devices(film: _Film, finding: Finding) -> None:
         lead += [(-0.09, -0.20), (-0.10, 0.12), (0.06, 0.32), (0.20, 0.38)]
         canvas.line(_smooth(np.add(lead, (film.shift, 0))), 0.014, 190)
     elif finding.kind == "tubes":
-        metal = 0.20 + 0.18 * finding.severity
+        metal = 0.34 + 0.26 * finding.severity
         end = rng.uniform(-0.42, -0.30)
         canvas.line(np.array([(0.0, -1.2), (0.005, -0.7), (0.0, end)]), 0.034, 150)
         canvas.line(np.array([(0.014, -1.2), (0.019, -0.7), (0.014, end)]), 0.010, 255)
@@ -934,12 +935,12 @@ def _support_devices(film: _Film, finding: Finding) -> None:
             feeding = [(0.02, -1.2), (0.03, -0.5), (0.03, 0.1), (0.06, 0.45), (0.20, 0.60), (0.30, 0.66)]
             canvas.line(_smooth(np.array(feeding)), 0.013, 230)
     elif finding.kind == "sternal wires":
-        metal = 0.34 + 0.30 * finding.severity
+        metal = 0.50 + 0.40 * finding.severity
         for y in np.arange(-0.46, 0.30, 0.125) + rng.normal(0, 0.01):
             loop = np.array([(-0.035, 0), (0, -0.022), (0.035, 0), (0, 0.020), (-0.035, 0)])
             canvas.line(np.add(loop, (film.shift + rng.normal(0, 0.005), y)), 0.012, 255)
     else:
-        metal = 0.22 + 0.20 * finding.severity
+        metal = 0.32 + 0.28 * finding.severity
         wall = float(film.cage_half_width(np.float32(0.25)))
         drain = [(wall + 0.25, 0.36), (wall, 0.24), (wall - 0.10, 0.0), (wall - 0.12, -0.28), (0.26, -0.50)]
         canvas.line(_smooth(np.array(drain) * (sign, 1)), 0.034, 140)

@@ -17,7 +17,7 @@ from cohort.phantom import (
     positive_labels,
     targets_of,
 )
-from cohort.phantom_reports import negative_statements, positive_statement
+from cohort.phantom_reports import facts_of, negative_statements, positive_statement
 from cohort.radiograph import (
     BOTH,
     KINDS,
@@ -219,11 +219,32 @@ def test_patients_have_one_to_four_films_on_which_chronic_findings_stay(plan):
 def test_a_report_says_what_is_there_and_denies_nothing_of_it(plan):
     for phantom in plan:
         stated = set().union(*(statement.asserts for statement in phantom.report))
-        assert stated == (set(phantom.findings) or {NO_FINDING})
-        assert all(statement.true_of(phantom.labels) for statement in phantom.report)
+        assert stated & set(CHEXPERT_14) == (set(phantom.findings) or {NO_FINDING})
+        assert all(statement.true_of(phantom.facts) for statement in phantom.report)
         for statement in phantom.report:
             assert statement.text.endswith(".") and "  " not in statement.text
             assert "{" not in statement.text
+
+
+def test_a_sentence_asserts_what_it_says_and_is_true_only_where_that_holds():
+    rng = np.random.default_rng(0)
+    right = finding_of("Pleural Effusion", side="right", severity=0.1, kind="meniscus")
+    left = replace(right, side="left")
+    both = replace(right, side=BOTH)
+    facts = {
+        side: facts_of({"Pleural Effusion": finding}, ["Pleural Effusion"])
+        for side, finding in (("right", right), ("left", left), ("both", both))
+    }
+    statement = positive_statement("Pleural Effusion", right, rng)
+    assert statement.asserts == {
+        "Pleural Effusion",
+        "Pleural Effusion: right",
+        "Pleural Effusion: small",
+    }
+    assert [statement.true_of(facts[side]) for side in ("right", "left", "both")] == [True, False, True]
+    bilateral = positive_statement("Pleural Effusion", both, rng)
+    assert [bilateral.true_of(facts[side]) for side in ("right", "left", "both")] == [False, False, True]
+    assert not replace(statement, denies=frozenset({"Edema"})).true_of(facts["right"] | {"Edema"})
 
 
 def test_sentences_carry_side_zone_and_size():
@@ -277,11 +298,13 @@ def test_the_same_seed_draws_the_same_files_and_another_seed_others(cohort, tmp_
 
 def test_films_drawn_in_several_processes_equal_those_drawn_here(plan):
     part = plan[:110]
-    images_NHW = draw_phantoms(part, 32)
-    assert images_NHW.shape == (110, 32, 32) and images_NHW.dtype == np.uint8
+    images_NHW, masks_NHW = draw_phantoms(part, 32)
+    assert images_NHW.shape == masks_NHW.shape == (110, 32, 32)
+    assert images_NHW.dtype == np.uint8 and masks_NHW.dtype == np.uint16
     for n in (0, 60, 109):
-        expected, _ = draw_radiograph(part[n].body, part[n].pose, part[n].findings, 32)
-        np.testing.assert_array_equal(images_NHW[n], expected)
+        image_HW, masks_HW = draw_radiograph(part[n].body, part[n].pose, part[n].findings, 32)
+        np.testing.assert_array_equal(images_NHW[n], image_HW)
+        np.testing.assert_array_equal(masks_NHW[n], masks_HW)
 
 
 @pytest.mark.parametrize(
