@@ -11,10 +11,13 @@ demo: install
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
 	cd $(DEMO) && $(BIN)/radtune cohort sample --out cohorts/sample
 	cd $(DEMO) && $(BIN)/radtune run $(CURDIR)/configs/sample_probe.yaml
+	cd $(DEMO) && $(BIN)/radtune run $(CURDIR)/configs/sample_fine_tune.yaml
 	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-probe
+	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-fine-tune
 	cd $(DEMO) && $(BIN)/radtune export runs/sample-probe --out exports/sample --with-encoder
 	@echo
 	@echo "report:  $(DEMO)/runs/sample-probe/analysis/report.html"
+	@echo "         $(DEMO)/runs/sample-fine-tune/analysis/report.html (fine-tuning beside the probe)"
 	@echo "export:  $(DEMO)/exports/sample"
 	@echo "MLflow:  cd $(DEMO) && $(BIN)/radtune ui"
 
