@@ -174,7 +174,8 @@ def p_text(p: float) -> str:
 
 
 def _against(row) -> str:
-    return f"{_NAMED[row.second]} ({signed(row.difference)}, {p_text(row.p_holm)})"
+    name = _NAMED.get(row.second, f"the study {row.second}")
+    return f"{name} ({signed(row.difference)}, {p_text(row.p_holm)})"
 
 
 def _listed(items: Sequence[str]) -> str:

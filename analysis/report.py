@@ -20,6 +20,7 @@ from markupsafe import Markup
 from analysis import figures
 from analysis.claims import RULES, Claim, ranged, signed
 from analysis.settings import (
+    FLOORS,
     LOGREG,
     PAPER,
     PIXELS,
@@ -187,7 +188,7 @@ def _setting_rows(scores: pd.DataFrame, settings: Sequence[Setting], best: str) 
     for setting in settings:
         cells = {metric: averages.loc[(setting.name, metric)] for metric in (*AVERAGES, *PAPERS)}
         colour = figures.BEST if setting.name == best else figures.COLOURS.get(setting.name, "#56B4E9")
-        trial = setting.name == PAPER or setting.name.startswith("best-")
+        trial = setting.name not in FLOORS
         rows.append(
             {
                 "name": setting.name,

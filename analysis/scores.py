@@ -36,6 +36,7 @@ from analysis.settings import (
     Setting,
     floors_and_trials,
 )
+from cohort.errors import InputError
 from cohort.manifest import Cohort
 from trainables import metrics
 from trainables.metrics import PRESETS
@@ -46,7 +47,8 @@ __all__ = ["AnalysisResult", "FinishedTrial", "analyze", "read_tables"]
 
 RANDOM_DRAWS = 100
 OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
-"""What the best configuration is tested against; named here, before any test score exists."""
+"""What the best configuration is tested against, with the study beside it where there is one; fixed before
+any test score exists."""
 PAPER_METRICS = ("macro_f1", "exact_match", "lrap", "coverage_error", "ranking_loss")
 SCORE_COLUMNS = (
     "setting",
@@ -90,6 +92,7 @@ def analyze(
     features_ND: np.ndarray,
     pixel_features_ND: np.ndarray,
     trials: Sequence[FinishedTrial],
+    beside: FinishedTrial | None = None,
     trials_table: pd.DataFrame,
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"],
     objective_labels_C: np.ndarray,
@@ -111,6 +114,7 @@ def analyze(
         features_ND: float32, the encoder's features of all present rows, in manifest order.
         pixel_features_ND: float32, the `pixels` encoder's features of the same rows.
         trials: `paper` and the best on validation (`best-1`, ...), in any order; never chosen on test.
+        beside: the best of another study on the same cohort, under that study's name: one more opponent.
         trials_table: `trials.parquet`, one row a configuration, for the search history.
         objective: the study's objective; C of the logistic regressions is chosen by it on validation.
         objective_labels_C: bool (C,), the labels it averages; the averages on test use the same labels.
@@ -121,9 +125,11 @@ def analyze(
         metadata: extra lines for the report's provenance table, in order (library versions, revision).
 
     Raises:
-        InputError: a split is empty, or no objective label has enough positive patients on test.
+        InputError: a split is empty, no objective label has enough positive patients on test, or the study
+            beside bears the name of another row.
     """
     test_N = cohort.indices("test")
+    scored = [*trials, beside] if beside else list(trials)
     split = open_test_labels(cohort, test_N, objective_labels_C)
     with tqdm(desc="analysis", unit="step", disable=None, leave=False) as bar:
 
@@ -136,12 +142,17 @@ def analyze(
             encoder,
             features_ND,
             pixel_features_ND,
-            trials,
+            scored,
             objective,
             objective_labels_C,
             seed,
             step,
         )
+        if beside and sum(setting.name == beside.name for setting in settings) > 1:
+            raise InputError(
+                f"analysis.beside: a study named {beside.name} cannot stand beside the row of that name; "
+                "run it under another name"
+            )
         weights_PB = st.patient_weights(split.patients, bootstrap, seed)
         frames, replicates = [], {}
         for setting in settings:
@@ -152,20 +163,21 @@ def analyze(
 
         best = "best-1" if any(setting.name == "best-1" for setting in settings) else settings[-1].name
         step("paired tests")
-        comparisons = compare(split, settings, best, replicates, draws=bootstrap, seed=seed)
+        opponents = (*OPPONENTS, beside.name) if beside else OPPONENTS
+        comparisons = compare(split, settings, best, opponents, replicates, draws=bootstrap, seed=seed)
 
-    fall = validation_to_test(cohort, split, settings, trials, objective)
+    fall = validation_to_test(cohort, split, settings, scored, objective)
     claims = label_claims(scores, comparisons, cohort.labels, best)
     claims.append(average_claim(scores, comparisons, best))
     sentence = headline(scores, comparisons, best, images=len(test_N), patients=split.patients)
     text = summary(sentence, scores, settings, fall, claims, best)
 
     folder = Path(folder)
-    predictions = predictions_on_test(cohort, test_N, settings, trials)
+    predictions = predictions_on_test(cohort, test_N, settings, scored)
     write_atomically(folder / "test_predictions.parquet", predictions.to_parquet(index=False))
     # settings.csv comes last: it says that the tables before it are whole, and of which trials they speak.
     tables = {"test_scores": scores, "comparisons": comparisons, "fall": fall}
-    for name, table in (tables | {"settings": describe(settings, trials)}).items():
+    for name, table in (tables | {"settings": describe(settings, scored)}).items():
         write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
     write_atomically(folder / "claims.txt", "".join(f"{claim.sentence}\n" for claim in claims).encode())
     report = write_report(
@@ -425,12 +437,13 @@ def compare(
     split: HeldOut,
     settings: Sequence[Setting],
     best: str,
+    opponents: Sequence[str],
     replicates: Mapping[str, Replicates | None],
     *,
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """The best configuration against OPPONENTS: paired patient-level permutation tests, Holm within a family.
+    """The best configuration against its opponents: paired permutation tests over patients, Holm in a family.
 
     Two families, fixed before any score is seen: `average`, the macro average precision against each
     opponent; `labels`, the AUROC of each label with at least MIN_POSITIVE_PATIENTS positive patients against
@@ -442,9 +455,9 @@ def compare(
     known = list(range(len(split.labels)))
     tested = [c for c in known if split.positive_patients_E[c] >= st.MIN_POSITIVE_PATIENTS]
     averaged = np.flatnonzero(split.averaged_C)
-    values = {name: _ranking_values(split, by_name[name]) for name in (best, *OPPONENTS) if name in by_name}
+    values = {name: _ranking_values(split, by_name[name]) for name in (best, *opponents) if name in by_name}
     rows = []
-    for name in OPPONENTS:
+    for name in opponents:
         if name not in by_name or name == best:
             continue
         second = by_name[name]

@@ -98,6 +98,8 @@ class Setting:
 
 RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
 PIXELS, LOGREG, ZERO_SHOT, PROMPTED = "pixels", "logreg", "zero-shot", "zero-shot-prompts"
+FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
+"""Rows that no trial stands behind."""
 PAPER = "paper"
 
 

@@ -107,8 +107,6 @@ class Study:
         best = self.best
         inputs = self._inputs()
         trials = [chosen.trial for chosen in self._chosen(inputs).values()]
-        if self.config.analysis.beside:
-            trials.append(self._beside(inputs.cohort))
         pixels = embed(inputs.cohort, load_encoder("pixels"), cache=self.config.cache)
         identity = json.loads(self.folder.inputs_file.read_text())
         result = analyze(
@@ -117,6 +115,7 @@ class Study:
             features_ND=inputs.embeddings.features_ND,
             pixel_features_ND=pixels.features_ND,
             trials=trials,
+            beside=self._beside(inputs.cohort) if self.config.analysis.beside else None,
             trials_table=self.trials,
             objective=self.config.search.objective,
             objective_labels_C=np.isin(inputs.cohort.labels, identity["objective_labels"]),

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from analysis import settings as names
 from analysis.floors import sigmoid
 from analysis.held_out import open_test_labels
-from analysis.scores import OPPONENTS, SCORE_COLUMNS, read_tables, score_setting
+from analysis.scores import OPPONENTS, SCORE_COLUMNS, analyze, read_tables, score_setting
 from analysis.settings import floors_and_trials
 from analysis.statistics import patient_weights
 from cohort.errors import InputError
@@ -184,6 +184,20 @@ def test_the_best_is_compared_with_every_opponent_in_two_families(analysed):
     assert set(labels["label"]) == set(claimable)
     assert len(labels) == len(claimable) * len(OPPONENTS)
     assert (table["p_holm"] >= table["p"]).all()
+
+
+def test_another_studys_best_stands_in_the_tables_and_is_one_more_opponent(tmp_path):
+    study = finished_study(images=600)
+    beside = replace(study.trials[2], name="probes", features_ND=-study.features_ND)
+    result = analyze(**vars(study), beside=beside, folder=tmp_path, bootstrap=200)
+    average = result.comparisons.query("family == 'average'").set_index("second")
+    assert list(average.index) == [*OPPONENTS, "probes"]
+    macro = result.scores.query("metric == 'macro_ap'").set_index("setting")["value"]
+    assert average.loc["probes", "difference"] == pytest.approx(macro["best-1"] - macro["probes"])
+    assert "the study probes" in result.claims[-1].sentence
+    assert set(pd.read_csv(tmp_path / "settings.csv")["setting"]) >= {"probes"}
+    with pytest.raises(InputError, match="a study named pixels cannot stand beside the row of that name"):
+        analyze(**vars(study), beside=replace(beside, name="pixels"), folder=tmp_path, bootstrap=200)
 
 
 def test_a_difference_is_that_of_the_two_rows_of_the_score_table(analysed, scores):
