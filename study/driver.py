@@ -140,7 +140,7 @@ class Conductor:
         """Let Ray Tune train until the searcher has no more."""
         from ray import tune
 
-        from trainables.ray_trainables import ForgetBankFiles
+        from trainables.ray_trainables import EpochLines, ForgetBankFiles
 
         tune.Tuner(
             trainable,
@@ -157,7 +157,7 @@ class Conductor:
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[ForgetBankFiles()],
+                callbacks=[ForgetBankFiles(), EpochLines(self._echo, self._config.search.objective)],
             ),
         ).fit()
 
@@ -201,6 +201,11 @@ class Conductor:
         self._tracker.log(records)
         self._run.write_trials(self._records.values(), self._tracker.run_ids)
         self._study.tidy(self._run, self._records.values())
+        for record in records:
+            for line in record.warnings:
+                self._echo(f"#{record.number}: {line}")
+            if record.state == "FAIL":
+                self._echo(f"#{record.number} failed: {record.reason}")
         done, wanted = len(self._records), self._config.search.configurations
         now = time.monotonic()
         self._ends.append((now, done))

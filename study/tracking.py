@@ -30,8 +30,9 @@ EXPERIMENT = "radtune"
 NUMBER_TAG = "radtune.trial"
 PARENT_FILE = "mlflow_run_id"
 """In the run folder: the id of the study's parent run."""
-CURVE_POINTS = 50
-"""Most points of learning curves a run may put into the store; details belong in Parquet artifacts."""
+CURVE_EPOCHS = 50
+"""Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
+holds all of them."""
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -182,20 +183,23 @@ class StudyTracker:
         }
         if record.reason:
             tags["radtune.reason"] = record.reason[:5000]
+        if record.warnings:
+            tags["radtune.warnings"] = "; ".join(record.warnings)[:5000]
         run = self._client.create_run(self._experiment, run_name=f"{self._study}-{record.number}", tags=tags)
         run_id = run.info.run_id
         metrics = [
             Metric(name, value, now, 0) for name, value in record.metrics.items() if math.isfinite(value)
         ]
+        every = math.ceil(len(record.curve) / CURVE_EPOCHS) or 1
         points = [
             Metric(f"curve.{name}", value, now, int(point["epoch"]))
-            for point in record.curve
+            for point in record.curve[::-every][::-1]
             for name, value in point.items()
             if name != "epoch" and math.isfinite(value)
         ]
         self._client.log_batch(
             run_id,
-            metrics=metrics + points[:CURVE_POINTS],
+            metrics=metrics + points,
             params=[Param(name, _text(value)) for name, value in record.params.items()],
             tags=[RunTag("radtune.strategy", record.strategy)],
         )

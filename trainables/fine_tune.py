@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -1037,7 +1038,7 @@ def _macro_f1(logits_NC: np.ndarray, data: FineTuneData, shrinkage: float) -> di
 
 
 def _probs(logits_NC: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits_NC.astype(np.float64)))
+    return expit(logits_NC.astype(np.float64))
 
 
 # ---- checkpoint ----

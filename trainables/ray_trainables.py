@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
+from cohort.errors import InputError
 from trainables.fine_tune import PAPER_TRAINING as PAPER_FINE_TUNING
 from trainables.fine_tune import (
     FineTuneConfig,
@@ -194,18 +196,41 @@ class FineTune(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the trial, or go on where a killed worker or driver left it."""
         self.config = new_config
-        (asked,) = new_config["configurations"]
-        self._folder = CheckpointFolder(self._checkpoints, asked["number"])
-        self._trial = FineTuneTrial(
-            FineTuneConfig.from_params(asked["number"], asked["params"], self._seed),
-            self._encoder,
-            training=_like_the_paper(self._training) if asked["number"] == 0 else self._training,
-            **self._common,
-        )
-        _, self._passed_over = load_newest(self._trial, self._folder.resume_points())
+        (self._asked,) = new_config["configurations"]
+        number, params = self._asked["number"], self._asked["params"]
+        self._folder = CheckpointFolder(self._checkpoints, number)
+        self._refusal, self._warnings = "", []
+        try:
+            self._trial = FineTuneTrial(
+                FineTuneConfig.from_params(number, params, self._seed),
+                self._encoder,
+                training=_like_the_paper(self._training) if number == 0 else self._training,
+                **self._common,
+            )
+            resumed, damaged = load_newest(self._trial, self._folder.resume_points())
+            if damaged:
+                ground = f"went on from epoch {self._trial.epoch}" if resumed else "began anew"
+                self._warnings = [f"{line}; {ground}" for line in damaged]
+        except InputError as error:  # a resume point of another study, say: others can go on
+            self._refusal = str(error)
         return True
 
     def step(self) -> dict[str, Any]:
+        record = self._train_one_epoch()
+        points = record.curve[-1:]
+        objective = points[0]["objective"] if points else math.nan
+        return {
+            "bank": self.config["bank"],
+            "epoch": len(record.curve),
+            "objective": objective if math.isfinite(objective) else 0.0,
+            "bank_file": pack_bank([record]),
+            tune.result.DONE: record.state != "PRUNED",
+        }
+
+    def _train_one_epoch(self) -> TrialRecord:
+        """The trial's record if nobody lets it go on."""
+        if self._refusal:
+            return TrialRecord(**self._asked, state="FAIL", reason=self._refusal)
         trial = self._trial
         try:
             if not trial.finished:  # finished already: a crash between the last checkpoint and its report
@@ -220,17 +245,8 @@ class FineTune(tune.Trainable):
                 trial.save_best(self._folder.best)
         except TrialFailed:
             record = trial.record()
-        if self._passed_over:
-            record = replace(record, reason=" ".join([record.reason, *self._passed_over]).strip())
         metrics = record.metrics | {"trained_parameters": float(trial.trained_parameters)}
-        objective = trial.curve[-1]["objective"] if trial.curve else math.nan
-        return {
-            "bank": self.config["bank"],
-            "epoch": trial.epoch,
-            "objective": objective if math.isfinite(objective) else 0.0,
-            "bank_file": pack_bank([replace(record, metrics=metrics)]),
-            tune.result.DONE: record.state != "PRUNED",
-        }
+        return replace(record, metrics=metrics, warnings=self._warnings)
 
 
 def _like_the_paper(training: Training) -> Training:
@@ -272,7 +288,14 @@ def scheduler(name: str, grace_epochs: int) -> TrialScheduler | None:
             max_t=10_000,
         )
     if name == "median":
-        return _Median(time_attr="epoch", metric="objective", mode="max", grace_period=grace_epochs)
+        # It would pause a trial for which it has too little to compare, to let others catch up.
+        return _Median(
+            time_attr="epoch",
+            metric="objective",
+            mode="max",
+            grace_period=grace_epochs,
+            min_time_slice=math.inf,
+        )
     return None
 
 
@@ -281,3 +304,25 @@ class ForgetBankFiles(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         trial.last_result.pop("bank_file", None)
+
+
+class EpochLines(tune.Callback):
+    """Says how far a trial of several epochs is, at most every `pause` seconds."""
+
+    def __init__(self, echo: Callable[[str], None], objective: str, pause: float = 10) -> None:
+        self._echo, self._objective, self._pause = echo, objective, pause
+        self._last = time.monotonic()
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "epoch" not in result or time.monotonic() < self._last + self._pause:
+            return
+        self._last = time.monotonic()
+        (asked,) = trial.config["configurations"]
+        params, epoch = asked["params"], result["epoch"]
+        left = (params["epochs"] - epoch) * result["time_this_iter_s"]
+        self._echo(
+            f"     #{asked['number']} {params['method']}: epoch {epoch}/{params['epochs']}, "
+            f"{self._objective} {result['objective']:.3f}, at most {left:.0f} s left"
+        )

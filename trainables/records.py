@@ -37,6 +37,8 @@ class TrialRecord:
     """COMPLETE, PRUNED (stopped for lagging behind the other configurations) or FAIL."""
     reason: str = ""
     """Why it did not complete, or stopped early; empty otherwise."""
+    warnings: list[str] = field(default_factory=list)
+    """What went wrong on the way and was got over, such as a damaged checkpoint."""
     objective: float = float("nan")
     """The study's objective on validation at the kept evaluation; NaN where it failed."""
     metrics: dict[str, float] = field(default_factory=dict)

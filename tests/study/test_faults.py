@@ -1,4 +1,4 @@
-"""Tests that kill processes. `make test-slow` runs them."""
+"""Tests that kill drivers. `make test-slow` runs them."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ import time
 import optuna
 import pandas as pd
 import pytest
+import torch
 import yaml
 from optuna.trial import TrialState
 
@@ -18,6 +19,10 @@ from study.tracking import NUMBER_TAG
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
+from tests.trainables.towers import build_tower
+from trainables import checkpoints
+from trainables.fine_tune import BEST, CHECKPOINT
+from trainables.ray_trainables import CheckpointFolder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.fault
@@ -77,3 +82,71 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
     assert {trial.number: trial.value for trial in trials} == {
         number: pytest.approx(record.objective) for number, record in records.items()
     }
+
+
+def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
+    """Killed between two epochs, its newest resume point torn, resumed: the study that nobody killed."""
+    square_cohort(tmp_path / "cohort")
+    build_tower("vit", tmp_path / "vit")
+    # Who is stopped early depends on who came before, which a resumed scheduler has forgotten.
+    alike = {"batch_size": 16, "precision": "fp32", "scheduler": "none", "patience": None, "keep": 2}
+    search = {"configurations": 3, "fixed": {"epochs": 40}, "ranges": {"last_blocks": [1, 2]}}
+    studies = {}
+    for name in ("whole", "killed"):
+        config = settings(tmp_path, name=name, **search) | {
+            "encoder": f"local-dir:{tmp_path}/vit",
+            "trainable": "fine_tune",
+            "fine_tune": alike,
+        }
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config))
+        studies[name] = Study.from_yaml(file)
+    whole, killed = studies.values()
+    done = start(tmp_path / "whole.yaml")
+    output, _ = done.communicate(timeout=300)
+    assert done.returncode == 0, output
+
+    driver = start(tmp_path / "killed.yaml")
+    folder = CheckpointFolder(killed.folder.checkpoints, 1)
+    try:
+        wait_for(
+            lambda: (
+                folder.resume_point(5).exists()
+                or folder.resume_point(6).exists()
+                or driver.poll() is not None
+            )
+        )
+        assert driver.poll() is None, driver.stdout.read()
+    finally:
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    newest = None
+    while newest != (newest := folder.resume_points()):  # its worker ends a little later
+        time.sleep(2)
+    assert len(newest) == 2 and len(killed.records) == 1
+    damaged = newest[0] / CHECKPOINT
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+
+    done = start(tmp_path / "killed.yaml", "--resume")
+    output, _ = done.communicate(timeout=300)
+    assert done.returncode == 0, output
+    assert f"#1: {damaged}" in output
+    went_on = int(newest[1].name.removeprefix("epoch-"))
+    assert f"went on from epoch {went_on}" in output and went_on >= 4
+
+    assert [trial.number for trial in journal_trials(killed)] == [0, 1, 2]
+    _, children = mlflow_children(killed)
+    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == [0, 1, 2]
+    for number, expected in whole.records.items():
+        record = killed.records[number]
+        assert record.params == expected.params and record.state == expected.state == "COMPLETE"
+        for name in ("epoch", "train_loss", "val_loss", "objective", "tower_learning_rate"):
+            assert [point[name] for point in record.curve] == [point[name] for point in expected.curve]
+        for name, array in record.head.tensors().items():
+            assert (array == expected.head.tensors()[name]).all()
+    best, expected = (
+        checkpoints.read(CheckpointFolder(one.folder.checkpoints, one.best.number).best / BEST)
+        for one in (killed, whole)
+    )
+    assert best[1] == expected[1]
+    assert all(torch.equal(tensor, expected[0][name]) for name, tensor in best[0].items())

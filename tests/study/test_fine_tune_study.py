@@ -1,17 +1,23 @@
 """Tests of a whole fine-tuning study on real Ray: a miniature ViT with random weights, few epochs a trial."""
 
+import re
+
 import numpy as np
 import open_clip
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
+from optuna.trial import TrialState
 
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from study import Study
+from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
+from trainables.fine_tune import CHECKPOINT
 from trainables.ray_trainables import CheckpointFolder
 from vlm.bundle import Bundle
 
@@ -56,7 +62,15 @@ def test_every_configuration_stands_once_in_journal_table_and_mlflow(tuned):
     _, children = mlflow_children(study)
     assert len(children) == CONFIGURATIONS
     assert all(run.data.metrics["trained_parameters"] > 0 for run in children)
-    assert all(run.data.metrics["curve.images_per_second"] > 0 for run in children)
+    for run in children:
+        record = study.records[int(run.data.tags[NUMBER_TAG])]
+        client = MlflowClient(study.config.tracking.uri)
+        for name in ("train_loss", "objective", "images_per_second", "data_wait_share"):
+            history = client.get_metric_history(run.info.run_id, f"curve.{name}")
+            assert [(point.step, point.value) for point in history] == [
+                (point["epoch"], pytest.approx(point[name])) for point in record.curve
+            ]
+        assert run.data.metrics["curve.peak_device_memory_mb"] > 0
 
 
 def test_each_method_is_among_the_first_and_the_papers_runs_to_its_end(tuned):
@@ -106,6 +120,47 @@ def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tu
     np.testing.assert_allclose(
         1 / (1 + np.exp(-logits)), [reported[f"probability.{label}"][0] for label in cohort.labels], atol=1e-4
     )
+
+
+def test_a_trial_that_cannot_go_on_fails_alone_and_says_why(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    build_tower("vit", tmp_path / "vit")
+    # A step of 1 that takes 10,000 times the weight off itself: they grow until they are no numbers.
+    harsh = {"fixed": {"head_learning_rate": 1.0, "weight_decay": 1e4, "epochs": 10, "method": "bitfit"}}
+    config = fine_tune_settings(tmp_path)
+    config["fine_tune"] |= {"scheduler": "none", "patience": None}
+    config["search"] |= harsh | {"configurations": 1, "ranges": {}}
+    Study.from_dict(config).run(echo=lambda line: None)
+
+    config["search"] |= {"configurations": 3}
+    study, lines = Study.from_dict(config), []
+    resume_point = CheckpointFolder(study.folder.checkpoints, 1).resume_point(2)
+    resume_point.mkdir(parents=True)
+    (resume_point / CHECKPOINT).write_bytes(b"torn")
+    study.run(resume=True, echo=lines.append)
+
+    records = study.records
+    assert [records[number].state for number in range(3)] == ["COMPLETE", "FAIL", "FAIL"]
+    assert any(line.startswith(f"#1: {resume_point}") and line.endswith("; began anew") for line in lines)
+    _, children = mlflow_children(study)
+    logged = {int(run.data.tags[NUMBER_TAG]): run for run in children}
+    for number in (1, 2):
+        reason = logged[number].data.tags["radtune.reason"]
+        assert re.search(
+            r"diverged: .* in step \d+ \(epoch \d+\) at learning rate .* and .* of the head", reason
+        )
+        assert logged[number].info.status == "FAILED"
+        assert any(line == f"#{number} failed: {reason}" for line in lines)
+    assert str(resume_point) in logged[1].data.tags["radtune.warnings"]
+    assert journal_trials(study)[2].state == TrialState.FAIL
+
+
+def test_a_gpu_where_there_is_none_is_refused(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    build_tower("vit", tmp_path / "vit")
+    config = fine_tune_settings(tmp_path, resources={"gpus": 99})
+    with pytest.raises(InputError, match=r"resources\.gpus: 99 asked for, but this machine has \d+"):
+        Study.from_dict(config).run(echo=lambda line: None)
 
 
 def test_a_method_that_does_not_fit_the_tower_is_refused_before_anything_starts(tmp_path):
