@@ -40,7 +40,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from an uni
 
 from cohort.images import apply_geometry
 from search_spaces.fine_tune import PAPER
-from trainables.fine_tune import FineTuneConfig, FineTuneData, FineTuneTrial, Training
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_config import FineTuneConfig, Training
+from trainables.fine_tune_data import FineTuneData
 from vlm.encoders import Encoder, load_encoder
 
 LABELS = 14

@@ -168,7 +168,7 @@ PAPER: dict[str, Any] = {
 }
 """The fine-tuning of Sadman et al. (arXiv 2506.14136). Batch 24, the constant rate with a new optimiser every
 epoch and selection by validation loss with patience 5 belong to how it is trained:
-`trainables.fine_tune.PAPER_TRAINING`."""
+`trainables.fine_tune_config.PAPER_TRAINING`."""
 
 _START = {
     "head_learning_rate": 1e-3,

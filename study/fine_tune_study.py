@@ -16,9 +16,12 @@ from study.config import FineTuneSettings, StudyConfig
 from study.probe_study import embedded, identity_of, probe_data
 from study.search import SearchPlan
 from study.standing import ranking
-from trainables.fine_tune import FineTuneData, Training, checkpoint_bytes
+from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
+from trainables.fine_tune import checkpoint_bytes
+from trainables.fine_tune_config import Training
+from trainables.fine_tune_data import FineTuneData
 from trainables.linear_probe import ProbeData
-from trainables.ray_trainables import KEPT_RESUME_POINTS, CheckpointFolder, train_configurations
+from trainables.ray_trainables import train_configurations
 from trainables.records import RunFolder, TrialRecord
 from trainables.tower import check_space
 from vlm.encoders import Encoder

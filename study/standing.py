@@ -50,7 +50,7 @@ def describe_run(run: RunFolder) -> str:
     ]
     ranked = ranking(records.values())[:ROWS]
     if ranked:
-        lines += _table(ranked, config.search.objective)
+        lines += _table(ranked, config.search.objective, config.trainable)
     if failed := [record for record in records.values() if record.state == "FAIL"]:
         lines.append(f"failed: #{failed[0].number} {failed[0].reason}" + _more(len(failed)))
     if run.finalists_file.exists():
@@ -67,12 +67,34 @@ def _more(count: int) -> str:
     return f" (and {count - 1} more)" if count > 1 else ""
 
 
-def _table(ranked: list[TrialRecord], objective: str) -> list[str]:
-    names = ("learning_rate", "weight_decay", "epochs", "loss", "positive_weight", "normalisation")
-    lines = [f"{'#':>5}  {objective:>11}  {'macro_auroc':>11}  " + "  ".join(f"{name:>15}" for name in names)]
+_SHOWN = {
+    "linear_probe": {
+        name: (name,)
+        for name in ("learning_rate", "weight_decay", "epochs", "loss", "positive_weight", "normalisation")
+    },
+    "fine_tune": {
+        "method": ("method",),
+        "tower_rate": ("tower_learning_rate", "adapter_learning_rate"),
+        **{name: (name,) for name in ("head_learning_rate", "epochs", "loss", "augmentation", "init_head")},
+    },
+}
+"""Of each trainable, the columns of the table and the parameters that stand in them, whichever exists."""
+
+
+def _table(ranked: list[TrialRecord], objective: str, trainable: str) -> list[str]:
+    columns = _SHOWN[trainable]
+    width = {name: max(len(name), 10) for name in columns}
+    titles = "  ".join(f"{name:>{width[name]}}" for name in columns)
+    lines = [f"{'#':>5}  {objective:>11}  {'macro_auroc':>11}  {titles}"]
     for record in ranked:
-        cells = [record.params.get(name, "") for name in names]
-        shown = "  ".join(f"{f'{c:.3g}' if isinstance(c, float) else c!s:>15}" for c in cells)
+        cells = {
+            name: next((record.params[key] for key in keys if key in record.params), "")
+            for name, keys in columns.items()
+        }
+        shown = "  ".join(
+            f"{f'{cell:.3g}' if isinstance(cell, float) else cell!s:>{width[name]}}"
+            for name, cell in cells.items()
+        )
         auroc = record.metrics.get("val.macro_auroc", math.nan)
         lines.append(f"{record.number:>5}  {record.objective:>11.3f}  {auroc:>11.3f}  {shown}")
     return lines

@@ -252,9 +252,8 @@ class Study:
 
     def _tuned(self, number: int, encoder: Encoder) -> Encoder:
         """The encoder with a trial's fine-tuned tower."""
-        from trainables.checkpoints import CorruptCheckpoint
+        from trainables.checkpoints import CheckpointFolder, CorruptCheckpoint
         from trainables.fine_tune import load_best
-        from trainables.ray_trainables import CheckpointFolder
 
         try:
             return load_best(CheckpointFolder(self.folder.checkpoints, number).best, encoder)[0]

@@ -1,4 +1,4 @@
-"""The file a state rests in: named tensors and plain JSON values, whole or not at all.
+"""The file a state rests in, whole or not at all, and a fine-tuning trial's folder of such files.
 
 A safetensors file, so that nothing in it is run when it is read. Its checksum recognises damage (a torn
 write, a bad disk), not intent.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +63,35 @@ def _checksum(tensors: Mapping[str, Tensor], described: str) -> str:
         crc = zlib.crc32(name.encode(), crc)
         crc = zlib.crc32(tensors[name].numpy().reshape(-1).view(np.uint8), crc)
     return f"{crc:08x}"
+
+
+KEPT_RESUME_POINTS = 2
+"""The newest of a running trial, and the one before it in case the newest is damaged."""
+
+
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """What one fine-tuning trial keeps on disk, found again by its number alone."""
+
+    checkpoints: Path
+    number: int
+
+    @property
+    def path(self) -> Path:
+        return self.checkpoints / f"trial-{self.number:04d}"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best epoch."""
+        return self.path / "best"
+
+    def resume_points(self) -> list[Path]:
+        """Where the trial can go on from, newest first."""
+        return sorted(self.path.glob("epoch-*"), reverse=True)
+
+    def resume_point(self, epoch: int) -> Path:
+        return self.path / f"epoch-{epoch:05d}"
+
+    def drop_resume_points(self, keep: int = 0) -> None:
+        for old in self.resume_points()[keep:]:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,11 +1,5 @@
 """Fine-tuning: one image tower and a linear head, trained together on images.
 
-    config     FineTuneConfig (what the search varies), Training (what a study holds still)
-    data       FineTuneData; Batches gathers them one ahead of the device
-    trial      FineTuneTrial: one epoch at a time, then a record, an encoder and a head
-    evaluation judge: the metrics and thresholds of one set of validation logits
-    checkpoint everything that the next epoch depends on, in one file (`trainables.checkpoints`)
-
 Every draw is keyed by what it is for: the initial weights by (seed, trial), the order of the images by (seed,
 epoch), distortions and dropout by (seed, trial, epoch, step). So there is no generator state to carry from
 epoch to epoch: a resumed epoch draws what the uninterrupted one draws, a step that is repeated because it
@@ -22,34 +16,29 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cohort.errors import InputError
-from search_spaces.fine_tune import PARAMETERS, SPACE
-from trainables import checkpoints
+from trainables import checkpoints, validation
 from trainables.augmentation import STRONGEST, Draw, distort, draw
 from trainables.checkpoints import CorruptCheckpoint
+from trainables.fine_tune_config import FineTuneConfig, Training, learning_rate_factor
+from trainables.fine_tune_data import Batches, FineTuneData
 from trainables.losses import BankLoss, bce, positive_weights
-from trainables.metrics import auroc, average_precision
 from trainables.records import TrialRecord
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from trainables.tower import Method, TrainableTower
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 
-OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 
@@ -57,295 +46,6 @@ CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 _STEPS_BETWEEN_LOOKS = 50
 # Without gradients a batch this many times larger takes no more memory than a training step.
 _VALIDATION_BATCHES = 4
-
-
-# ---- config ----
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
-    """One configuration of the space `search_spaces.fine_tune`; ValueError where it lies outside it.
-
-    A parameter that does not exist under the others' choices stays at its default.
-    """
-
-    number: int
-    """Optuna's trial number; with `seed` it keys the initial weights, distortions and dropout."""
-    seed: int = 0
-    method: str
-    """full, lora, last_blocks or bitfit; see `trainables.tower`."""
-    tower_learning_rate: float = 0.0
-    """Greatest step of the tower's top layer, under full and last_blocks."""
-    adapter_learning_rate: float = 0.0
-    """Greatest step of the tower's trained parameters under lora and bitfit."""
-    head_learning_rate: float
-    layer_decay: float = 1.0
-    """Learning rate of a layer, in that of the layer above it; under full and last_blocks."""
-    last_blocks: int = 0
-    lora_rank: int = 0
-    lora_alpha: float = 0.0
-    lora_dropout: float = 0.0
-    lora_targets: str = ""
-    weight_decay: float
-    """Decoupled decay of weights, not of biases, norms and embeddings."""
-    epochs: int
-    """Passes over the training images."""
-    loss: str
-    """bce, focal or asymmetric."""
-    focal_gamma: float = 0.0
-    asymmetric_gamma_negative: float = 0.0
-    asymmetric_gamma_positive: float = 0.0
-    asymmetric_clip: float = 0.0
-    positive_weight: float
-    """Exponent in [0, 1] of (negatives / positives), the weight of a positive entry."""
-    ema_decay: float
-    """Decay a step of the running mean of the weights that is judged and kept; 0: the weights themselves."""
-    augmentation: float
-    """Strength in [0, 1] of `trainables.augmentation.STRONGEST`."""
-    init_head: str
-    """probe or fresh."""
-    threshold_shrinkage: float
-    """Strength of the threshold strategy `shrunk`."""
-
-    def __post_init__(self) -> None:
-        for name in ("number", "seed"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be a whole number from 0, not {value!r}")
-        existing = self.params
-        for field in fields(self):
-            parameter, value = PARAMETERS.get(field.name), getattr(self, field.name)
-            if field.name in existing:
-                if complaint := parameter.complaint(value):
-                    raise ValueError(f"{field.name} {complaint}, not {value!r}")
-            elif parameter is not None and value != field.default:
-                under = parameter.under
-                raise ValueError(
-                    f"{field.name} belongs to the {under.name} {' or '.join(under.choices)}; "
-                    f"without it must be {field.default!r}, not {value!r}"
-                )
-
-    @classmethod
-    def from_params(cls, number: int, params: Mapping[str, Any], seed: int = 0) -> FineTuneConfig:
-        """The configuration that `search_spaces.fine_tune.suggest` returned for trial `number`.
-
-        Raises:
-            ValueError: a name that the space does not have, a missing one, or a value outside its bounds.
-        """
-        if unknown := sorted(set(params) - set(PARAMETERS)):
-            raise ValueError(f"params must be names of the space fine_tune, not {', '.join(unknown)}")
-        if missing := [name for name in SPACE.names_under(params) if name not in params]:
-            raise ValueError(f"params must be a whole configuration, not one without {', '.join(missing)}")
-        return cls(number=number, seed=seed, **params)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The configuration as `from_params` takes it."""
-        values = {name: getattr(self, name) for name in PARAMETERS}
-        return {name: values[name] for name in SPACE.names_under(values)}
-
-    @property
-    def rate(self) -> float:
-        """Greatest step of the trained parameters of the tower's top layer."""
-        own = "tower_learning_rate" if "tower_learning_rate" in self.params else "adapter_learning_rate"
-        return getattr(self, own)
-
-    @property
-    def tower_method(self) -> Method:
-        return Method(
-            name=self.method,
-            last_blocks=self.last_blocks,
-            lora_rank=self.lora_rank,
-            lora_alpha=self.lora_alpha,
-            lora_dropout=self.lora_dropout,
-            lora_targets=self.lora_targets,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How every trial of a study is trained, whatever its configuration; ValueError for nonsense."""
-
-    batch_size: int = 32
-    """Images a step, however few of them the memory takes at once; the last step of an epoch takes what is
-    left."""
-    objective: str = "macro_ap"
-    """macro_ap, macro_auroc or macro_f1 (cross-fitted, of the best threshold strategy) on validation."""
-    best_by: str = "objective"
-    """What the kept epoch is the best of: objective, or loss for the lowest validation BCE."""
-    patience: int | None = 3
-    """Epochs without a better one after which a trial ends; None: never."""
-    schedule: str = "cosine"
-    """cosine: up to the learning rate over `warm_up`, then down to 0, by step; or constant."""
-    warm_up: float = 0.1
-    """Share of all steps, under cosine."""
-    clip_norm: float | None = 1.0
-    """Greatest Euclidean norm of the gradient; None: not clipped."""
-    fresh_optimizer: bool = False
-    """A new AdamW every epoch: its moments and their bias correction start anew."""
-    horizontal_flip: bool = False
-    """Mirror every other training image; see `trainables.augmentation` for why not."""
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("objective", OBJECTIVES),
-            ("best_by", ("objective", "loss")),
-            ("schedule", ("cosine", "constant")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be at least 1 or None, not {self.patience}")
-        if not 0 <= self.warm_up < 1:
-            raise ValueError(f"warm_up must be a share from 0 to below 1, not {self.warm_up}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive or None, not {self.clip_norm}")
-
-
-PAPER_TRAINING = Training(
-    batch_size=24, best_by="loss", patience=5, schedule="constant", clip_norm=None, fresh_optimizer=True
-)
-"""How Sadman et al. (arXiv 2506.14136) fine-tune: their notebook builds optimiser and schedule anew every
-epoch, in effect a constant rate, and stops by validation BCE. With `search_spaces.fine_tune.PAPER`."""
-
-
-def learning_rate_factor(step: int, steps: int, training: Training) -> float:
-    """The share of the learning rate in step `step` of `steps`, counted from 0.
-
-    With w = round(warm_up * steps): (step + 1) / (w + 1) in the first w steps, then half a cosine from 1
-    (Loshchilov and Hutter, ICLR 2017, eq. 5), which would reach 0 one step after the last.
-    """
-    if training.schedule == "constant":
-        return 1.0
-    warm_up = round(training.warm_up * steps)
-    if step < warm_up:
-        return (step + 1) / (warm_up + 1)
-    return 0.5 + 0.5 * math.cos(math.pi * (step - warm_up) / (steps - warm_up))
-
-
-# ---- data ----
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FineTuneData:
-    """What a trial may see: training and validation, never test. ValueError where the parts do not fit.
-
-    It holds the name of the image store, not its pixels, so it is cheap to send to another process: all
-    trials of a node map one file and share one copy in memory.
-    """
-
-    images_file: Path
-    """The decoded-image store, .npy: uint8 (images, H, W, 1 or 3), H = W = the encoder's size."""
-    train_rows_N: np.ndarray
-    """int64 rows of the store."""
-    val_rows_N: np.ndarray
-    """int64 rows of the store, none of them in `train_rows_N`."""
-    train_targets_NC: np.ndarray
-    """float32: 0, 1 or NaN (masked)."""
-    val_targets_NC: np.ndarray
-    """float32: 0, 1 or NaN (masked)."""
-    val_patients_N: np.ndarray
-    """int64, the patient of each validation image."""
-    val_folds_N: np.ndarray
-    """int64, from `trainables.thresholds.patient_folds`; fixed for a study."""
-    labels: tuple[str, ...]
-    objective_labels_C: np.ndarray
-    """bool: labels with enough positive patients on validation to count in an average."""
-
-    def __post_init__(self) -> None:
-        images = self.images_NHWC
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-            raise ValueError(
-                f"{self.images_file} must hold uint8 (images, H, W, 1 or 3), not {_shape(images)}"
-            )
-        for side in ("train", "val"):
-            rows_N, targets_NC = getattr(self, f"{side}_rows_N"), getattr(self, f"{side}_targets_NC")
-            name = f"{side}_rows_N"
-            if rows_N.ndim != 1 or len(rows_N) == 0 or rows_N.dtype != np.int64:
-                raise ValueError(f"{name} must be int64 (images,) with one at least, not {_shape(rows_N)}")
-            if rows_N.min() < 0 or rows_N.max() >= len(images):
-                raise ValueError(
-                    f"{name} must lie in 0..{len(images) - 1}, not {rows_N.min()}..{rows_N.max()}"
-                )
-            name, expected = f"{side}_targets_NC", (len(rows_N), len(self.labels))
-            if targets_NC.shape != expected or targets_NC.dtype != np.float32:
-                raise ValueError(f"{name} must be float32 {expected}, not {_shape(targets_NC)}")
-            strange = targets_NC[~((targets_NC == 0) | (targets_NC == 1) | np.isnan(targets_NC))]
-            if strange.size:
-                raise ValueError(f"{name} must be 0, 1 or NaN, not {strange[0]:g}")
-        if len(both := np.intersect1d(self.train_rows_N, self.val_rows_N)):
-            raise ValueError(f"train_rows_N and val_rows_N must share no row, not {both[0]}")
-        for name in ("val_patients_N", "val_folds_N"):
-            if getattr(self, name).shape != self.val_rows_N.shape:
-                raise ValueError(
-                    f"{name} must have shape {self.val_rows_N.shape}, not {getattr(self, name).shape}"
-                )
-        if self.objective_labels_C.shape != (len(self.labels),) or self.objective_labels_C.dtype != bool:
-            shape = _shape(self.objective_labels_C)
-            raise ValueError(f"objective_labels_C must be bool ({len(self.labels)},), not {shape}")
-        positive_C, negative_C = (self.val_targets_NC == 1).any(0), (self.val_targets_NC == 0).any(0)
-        if len(one_sided := np.flatnonzero(self.objective_labels_C & ~(positive_C & negative_C))):
-            raise ValueError(
-                "objective_labels_C must have positives and negatives on validation, not "
-                f"{', '.join(self.labels[c] for c in one_sided)}"
-            )
-        if not self.scored_C.any():
-            raise InputError(
-                "no label has enough positive patients on validation and a positive on training, so there is "
-                "nothing to optimise: pool labels, or give validation more patients"
-            )
-
-    @cached_property
-    def images_NHWC(self) -> np.ndarray:
-        """The store, memory-mapped and read-only."""
-        return np.load(self.images_file, mmap_mode="r")
-
-    @property
-    def scored_C(self) -> np.ndarray:
-        """bool: the labels over which every macro average of a trial is taken."""
-        return self.objective_labels_C & (self.train_targets_NC == 1).any(0)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "images_NHWC"}
-
-
-def _shape(array: np.ndarray) -> str:
-    return f"{array.dtype} {array.shape}"
-
-
-class Batches:
-    """Batches of images on a device; a thread gathers each from the store while the one before is used."""
-
-    def __init__(self, images_NHWC: np.ndarray, rows: Sequence[np.ndarray], device: torch.device) -> None:
-        """`rows`: the rows of each batch, in order; within the store, which is not looked at again."""
-        self._images_NHWC, self._rows, self._device = images_NHWC, rows, device
-        self.waited = 0.0
-        """Seconds for which a batch was asked for and not yet there."""
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """uint8 (B, H, W, C) on the device."""
-        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
-            ahead = [thread.submit(self._gather, rows_B) for rows_B in self._rows[:1]]
-            for i in range(len(self._rows)):
-                started = time.perf_counter()
-                images_BHWC = ahead.pop().result()
-                self.waited += time.perf_counter() - started
-                if i + 1 < len(self._rows):
-                    ahead.append(thread.submit(self._gather, self._rows[i + 1]))
-                yield images_BHWC.to(self._device, non_blocking=True)
-
-    def _gather(self, rows_B: np.ndarray) -> Tensor:
-        # Torch keeps pinned memory for the next batch, and not before the copy out of it is done.
-        shape = (len(rows_B), *self._images_NHWC.shape[1:])
-        images_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        # In any other mode numpy fills a buffer of its own first.
-        np.take(self._images_NHWC, rows_B, axis=0, out=images_BHWC.numpy(), mode="clip")
-        return images_BHWC
-
-
-# ---- trial ----
 
 
 class TrialFailed(RuntimeError):
@@ -723,8 +423,9 @@ class FineTuneTrial:
         if not np.isfinite(logits_NC).all():
             self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
         val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self.data.val_targets_NC)).item()
-        shrinkage = self.config.threshold_shrinkage
-        objective = objective_of(self.training.objective, logits_NC, self.data, shrinkage)
+        shrinkage_K = [self.config.threshold_shrinkage]
+        objective_K = validation.objective(self.training.objective, logits_NC[None], self.data, shrinkage_K)
+        objective = float(objective_K[0])
         score = objective if self.training.best_by == "objective" else -val_loss
         self._waited += 1
         if score > self._best.score:
@@ -791,7 +492,8 @@ class FineTuneTrial:
         if state == "FAIL" or self._best.logits_NC is None:
             return TrialRecord(**common, epoch=self.epoch)
         best = self.curve[self._best.epoch - 1]
-        judged = judge(self._best.logits_NC, self.data, self.config.threshold_shrinkage)
+        shrinkage_K = [self.config.threshold_shrinkage]
+        (judged,) = validation.judge(self._best.logits_NC[None], self.data, shrinkage_K)
         return TrialRecord(
             **common,
             objective=best["objective"],
@@ -986,59 +688,6 @@ def _peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-# ---- evaluation ----
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One set of validation logits, judged."""
-
-    metrics: dict[str, float]
-    """val.macro_ap, val.macro_auroc, val.macro_f1 (cross-fitted, of the best threshold strategy),
-    val.macro_f1_<strategy>, val.labels_averaged."""
-    strategy: str
-    """The threshold strategy with the best cross-fitted macro-F1."""
-    thresholds: dict[str, np.ndarray]
-    """strategy -> one probability threshold a label, refitted on all of validation."""
-    fell_back_C: np.ndarray
-    """bool: labels with too few positive patients, whose own threshold is the global one."""
-
-
-def judge(logits_NC: np.ndarray, data: FineTuneData, shrinkage: float) -> Judged:
-    """Everything that is reported of one epoch, averaged over `data.scored_C`."""
-    macro_f1 = _macro_f1(logits_NC, data, shrinkage)
-    strategy = max(STRATEGIES, key=macro_f1.__getitem__)
-    fitted = fit_thresholds(_probs(logits_NC), data.val_targets_NC, data.val_patients_N, shrinkage=shrinkage)
-    metrics = {
-        "val.macro_ap": objective_of("macro_ap", logits_NC, data, shrinkage),
-        "val.macro_auroc": objective_of("macro_auroc", logits_NC, data, shrinkage),
-        "val.macro_f1": macro_f1[strategy],
-        **{f"val.macro_f1_{name}": value for name, value in macro_f1.items()},
-        "val.labels_averaged": float(data.scored_C.sum()),
-    }
-    return Judged(metrics, strategy, fitted.by_strategy, fitted.fell_back_C)
-
-
-def objective_of(name: str, logits_NC: np.ndarray, data: FineTuneData, shrinkage: float) -> float:
-    """The objective of validation logits: higher is better."""
-    if name == "macro_f1":
-        return max(_macro_f1(logits_NC, data, shrinkage).values())
-    metric = average_precision if name == "macro_ap" else auroc
-    scored_C = data.scored_C
-    return float(metric(data.val_targets_NC[:, scored_C], logits_NC[:, scored_C]).mean())
-
-
-def _macro_f1(logits_NC: np.ndarray, data: FineTuneData, shrinkage: float) -> dict[str, float]:
-    fits = cross_fitted(
-        _probs(logits_NC), data.val_targets_NC, data.val_folds_N, data.val_patients_N, shrinkage=shrinkage
-    )
-    return {strategy: float(fits[strategy].f1[data.scored_C].mean()) for strategy in STRATEGIES}
-
-
-def _probs(logits_NC: np.ndarray) -> np.ndarray:
-    return expit(logits_NC.astype(np.float64))
 
 
 # ---- checkpoint ----

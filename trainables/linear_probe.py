@@ -24,12 +24,11 @@ from torch import Tensor
 
 from cohort.errors import InputError
 from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE
+from trainables import validation
 from trainables.losses import LOSSES, BankLoss, bce, positive_weights
-from trainables.metrics import auroc, average_precision
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
+from trainables.validation import OBJECTIVES, judge
 from vlm.linear_head import LinearHead
 
-OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
 NORMALISATIONS = PARAMETERS["normalisation"].search
 RUNGS = (5, 10, 20, 40)
 """Epochs after which validation is looked at and a lagging head may be stopped."""
@@ -524,7 +523,8 @@ def train_bank(
             val_loss_P = bce(val_PNC, val_targets_NC).tolist()
             train_loss_P = bce(stack.logits(glance, due), targets_CN[:, glance_N].T).tolist()
             val_PNC = val_PNC.cpu().numpy()
-            objective_P = _objective(objective, val_PNC, data, [stack.heads[k].config for k in due])
+            shrinkage_P = [stack.heads[k].config.threshold_shrinkage for k in due]
+            objective_P = validation.objective(objective, val_PNC, data, shrinkage_P).tolist()
             for k, train_loss, val_loss, value, logits_NC in zip(
                 due, train_loss_P, val_loss_P, objective_P, val_PNC, strict=True
             ):
@@ -544,60 +544,15 @@ def train_bank(
     return [head.result for head in heads]
 
 
-def _probs(logits: np.ndarray) -> np.ndarray:
-    """float64: in float32 every logit above 17 would be the same probability, 1."""
-    return torch.from_numpy(logits).double().sigmoid().numpy()
-
-
-def _macro_f1(
-    logits_KNC: np.ndarray, data: ProbeData, configs: Sequence[HeadConfig]
-) -> dict[str, np.ndarray]:
-    """strategy -> cross-fitted macro-F1 (K,)."""
-    fits = cross_fitted(
-        _probs(logits_KNC),
-        data.val_targets_NC,
-        data.val_folds_N,
-        data.val_patients_N,
-        shrinkage=np.array([config.threshold_shrinkage for config in configs]),
-    )
-    return {strategy: fits[strategy].f1[:, data.scored_C].mean(1) for strategy in STRATEGIES}
-
-
-def _objective(
-    name: str, logits_KNC: np.ndarray, data: ProbeData, configs: Sequence[HeadConfig]
-) -> list[float]:
-    """The objective of each head: higher is better."""
-    if name == "macro_f1":
-        return np.max(list(_macro_f1(logits_KNC, data, configs).values()), axis=0).tolist()
-    metric = average_precision if name == "macro_ap" else auroc
-    return metric(data.val_targets_NC[:, data.scored_C], logits_KNC[..., data.scored_C]).mean(-1).tolist()
-
-
 def _score(heads: Sequence[_Head], data: ProbeData) -> None:
     """Fills in the metrics and thresholds of each head at its best evaluation."""
     if not heads:
         return
-    configs = [head.config for head in heads]
     logits_KNC = np.stack([head.logits_NC for head in heads])
-    macro_ap_K = _objective("macro_ap", logits_KNC, data, configs)
-    macro_auroc_K = _objective("macro_auroc", logits_KNC, data, configs)
-    macro_f1 = _macro_f1(logits_KNC, data, configs)
-    thresholds = fit_thresholds(
-        _probs(logits_KNC),
-        data.val_targets_NC,
-        data.val_patients_N,
-        shrinkage=np.array([config.threshold_shrinkage for config in configs]),
-    )
-    for k, head in enumerate(heads):
+    shrinkage_K = [head.config.threshold_shrinkage for head in heads]
+    for head, judged in zip(heads, judge(logits_KNC, data, shrinkage_K), strict=True):
         result = head.result
-        result.strategy = max(STRATEGIES, key=lambda strategy: macro_f1[strategy][k])
-        result.metrics = {
-            "val.macro_ap": macro_ap_K[k],
-            "val.macro_auroc": macro_auroc_K[k],
-            "val.macro_f1": float(macro_f1[result.strategy][k]),
-            **{f"val.macro_f1_{strategy}": float(macro_f1[strategy][k]) for strategy in STRATEGIES},
-            "val.loss": next(point["val_loss"] for point in result.curve if point["epoch"] == result.epoch),
-            "val.labels_averaged": float(data.scored_C.sum()),
-        }
-        result.thresholds = {strategy: values_KC[k] for strategy, values_KC in thresholds.by_strategy.items()}
-        result.fell_back_C = thresholds.fell_back_C
+        val_loss = next(point["val_loss"] for point in result.curve if point["epoch"] == result.epoch)
+        result.metrics = judged.metrics | {"val.loss": val_loss}
+        result.strategy, result.thresholds = judged.strategy, judged.thresholds
+        result.fell_back_C = judged.fell_back_C

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from cohort.errors import InputError
-from trainables.fine_tune import PAPER_TRAINING as PAPER_FINE_TUNING
-from trainables.fine_tune import (
-    FineTuneConfig,
-    FineTuneData,
-    FineTuneTrial,
-    Training,
-    TrialFailed,
-    load_newest,
-)
+from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
+from trainables.fine_tune import FineTuneTrial, TrialFailed, load_newest
+from trainables.fine_tune_config import PAPER_TRAINING as PAPER_FINE_TUNING
+from trainables.fine_tune_config import FineTuneConfig, Training
+from trainables.fine_tune_data import FineTuneData
 from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
 from trainables.records import TrialRecord, pack_bank
 from vlm.encoders import load_encoder
@@ -119,38 +114,6 @@ class LinearProbeBank(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self.config = new_config
         return True
-
-
-KEPT_RESUME_POINTS = 2
-"""The newest of a running trial, and the one before it in case the newest is damaged."""
-
-
-@dataclass(frozen=True)
-class CheckpointFolder:
-    """What one fine-tuning trial keeps on disk, found again by its number alone."""
-
-    checkpoints: Path
-    number: int
-
-    @property
-    def path(self) -> Path:
-        return self.checkpoints / f"trial-{self.number:04d}"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch."""
-        return self.path / "best"
-
-    def resume_points(self) -> list[Path]:
-        """Where the trial can go on from, newest first."""
-        return sorted(self.path.glob("epoch-*"), reverse=True)
-
-    def resume_point(self, epoch: int) -> Path:
-        return self.path / f"epoch-{epoch:05d}"
-
-    def drop_resume_points(self, keep: int = 0) -> None:
-        for old in self.resume_points()[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 class FineTune(tune.Trainable):

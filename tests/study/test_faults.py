@@ -21,8 +21,8 @@ from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
 from trainables import checkpoints
+from trainables.checkpoints import CheckpointFolder
 from trainables.fine_tune import BEST, CHECKPOINT
-from trainables.ray_trainables import CheckpointFolder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.fault

@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from study import Study
+from study.standing import describe_run
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
+from trainables.checkpoints import CheckpointFolder
 from trainables.fine_tune import CHECKPOINT
-from trainables.ray_trainables import CheckpointFolder
 from vlm.bundle import Bundle
 
 CONFIGURATIONS = 6
@@ -84,6 +85,23 @@ def test_each_method_is_among_the_first_and_the_papers_runs_to_its_end(tuned):
     }
     assert records[0].state == "COMPLETE"
     assert records[0].params["method"] == "full"
+
+
+def test_the_ranking_shows_what_fine_tuning_varies(tuned):
+    study, _ = tuned
+    header, first = describe_run(study.folder).splitlines()[4:6]
+    assert header.split()[3:] == [
+        "method",
+        "tower_rate",
+        "head_learning_rate",
+        "epochs",
+        "loss",
+        "augmentation",
+        "init_head",
+    ]
+    best = study.best
+    assert first.split()[0] == str(best.number) and first.split()[3] == best.params["method"]
+    assert float(first.split()[4]) > 0
 
 
 def test_disk_use_is_said_before_the_start_and_kept(tuned):

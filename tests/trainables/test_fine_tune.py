@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import pickle
 
 import numpy as np
 import open_clip
@@ -13,48 +12,26 @@ from PIL import Image
 
 from cohort.errors import InputError
 from search_spaces.fine_tune import PAPER
+from tests.trainables.conftest import BUSY, LORA, params
 from tests.trainables.towers import KINDS, build_tower
-from trainables import fine_tune
+from trainables import validation
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune import (
     CHECKPOINT,
-    PAPER_TRAINING,
-    Batches,
     Diverged,
-    FineTuneConfig,
-    FineTuneData,
     FineTuneTrial,
     OutOfMemory,
-    Training,
     checkpoint_bytes,
-    learning_rate_factor,
     load_best,
     load_newest,
 )
+from trainables.fine_tune_config import PAPER_TRAINING, FineTuneConfig, Training
 from trainables.losses import bce
 from trainables.metrics import average_precision
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 
-LABELS = ("Edema", "Effusion", "No Finding")
-PARAMS = PAPER | {"tower_learning_rate": 1e-3, "head_learning_rate": 1e-2, "epochs": 4}
-LORA = {
-    "method": "lora",
-    "adapter_learning_rate": 5e-3,
-    "lora_rank": 2,
-    "lora_alpha": 4.0,
-    "lora_dropout": 0.2,
-    "lora_targets": "attention+mlp",
-}
-BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
 TIMES = ("seconds", "images_per_second", "data_wait_share", "peak_device_memory_mb")
-
-
-def params(**changes) -> dict:
-    merged = PARAMS | changes
-    if merged["method"] in ("lora", "bitfit"):
-        merged = {k: v for k, v in merged.items() if k not in ("tower_learning_rate", "layer_decay")}
-    return merged
 
 
 @pytest.fixture(scope="module")
@@ -66,42 +43,6 @@ def encoders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def vit(encoders):
     return encoders["vit"]
-
-
-@pytest.fixture(scope="module")
-def make_data(tmp_path_factory):
-    """24 training and 16 validation images in which a bright square's corner is the label."""
-
-    def make(size: int = 32, channels: int = 1) -> FineTuneData:
-        rng = np.random.default_rng(0)
-        targets_NC = np.zeros((40, 3), np.float32)
-        targets_NC[:, :2] = rng.random((40, 2)) < 0.4
-        targets_NC[:, 2] = targets_NC[:, :2].sum(1) == 0
-        images_NHWC = rng.integers(0, 100, (40, size, size, channels), dtype=np.uint8)
-        third = size // 3
-        images_NHWC[targets_NC[:, 0] == 1, :third, :third] += 120
-        images_NHWC[targets_NC[:, 1] == 1, -third:, -third:] += 120
-        targets_NC[3, 1] = np.nan
-        file = tmp_path_factory.mktemp("store") / "images.npy"
-        np.save(file, images_NHWC)
-        return FineTuneData(
-            images_file=file,
-            train_rows_N=np.arange(24)[::-1].copy(),
-            val_rows_N=np.arange(24, 40),
-            train_targets_NC=targets_NC[:24][::-1].copy(),
-            val_targets_NC=targets_NC[24:],
-            val_patients_N=np.arange(16) // 2,
-            val_folds_N=np.arange(16) // 2 % 4,
-            labels=LABELS,
-            objective_labels_C=np.array([True, True, True]),
-        )
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def data(make_data):
-    return make_data()
 
 
 def trial(encoder, data, *, training=None, head=None, seed=0, **changes) -> FineTuneTrial:
@@ -195,16 +136,6 @@ def test_a_fresh_head_starts_within_xaviers_bound_and_follows_the_seed(vit, data
     assert torch.equal(weight_DC, weights(same)["weights/head.weight_DC"])
     assert not torch.equal(weight_DC, weights(other)["weights/head.weight_DC"])
     assert not weights(one)["weights/head.bias_C"].any()
-
-
-def test_the_schedule_by_hand():
-    training = Training(warm_up=0.25)
-    factors = [learning_rate_factor(step, 8, training) for step in range(8)]
-    cosine = [0.5 + 0.5 * math.cos(math.pi * i / 6) for i in range(6)]
-    assert factors == pytest.approx([1 / 3, 2 / 3, *cosine])
-    assert learning_rate_factor(0, 8, Training(warm_up=0)) == 1
-    constant = Training(schedule="constant")
-    assert [learning_rate_factor(step, 8, constant) for step in range(8)] == [1] * 8
 
 
 def test_learning_rates_fall_by_layer_and_are_reported(vit, data):
@@ -303,7 +234,7 @@ def test_a_fresh_optimiser_forgets_the_epoch_before(vit, data):
 
 def test_patience_ends_a_trial_and_the_best_epoch_is_kept(vit, data, monkeypatch):
     values = iter([0.4, 0.6, 0.5, 0.55])
-    monkeypatch.setattr(fine_tune, "objective_of", lambda name, *_: next(values, 0.0))
+    monkeypatch.setattr(validation, "objective", lambda *_: np.array([next(values, 0.0)]))
     tuned = trial(vit, data, training=Training(batch_size=8, patience=2), epochs=8)
     heads = []
     while not tuned.finished:
@@ -479,7 +410,7 @@ def test_the_resumed_run_equals_the_uninterrupted_one_bit_for_bit(vit, data, tmp
 
 def test_a_resumed_trial_keeps_the_best_epoch_before_it(vit, data, tmp_path, monkeypatch):
     values = iter([0.6, 0.5])
-    monkeypatch.setattr(fine_tune, "objective_of", lambda *_: next(values, 0.1))
+    monkeypatch.setattr(validation, "objective", lambda *_: np.array([next(values, 0.1)]))
     first = trial(vit, data)
     first.run_epoch(), first.run_epoch()
     first.save_checkpoint(tmp_path)
@@ -610,46 +541,6 @@ def test_the_best_epoch_alone_is_kept_and_loaded(vit, data, tmp_path):
         load_best(tmp_path, vit)
 
 
-# ---- config and data ----
-
-
-def test_a_configuration_comes_back_as_its_params():
-    for changes in ({}, LORA, {"method": "last_blocks", "last_blocks": 2}, BUSY):
-        config = FineTuneConfig.from_params(3, params(**changes), seed=4)
-        assert FineTuneConfig.from_params(3, config.params, seed=4) == config
-        assert config.params == params(**changes)
-
-
-def test_configurations_outside_the_space_are_refused():
-    with pytest.raises(ValueError, match="not one without lora_rank"):
-        FineTuneConfig.from_params(0, {k: v for k, v in params(**LORA).items() if k != "lora_rank"})
-    with pytest.raises(ValueError, match="must be names of the space fine_tune, not depth"):
-        FineTuneConfig.from_params(0, params(depth=1))
-    with pytest.raises(ValueError, match="lora_rank belongs to the method lora; without it must be 0, not 4"):
-        FineTuneConfig.from_params(0, params(lora_rank=4))
-    with pytest.raises(ValueError, match=r"epochs must be a whole number from 1 to 10000, not 2\.5"):
-        FineTuneConfig.from_params(0, params(epochs=2.5))
-    with pytest.raises(ValueError, match="number must be a whole number from 0, not -1"):
-        FineTuneConfig.from_params(-1, params())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"patience": 0}, "patience must be at least 1 or None, not 0"),
-        ({"warm_up": 1.0}, "warm_up must be a share from 0 to below 1, not 1.0"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
-        ({"schedule": "linear"}, "schedule must be one of cosine, constant, not 'linear'"),
-        ({"objective": "auc"}, "objective must be one of macro_ap, macro_auroc, macro_f1, not 'auc'"),
-        ({"best_by": "luck"}, "best_by must be one of objective, loss, not 'luck'"),
-    ],
-)
-def test_ways_of_training_that_make_no_sense_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        Training(**changes)
-
-
 def test_parts_that_do_not_fit_are_refused(encoders, vit, data):
     with pytest.raises(ValueError, match="must hold images of 160 x 160 pixels"):
         trial(encoders["timm"], data)
@@ -661,48 +552,6 @@ def test_parts_that_do_not_fit_are_refused(encoders, vit, data):
         trial(vit, data, precision="fp8")
     with pytest.raises(ValueError, match="micro_batch must be at least 1"):
         trial(vit, data, micro_batch=0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train_rows_N": np.arange(1, 41)[:24]}, "share no row, not 24"),
-        ({"train_rows_N": np.arange(24) + 30}, r"train_rows_N must lie in 0..39, not 30..53"),
-        ({"train_rows_N": np.arange(23)}, r"train_targets_NC must be float32 \(23, 3\)"),
-        ({"val_rows_N": np.arange(16.0)}, "val_rows_N must be int64"),
-        ({"val_targets_NC": np.full((16, 3), 2, np.float32)}, "val_targets_NC must be 0, 1 or NaN, not 2"),
-        (
-            {"val_targets_NC": np.zeros((16, 3), np.float32)},
-            "positives and negatives on validation, not Edema",
-        ),
-        ({"val_folds_N": np.arange(3)}, r"val_folds_N must have shape \(16,\), not \(3,\)"),
-        ({"objective_labels_C": np.ones(3)}, r"objective_labels_C must be bool \(3,\)"),
-    ],
-)
-def test_data_that_do_not_fit_are_refused(data, changes, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(data, **changes)
-
-
-def test_no_label_to_optimise_is_the_users_to_mend(data):
-    with pytest.raises(InputError, match=r"^no label has enough positive patients"):
-        dataclasses.replace(data, objective_labels_C=np.zeros(3, bool))
-
-
-def test_data_travel_without_their_pixels(data):
-    travelled = pickle.dumps(data)
-    assert len(travelled) < 5_000
-    again = pickle.loads(travelled)
-    assert isinstance(again.images_NHWC, np.memmap)
-    assert np.array_equal(again.images_NHWC, data.images_NHWC)
-
-
-def test_batches_are_the_rows_asked_for_in_their_order(data):
-    rows = [np.array([3, 1]), np.array([0]), np.array([39, 39, 2])]
-    batches = Batches(data.images_NHWC, rows, torch.device("cpu"))
-    for rows_B, images_BHWC in zip(rows, batches, strict=True):
-        assert np.array_equal(images_BHWC.numpy(), data.images_NHWC[rows_B])
-    assert batches.waited > 0
 
 
 # ---- the true size ----

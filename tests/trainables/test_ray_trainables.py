@@ -9,10 +9,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces.fine_tune import PAPER
 from tests.trainables.towers import build_tower
-from trainables.fine_tune import FineTuneData, Training
+from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
+from trainables.fine_tune_config import Training
+from trainables.fine_tune_data import FineTuneData
 from trainables.ray_trainables import (
-    KEPT_RESUME_POINTS,
-    CheckpointFolder,
     EpochLines,
     FineTune,
     ForgetBankFiles,
