@@ -554,6 +554,68 @@ def test_parts_that_do_not_fit_are_refused(encoders, vit, data):
         trial(vit, data, micro_batch=0)
 
 
+# ---- accelerators ----
+
+
+def on_gpu(encoder, data, **changes) -> FineTuneTrial:
+    options = {key: changes.pop(key) for key in ("micro_batch", "precision", "training") if key in changes}
+    return FineTuneTrial(
+        FineTuneConfig.from_params(7, params(**changes)),
+        encoder,
+        data,
+        device="cuda",
+        **{"precision": "fp32", "training": Training(batch_size=8, patience=None)} | options,
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_as_the_cpu_does(vit, data, precision):
+    tolerance = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 2e-2}[precision]
+    cpu, gpu = trial(vit, data, **BUSY), on_gpu(vit, data, **BUSY, precision=precision)
+    for _ in range(2):
+        expected, point = cpu.run_epoch(), gpu.run_epoch()
+        assert point["train_loss"] == pytest.approx(expected["train_loss"], abs=tolerance)
+        assert point["val_loss"] == pytest.approx(expected["val_loss"], abs=tolerance)
+        assert 0 < point["peak_device_memory_mb"] < 1000
+    assert gpu.record().state == "COMPLETE"
+    assert gpu.best_encoder().fingerprint != vit.fingerprint
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_trial_resumed_on_a_gpu_goes_on_as_it_would_have(vit, data, tmp_path, precision):
+    whole = on_gpu(vit, data, **LORA, **BUSY, precision=precision)
+    whole.run_epoch()
+    whole.save_checkpoint(tmp_path)
+    resumed = on_gpu(vit, data, **LORA, **BUSY, precision=precision)
+    resumed.load_checkpoint(tmp_path)
+    for _ in range(2):
+        expected, point = whole.run_epoch(), resumed.run_epoch()
+        assert point["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
+        assert point["objective"] == pytest.approx(expected["objective"], rel=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_really_full_halves_the_micro_batch(encoders, make_data):
+    encoder = encoders["timm"]
+    data = make_data(encoder.geometry.size)
+    roomy = on_gpu(encoder, data, training=Training(batch_size=24, patience=None))
+    roomy.run_epoch()
+    needed = torch.cuda.max_memory_allocated()
+    total = torch.cuda.get_device_properties(0).total_memory
+    del roomy
+    torch.cuda.empty_cache()
+    left = torch.cuda.memory_reserved()
+    torch.cuda.set_per_process_memory_fraction((left + 0.6 * (needed - left)) / total)
+    try:
+        tight = on_gpu(encoder, data, training=Training(batch_size=24, patience=None))
+        point = tight.run_epoch()
+        assert point["micro_batch"] < 24 and math.isfinite(point["train_loss"])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
 # ---- the true size ----
 
 
