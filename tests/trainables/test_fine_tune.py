@@ -46,7 +46,8 @@ def vit(encoders):
 
 
 def trial(encoder, data, *, training=None, head=None, seed=0, **changes) -> FineTuneTrial:
-    options = {key: changes.pop(key) for key in ("micro_batch", "precision") if key in changes}
+    names = ("micro_batch", "precision", "compile_tower")
+    options = {name: changes.pop(name) for name in names if name in changes}
     return FineTuneTrial(
         FineTuneConfig.from_params(7, params(**changes), seed),
         encoder,
@@ -552,6 +553,25 @@ def test_parts_that_do_not_fit_are_refused(encoders, vit, data):
         trial(vit, data, precision="fp8")
     with pytest.raises(ValueError, match="micro_batch must be at least 1"):
         trial(vit, data, micro_batch=0)
+
+
+# ---- compiled ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, LORA])
+def test_a_compiled_tower_trains_as_the_plain_one(vit, data, tmp_path, changes):
+    plain, compiled = trial(vit, data, **changes), trial(vit, data, **changes, compile_tower=True)
+    for _ in range(2):
+        expected, point = plain.run_epoch(), compiled.run_epoch()
+        if "lora_dropout" not in changes:  # a compiled dropout draws in its own order
+            assert point["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-4)
+            assert point["val_loss"] == pytest.approx(expected["val_loss"], rel=1e-4)
+    compiled.save_checkpoint(tmp_path)
+    again = trial(vit, data, **changes)
+    again.load_checkpoint(tmp_path)
+    for name, tensor in weights(compiled).items():
+        assert torch.equal(weights(again)[name], tensor)
 
 
 # ---- accelerators ----
