@@ -135,7 +135,7 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
                 drawn = {PAPER: (tuned.records[0], COLOURS[PAPER]), "best-1": (tuned.best, BEST)}
                 for name, (record, colour) in drawn.items():
                     curve = pd.DataFrame(record.curve)
-                    label = {PAPER: "the paper's, three seeds", "best-1": "best, three seeds"}[name]
+                    label = {PAPER: "the paper's", "best-1": "best on validation"}[name]
                     first = label if place == 0 else None
                     left.plot(curve["epoch"], curve["train_loss"], color=colour, lw=0.9, ls=(0, (2, 2)))
                     left.plot(curve["epoch"], curve["val_loss"], color=colour, lw=1.4)
@@ -153,15 +153,15 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
                     color=COLOURS[LOGREG],
                     lw=1,
                     ls=(0, (5, 2)),
-                    label="its linear probe" if place == 0 else None,
+                    label="best linear probe" if place == 0 else None,
                 )
-            left.set_title(f"{encoder}: binary cross-entropy (dashed: training)")
-            right.set_title(f"{encoder}: {OBJECTIVES[objective]} on validation")
+            left.set_title(f"{encoder}: loss (training dashed)")
+            right.set_title(f"{OBJECTIVES[objective]}, validation")
             for axes in (left, right):
                 axes.set_xlabel("epoch")
                 axes.grid(axis="y")
                 axes.set_axisbelow(True)
-            right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+            right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title=f"{len(pairs)} seeds each")
         figure.savefig(path, dpi=150)
 
 
@@ -196,7 +196,7 @@ def main() -> None:
             tests = pd.read_csv(tuned.folder.analysis / "comparisons.csv")
             for row in tests[tests["family"] == "average"].itertuples():
                 print(
-                    f"  seed {seed}: macro AP against {row.second:<24}{row.difference:+.3f} "
+                    f"  seed {seed}: macro AP against {row.second:<30}{row.difference:+.3f} "
                     f"({row.low:+.3f} to {row.high:+.3f}), Holm p = {row.p_holm:.3f}"
                 )
         for metric, (difference, low, high, p) in mean_difference(pairs, draws=10_000).items():
