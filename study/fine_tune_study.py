@@ -148,7 +148,7 @@ class FineTuneStudy:
         )
         return (
             tune.with_resources(trainable, {"cpu": threads, "gpu": gpus}),
-            scheduler(settings.scheduler, settings.grace_epochs),
+            scheduler(settings.scheduler, settings.grace_epochs, run.records().values()),
         )
 
     def tidy(self, run: RunFolder, records: Iterable[TrialRecord]) -> None:

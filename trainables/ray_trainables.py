@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,12 +234,35 @@ class _Median(_SparesThePaper, MedianStoppingRule):
     pass
 
 
-def scheduler(name: str, grace_epochs: int) -> TrialScheduler | None:
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A trial of an earlier driver, as far as a scheduler looks at one."""
+
+    trial_id: str
+    config: dict[str, Any]
+
+
+def scheduler(name: str, grace_epochs: int, finished: Iterable[TrialRecord] = ()) -> TrialScheduler | None:
     """The scheduler that stops lagging trials: asha (Li et al., MLSys 2020), median, or none.
 
     Args:
         grace_epochs: epochs before a trial may be stopped.
+        finished: what an earlier driver of the study finished; later trials are held against it too.
     """
+    if name == "none":
+        return None
+    stopping = _stopping_rule(name, grace_epochs)
+    for record in finished:
+        trial = _Finished(f"finished-{record.number}", {"configurations": [{"number": record.number}]})
+        stopping.on_trial_add(None, trial)
+        for point in record.curve:
+            told = {"epoch": int(point["epoch"]), "objective": point["objective"]}
+            if stopping.on_trial_result(None, trial, told) == TrialScheduler.STOP:
+                break
+    return stopping
+
+
+def _stopping_rule(name: str, grace_epochs: int) -> TrialScheduler:
     if name == "asha":
         # Halving has no last epoch of its own: a trial ends by its own number of epochs.
         return _Asha(
@@ -250,16 +273,14 @@ def scheduler(name: str, grace_epochs: int) -> TrialScheduler | None:
             reduction_factor=3,
             max_t=10_000,
         )
-    if name == "median":
-        # It would pause a trial for which it has too little to compare, to let others catch up.
-        return _Median(
-            time_attr="epoch",
-            metric="objective",
-            mode="max",
-            grace_period=grace_epochs,
-            min_time_slice=math.inf,
-        )
-    return None
+    # It would pause a trial for which it has too little to compare, to let others catch up.
+    return _Median(
+        time_attr="epoch",
+        metric="objective",
+        mode="max",
+        grace_period=grace_epochs,
+        min_time_slice=math.inf,
+    )
 
 
 class ForgetBankFiles(tune.Callback):
@@ -281,9 +302,11 @@ class EpochLines(tune.Callback):
     ) -> None:
         if "epoch" not in result or time.monotonic() < self._last + self._pause:
             return
-        self._last = time.monotonic()
         (asked,) = trial.config["configurations"]
         params, epoch = asked["params"], result["epoch"]
+        if epoch == params["epochs"]:
+            return  # a line about the finished trial follows
+        self._last = time.monotonic()
         left = (params["epochs"] - epoch) * result["time_this_iter_s"]
         self._echo(
             f"     #{asked['number']} {params['method']}: epoch {epoch}/{params['epochs']}, "

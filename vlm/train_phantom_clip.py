@@ -166,15 +166,14 @@ def normalise(images_BHW: torch.Tensor) -> torch.Tensor:
     return x_BHW[:, None].expand(-1, 3, -1, -1)
 
 
-def patch_labels(masks_NHW: torch.Tensor) -> torch.Tensor:
-    """bool (N, patches, C): which findings are to be seen in each patch of the image tower."""
+def patch_labels(masks_NHW: np.ndarray) -> np.ndarray:
+    """bool (N, patches, C): which findings are to be seen in each patch of the image tower; the masks are
+    uint16 with a bit a finding."""
     patch = MODEL_CONFIG["vision_cfg"]["patch_size"]
-    bits_C = torch.tensor([1 << c for c in range(len(CHEXPERT_14))])
-    parts = []
-    for masks_HW in masks_NHW:
-        tiles = masks_HW.to(torch.int32).unfold(0, patch, patch).unfold(1, patch, patch).reshape(-1, patch**2)
-        parts.append(((tiles[:, :, None] & bits_C) != 0).any(dim=1))
-    return torch.stack(parts)
+    images, height, width = masks_NHW.shape
+    tiles = masks_NHW.reshape(images, height // patch, patch, width // patch, patch)
+    seen_NT = np.bitwise_or.reduce(tiles, axis=(2, 4)).reshape(images, -1)
+    return (seen_NT[:, :, None] >> np.arange(len(CHEXPERT_14), dtype=np.uint16)) & 1 == 1
 
 
 def image_tokens(model: CLIP, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,8 +232,8 @@ def train(
     unseen = plan_phantoms(
         held_out, seed=2 * seed + 1002, appearance=TRAINING, prevalence=TRAINING_PREVALENCE
     )
-    images_NHW, masks_NHW = map(torch.from_numpy, draw_phantoms(plan, SIZE))
-    patches_NTC = patch_labels(masks_NHW)
+    images_NHW, masks_NHW = draw_phantoms(plan, SIZE)
+    images_NHW, patches_NTC = torch.from_numpy(images_NHW), torch.from_numpy(patch_labels(masks_NHW))
     facts = [phantom.facts for phantom in plan]
     unseen_NHW = torch.from_numpy(draw_phantoms(unseen, SIZE)[0])
     unseen_labels_NC = targets_of(unseen)

@@ -18,7 +18,7 @@ from trainables.ray_trainables import (
     ForgetBankFiles,
     scheduler,
 )
-from trainables.records import unpack_bank
+from trainables.records import TrialRecord, unpack_bank
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 
@@ -173,13 +173,16 @@ class Told:
         self.trial_id, self.config = str(number), asked(number)
 
 
+OBJECTIVES = (0.1, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.2)
+"""Of eight trials; the first, the paper's, and the last lie far behind."""
+
+
 @pytest.mark.parametrize("name", ["asha", "median"])
 def test_the_scheduler_stops_a_laggard_and_spares_the_papers_configuration(name):
     stopping = scheduler(name, grace_epochs=1)
     controller = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
     stopped = []
-    # One after the other, as on one GPU; the first, the paper's, and the last lie far behind.
-    for number, objective in enumerate([0.1, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.2]):
+    for number, objective in enumerate(OBJECTIVES):  # one after the other, as on one GPU
         trial = Told(number)
         stopping.on_trial_add(None, trial)
         for epoch in (1, 2, 3):
@@ -192,6 +195,31 @@ def test_the_scheduler_stops_a_laggard_and_spares_the_papers_configuration(name)
     assert stopped == [7]
 
 
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_resumed_studys_scheduler_knows_the_trials_before_it(name):
+    def decision(stopping) -> str:
+        controller = SimpleNamespace(get_live_trials=lambda: [])
+        laggard = Told(7)
+        stopping.on_trial_add(None, laggard)
+        decisions = (
+            stopping.on_trial_result(controller, laggard, {"epoch": epoch, "objective": OBJECTIVES[7]})
+            for epoch in (1, 2, 3)
+        )
+        return next((one for one in decisions if one != TrialScheduler.CONTINUE), TrialScheduler.CONTINUE)
+
+    finished = [
+        TrialRecord(
+            number=number,
+            params={},
+            state="COMPLETE",
+            curve=[{"epoch": epoch, "objective": objective} for epoch in (1, 2, 3)],
+        )
+        for number, objective in enumerate(OBJECTIVES[:7])
+    ]
+    assert decision(scheduler(name, 1)) == TrialScheduler.CONTINUE
+    assert decision(scheduler(name, 1, finished)) == TrialScheduler.STOP
+
+
 def test_no_scheduler_is_none():
     assert scheduler("none", grace_epochs=1) is None
 
@@ -202,6 +230,7 @@ def test_an_epoch_is_said_with_the_time_left_and_not_too_often():
     trial = SimpleNamespace(config=asked(3))
     talk.on_trial_result(1, [], trial, {"epoch": 1, "objective": 0.25, "time_this_iter_s": 5.0})
     talk.on_trial_result(1, [], trial, {"bank": 1, "objective": 0.25})  # a bank of probes has no epochs
+    talk.on_trial_result(1, [], trial, {"epoch": 4, "objective": 0.25, "time_this_iter_s": 5.0})  # the last
     assert lines == ["     #3 full: epoch 1/4, macro_ap 0.250, at most 15 s left"]
     EpochLines(lines.append, "macro_ap", pause=60).on_trial_result(
         1, [], trial, {"epoch": 1, "objective": 0.25, "time_this_iter_s": 5.0}

@@ -21,6 +21,7 @@ from vlm.train_phantom_clip import (
     TRAINING_PREVALENCE,
     caption,
     contrastive_loss,
+    patch_labels,
     train,
     true_captions,
 )
@@ -115,6 +116,16 @@ def test_the_log_tells_how_training_went():
 
 def statements(*pairs):
     return [Statement("", frozenset(asserts), frozenset(denies)) for asserts, denies in pairs]
+
+
+def test_a_finding_is_in_the_patches_that_its_mask_touches():
+    masks_NHW = np.zeros((2, 32, 48), np.uint16)
+    masks_NHW[0, 15, 16] = 1 << 3  # the last row of the first patches, the first column of the second
+    masks_NHW[1, 16:, 40:] = (1 << 13) | 1
+    masks_NHW[1, 0, 0] = 1 << 14  # a bit of no finding
+    patches_NTC = patch_labels(masks_NHW)
+    assert patches_NTC.shape == (2, 6, 14) and patches_NTC.dtype == bool
+    assert np.argwhere(patches_NTC).tolist() == [[0, 1, 3], [1, 5, 0], [1, 5, 13]]
 
 
 def test_a_caption_is_true_where_all_it_asserts_is_there_and_nothing_it_denies():
