@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from vlm.tensor_files import write_tensors
 
 FORMAT = 1
 
@@ -34,7 +35,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, A
     metadata = {"described": described, "checksum": _checksum(tensors, described)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
+    write_tensors(temporary, tensors, metadata)
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)

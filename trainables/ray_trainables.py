@@ -300,13 +300,13 @@ class EpochLines(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if "epoch" not in result or time.monotonic() < self._last + self._pause:
+        early = time.monotonic() < self._last + self._pause
+        # Of a finished trial another line tells; a bank of probes has no epochs.
+        if early or result[tune.result.DONE] or "epoch" not in result:
             return
+        self._last = time.monotonic()
         (asked,) = trial.config["configurations"]
         params, epoch = asked["params"], result["epoch"]
-        if epoch == params["epochs"]:
-            return  # a line about the finished trial follows
-        self._last = time.monotonic()
         left = (params["epochs"] - epoch) * result["time_this_iter_s"]
         self._echo(
             f"     #{asked['number']} {params['method']}: epoch {epoch}/{params['epochs']}, "

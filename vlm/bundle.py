@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from scipy.special import expit
 
 from cohort.errors import InputError
@@ -36,6 +36,7 @@ from cohort.labels import LabelPolicy
 from vlm.embeddings import embed_images, resolve_precision
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
+from vlm.tensor_files import write_tensors
 
 FORMAT = 1
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
@@ -104,7 +105,7 @@ def save_bundle(
     folder = Path(folder)
     with _replacing(folder) as staging:
         (staging / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        save_file(head.tensors() | {"thresholds_C": thresholds_C}, staging / HEAD)
+        write_tensors(staging / HEAD, head.tensors() | {"thresholds_C": thresholds_C})
         (staging / CARD).write_text(card, encoding="utf-8")
         if own_weights:
             encoder.save(staging / ENCODER)

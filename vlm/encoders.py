@@ -17,12 +17,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import nn
 
 from cohort.errors import InputError
 from cohort.images import Geometry
 from cohort.labels import did_you_mean
+from vlm.tensor_files import write_tensors
 
 # open_clip is imported where a model is built: that takes seconds, and `pixels` needs none of it.
 
@@ -208,8 +208,7 @@ class Encoder:
         if self.clip is None:
             raise InputError(f"encoder {self.name} has no weights to save; its name is all it needs")
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.contiguous().cpu() for name, tensor in self.clip.state_dict().items()}
-        save_file(weights, folder / SAFE_WEIGHTS)
+        write_tensors(folder / SAFE_WEIGHTS, self.clip.state_dict())
         (folder / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
         if hasattr(self.tokenizer, "save_pretrained"):
             self.tokenizer.save_pretrained(folder)

@@ -34,7 +34,6 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer
-from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
@@ -45,6 +44,7 @@ from cohort.phantom_reports import Statement, negative_statements, normal_statem
 from cohort.radiograph import TRAINING
 from vlm.encoders import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.prompts import STYLES, label_prompts
+from vlm.tensor_files import write_tensors
 
 LOG_FILE = "training_log.jsonl"
 SIZE = 128
@@ -309,9 +309,8 @@ def train(
                 bar.set_postfix(loss=entry["loss"], auroc=entry["held_out_zero_shot_macro_auroc"])
                 losses.clear()
 
-    weights = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     partial = out / f"{SAFE_WEIGHTS}.partial"
-    save_file(weights, partial)
+    write_tensors(partial, {name: tensor.half() for name, tensor in model.state_dict().items()})
     os.replace(partial, out / SAFE_WEIGHTS)
 
 
