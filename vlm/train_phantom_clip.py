@@ -210,9 +210,9 @@ def zero_shot_auroc(
 def train(
     out: Path,
     *,
-    images: int = 12_000,
+    images: int = 20_000,
     held_out: int = 1_000,
-    epochs: int = 6,
+    epochs: int = 10,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     seed: int = 0,
@@ -317,11 +317,11 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train phantom-clip on drawn phantoms and their reports.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and its training log")
-    parser.add_argument("--images", type=int, default=8_000, help="films to draw and train on")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--images", type=int, default=20_000, help="films to draw and train on")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--threads", type=int, default=1, help="for torch; part of what makes a run repeatable"
+        "--threads", type=int, default=2, help="for torch; part of what makes a run repeatable"
     )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -226,13 +226,13 @@ def test_no_scheduler_is_none():
 
 def test_an_epoch_is_said_with_the_time_left_and_not_too_often():
     lines: list[str] = []
-    trial, pause = SimpleNamespace(config=asked(3)), EpochLines(lines.append, "macro_ap", pause=60)
+    trial, seldom = SimpleNamespace(config=asked(3)), EpochLines(lines.append, "macro_ap", pause=60)
     first = {"epoch": 1, "objective": 0.25, "time_this_iter_s": 5.0, "done": False}
     bank = {"bank": 1, "objective": 0.25, "done": False}
     talk = EpochLines(lines.append, "macro_ap", pause=0)
     for result in (first, bank, first | {"epoch": 4, "done": True}):
         talk.on_trial_result(1, [], trial, result)
-    pause.on_trial_result(1, [], trial, first)
+    seldom.on_trial_result(1, [], trial, first)
     assert lines == ["     #3 full: epoch 1/4, macro_ap 0.250, at most 15 s left"]
 
 
