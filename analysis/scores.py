@@ -594,7 +594,16 @@ def summary(
     spoken = [claim for claim in claims if claim.label and not claim.silent]
     silent = [f"{claim.label} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent]
     label_width = max([len("average"), *(len(claim.label) for claim in spoken)])
-    said = [f"  {claim.label or 'average':<{label_width}}  {claim.brief}" for claim in (average, *spoken)]
+    said = [
+        line
+        for claim in (average, *spoken)
+        for line in textwrap.wrap(
+            f"{claim.label or 'average':<{label_width}}  {claim.brief}",
+            110,
+            initial_indent="  ",
+            subsequent_indent=" " * (label_width + 4),
+        )
+    ]
     if silent:
         said += textwrap.wrap(
             f"no claim: {', '.join(silent)}", 110, initial_indent="  ", subsequent_indent="  "
