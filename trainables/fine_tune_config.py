@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from search_spaces.fine_tune import PARAMETERS, SPACE
+from search_spaces.configuration import Configuration
+from search_spaces.fine_tune import SPACE
 from trainables.tower import Method
 from trainables.validation import OBJECTIVES
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneConfig:
-    """One configuration of the space `search_spaces.fine_tune`; ValueError where it lies outside it.
+class FineTuneConfig(Configuration):
+    """One configuration of the space `search_spaces.fine_tune`.
 
-    A parameter that does not exist under the others' choices stays at its default.
+    Its number and seed key the initial weights, the distortions and the dropout.
     """
 
-    number: int
-    """Optuna's trial number; with `seed` it keys the initial weights, distortions and dropout."""
-    seed: int = 0
+    space = SPACE
+
     method: str
     """full, lora, last_blocks or bitfit; see `trainables.tower`."""
     tower_learning_rate: float = 0.0
@@ -56,43 +54,6 @@ class FineTuneConfig:
     """probe or fresh."""
     threshold_shrinkage: float
     """Strength of the threshold strategy `shrunk`."""
-
-    def __post_init__(self) -> None:
-        for name in ("number", "seed"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be a whole number from 0, not {value!r}")
-        existing = self.params
-        for field in fields(self):
-            parameter, value = PARAMETERS.get(field.name), getattr(self, field.name)
-            if field.name in existing:
-                if complaint := parameter.complaint(value):
-                    raise ValueError(f"{field.name} {complaint}, not {value!r}")
-            elif parameter is not None and value != field.default:
-                under = parameter.under
-                raise ValueError(
-                    f"{field.name} belongs to the {under.name} {' or '.join(under.choices)}; "
-                    f"without it must be {field.default!r}, not {value!r}"
-                )
-
-    @classmethod
-    def from_params(cls, number: int, params: Mapping[str, Any], seed: int = 0) -> FineTuneConfig:
-        """The configuration that `search_spaces.fine_tune.suggest` returned for trial `number`.
-
-        Raises:
-            ValueError: a name that the space does not have, a missing one, or a value outside its bounds.
-        """
-        if unknown := sorted(set(params) - set(PARAMETERS)):
-            raise ValueError(f"params must be names of the space fine_tune, not {', '.join(unknown)}")
-        if missing := [name for name in SPACE.names_under(params) if name not in params]:
-            raise ValueError(f"params must be a whole configuration, not one without {', '.join(missing)}")
-        return cls(number=number, seed=seed, **params)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The configuration as `from_params` takes it."""
-        values = {name: getattr(self, name) for name in PARAMETERS}
-        return {name: values[name] for name in SPACE.names_under(values)}
 
     @property
     def rate(self) -> float:

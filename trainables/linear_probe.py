@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from cohort.errors import InputError
+from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE
 from trainables import validation
 from trainables.losses import LOSSES, BankLoss, bce, positive_weights
@@ -47,13 +48,11 @@ _WEIGHTS, _ORDER, _GLANCE = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """One configuration of the space `search_spaces.linear_probe`; ValueError where it lies outside it."""
+class HeadConfig(Configuration):
+    """One configuration of the space `search_spaces.linear_probe`."""
 
-    number: int
-    """Optuna's trial number; with `seed` it keys the initial weights."""
-    seed: int = 0
-    """Seed of the initial weights."""
+    space = SPACE
+
     learning_rate: float
     """AdamW's step in the first epoch."""
     weight_decay: float
@@ -76,34 +75,6 @@ class HeadConfig:
     """Exponent in [0, 1] of (negatives / positives), the weight of a positive entry."""
     threshold_shrinkage: float
     """Strength of the threshold strategy `shrunk`."""
-
-    def __post_init__(self) -> None:
-        for name in ("number", "seed"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name} must be a whole number from 0, not {value!r}")
-        for name, parameter in PARAMETERS.items():
-            value = getattr(self, name)
-            if complaint := parameter.complaint(value):
-                raise ValueError(f"{name} {complaint}, not {value!r}")
-        for name in set(PARAMETERS) - set(SPACE.names_under({"loss": self.loss})):
-            if value := getattr(self, name):
-                raise ValueError(
-                    f"{name} is not a parameter of the loss {self.loss} and must be 0, not {value!r}"
-                )
-
-    @classmethod
-    def from_params(cls, number: int, params: Mapping[str, Any], seed: int = 0) -> HeadConfig:
-        """The configuration that `search_spaces.linear_probe.suggest` returned for trial `number`.
-
-        Raises:
-            ValueError: a name that the space does not have, one that is missing, a value outside its bounds.
-        """
-        if unknown := sorted(set(params) - set(PARAMETERS)):
-            raise ValueError(f"params must be names of the space linear_probe, not {', '.join(unknown)}")
-        if missing := [name for name in SPACE.names_under(params) if name not in params]:
-            raise ValueError(f"params must be a whole configuration, not one without {', '.join(missing)}")
-        return cls(number=number, seed=seed, **params)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

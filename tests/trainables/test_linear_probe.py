@@ -460,7 +460,7 @@ def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
         ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
         ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
-        ({"focal_gamma": 2.0}, "focal_gamma is not a parameter of the loss bce and must be 0, not 2.0"),
+        ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal; without it must be 0.0, not 2.0"),
     ],
 )
 def test_a_configuration_outside_its_bounds_is_refused(changes, message):
