@@ -88,7 +88,7 @@ def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_p
     """Killed between two epochs, its newest resume point torn, resumed: the study that nobody killed."""
     square_cohort(tmp_path / "cohort")
     build_tower("vit", tmp_path / "vit")
-    # Who is stopped early depends on who came before, which a resumed scheduler has forgotten.
+    # None is stopped early: a scheduler does not hear again of the epochs before the crash.
     alike = {"batch_size": 16, "precision": "fp32", "scheduler": "none", "patience": None, "keep": 2}
     search = {"configurations": 3, "fixed": {"epochs": 40}, "ranges": {"last_blocks": [1, 2]}}
     studies = {}
