@@ -3,10 +3,11 @@
     python -m benchmarks.fine_tune_against_probe cohorts/nih --out comparison
 
 For each encoder and seed a linear-probe study and a fine-tuning study are run and analysed side by side, as
-`radtune run` and `radtune analyze` do; a study that is there already is not run again. Printed are the test
-scores of all seeds beside the floors, and the difference of the two studies' best: of each seed as its own
-`comparisons.csv` has it, and of the mean over seeds, where a draw of the permutation test swaps a patient's
-predictions in all seeds at once. OUT/learning_curves.png shows every best and every paper's configuration.
+`radtune run` and `radtune analyze` do; studies that are there already are taken up where they ended. Printed
+are the test scores of all seeds beside the floors, and the difference of the two studies' best: of each seed
+as its own `comparisons.csv` has it, and of the mean over seeds, where a draw of the permutation test swaps a
+patient's predictions in all seeds at once. OUT/learning_curves.png shows every best and every paper's
+configuration.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ METRICS = ("macro_auroc", "macro_ap")
 
 
 def studies(encoder: str, seed: int, options: argparse.Namespace) -> tuple[Study, Study]:
-    """The probe study and the fine-tuning study of one encoder and seed, both finished and analysed."""
+    """The probe study and the fine-tuning study of one encoder and seed, finished and analysed together."""
     name = f"local-dir:{options.out / MINIATURE}" if encoder == MINIATURE else encoder
     common = {
         "cohort": str(options.cohort),
@@ -58,9 +59,18 @@ def studies(encoder: str, seed: int, options: argparse.Namespace) -> tuple[Study
     pair = tuple(Study.from_dict(settings) for settings in (probe, tuned))
     for study in pair:
         study.run(resume=study.folder.study_file.exists())
-        if not (study.folder.analysis / "settings.csv").exists():
-            study.analyze()
+    if not is_analysed(*pair):
+        pair[1].analyze()
     return pair
+
+
+def is_analysed(probe: Study, tuned: Study) -> bool:
+    """Whether the fine-tuning study's analysis speaks of the best of both as they are now."""
+    path = tuned.folder.analysis / "settings.csv"
+    if not path.exists():
+        return False
+    scored = pd.read_csv(path).set_index("setting")["trial"]
+    return scored.get("best-1") == tuned.best.number and scored.get(probe.config.name) == probe.best.number
 
 
 def test_scores(pairs: Sequence[tuple[Study, Study]]) -> pd.DataFrame:

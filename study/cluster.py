@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -22,6 +23,15 @@ class Capacity:
 
     cpus: int
     gpus: float
+    cpus_a_node: int
+    """Of the smallest node that has any; a trial lies on one node."""
+    cpus_a_gpu: float
+    """Of the node that has the fewest for each of its GPUs; infinite without GPUs."""
+
+    def threads(self, concurrent: int, trials_per_gpu: int = 1) -> int:
+        """Cpus that each of so many trials may ask for and be sure to get."""
+        here = min(self.cpus // concurrent, self.cpus_a_node)
+        return max(1, int(min(here, self.cpus_a_gpu / trials_per_gpu)) if self.gpus else here)
 
 
 @contextmanager
@@ -37,6 +47,7 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would call an interrupted study finished
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -65,7 +76,15 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
                 raise InputError(
                     f"resources.{name}: {wanted:g} asked for, but Ray has {there:g}; lower it or add nodes"
                 )
-        yield Capacity(resources.cpus or cpus, gpus if resources.gpus is None else resources.gpus)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        yield Capacity(
+            cpus=resources.cpus or cpus,
+            gpus=gpus if resources.gpus is None else resources.gpus,
+            cpus_a_node=int(min((node["CPU"] for node in nodes), default=1)),
+            cpus_a_gpu=min(
+                (node["CPU"] / node["GPU"] for node in nodes if node.get("GPU")), default=math.inf
+            ),
+        )
     finally:
         if ours:
             _shut_down()

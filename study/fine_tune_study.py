@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from cohort.errors import InputError
 from cohort.images import image_store
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from study.cluster import Capacity
 from study.config import FineTuneSettings, StudyConfig
-from study.probe_study import embedded, identity_of, probe_data
+from study.probe_study import identity_of, opened, probe_data
 from study.search import SearchPlan
 from study.standing import ranking
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
@@ -24,6 +26,7 @@ from trainables.linear_probe import ProbeData
 from trainables.ray_trainables import train_configurations
 from trainables.records import RunFolder, TrialRecord
 from trainables.tower import check_space
+from vlm.embeddings import embed
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 
@@ -54,8 +57,11 @@ class FineTuneStudy:
         Raises:
             InputError: as a probe study's, or a method of the search that does not fit the encoder's tower.
         """
-        cohort, encoder, embeddings = embedded(config)
+        cohort, encoder = opened(config)
         trained = check_space(encoder, config.search.fixed, config.search.ranges)
+        embeddings = embed(cohort, encoder, cache=config.cache)
+        encoder.to("cpu")  # the GPU is the trials'
+        torch.cuda.empty_cache()
         probe = probe_data(cohort, embeddings.features_ND, config.search.seed)
         store = image_store(cohort, encoder.geometry, config.cache)
         data = FineTuneData(
@@ -88,6 +94,11 @@ class FineTuneStudy:
         search = self.config.search
         if capacity.gpus:
             slots = int(capacity.gpus * self.settings.trials_per_gpu)
+            if slots == 0:
+                raise InputError(
+                    f"resources.gpus: {capacity.gpus:g} is less than one trial takes "
+                    f"(1 / fine_tune.trials_per_gpu = {1 / self.settings.trials_per_gpu:g}); raise either"
+                )
         else:
             slots = capacity.cpus // CPUS_A_TRIAL
         return SearchPlan(
@@ -101,18 +112,18 @@ class FineTuneStudy:
 
     def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
         kept = min(self.settings.keep + 1, plan.configurations)  # and the paper's
-        resume_points = (
-            KEPT_RESUME_POINTS * plan.concurrent * checkpoint_bytes(self.trained_parameters, ema=True)
-        )
-        disk = (resume_points + 4 * self.trained_parameters * (kept + plan.concurrent)) / 1e9
+        # A running trial writes each file anew before it drops the old one.
+        resume_point = checkpoint_bytes(self.trained_parameters, ema=True)
+        running = (KEPT_RESUME_POINTS + 1) * resume_point + 2 * 4 * self.trained_parameters
+        disk = (plan.concurrent * running + kept * 4 * self.trained_parameters) / 1e9
         size, data = self.encoder.geometry.size, self.data
         return [
             f"{plan.configurations} configurations, {plan.concurrent} at a time on {capacity.cpus} cpus and "
             f"{capacity.gpus:g} gpus; early stopping: {self.settings.scheduler}",
             f"{len(data.train_rows_N)} training and {len(data.val_rows_N)} validation images of {size} px; "
             f"at most {self.trained_parameters / 1e6:.2f} M trained parameters",
-            f"checkpoints take at most {disk:.2f} GB: {KEPT_RESUME_POINTS} resume points a running trial and "
-            f"the weights of the best {kept}",
+            f"checkpoints take at most {disk:.2f} GB: resume points of {resume_point / 1e9:.2f} GB, "
+            f"{KEPT_RESUME_POINTS + 1} a running trial, and the weights of the best {kept}",
         ]
 
     def trainable(self, plan: SearchPlan, capacity: Capacity, run: RunFolder) -> tuple[Any, Any]:
@@ -123,7 +134,7 @@ class FineTuneStudy:
 
         settings = self.settings
         gpus = 1 / settings.trials_per_gpu if capacity.gpus else 0
-        threads = max(1, capacity.cpus // plan.concurrent)
+        threads = capacity.threads(plan.concurrent, settings.trials_per_gpu)
         trainable = tune.with_parameters(
             FineTune,
             encoder_name=self.config.encoder,

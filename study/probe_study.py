@@ -32,17 +32,26 @@ ROUNDS_AT_LEAST = 4
 """Banks train side by side only as long as the sampler still learns between this many rounds of them."""
 
 
-def embedded(config: StudyConfig) -> tuple[Cohort, Encoder, Embeddings]:
-    """The study's cohort, its encoder, and the features of the one under the other.
+def opened(config: StudyConfig) -> tuple[Cohort, Encoder]:
+    """The study's cohort and its encoder.
 
     Raises:
-        InputError: no cohort there, an unknown encoder, an image or a cache that is damaged.
+        InputError: no cohort there, or an unknown encoder.
     """
     import torch
 
     on_gpu = config.resources.gpus != 0 and torch.cuda.is_available()
-    cohort = Cohort.open(config.cohort)
-    encoder = load_encoder(config.encoder, features=config.features, device="cuda" if on_gpu else "cpu")
+    device = "cuda" if on_gpu else "cpu"
+    return Cohort.open(config.cohort), load_encoder(config.encoder, features=config.features, device=device)
+
+
+def embedded(config: StudyConfig) -> tuple[Cohort, Encoder, Embeddings]:
+    """The study's cohort, its encoder, and the features of the one under the other.
+
+    Raises:
+        InputError: as `opened`, or an image or a cache that is damaged.
+    """
+    cohort, encoder = opened(config)
     return cohort, encoder, embed(cohort, encoder, cache=config.cache)
 
 
@@ -144,7 +153,7 @@ class ProbeStudy:
 
         from trainables.ray_trainables import LinearProbeBank
 
-        threads, gpus = max(1, capacity.cpus // plan.concurrent), capacity.gpus / plan.concurrent
+        threads, gpus = capacity.threads(plan.concurrent), capacity.gpus / plan.concurrent
         trainable = tune.with_parameters(
             LinearProbeBank,
             data=self.data,

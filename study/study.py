@@ -225,7 +225,7 @@ class Study:
 
         encoder, precision, features_ND = inputs.encoder, inputs.embeddings.precision, None
         if self.config.trainable == "fine_tune":
-            encoder = self._tuned(record.number, inputs.encoder)
+            encoder = self._tuned(record, inputs.encoder)
             asked = (self.config.fine_tune or FineTuneSettings()).precision
             embeddings = embed(
                 inputs.cohort,
@@ -250,31 +250,42 @@ class Study:
         )
         return _Chosen(trial, encoder, precision)
 
-    def _tuned(self, number: int, encoder: Encoder) -> Encoder:
+    def _tuned(self, record: TrialRecord, encoder: Encoder) -> Encoder:
         """The encoder with a trial's fine-tuned tower."""
         from trainables.checkpoints import CheckpointFolder, CorruptCheckpoint
         from trainables.fine_tune import load_best
 
+        number = record.number
         try:
-            return load_best(CheckpointFolder(self.folder.checkpoints, number).best, encoder)[0]
+            tuned, head = load_best(CheckpointFolder(self.folder.checkpoints, number).best, encoder)
         except CorruptCheckpoint as error:
             raise InputError(
                 f"{self.folder.path}: the weights of trial {number} are not there or damaged ({error}); only "
                 "those of the best are kept, see fine_tune.keep"
             ) from None
+        recorded = record.head.tensors()
+        if any(not np.array_equal(array, recorded[name]) for name, array in head.tensors().items()):
+            raise InputError(
+                f"{self.folder.path}: the weights of trial {number} are of another epoch than its record; "
+                "run the study again under another name"
+            )
+        return tuned
 
     def _beside(self, cohort: Cohort) -> FinishedTrial:
         """The best configuration of the study that stands in the same tables, under that study's name."""
         other = Study.open(self.config.analysis.beside)
+        if is_locked(other.folder.lock_file):
+            raise InputError(f"analysis.beside: {other.folder.path} still runs; analyse when it has finished")
+        best = other.best
         inputs = other._inputs()
         if inputs.cohort.content_hash != cohort.content_hash:
             raise InputError(
                 f"analysis.beside: {other.folder.path} ran on another cohort; one table needs one cohort"
             )
-        trial = other._chosen(inputs)["best-1"].trial
+        trial = other._finished("best-1", best, inputs).trial
         if trial.features_ND is None:
             trial = replace(trial, features_ND=inputs.embeddings.features_ND)
-        return replace(trial, name=other.config.name, seeds=(), splits=())
+        return replace(trial, name=other.config.name)
 
     def _exported(self, number: int | None, inputs: _Inputs) -> _Chosen:
         """The configuration to export: a finalist under its name in the tables, or any other."""

@@ -2,8 +2,8 @@
 
 Every draw is keyed by what it is for: the initial weights by (seed, trial), the order of the images by (seed,
 epoch), distortions and dropout by (seed, trial, epoch, step). So there is no generator state to carry from
-epoch to epoch: a resumed epoch draws what the uninterrupted one draws, a step that is repeated because it
-did not fit the memory draws the same again, and nothing outside the trial is disturbed.
+epoch to epoch: a resumed epoch draws what the uninterrupted one draws, and nothing outside the trial is
+disturbed.
 
 Shape legend: N images of a split, B images of a batch, H height, W width, D features, C labels, S steps.
 """
@@ -180,7 +180,12 @@ class FineTuneTrial:
             self._head = Head(head).to(self.device)
         else:
             self._head = Head.fresh(encoder.width, labels, (config.seed, config.number)).to(self.device)
-        self._features = torch.compile(self._tower) if compile_tower else self._tower
+        self._features = self._tower
+        if compile_tower:
+            # Graphs of the trials before it in this process count against the limit, past which nothing is
+            # compiled any more.
+            torch.compiler.reset()
+            self._features = torch.compile(self._tower)
         self._parameters = {f"tower.{name}": parameter for name, parameter in self._tower.trained.items()}
         self._parameters |= {f"head.{name}": parameter for name, parameter in self._head.named_parameters()}
         self._averages = None
@@ -215,6 +220,11 @@ class FineTuneTrial:
         patience = self.training.patience
         stale = patience is not None and self._waited >= patience
         return self.epoch >= self.config.epochs or stale or bool(self._failure)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are kept, from 1; 0 before the first."""
+        return self._best.epoch
 
     @property
     def trained_parameters(self) -> int:
@@ -305,7 +315,7 @@ class FineTuneTrial:
         """Leaves the gradients of the batch's loss in the parameters; returns that loss and the plain BCE.
 
         Where the memory does not hold a micro-batch, the step is repeated with half as many images at once:
-        nothing has moved yet, and the same is drawn again.
+        nothing has moved yet, and the same distortions are drawn again. (Dropout is drawn by micro-batch.)
         """
         key = self._key("step", self.epoch + 1, step)
         drawn = None

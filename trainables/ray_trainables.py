@@ -116,6 +116,10 @@ class LinearProbeBank(tune.Trainable):
         return True
 
 
+SHARED_MEMORY = 0.9
+"""Of a GPU that several trials share, what they may allocate together; contexts and kernels take the rest."""
+
+
 class FineTune(tune.Trainable):
     """Trains one epoch a step and reports the trial's record so far.
 
@@ -143,8 +147,9 @@ class FineTune(tune.Trainable):
         device = "cuda" if gpu_share else "cpu"
         if 0 < gpu_share < 1:
             # A trial that asks for more than its share halves its micro-batch instead of starving the others.
-            torch.cuda.set_per_process_memory_fraction(gpu_share)
-        self._encoder = load_encoder(encoder_name, features=features, device=device)
+            torch.cuda.set_per_process_memory_fraction(gpu_share * SHARED_MEMORY)
+        # A trial moves its own copy of the image tower; the rest of the model would only fill the GPU.
+        self._encoder = load_encoder(encoder_name, features=features, device="cpu")
         self._checkpoints, self._seed, self._training = checkpoints, seed, training
         self._common = {
             "data": data,
@@ -163,6 +168,7 @@ class FineTune(tune.Trainable):
         number, params = self._asked["number"], self._asked["params"]
         self._folder = CheckpointFolder(self._checkpoints, number)
         self._refusal, self._warnings = "", []
+        self._trial = None  # before the next one asks for the memory that this one holds
         try:
             self._trial = FineTuneTrial(
                 FineTuneConfig.from_params(number, params, self._seed),
@@ -171,11 +177,19 @@ class FineTune(tune.Trainable):
                 **self._common,
             )
             resumed, damaged = load_newest(self._trial, self._folder.resume_points())
+            if self._trial.best_epoch:
+                # The crash may have come between the resume point and the weights of its best epoch.
+                self._trial.save_best(self._folder.best)
             if damaged:
                 ground = f"went on from epoch {self._trial.epoch}" if resumed else "began anew"
                 self._warnings = [f"{line}; {ground}" for line in damaged]
         except InputError as error:  # a resume point of another study, say: others can go on
             self._refusal = str(error)
+        except torch.OutOfMemoryError:
+            self._refusal = (
+                f"out of memory: method {params['method']} on {self._encoder.name} does not fit its share of "
+                "the GPU; run fewer trials on it, or train lora, bitfit or last_blocks"
+            )
         return True
 
     def step(self) -> dict[str, Any]:
@@ -225,6 +239,11 @@ class _SparesThePaper:
             return TrialScheduler.CONTINUE
         return super().on_trial_result(controller, trial, result)
 
+    def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        # Nor is it a measure for the others: at its last epoch it would stand among their earlier ones.
+        if trial.config["configurations"][0]["number"] != 0:
+            super().on_trial_complete(controller, trial, result)
+
 
 class _Asha(_SparesThePaper, ASHAScheduler):
     pass
@@ -257,7 +276,8 @@ def scheduler(name: str, grace_epochs: int, finished: Iterable[TrialRecord] = ()
         stopping.on_trial_add(None, trial)
         for point in record.curve:
             told = {"epoch": int(point["epoch"]), "objective": point["objective"]}
-            if stopping.on_trial_result(None, trial, told) == TrialScheduler.STOP:
+            stopped = stopping.on_trial_result(None, trial, told) == TrialScheduler.STOP
+            if stopped and name == "median":  # which asserts that a stopped trial reports no more
                 break
     return stopping
 

@@ -84,6 +84,25 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
     }
 
 
+def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    file = tmp_path / "squares.yaml"
+    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed={"epochs": 400})))
+    study = Study.from_yaml(file)
+    driver = start(file)
+    try:
+        wait_for(lambda: study.folder.bank_files() or driver.poll() is not None)
+        assert driver.poll() is None, driver.stdout.read()
+        driver.send_signal(signal.SIGINT)  # Ctrl-C
+        output, _ = driver.communicate(timeout=120)
+    finally:
+        driver.kill()
+    assert driver.returncode == 130, output
+    assert "radtune: interrupted; a study goes on with" in output and "finished in" not in output
+    assert 0 < len(study.records) < 64
+    assert not study.folder.finalists_file.exists() and not is_locked(study.folder.lock_file)
+
+
 def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
     """Killed between two epochs, its newest resume point torn, resumed: the study that nobody killed."""
     square_cohort(tmp_path / "cohort")

@@ -13,13 +13,15 @@ from optuna.trial import TrialState
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from study import Study
+from study.lock import driver_lock
 from study.standing import describe_run
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
+from trainables import checkpoints
 from trainables.checkpoints import CheckpointFolder
-from trainables.fine_tune import CHECKPOINT
+from trainables.fine_tune import BEST, CHECKPOINT
 from vlm.bundle import Bundle
 
 CONFIGURATIONS = 6
@@ -138,6 +140,36 @@ def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tu
     np.testing.assert_allclose(
         1 / (1 + np.exp(-logits)), [reported[f"probability.{label}"][0] for label in cohort.labels], atol=1e-4
     )
+
+
+def test_weights_of_another_epoch_than_the_record_are_refused(tuned):
+    study, _ = tuned
+    file = CheckpointFolder(study.folder.checkpoints, study.best.number).best / BEST
+    whole = file.read_bytes()
+    tensors, description = checkpoints.read(file)
+    try:
+        checkpoints.write(
+            file, tensors | {"linear_head/bias_C": tensors["linear_head/bias_C"] + 1}, description
+        )
+        with pytest.raises(InputError, match=f"weights of trial {study.best.number} are of another epoch"):
+            study.analyze()
+        file.write_bytes(whole[:-1])
+        with pytest.raises(
+            InputError, match=f"weights of trial {study.best.number} are not there or damaged"
+        ):
+            study.analyze()
+    finally:
+        file.write_bytes(whole)
+
+
+def test_a_study_beside_must_have_finished(tuned):
+    study, _ = tuned
+    config = study.config.model_copy(
+        update={"analysis": study.config.analysis.model_copy(update={"beside": str(study.folder.path)})}
+    )
+    again = Study(config)
+    with driver_lock(study.folder.lock_file), pytest.raises(InputError, match="still runs"):
+        again._beside(Cohort.open(config.cohort))
 
 
 def test_a_trial_that_cannot_go_on_fails_alone_and_says_why(tmp_path):

@@ -1,5 +1,6 @@
 """Tests of the Ray Tune Trainables without a cluster; `tests.study` runs them on one."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 from search_spaces.fine_tune import PAPER
 from tests.trainables.towers import build_tower
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
+from trainables.fine_tune import load_best
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_data import FineTuneData
 from trainables.ray_trainables import (
@@ -145,6 +147,18 @@ def test_a_damaged_newest_resume_point_is_passed_over_and_said(actor, tmp_path):
     assert all(line.endswith("; began anew") for line in anew.warnings)
 
 
+def test_a_crash_before_the_best_weights_were_written_leaves_those_of_the_record(actor, towers, tmp_path):
+    first, folder = actor(asked(3)), CheckpointFolder(tmp_path, 3)
+    record = record_of(first.step())
+    assert record.epoch == 1
+    shutil.rmtree(folder.best)  # as if killed right after the resume point
+    actor(asked(3))  # a new worker takes the trial up
+    tuned, head = load_best(folder.best, load_encoder(towers["vit"], device="cpu"))
+    assert tuned.fingerprint == first._trial.best_encoder().fingerprint
+    for name, array in head.tensors().items():
+        np.testing.assert_array_equal(array, record.head.tensors()[name])
+
+
 def test_a_resume_point_of_another_tower_fails_the_trial_and_names_the_reason(actor):
     actor(asked(4), tower="resnet").step()
     trainable = actor(asked(4))
@@ -218,6 +232,29 @@ def test_a_resumed_studys_scheduler_knows_the_trials_before_it(name):
     ]
     assert decision(scheduler(name, 1)) == TrialScheduler.CONTINUE
     assert decision(scheduler(name, 1, finished)) == TrialScheduler.STOP
+
+
+def test_the_papers_end_is_no_measure_for_the_others():
+    stopping, paper, other = scheduler("asha", 1), Told(0), Told(1)
+    for trial in (paper, other):
+        stopping.on_trial_add(None, trial)
+    last = {"epoch": 10, "objective": 1.0}
+    stopping.on_trial_result(None, paper, last)
+    stopping.on_trial_complete(None, paper, last)
+    assert stopping.on_trial_result(None, other, {"epoch": 9, "objective": 0.5}) == TrialScheduler.CONTINUE
+
+
+def test_what_a_finished_trial_reached_after_a_rung_that_would_stop_it_counts_in_a_replay():
+    def record(number: int, objectives: list[float]) -> TrialRecord:
+        curve = [{"epoch": epoch, "objective": value} for epoch, value in enumerate(objectives, start=1)]
+        return TrialRecord(number=number, params={}, state="COMPLETE", curve=curve)
+
+    # The last lay behind at the first rung and far ahead of all at the second.
+    finished = [record(1, [0.8, 0.8, 0.3]), record(2, [0.8, 0.8, 0.3]), record(3, [0.1, 0.1, 0.9])]
+    stopping, newcomer = scheduler("asha", 1, finished), Told(4)
+    stopping.on_trial_add(None, newcomer)
+    assert stopping.on_trial_result(None, newcomer, {"epoch": 1, "objective": 0.9}) == TrialScheduler.CONTINUE
+    assert stopping.on_trial_result(None, newcomer, {"epoch": 3, "objective": 0.31}) == TrialScheduler.STOP
 
 
 def test_no_scheduler_is_none():
