@@ -186,11 +186,15 @@ class FineTune(tune.Trainable):
         except InputError as error:  # a resume point of another study, say: others can go on
             self._refusal = str(error)
         except torch.OutOfMemoryError:
-            self._refusal = (
-                f"out of memory: method {params['method']} on {self._encoder.name} does not fit its share of "
-                "the GPU; run fewer trials on it, or train lora, bitfit or last_blocks"
-            )
+            self._refusal = self._too_large()
         return True
+
+    def _too_large(self) -> str:
+        method = self._asked["params"]["method"]
+        return (
+            f"out of memory: method {method} on {self._encoder.name} does not fit its share of the GPU; run "
+            "fewer trials on it, or train lora, bitfit or last_blocks"
+        )
 
     def step(self) -> dict[str, Any]:
         record = self._train_one_epoch()
@@ -222,6 +226,8 @@ class FineTune(tune.Trainable):
                 trial.save_best(self._folder.best)
         except TrialFailed:
             record = trial.record()
+        except torch.OutOfMemoryError:  # beside the steps, which answer it with smaller micro-batches
+            record = trial.record("FAIL", self._too_large())
         metrics = record.metrics | {"trained_parameters": float(trial.trained_parameters)}
         return replace(record, metrics=metrics, warnings=self._warnings)
 

@@ -10,6 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces.fine_tune import PAPER
 from tests.trainables.towers import build_tower
+from trainables import ray_trainables
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import load_best
 from trainables.fine_tune_config import Training
@@ -167,6 +168,25 @@ def test_a_resume_point_of_another_tower_fails_the_trial_and_names_the_reason(ac
     assert result["done"] and record.state == "FAIL"
     assert "trained on another encoder" in record.reason
     assert trainable.reset_config(asked(5)) and record_of(trainable.step()).state == "PRUNED"
+
+
+def test_a_memory_that_is_full_before_or_beside_the_steps_fails_the_trial_with_that_reason(
+    actor, monkeypatch
+):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    trainable = actor(asked(7))
+    trainable.step()
+    monkeypatch.setattr(trainable._trial, "run_epoch", full)
+    monkeypatch.setattr(ray_trainables, "FineTuneTrial", full)
+    beside = trainable.step()
+    trainable.reset_config(asked(8))
+    before = trainable.step()
+    for number, result in ((7, beside), (8, before)):
+        record = record_of(result)
+        assert result["done"] and record.state == "FAIL" and record.number == number
+        assert record.reason.startswith("out of memory: method full on local-dir:")
 
 
 def test_a_trial_that_diverges_reports_step_and_learning_rates(actor):
