@@ -104,12 +104,22 @@ class Conductor:
         self._records = run.records()
         self._done_before = len(self._records)
         self._logreg = math.nan
+        self._tracker: StudyTracker | None = None
         self._ends: list[tuple[float, int]] = []
         """When each bank or trial ended, and how many configurations were done then."""
 
     def conduct(self) -> None:
-        config, search, study = self._config, self._config.search, self._study
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._search()
+        except BaseException:  # Ctrl-C too
+            if self._tracker:
+                self._tracker.abandon()
+            raise
+        self._finish()
+
+    def _search(self) -> None:
+        config, search, study = self._config, self._config.search, self._study
         # Ray takes seconds to start and leaves the cores idle: the store and the floor are made beside it.
         with ThreadPoolExecutor(1) as beside:
             ready = beside.submit(self._open_store_and_fit_floor)
@@ -134,7 +144,6 @@ class Conductor:
                 )
                 self._train(searcher, *study.trainable(plan, capacity, self._run))
                 searcher.tell_rest()
-        self._finish()
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
         """Let Ray Tune train until the searcher has no more."""

@@ -63,7 +63,7 @@ class StudyTracker:
             ) from None
         self._logged = self._runs_in_store()
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
-        self._fault = ""
+        self._fault, self._abandoned = "", False
         self._thread = threading.Thread(target=self._drain, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -76,6 +76,15 @@ class StudyTracker:
         """Queue finished configurations; returns at once."""
         for record in records:
             self._waiting.put(record)
+
+    def abandon(self) -> None:
+        """End the thread after the run it is writing; a resume logs what is missing.
+
+        A thread that still writes while the interpreter goes away can take the process down with it.
+        """
+        self._abandoned = True
+        self._waiting.put(None)
+        self._thread.join()
 
     def close(
         self, records: Iterable[TrialRecord], artifacts: Iterable[Path], metrics: Mapping[str, float]
@@ -164,7 +173,7 @@ class StudyTracker:
 
     def _drain(self) -> None:
         while (record := self._waiting.get()) is not None:
-            if record.number not in self._logged:
+            if record.number not in self._logged and not self._abandoned:
                 self._log_or_note(record)
 
     def _log_or_note(self, record: TrialRecord) -> None:

@@ -89,6 +89,19 @@ def test_a_run_that_was_half_logged_is_logged_anew_once(uri, tmp_path):
     assert second.run_ids[0] == first.run_ids[0] and second.run_ids[1] != first.run_ids[1]
 
 
+def test_an_abandoned_tracker_writes_no_more_and_a_new_one_logs_the_rest(uri, tmp_path):
+    first = StudyTracker(uri, "abandoned", tmp_path, TAGS)
+    first.log([record(number) for number in range(40)])
+    first.abandon()
+    assert not first._thread.is_alive()
+    logged = len(first.run_ids)
+    assert logged < 40
+    second = StudyTracker(uri, "abandoned", tmp_path, TAGS)
+    assert len(second.run_ids) == logged
+    assert second.close([record(number) for number in range(40)], [], {}) == ""
+    assert sorted(children(uri, first.parent)) == list(range(40))
+
+
 def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "store").write_text(
         "this is no database, but it is long enough to be taken for a damaged one"
