@@ -6,7 +6,7 @@ import difflib
 import importlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -256,7 +256,8 @@ def _one_line(error: ValidationError, source: str) -> str:
 def _fields_at(location: list[str]) -> list[str]:
     model: Any = StudyConfig
     for part in location:
-        model = model.model_fields[part].annotation
+        annotation = model.model_fields[part].annotation
+        model = next((one for one in get_args(annotation) if one is not type(None)), annotation)
     return list(model.model_fields)
 
 

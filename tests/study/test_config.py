@@ -41,6 +41,10 @@ def test_the_shipped_study_files_are_valid(name):
             r"unknown key search.configuration; did you mean configurations\?",
         ),
         (
+            {"trainable": "fine_tune", "fine_tune": {"patiense": 2}},
+            r"unknown key fine_tune.patiense; did you mean patience\?",
+        ),
+        (
             {"search": {"configurations": 0}},
             r"search.configurations: .*greater than or equal to 1, but got 0",
         ),
