@@ -27,7 +27,7 @@ from analysis.settings import (
     ZERO_SHOT,
     FinishedTrial,
 )
-from trainables.records import write_atomically
+from cohort.files import write_atomically
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; what knows nothing is grey.
 BEST = "#0072B2"

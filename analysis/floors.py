@@ -12,8 +12,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from cohort.patients import patient_folds
 from trainables.metrics import auroc, average_precision
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
+from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from vlm.linear_head import LinearHead
 
 SHRINKAGE = 10.0

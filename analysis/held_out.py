@@ -11,10 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from analysis.floors import prevalences
-from analysis.statistics import positive_patients
 from cohort.errors import InputError
 from cohort.labels import domain_columns
 from cohort.manifest import Cohort
+from cohort.patients import positive_patients
 from trainables.metrics import domain_scores, domain_targets
 
 AVERAGED_PATIENTS = 2

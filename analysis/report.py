@@ -28,9 +28,10 @@ from analysis.settings import (
     FinishedTrial,
     Setting,
 )
-from analysis.statistics import MIN_POSITIVE_PATIENTS, positive_patients
+from analysis.statistics import MIN_POSITIVE_PATIENTS
+from cohort.files import write_atomically
 from cohort.manifest import SPLITS, Cohort
-from trainables.records import write_atomically
+from cohort.patients import positive_patients
 from vlm.encoders import Encoder
 
 PUBLISHED = {

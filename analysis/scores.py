@@ -37,10 +37,10 @@ from analysis.settings import (
     floors_and_trials,
 )
 from cohort.errors import InputError
+from cohort.files import write_atomically
 from cohort.manifest import Cohort
 from trainables import metrics
 from trainables.metrics import PRESETS
-from trainables.records import write_atomically
 from vlm.encoders import Encoder
 
 __all__ = ["AnalysisResult", "FinishedTrial", "analyze", "read_tables"]

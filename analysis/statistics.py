@@ -26,16 +26,6 @@ _CHUNK = 1024
 """Resamples taken at a time: rows long enough for vector additions, few enough to stay in cache."""
 
 
-def positive_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray:
-    """int64 (C,): distinct patients with at least one positive image of each label.
-
-    Args:
-        targets_NC: 0, 1 or NaN where masked.
-        patients_N: one integer code an image.
-    """
-    return np.array([len(np.unique(patients_N[column == 1])) for column in targets_NC.T], dtype=np.int64)
-
-
 def patient_weights(patients: int, resamples: int, seed: int) -> np.ndarray:
     """float32 (patients, resamples): Rubin's Bayesian bootstrap, independent standard exponential weights.
 

@@ -10,8 +10,8 @@ Legend: N images, D features, C labels.
 import numpy as np
 
 from cohort.labels import CHEXPERT_14
+from cohort.patients import patient_folds
 from trainables.linear_probe import ProbeData
-from trainables.thresholds import patient_folds
 
 TRAIN, VAL = 2670, 575
 """The paper's procedure on the real IU-Xray tables gives these sizes."""

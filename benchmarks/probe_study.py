@@ -27,6 +27,7 @@ import torch
 
 from analysis.floors import STRENGTHS, logreg_floor
 from benchmarks.features import PREVALENCE, draw_features
+from cohort.patients import patient_folds
 from search_spaces import linear_probe as space
 from study.config import validated
 from study.driver import Conductor
@@ -34,7 +35,6 @@ from study.probe_study import OBJECTIVE_PATIENTS, ProbeStudy
 from study.standing import ranking
 from trainables.linear_probe import HeadConfig, ProbeData, train_bank
 from trainables.records import RunFolder
-from trainables.thresholds import patient_folds
 
 TRAINING = 2670
 

@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from cohort.errors import InputError
 from cohort.manifest import SPLITS
+from cohort.patients import positive_by_patient, positive_patients
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -66,7 +67,7 @@ def stratified_split(
     if len(images_P) < 3:
         raise InputError(f"a split into {', '.join(SPLITS)} needs at least 3 patients, got {len(images_P)}")
 
-    positive_PC = _any_by_patient(positive_NC, patients_N)
+    positive_PC, _ = positive_by_patient(positive_NC, patients_N)
     size_P = np.log2(images_P).astype(np.int64)
     size_PB = size_P[:, None] == np.arange(1, size_P.max() + 1)
     strata_PS = np.concatenate([positive_PC, size_PB], axis=1)
@@ -127,15 +128,3 @@ def too_rare_for_three_sides(
     counts_C = positive_patients(targets_NC, patients_N)
     rare = [(label, int(count)) for label, count in zip(labels, counts_C, strict=True) if count < 3]
     return sorted(rare, key=lambda pair: pair[1])
-
-
-def positive_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray:
-    """int64 (C,): how many patients have at least one positive image of each label."""
-    _, codes_N = np.unique(np.asarray(patients_N), return_inverse=True)
-    return _any_by_patient(np.nan_to_num(np.asarray(targets_NC)) == 1, codes_N).sum(axis=0)
-
-
-def _any_by_patient(positive_NC: np.ndarray, codes_N: np.ndarray) -> np.ndarray:
-    positive_PC = np.zeros((codes_N.max(initial=-1) + 1, positive_NC.shape[1]), dtype=bool)
-    np.logical_or.at(positive_PC, codes_N, positive_NC)
-    return positive_PC

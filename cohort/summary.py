@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from cohort.labels import NO_FINDING
 from cohort.manifest import KEEP, LABEL, SPLITS, Cohort
+from cohort.patients import positive_patients
 from cohort.readers import iu_xray
-from cohort.splits import positive_patients
 
 _LISTED = 5
 

@@ -14,6 +14,7 @@ import optuna
 
 from analysis.floors import logreg_floor
 from cohort.errors import InputError
+from cohort.files import write_atomically
 from study.cluster import Capacity, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
 from study.journal import open_journal
@@ -23,7 +24,7 @@ from study.search import BankSearcher, SearchPlan
 from study.standing import ranking, standing
 from study.tracking import StudyTracker
 from trainables.linear_probe import ProbeData
-from trainables.records import RunFolder, TrialRecord, write_atomically
+from trainables.records import RunFolder, TrialRecord
 
 WORKER_RETRIES = 2
 """How often a trial whose worker process died is started again before its configurations fail."""

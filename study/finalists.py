@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import torch
 
+from cohort.patients import patient_folds
 from trainables.linear_probe import ProbeData
 from trainables.ray_trainables import train_configurations
 from trainables.records import TrialRecord
-from trainables.thresholds import patient_folds
 
 REPEATS = 5
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from cohort.files import write_atomically
 from cohort.manifest import Cohort
-from cohort.splits import positive_patients
+from cohort.patients import patient_folds, positive_patients
 from search_spaces import linear_probe as space
 from study.cluster import Capacity
 from study.config import StudyConfig
@@ -17,8 +18,7 @@ from study.finalists import repeat_finalists
 from study.search import SearchPlan
 from study.standing import ranking
 from trainables.linear_probe import ProbeData
-from trainables.records import RunFolder, TrialRecord, write_atomically
-from trainables.thresholds import patient_folds
+from trainables.records import RunFolder, TrialRecord
 from vlm.embeddings import Embeddings, embed
 from vlm.encoders import Encoder, load_encoder
 

@@ -20,8 +20,9 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from cohort.files import write_atomically
 from trainables.linear_probe import RUNGS
-from trainables.records import RunFolder, TrialRecord, pack_bank, unpack_bank, write_atomically
+from trainables.records import RunFolder, TrialRecord, pack_bank, unpack_bank
 
 Configuration = dict[str, Any]
 """`number` and `params` of one configuration, as a bank receives it."""

@@ -7,7 +7,6 @@ write, a bad disk), not intent.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from cohort.files import replacing_file
 from vlm.tensor_files import write_tensors
 
 FORMAT = 1
@@ -33,12 +33,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, A
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     described = json.dumps({"format": FORMAT} | description, sort_keys=True)
     metadata = {"described": described, "checksum": _checksum(tensors, described)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write_tensors(temporary, tensors, metadata)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with replacing_file(path) as temporary:
+        write_tensors(temporary, tensors, metadata)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

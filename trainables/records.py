@@ -8,7 +8,6 @@ follow from it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cohort.errors import InputError
+from cohort.files import write_atomically
 from vlm.linear_head import LinearHead
 
 STATES = ("COMPLETE", "PRUNED", "FAIL")
@@ -97,22 +97,6 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
         return records
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{name}: not a whole bank file ({error}); delete it and resume the study") from None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` either holds all of it or what it held before, even after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @dataclass(frozen=True)

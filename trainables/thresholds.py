@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cohort.errors import InputError
+from cohort.patients import positive_patients
 
 STRATEGIES = ("fixed", "global", "per_label", "shrunk")
 
@@ -90,7 +90,7 @@ def fit_thresholds(
         ValueError: shapes that do not fit, a probability outside [0, 1] (NaN included), a negative shrinkage.
     """
     probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage, min_positive_patients)
-    positive_patients_C = _positive_patients(targets_NC, patients_N)
+    positive_patients_C = positive_patients(targets_NC, patients_N)
     enough_C = positive_patients_C >= min_positive_patients
     everyone_N = np.ones(len(targets_NC), dtype=bool)
     parts = []
@@ -124,7 +124,7 @@ def cross_fitted(
     Args:
         probs: float (N, C) or (K, N, C) in [0, 1].
         targets_NC: 0 or 1; NaN is masked.
-        folds_N: integer codes of at least two folds, see `patient_folds`.
+        folds_N: integer codes of at least two folds, see `cohort.patients.patient_folds`.
         patients_N: integer codes, equal for images of one patient.
         shrinkage: >= 0, or one value a head (K,).
         min_positive_patients: >= 1, on the side the threshold is fitted on.
@@ -147,9 +147,7 @@ def cross_fitted(
         raise ValueError("Expected `folds_N` to keep a patient's images together, but one is in two folds.")
 
     held_FN = folds_N == folds[:, None]
-    positive_patients_FC = [
-        _positive_patients(targets_NC[~held_N], patients_N[~held_N]) for held_N in held_FN
-    ]
+    positive_patients_FC = [positive_patients(targets_NC[~held_N], patients_N[~held_N]) for held_N in held_FN]
     counts = {name: np.zeros((3, len(probs_KNC), targets_NC.shape[1]), dtype=np.int64) for name in STRATEGIES}
     for start in range(0, len(probs_KNC), _HEADS_AT_ONCE):
         part = slice(start, start + _HEADS_AT_ONCE)
@@ -175,52 +173,6 @@ def cross_fitted(
             labels_averaged=labels_averaged,
         )
     return results
-
-
-def patient_folds(
-    targets_NC: np.ndarray, patients_N: np.ndarray, folds: int = 5, seed: int = 0
-) -> np.ndarray:
-    """Folds that keep a patient together and share out each label's positive patients, rarest label first.
-
-    Iterative stratification (Sechidis et al., ECML PKDD 2011) over patients, a patient being positive for a
-    label when any image is. The order of the images does not matter; seed breaks ties.
-
-    Args:
-        targets_NC: 0 or 1; NaN is masked.
-        patients_N: integer codes, equal for images of one patient.
-        folds: >= 2.
-        seed: >= 0.
-
-    Returns:
-        folds_N, int64 in 0..folds-1.
-
-    Raises:
-        InputError: fewer patients than folds.
-    """
-    # scikit-learn comes with it and takes a second to import, which no trial needs.
-    from iterstrat.ml_stratifiers import IterativeStratification
-
-    patients_P, patient_of_N = np.unique(np.asarray(patients_N), return_inverse=True)
-    if not 2 <= folds <= len(patients_P):
-        raise InputError(
-            f"{len(patients_P)} patients cannot be dealt into {folds} folds: two folds are the least and "
-            "each needs a patient; choose fewer folds or a larger validation split"
-        )
-    positive_PC = _positive_of_patients(targets_NC, patient_of_N, len(patients_P))
-    shares_F = np.full(folds, 1 / folds)
-    folds_P = IterativeStratification(positive_PC, shares_F, np.random.RandomState(seed))
-    return folds_P[patient_of_N].astype(np.int64)
-
-
-def _positive_of_patients(targets_NC: np.ndarray, patient_of_N: np.ndarray, patients: int) -> np.ndarray:
-    positive_PC = np.zeros((patients, targets_NC.shape[1]), dtype=bool)
-    np.logical_or.at(positive_PC, patient_of_N, targets_NC == 1)
-    return positive_PC
-
-
-def _positive_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray:
-    patients_P, patient_of_N = np.unique(np.asarray(patients_N), return_inverse=True)
-    return _positive_of_patients(targets_NC, patient_of_N, len(patients_P)).sum(0)
 
 
 def _check(

@@ -15,10 +15,7 @@ Shape legend: B images of a batch, H height, W width, D features, C labels.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +28,7 @@ from safetensors.numpy import load_file
 from scipy.special import expit
 
 from cohort.errors import InputError
+from cohort.files import replacing_folder
 from cohort.images import apply_geometry, decode, in_threads
 from cohort.labels import LabelPolicy
 from vlm.embeddings import embed_images, resolve_precision
@@ -103,7 +101,7 @@ def save_bundle(
         "origin": dict(origin or {}),
     }
     folder = Path(folder)
-    with _replacing(folder) as staging:
+    with replacing_folder(folder, _check_output_folder) as staging:
         (staging / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         write_tensors(staging / HEAD, head.tensors() | {"thresholds_C": thresholds_C})
         (staging / CARD).write_text(card, encoding="utf-8")
@@ -296,24 +294,6 @@ def _version() -> str:
         return version("radtune")
     except PackageNotFoundError:
         return "uninstalled checkout"
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A staging folder that takes the place of `folder` when the block ends without an error."""
-    _check_output_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging, previous = (folder.parent / f".{folder.name}.{os.getpid()}.{end}" for end in ("new", "old"))
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        if folder.exists():
-            os.replace(folder, previous)
-        os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
 
 
 def _check_output_folder(folder: Path) -> None:

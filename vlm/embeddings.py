@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cohort.errors import InputError
+from cohort.files import replacing_file
 from cohort.images import image_store
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
@@ -218,13 +218,8 @@ def _write(path: Path, features_ND: np.ndarray, digests: Sequence[str], key: str
     features = pa.FixedSizeListArray.from_arrays(pa.array(features_ND.reshape(-1)), features_ND.shape[1])
     table = pa.table({"digest": pa.array(digests, pa.string()), "features": features})
     table = table.replace_schema_metadata({"radtune": json.dumps({"format": FORMAT, "key": key})})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replacing_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)
 
 
 def _read(path: Path, key: str, digests: Sequence[str], width: int) -> np.ndarray:

@@ -6,7 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from analysis import floors
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
+from cohort.patients import patient_folds
+from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
 
 def drawn(seed=0, images=200, features=10, labels=3):

@@ -140,11 +140,6 @@ def test_weighted_mean_leaves_out_what_is_nan():
     assert st.weighted_mean(values_NM, np.arange(3), weights_RB)[0, 0] == pytest.approx(9 / 3)
 
 
-def test_positive_patients_counts_patients_and_not_images():
-    targets_NC = np.array([[1, 0], [1, np.nan], [0, 1.0]])
-    np.testing.assert_array_equal(st.positive_patients(targets_NC, np.array([0, 0, 1])), [1, 1])
-
-
 # ---- intervals ----
 
 

@@ -15,9 +15,7 @@ from cohort.manifest import SPLITS
 from cohort.splits import (
     given_split,
     paper_split,
-    positive_patients,
     stratified_split,
-    too_rare_for_three_sides,
 )
 
 
@@ -139,11 +137,3 @@ def test_a_given_split_with_a_patient_on_two_sides_is_refused():
         InputError, match="patient 'a' lies in 'train' and in 'test'; a patient must be on one"
     ):
         given_split(["train", "val", "test"], ["a", "b", "a"], "t")
-
-
-def test_positive_patients_by_hand():
-    targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
-    patients = ["a", "a", "b", "c", "c"]
-    assert positive_patients(targets, patients).tolist() == [2, 2]
-    assert too_rare_for_three_sides(targets, patients, ["x", "y"]) == [("x", 2), ("y", 2)]
-    assert too_rare_for_three_sides(targets, list("abcde"), ["x", "y"]) == [("y", 2)]

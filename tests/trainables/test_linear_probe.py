@@ -15,10 +15,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
 from cohort.errors import InputError
+from cohort.patients import patient_folds
 from search_spaces.linear_probe import PAPER
 from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
 from trainables.losses import BankLoss
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
+from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
 LABELS = ("heart", "effusion", "nodule", "hernia")
 

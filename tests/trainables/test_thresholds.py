@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from cohort.errors import InputError
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds, patient_folds
+from cohort.patients import patient_folds
+from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
 # Few distinct values, 0 and 1 among them, so that ties and saturated probabilities are the rule.
 PROBS = st.sampled_from([0.0, 1e-30, 0.01, 0.2, 0.25, 0.5, 0.75, 0.99, 1.0])
@@ -180,40 +180,6 @@ def test_without_any_positive_the_threshold_is_one_half_and_the_f1_undefined():
     assert all((thresholds_C == 0.5).all() for thresholds_C in fitted.by_strategy.values())
     crossed = cross_fitted(probs_NC, targets_NC, np.arange(10) % 2, np.arange(10))
     assert np.isnan(crossed["per_label"].macro_f1) and crossed["per_label"].labels_averaged == 0
-
-
-def test_a_fold_keeps_patients_together_and_shares_out_rare_positives():
-    rng = np.random.default_rng(0)
-    patients_N = np.repeat(np.arange(200), rng.integers(1, 5, 200))
-    # Label 0: five positive patients; label 1: twelve; label 2: common; label 3: none.
-    positive_P4 = np.stack(
-        [np.arange(200) < 5, (np.arange(200) % 17) == 3, rng.random(200) < 0.3, np.zeros(200, dtype=bool)],
-        axis=1,
-    )
-    targets_NC = positive_P4[patients_N].astype(np.float32)
-    for seed in range(3):
-        folds_N = patient_folds(targets_NC, patients_N, folds=5, seed=seed)
-        assert folds_N.dtype == np.int64 and set(folds_N) == set(range(5))
-        fold_of_P = np.array([set(folds_N[patients_N == patient]) for patient in range(200)])
-        assert all(len(folds) == 1 for folds in fold_of_P)
-        fold_of_P = np.array([folds.pop() for folds in fold_of_P])
-        assert (np.bincount(fold_of_P[positive_P4[:, 0]], minlength=5) == 1).all()
-        assert set(np.bincount(fold_of_P[positive_P4[:, 1]], minlength=5)) <= {2, 3}
-        assert np.ptp(np.bincount(fold_of_P[positive_P4[:, 2]], minlength=5)) <= 2
-
-
-def test_folds_follow_the_seed_and_not_the_order_of_the_images():
-    targets_NC, _, patients_N = random_cohort()
-    folds_N = patient_folds(targets_NC, patients_N, seed=0)
-    np.testing.assert_array_equal(patient_folds(targets_NC, patients_N, seed=0), folds_N)
-    assert (patient_folds(targets_NC, patients_N, seed=1) != folds_N).any()
-    shuffle = np.random.default_rng(0).permutation(len(folds_N))
-    np.testing.assert_array_equal(patient_folds(targets_NC[shuffle], patients_N[shuffle]), folds_N[shuffle])
-
-
-def test_more_folds_than_patients_are_refused_in_one_line():
-    with pytest.raises(InputError, match=r"^3 patients cannot be dealt into 5 folds: .*fewer folds.*$"):
-        patient_folds(np.zeros((4, 2)), np.array([0, 1, 2, 2]))
 
 
 @pytest.mark.parametrize(

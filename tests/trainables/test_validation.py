@@ -7,8 +7,9 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as sk
 
+from cohort.patients import patient_folds
 from trainables import thresholds
-from trainables.thresholds import STRATEGIES, patient_folds
+from trainables.thresholds import STRATEGIES
 from trainables.validation import OBJECTIVES, judge, objective
 
 SHRINKAGE_K = [1.0, 10.0, 100.0]

@@ -1,0 +1,85 @@
+"""Files and folders that appear whole or not at all: the only code that replaces what is on the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing_file(path: Path | str) -> Iterator[Path]:
+    """A new file to write in the block; it takes the place of `path` when the block ends without an error.
+
+    `path` holds all of it or what it held before, even after a crash: the file is flushed to the disk, then
+    renamed, then the folder's entry is flushed. It gets the permissions that a file of its folder would have.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_entry(path.parent)
+
+
+def write_atomically(path: Path | str, data: bytes) -> None:
+    """Write `data` so that `path` either holds all of it or what it held before, even after a crash."""
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing_folder(folder: Path | str, check: Callable[[Path], None]) -> Iterator[Path]:
+    """A staging folder to fill in the block; it takes the place of `folder` when the block ends without an
+    error.
+
+    What stood there before comes back where the exchange of the two is interrupted: at once after an error or
+    Ctrl-C, at the next call after the process was killed.
+
+    Args:
+        folder: the folder to be replaced; need not exist.
+        check: told `folder` before the block and before the exchange, raises where it must not be replaced.
+    """
+    folder = Path(folder).absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging, previous = (folder.parent / f".{folder.name}.{end}" for end in ("new", "old"))
+    _take_back(folder, previous)
+    check(folder)
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        check(folder)
+        if folder.exists():
+            os.replace(folder, previous)
+        os.replace(staging, folder)
+        _flush_entry(folder.parent)
+    finally:
+        _take_back(folder, previous)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _take_back(folder: Path, previous: Path) -> None:
+    """Put `previous` back where nothing took its place, or delete it where something did."""
+    if not previous.exists():
+        return
+    if folder.exists():
+        shutil.rmtree(previous)
+    else:
+        os.replace(previous, folder)
+
+
+def _flush_entry(folder: Path) -> None:
+    with suppress(OSError):  # some network file systems flush no folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

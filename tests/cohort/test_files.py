@@ -1,0 +1,75 @@
+"""Files and folders appear whole or not at all, whatever interrupts."""
+
+import os
+
+import pytest
+
+from cohort.files import replacing_file, replacing_folder, write_atomically
+
+
+def anything_goes(folder):
+    pass
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_that_fails_half_way_leaves_the_former_one_and_nothing_else(tmp_path):
+    write_atomically(tmp_path / "deep" / "file", b"before")
+    with pytest.raises(RuntimeError), replacing_file(tmp_path / "deep" / "file") as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert (tmp_path / "deep" / "file").read_bytes() == b"before"
+    assert names(tmp_path / "deep") == ["file"]
+
+
+def test_a_folder_is_replaced_with_all_that_was_in_it(tmp_path):
+    for text in ("one", "two"):
+        with replacing_folder(tmp_path / "out", anything_goes) as staging:
+            (staging / text).write_text(text)
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["two"]
+
+
+def test_a_folder_that_fails_half_way_stays_what_it_was(tmp_path):
+    with replacing_folder(tmp_path / "out", anything_goes) as staging:
+        (staging / "one").touch()
+    with pytest.raises(KeyboardInterrupt), replacing_folder(tmp_path / "out", anything_goes) as staging:
+        (staging / "two").touch()
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["out"] and names(tmp_path / "out") == ["one"]
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill"])
+def test_an_interruption_between_the_two_renames_brings_the_former_folder_back(tmp_path, monkeypatch, how):
+    """The second rename is the one that fails; a killed process cannot tidy up, the next one does."""
+    out = tmp_path / "out"
+    with replacing_folder(out, anything_goes) as staging:
+        (staging / "one").touch()
+    rename = os.replace
+
+    def interrupted(source, target):
+        if str(source).endswith(".new"):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    if how == "kill":
+        monkeypatch.setattr("cohort.files._take_back", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt), replacing_folder(out, anything_goes) as staging:
+        (staging / "two").touch()
+    monkeypatch.undo()
+    if how == "kill":
+        assert not out.exists()
+        with pytest.raises(RuntimeError), replacing_folder(out, anything_goes):
+            raise RuntimeError
+    assert names(tmp_path) == ["out"] and names(out) == ["one"]
+
+
+def test_a_refused_folder_is_not_touched(tmp_path):
+    def refuse(folder):
+        raise ValueError(folder)
+
+    with pytest.raises(ValueError, match="out"), replacing_folder(tmp_path / "out", refuse):
+        raise AssertionError("never entered")
+    assert names(tmp_path) == []

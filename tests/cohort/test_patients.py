@@ -1,0 +1,52 @@
+"""Counts of patients by hand, and folds that keep patients together."""
+
+import numpy as np
+import pytest
+
+from cohort.errors import InputError
+from cohort.patients import patient_folds, positive_patients
+from cohort.splits import too_rare_for_three_sides
+
+
+def test_positive_patients_by_hand():
+    targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
+    patients = ["a", "a", "b", "c", "c"]
+    assert positive_patients(targets, patients).tolist() == [2, 2]
+    assert too_rare_for_three_sides(targets, patients, ["x", "y"]) == [("x", 2), ("y", 2)]
+    assert too_rare_for_three_sides(targets, list("abcde"), ["x", "y"]) == [("y", 2)]
+
+
+def test_a_fold_keeps_patients_together_and_shares_out_rare_positives():
+    rng = np.random.default_rng(0)
+    patients_N = np.repeat(np.arange(200), rng.integers(1, 5, 200))
+    # Label 0: five positive patients; label 1: twelve; label 2: common; label 3: none.
+    positive_P4 = np.stack(
+        [np.arange(200) < 5, (np.arange(200) % 17) == 3, rng.random(200) < 0.3, np.zeros(200, dtype=bool)],
+        axis=1,
+    )
+    targets_NC = positive_P4[patients_N].astype(np.float32)
+    for seed in range(3):
+        folds_N = patient_folds(targets_NC, patients_N, folds=5, seed=seed)
+        assert folds_N.dtype == np.int64 and set(folds_N) == set(range(5))
+        fold_of_P = np.array([set(folds_N[patients_N == patient]) for patient in range(200)])
+        assert all(len(folds) == 1 for folds in fold_of_P)
+        fold_of_P = np.array([folds.pop() for folds in fold_of_P])
+        assert (np.bincount(fold_of_P[positive_P4[:, 0]], minlength=5) == 1).all()
+        assert set(np.bincount(fold_of_P[positive_P4[:, 1]], minlength=5)) <= {2, 3}
+        assert np.ptp(np.bincount(fold_of_P[positive_P4[:, 2]], minlength=5)) <= 2
+
+
+def test_folds_follow_the_seed_and_not_the_order_of_the_images():
+    rng = np.random.default_rng(0)
+    targets_NC = (rng.random((150, 7)) < rng.uniform(0.03, 0.4, 7)).astype(np.float32)
+    patients_N = rng.integers(0, 100, 150)
+    folds_N = patient_folds(targets_NC, patients_N, seed=0)
+    np.testing.assert_array_equal(patient_folds(targets_NC, patients_N, seed=0), folds_N)
+    assert (patient_folds(targets_NC, patients_N, seed=1) != folds_N).any()
+    shuffle = np.random.default_rng(0).permutation(len(folds_N))
+    np.testing.assert_array_equal(patient_folds(targets_NC[shuffle], patients_N[shuffle]), folds_N[shuffle])
+
+
+def test_more_folds_than_patients_are_refused_in_one_line():
+    with pytest.raises(InputError, match=r"^3 patients cannot be dealt into 5 folds: .*fewer folds.*$"):
+        patient_folds(np.zeros((4, 2)), np.array([0, 1, 2, 2]))
