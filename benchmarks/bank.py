@@ -19,7 +19,8 @@ import torch
 
 from benchmarks.features import TRAIN, probe_data
 from search_spaces import linear_probe as space
-from trainables.linear_probe import HeadConfig, train_bank
+from search_spaces.configuration import Configuration
+from trainables.linear_probe import train_bank
 
 EPOCHS, BATCH = 50, 256
 
@@ -44,13 +45,13 @@ def peak_flops(device: str, size: int = 1024, repeats: int = 100) -> float:
     return 2 * size**3 / best
 
 
-def draw_configs(heads: int, mix: str) -> list[HeadConfig]:
+def draw_configs(heads: int, mix: str) -> list[Configuration]:
     """`heads` configurations: all of plain BCE on standardised features, or as random search draws them."""
     fixed = {"epochs": EPOCHS}
     if mix == "bce":
         fixed |= {"loss": "bce", "positive_weight": 0.0, "normalisation": "standardize"}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    return [HeadConfig.from_params(number, space.suggest(study.ask(), fixed)) for number in range(heads)]
+    return [Configuration(space.SPACE, number, space.suggest(study.ask(), fixed)) for number in range(heads)]
 
 
 def main() -> None:

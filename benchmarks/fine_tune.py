@@ -39,9 +39,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from an uninstalled checkout too
 
 from cohort.images import apply_geometry
-from search_spaces.fine_tune import PAPER
+from search_spaces.configuration import Configuration
+from search_spaces.fine_tune import PAPER, SPACE
 from trainables.fine_tune import FineTuneTrial
-from trainables.fine_tune_config import FineTuneConfig, Training
+from trainables.fine_tune_config import Training
 from trainables.fine_tune_data import FineTuneData
 from vlm.encoders import Encoder, load_encoder
 
@@ -168,7 +169,7 @@ def main() -> None:
         training = Training(batch_size=options.batch_size, patience=None)
 
         def new_trial(number: int, **changes) -> FineTuneTrial:
-            config = FineTuneConfig.from_params(number, PAPER | {"epochs": options.epochs} | changes)
+            config = Configuration(SPACE, number, PAPER | {"epochs": options.epochs} | changes)
             return FineTuneTrial(
                 config,
                 encoder,

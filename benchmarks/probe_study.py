@@ -29,11 +29,12 @@ from analysis.floors import STRENGTHS, logreg_floor
 from benchmarks.features import PREVALENCE, draw_features
 from cohort.patients import patient_folds
 from search_spaces import linear_probe as space
+from search_spaces.configuration import Configuration
 from study.config import validated
 from study.driver import Conductor
 from study.probe_study import OBJECTIVE_PATIENTS, ProbeStudy
 from study.standing import ranking
-from trainables.linear_probe import HeadConfig, ProbeData, train_bank
+from trainables.linear_probe import ProbeData, train_bank
 from trainables.records import RunFolder
 
 TRAINING = 2670
@@ -79,7 +80,7 @@ def ours(data: ProbeData, configurations: int, folder: Path) -> tuple[float, flo
 
 
 def one_head(data: ProbeData, params: dict, number: int) -> float:
-    [result] = train_bank([HeadConfig.from_params(number, params)], data)
+    [result] = train_bank([Configuration(space.SPACE, number, params)], data)
     return result.objective
 
 

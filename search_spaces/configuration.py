@@ -3,61 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any
 
 from search_spaces.parameters import Space
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Configuration:
-    """One configuration of `space`; ValueError where it lies outside it.
+    """One whole configuration of a space; what a parameter means is documented in the space.
 
-    A trainable's own class adds a field a parameter. One that does not exist under the others' choices stays
-    at its field's default.
+    Raises:
+        ValueError: a name that the space does not have, a missing one, a value outside its bounds, or a
+            parameter that does not exist under the others' choices.
     """
 
-    space: ClassVar[Space]
-
+    space: Space = field(repr=False)
     number: int
-    """Optuna's trial number; with `seed` it keys the initial weights."""
+    """Optuna's trial number; with `seed` it keys what is drawn for this trial alone."""
+    params: Mapping[str, Any]
+    """Every parameter that exists under the others' choices, in the space's order."""
     seed: int = 0
-    """Seed of the initial weights."""
+    """Seed of the initial weights, and of what else a trial draws."""
 
     def __post_init__(self) -> None:
+        space, params = self.space, self.params
+        if unknown := sorted(set(params) - set(space.parameters)):
+            raise ValueError(f"params must be names of the space {space.name}, not {', '.join(unknown)}")
+        existing = space.names_under(params)
+        if missing := [name for name in existing if name not in params]:
+            raise ValueError(f"params must be a whole configuration, not one without {', '.join(missing)}")
         for name in ("number", "seed"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name} must be a whole number from 0, not {value!r}")
-        existing = self.params
-        for field in fields(self):
-            parameter, value = self.space.parameters.get(field.name), getattr(self, field.name)
-            if field.name in existing:
-                if complaint := parameter.complaint(value):
-                    raise ValueError(f"{field.name} {complaint}, not {value!r}")
-            elif parameter is not None and value != field.default:
+        for name, parameter in space.parameters.items():
+            if name in existing:
+                if complaint := parameter.complaint(params[name]):
+                    raise ValueError(f"{name} {complaint}, not {params[name]!r}")
+            elif name in params:
                 under = parameter.under
                 raise ValueError(
-                    f"{field.name} belongs to the {under.name} {' or '.join(under.choices)}; "
-                    f"without it must be {field.default!r}, not {value!r}"
+                    f"{name} belongs to the {under.name} {' or '.join(under.choices)}, not to "
+                    f"{params.get(under.name)}; leave it out"
                 )
+        object.__setattr__(self, "params", {name: params[name] for name in existing})
 
-    @classmethod
-    def from_params(cls, number: int, params: Mapping[str, Any], seed: int = 0) -> Self:
-        """The configuration that the space's `suggest` returned for trial `number`.
+    def __getitem__(self, name: str) -> Any:
+        """A parameter's value; KeyError where it does not exist here."""
+        return self.params[name]
+
+    def get(self, name: str, default: Any) -> Any:
+        """A parameter's value, or `default` where it does not exist under the others' choices.
 
         Raises:
-            ValueError: a name that the space does not have, a missing one, or a value outside its bounds.
+            KeyError: the space has no such parameter at all.
         """
-        space = cls.space
-        if unknown := sorted(set(params) - set(space.parameters)):
-            raise ValueError(f"params must be names of the space {space.name}, not {', '.join(unknown)}")
-        if missing := [name for name in space.names_under(params) if name not in params]:
-            raise ValueError(f"params must be a whole configuration, not one without {', '.join(missing)}")
-        return cls(number=number, seed=seed, **params)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The configuration as `from_params` takes it."""
-        values = {name: getattr(self, name) for name in self.space.parameters}
-        return {name: values[name] for name in self.space.names_under(values)}
+        if name not in self.space.parameters:
+            raise KeyError(name)
+        return self.params.get(name, default)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from search_spaces import losses
 from search_spaces.parameters import Interval, Parameter, Space, Under
 
 _WEIGHTS = Under(name="method", choices=("full", "last_blocks"))
 _ADDITIONS = Under(name="method", choices=("lora", "bitfit"))
 _LORA = Under(name="method", choices=("lora",))
 _LAST_BLOCKS = Under(name="method", choices=("last_blocks",))
-_FOCAL = Under(name="loss", choices=("focal",))
-_ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
 
 PARAMETERS: dict[str, Parameter] = {
     "method": Parameter(
@@ -92,39 +91,7 @@ PARAMETERS: dict[str, Parameter] = {
         integer=True,
         meaning="passes over the training images, over which the learning rate falls",
     ),
-    "loss": Parameter(
-        search=("bce", "focal", "asymmetric"),
-        meaning="binary cross-entropy, focal loss or asymmetric loss",
-    ),
-    "focal_gamma": Parameter(
-        search=Interval(low=0.5, high=4),
-        allowed=Interval(low=0, high=20),
-        under=_FOCAL,
-        meaning="how far entries that are already right are played down; 0 is binary cross-entropy",
-    ),
-    "asymmetric_gamma_negative": Parameter(
-        search=Interval(low=0, high=6),
-        allowed=Interval(low=0, high=20),
-        under=_ASYMMETRIC,
-        meaning="the same for negative entries",
-    ),
-    "asymmetric_gamma_positive": Parameter(
-        search=Interval(low=0, high=2),
-        allowed=Interval(low=0, high=20),
-        under=_ASYMMETRIC,
-        meaning="the same for positive entries",
-    ),
-    "asymmetric_clip": Parameter(
-        search=Interval(low=0, high=0.1),
-        allowed=Interval(low=0, high=0.9),
-        under=_ASYMMETRIC,
-        meaning="negatives of a probability below this cost nothing",
-    ),
-    "positive_weight": Parameter(
-        search=Interval(low=0, high=1),
-        allowed=Interval(low=0, high=1),
-        meaning="a positive entry weighs (negatives / positives of its label) to this power",
-    ),
+    **losses.PARAMETERS,
     "ema_decay": Parameter(
         search=(0.0, 0.99, 0.999),
         allowed=Interval(low=0, high=0.99999),
@@ -169,6 +136,9 @@ PAPER: dict[str, Any] = {
 """The fine-tuning of Sadman et al. (arXiv 2506.14136). Batch 24, the constant rate with a new optimiser every
 epoch and selection by validation loss with patience 5 belong to how it is trained:
 `trainables.fine_tune_config.PAPER_TRAINING`."""
+
+PRESETS = {"paper": PAPER}
+"""Published configurations, by name."""
 
 _START = {
     "head_learning_rate": 1e-3,

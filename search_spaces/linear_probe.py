@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search_spaces.parameters import Interval, Parameter, Space, Under
-
-_FOCAL = Under(name="loss", choices=("focal",))
-_ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
+from search_spaces import losses
+from search_spaces.parameters import Interval, Parameter, Space
 
 PARAMETERS: dict[str, Parameter] = {
     "learning_rate": Parameter(
@@ -33,39 +31,7 @@ PARAMETERS: dict[str, Parameter] = {
         integer=True,
         meaning="passes over the training images",
     ),
-    "loss": Parameter(
-        search=("bce", "focal", "asymmetric"),
-        meaning="binary cross-entropy, focal loss or asymmetric loss",
-    ),
-    "focal_gamma": Parameter(
-        search=Interval(low=0.5, high=4),
-        allowed=Interval(low=0, high=20),
-        under=_FOCAL,
-        meaning="how far entries that are already right are played down; 0 is binary cross-entropy",
-    ),
-    "asymmetric_gamma_negative": Parameter(
-        search=Interval(low=0, high=6),
-        allowed=Interval(low=0, high=20),
-        under=_ASYMMETRIC,
-        meaning="the same for negative entries",
-    ),
-    "asymmetric_gamma_positive": Parameter(
-        search=Interval(low=0, high=2),
-        allowed=Interval(low=0, high=20),
-        under=_ASYMMETRIC,
-        meaning="the same for positive entries",
-    ),
-    "asymmetric_clip": Parameter(
-        search=Interval(low=0, high=0.1),
-        allowed=Interval(low=0, high=0.9),
-        under=_ASYMMETRIC,
-        meaning="negatives of a probability below this cost nothing",
-    ),
-    "positive_weight": Parameter(
-        search=Interval(low=0, high=1),
-        allowed=Interval(low=0, high=1),
-        meaning="a positive entry weighs (negatives / positives of its label) to this power",
-    ),
+    **losses.PARAMETERS,
     "threshold_shrinkage": Parameter(
         search=Interval(low=1, high=100, log=True),
         allowed=Interval(low=0, high=1e6),
@@ -96,14 +62,13 @@ PAPER: dict[str, Any] = {
 """The configuration of Sadman et al. (arXiv 2506.14136). Batch 24, selection by validation loss with patience
 5 and the threshold 0.5 belong to how it is trained and scored: `trainables.linear_probe.PAPER_TRAINING`."""
 
+PRESETS = {"paper": PAPER}
+"""Published configurations, by name."""
+
 _START = {
     "epochs": 50,
     "loss": "bce",
-    # For a study that fixes another loss; `warm_starts` leaves out what the loss does not have.
-    "focal_gamma": 2.0,
-    "asymmetric_gamma_negative": 4.0,
-    "asymmetric_gamma_positive": 1.0,
-    "asymmetric_clip": 0.05,
+    **losses.USUAL,  # for a study that fixes another loss; `warm_starts` leaves out what that does not have
     "positive_weight": 0.0,
     "threshold_shrinkage": 10.0,
 }

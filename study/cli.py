@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cohort.errors import InputError
+from search_spaces import SPACES
 
 EXAMPLES = """\
 a first study, start to end:
@@ -95,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue the study's run folder; with --set search.configurations=N extend it",
     )
+
+    space = _command(
+        commands,
+        "space",
+        _space,
+        "what a study searches, and the published presets",
+        "radtune space linear_probe",
+    )
+    space.add_argument("name", metavar="NAME", choices=SPACES, help=" or ".join(SPACES))
 
     show = _command(commands, "show", _show, "show a study while it runs or afterwards")
     show.add_argument("run", metavar="RUN", help="a run folder, such as runs/sample-probe")
@@ -348,6 +358,12 @@ def _run(arguments: argparse.Namespace) -> None:
     study.run(resume=arguments.resume, echo=_say)
     folder = _shown(study.folder.path)
     print(f"next: radtune analyze {folder}    (test scores with floors and intervals, and the report)")
+
+
+def _space(arguments: argparse.Namespace) -> None:
+    from search_spaces.describe import describe
+
+    print(describe(arguments.name), end="")
 
 
 def _show(arguments: argparse.Namespace) -> None:

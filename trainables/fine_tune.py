@@ -28,14 +28,16 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cohort.errors import InputError
+from search_spaces.configuration import Configuration
+from search_spaces.fine_tune import SPACE
 from trainables import checkpoints, validation
 from trainables.augmentation import STRONGEST, Draw, distort, draw
 from trainables.checkpoints import CorruptCheckpoint
-from trainables.fine_tune_config import FineTuneConfig, Training, learning_rate_factor
+from trainables.fine_tune_config import Method, Training, learning_rate_factor, tower_method, tower_rate
 from trainables.fine_tune_data import Batches, FineTuneData
-from trainables.losses import BankLoss, bce, positive_weights
+from trainables.losses import BankLoss, bce
 from trainables.records import TrialRecord
-from trainables.tower import Method, TrainableTower
+from trainables.tower import TrainableTower
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 
@@ -125,7 +127,7 @@ class FineTuneTrial:
 
     def __init__(
         self,
-        config: FineTuneConfig,
+        config: Configuration,
         encoder: Encoder,
         data: FineTuneData,
         *,
@@ -138,7 +140,7 @@ class FineTuneTrial:
     ) -> None:
         """
         Args:
-            config: the configuration.
+            config: of the space `search_spaces.fine_tune`.
             encoder: where the tower starts; it is copied and stays as it is.
             data: training and validation, stored at the encoder's size.
             head: a probe trained on this encoder's features, for `init_head` probe.
@@ -164,7 +166,7 @@ class FineTuneTrial:
             )
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1 or None, not {micro_batch}")
-        if config.init_head == "probe":
+        if config["init_head"] == "probe":
             if head is None:
                 raise ValueError("head must be given for init_head probe")
             if head.weight_DC.shape != (encoder.width, labels):
@@ -175,8 +177,8 @@ class FineTuneTrial:
         self._encoder, self._best, self._waited, self._seconds = encoder, _Best(), 0, 0.0
         self._failure = ""
 
-        self._tower = TrainableTower(encoder, config.tower_method, seed=self._key("tower")).to(self.device)
-        if config.init_head == "probe":
+        self._tower = TrainableTower(encoder, tower_method(config), seed=self._key("tower")).to(self.device)
+        if config["init_head"] == "probe":
             self._head = Head(head).to(self.device)
         else:
             self._head = Head.fresh(encoder.width, labels, (config.seed, config.number)).to(self.device)
@@ -189,26 +191,14 @@ class FineTuneTrial:
         self._parameters = {f"tower.{name}": parameter for name, parameter in self._tower.trained.items()}
         self._parameters |= {f"head.{name}": parameter for name, parameter in self._head.named_parameters()}
         self._averages = None
-        if config.ema_decay:
+        if config["ema_decay"]:
             self._averages = {name: p.detach().clone() for name, p in self._parameters.items()}
         self._optimizer = self._new_optimizer()
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
         self._train_targets_NC = torch.tensor(data.train_targets_NC, device=self.device)
-        pos_weight_1C = None
-        if config.positive_weight:
-            exponent_1 = torch.tensor([config.positive_weight], device=self.device)
-            pos_weight_1C = positive_weights(self._train_targets_NC, exponent_1)
-        shape = ("focal_gamma", "asymmetric_gamma_negative", "asymmetric_gamma_positive", "asymmetric_clip")
-        self._loss = BankLoss(
-            [config.loss],
-            pos_weight_KC=pos_weight_1C,
-            **{
-                f"{name}_K": torch.tensor([float(getattr(config, name))], device=self.device)
-                for name in shape
-            },
-        )
-        self._augmentation = STRONGEST.scaled(config.augmentation)
+        self._loss = BankLoss.of([config], self._train_targets_NC)
+        self._augmentation = STRONGEST.scaled(config["augmentation"])
         if self.training.horizontal_flip:
             self._augmentation = self._augmentation.mirrored()
 
@@ -219,7 +209,7 @@ class FineTuneTrial:
         """Whether the last epoch is done, the patience spent, or the trial has failed."""
         patience = self.training.patience
         stale = patience is not None and self._waited >= patience
-        return self.epoch >= self.config.epochs or stale or bool(self._failure)
+        return self.epoch >= self.config["epochs"] or stale or bool(self._failure)
 
     @property
     def best_epoch(self) -> int:
@@ -300,7 +290,7 @@ class FineTuneTrial:
         entries_S = torch.zeros(steps, device=self.device)
         for step, images_BHWC in enumerate(batches):
             position = self.epoch * steps + step
-            factor = learning_rate_factor(position, config.epochs * steps, training)
+            factor = learning_rate_factor(position, config["epochs"] * steps, training)
             for group in self._optimizer.param_groups:
                 group["lr"] = group["greatest_lr"] * factor
             targets_BC = targets_NC[step * training.batch_size :][: len(images_BHWC)]
@@ -377,7 +367,7 @@ class FineTuneTrial:
         if self._averages is not None:
             # In the first steps the mean is over the steps there were (as in TensorFlow's
             # ExponentialMovingAverage), so that the initial weights do not linger.
-            decay = min(self.config.ema_decay, (1 + position) / (10 + position))
+            decay = min(self.config["ema_decay"], (1 + position) / (10 + position))
             average = get_ema_multi_avg_fn(decay)
             average(list(self._averages.values()), list(self._parameters.values()), None)
 
@@ -386,12 +376,13 @@ class FineTuneTrial:
         config, tower = self.config, self._tower
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name in sorted(tower.trained, key=lambda name: -tower.layer[name]):
-            rate = config.rate * config.layer_decay ** (tower.top_layer - tower.layer[name])
-            decay = config.weight_decay if tower.decays(name) else 0.0
+            below_top = tower.top_layer - tower.layer[name]
+            rate = tower_rate(config) * config.get("layer_decay", 1.0) ** below_top
+            decay = config["weight_decay"] if tower.decays(name) else 0.0
             groups.setdefault((rate, decay), []).append(tower.trained[name])
         settings = [(parameters, rate, decay) for (rate, decay), parameters in groups.items()]
-        settings.append(([self._head.weight_DC], config.head_learning_rate, config.weight_decay))
-        settings.append(([self._head.bias_C], config.head_learning_rate, 0.0))
+        settings.append(([self._head.weight_DC], config["head_learning_rate"], config["weight_decay"]))
+        settings.append(([self._head.bias_C], config["head_learning_rate"], 0.0))
         return torch.optim.AdamW(
             [
                 {"params": parameters, "lr": rate, "greatest_lr": rate, "weight_decay": decay}
@@ -407,19 +398,20 @@ class FineTuneTrial:
 
     def _diverge(self, what: str, step: int) -> None:
         position = self.epoch * self.steps_an_epoch + step
-        factor = learning_rate_factor(position, self.config.epochs * self.steps_an_epoch, self.training)
+        factor = learning_rate_factor(position, self.config["epochs"] * self.steps_an_epoch, self.training)
         raise Diverged(
             f"diverged: {what} in step {position + 1} (epoch {self.epoch + 1}) at learning rate "
-            f"{self.config.rate * factor:.3g} of the tower and "
-            f"{self.config.head_learning_rate * factor:.3g} of the head"
+            f"{tower_rate(self.config) * factor:.3g} of the tower and "
+            f"{self.config['head_learning_rate'] * factor:.3g} of the head"
         )
 
     def _half(self, images: int) -> int:
         """How many images to try at once where `images` did not fit."""
         if images == 1:
             raise OutOfMemory(
-                f"out of memory: one image of encoder {self._encoder.name} under method {self.config.method} "
-                f"does not fit {self.device}; run fewer trials on it, or train lora, bitfit or last_blocks"
+                f"out of memory: one image of encoder {self._encoder.name} under method "
+                f"{self.config['method']} does not fit {self.device}; run fewer trials on it, or train lora, "
+                "bitfit or last_blocks"
             )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -433,7 +425,7 @@ class FineTuneTrial:
         if not np.isfinite(logits_NC).all():
             self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
         val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self.data.val_targets_NC)).item()
-        shrinkage_K = [self.config.threshold_shrinkage]
+        shrinkage_K = [self.config["threshold_shrinkage"]]
         objective_K = validation.objective(self.training.objective, logits_NC[None], self.data, shrinkage_K)
         objective = float(objective_K[0])
         score = objective if self.training.best_by == "objective" else -val_loss
@@ -488,7 +480,7 @@ class FineTuneTrial:
         state = state or ("FAIL" if self._failure else "COMPLETE")
         if not reason:
             reason = self._failure
-            if not reason and self.finished and self.epoch < self.config.epochs:
+            if not reason and self.finished and self.epoch < self.config["epochs"]:
                 kept_by, patience = self.training.best_by, self.training.patience
                 reason = f"no better {kept_by} in {patience} epochs up to epoch {self.epoch}"
         common = {
@@ -502,7 +494,7 @@ class FineTuneTrial:
         if state == "FAIL" or self._best.logits_NC is None:
             return TrialRecord(**common, epoch=self.epoch)
         best = self.curve[self._best.epoch - 1]
-        shrinkage_K = [self.config.threshold_shrinkage]
+        shrinkage_K = [self.config["threshold_shrinkage"]]
         (judged,) = validation.judge(self._best.logits_NC[None], self.data, shrinkage_K)
         return TrialRecord(
             **common,
@@ -522,7 +514,7 @@ class FineTuneTrial:
 
     def best_encoder(self) -> Encoder:
         """The encoder with the tower of the best epoch, LoRA merged; RuntimeError before the first."""
-        return _tuned_encoder(self._encoder, self.config.tower_method, self._best_weights())
+        return _tuned_encoder(self._encoder, tower_method(self.config), self._best_weights())
 
     def _best_weights(self) -> dict[str, Tensor]:
         if self._best.weights is None:
@@ -738,10 +730,10 @@ def load_best(folder: Path | str, encoder: Encoder) -> tuple[Encoder, LinearHead
     tensors, description = checkpoints.read(path)
     identity = description["identity"]
     _check_identity(path, identity, identity | {"encoder": encoder.fingerprint})
-    config = FineTuneConfig.from_params(identity["number"], identity["params"], identity["seed"])
+    config = Configuration(SPACE, identity["number"], identity["params"], identity["seed"])
     prefix = "linear_head/"
     head = {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
-    return _tuned_encoder(encoder, config.tower_method, tensors), LinearHead.from_tensors(head)
+    return _tuned_encoder(encoder, tower_method(config), tensors), LinearHead.from_tensors(head)
 
 
 def _tuned_encoder(encoder: Encoder, method: Method, weights: Mapping[str, Tensor]) -> Encoder:

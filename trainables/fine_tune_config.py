@@ -1,4 +1,7 @@
-"""What a fine-tuning trial is told: its own configuration, and how all trials of its study are trained."""
+"""What a fine-tuning trial is told: its configuration in the tower's terms, and how all trials are trained.
+
+Imports nothing of weight, so that a study file can be checked against it.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +9,40 @@ import math
 from dataclasses import dataclass
 
 from search_spaces.configuration import Configuration
-from search_spaces.fine_tune import SPACE
-from trainables.tower import Method
-from trainables.validation import OBJECTIVES
+
+OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneConfig(Configuration):
-    """One configuration of the space `search_spaces.fine_tune`.
+class Method:
+    """What is trained of a tower, with what the method needs to be told; see `trainables.tower`."""
 
-    Its number and seed key the initial weights, the distortions and the dropout.
-    """
-
-    space = SPACE
-
-    method: str
-    """full, lora, last_blocks or bitfit; see `trainables.tower`."""
-    tower_learning_rate: float = 0.0
-    """Greatest step of the tower's top layer, under full and last_blocks."""
-    adapter_learning_rate: float = 0.0
-    """Greatest step of the tower's trained parameters under lora and bitfit."""
-    head_learning_rate: float
-    layer_decay: float = 1.0
-    """Learning rate of a layer, in that of the layer above it; under full and last_blocks."""
+    name: str
+    """full, lora, last_blocks or bitfit."""
     last_blocks: int = 0
+    """Of last_blocks only: how many."""
     lora_rank: int = 0
+    """Of lora only, like the rest: the rank of an addition."""
     lora_alpha: float = 0.0
+    """The addition is multiplied by alpha / rank."""
     lora_dropout: float = 0.0
+    """Dropout before the addition."""
     lora_targets: str = ""
-    weight_decay: float
-    """Decoupled decay of weights, not of biases, norms and embeddings."""
-    epochs: int
-    """Passes over the training images."""
-    loss: str
-    """bce, focal or asymmetric."""
-    focal_gamma: float = 0.0
-    asymmetric_gamma_negative: float = 0.0
-    asymmetric_gamma_positive: float = 0.0
-    asymmetric_clip: float = 0.0
-    positive_weight: float
-    """Exponent in [0, 1] of (negatives / positives), the weight of a positive entry."""
-    ema_decay: float
-    """Decay a step of the running mean of the weights that is judged and kept; 0: the weights themselves."""
-    augmentation: float
-    """Strength in [0, 1] of `trainables.augmentation.STRONGEST`."""
-    init_head: str
-    """probe or fresh."""
-    threshold_shrinkage: float
-    """Strength of the threshold strategy `shrunk`."""
+    """Kinds of layers (`trainables.tower.LAYER_KINDS`) or names of layers, joined by +; those inside the
+    blocks are meant."""
 
-    @property
-    def rate(self) -> float:
-        """Greatest step of the trained parameters of the tower's top layer."""
-        own = "tower_learning_rate" if "tower_learning_rate" in self.params else "adapter_learning_rate"
-        return getattr(self, own)
 
-    @property
-    def tower_method(self) -> Method:
-        return Method(
-            name=self.method,
-            last_blocks=self.last_blocks,
-            lora_rank=self.lora_rank,
-            lora_alpha=self.lora_alpha,
-            lora_dropout=self.lora_dropout,
-            lora_targets=self.lora_targets,
-        )
+def tower_method(config: Configuration) -> Method:
+    """The method of a configuration of the space `search_spaces.fine_tune`."""
+    own = ("last_blocks", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
+    told = {name: config[name] for name in own if name in config.params}
+    return Method(name=config["method"], **told)
+
+
+def tower_rate(config: Configuration) -> float:
+    """Greatest step of the trained parameters of the tower's top layer: each method has one of the two."""
+    adapters = config.get("adapter_learning_rate", None)
+    return config["tower_learning_rate"] if adapters is None else adapters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from cohort.errors import InputError
 from search_spaces.configuration import Configuration
-from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE
+from search_spaces.linear_probe import PAPER, PARAMETERS
 from trainables import validation
-from trainables.losses import LOSSES, BankLoss, bce, positive_weights
+from trainables.losses import LOSSES, BankLoss, bce
 from trainables.validation import OBJECTIVES, judge
 from vlm.linear_head import LinearHead
 
@@ -45,36 +45,6 @@ a look at the validation loss, which chooses the weights and ends training after
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's own defaults, as in the paper
 # What a random generator is for: streams of one seed and one index stay apart.
 _WEIGHTS, _ORDER, _GLANCE = range(3)
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig(Configuration):
-    """One configuration of the space `search_spaces.linear_probe`."""
-
-    space = SPACE
-
-    learning_rate: float
-    """AdamW's step in the first epoch."""
-    weight_decay: float
-    """Decoupled decay of the weights, not of the biases."""
-    l2_penalty: float
-    """Half of this times a label's squared weights is added to its loss; coupled, unlike the decay."""
-    epochs: int
-    """Passes over the training images."""
-    normalisation: str
-    """none, l2, center or standardize."""
-    loss: str
-    """bce, focal or asymmetric."""
-    focal_gamma: float = 0.0
-    """Of the focal loss only."""
-    asymmetric_gamma_negative: float = 0.0
-    """Of the asymmetric loss only, like the next two."""
-    asymmetric_gamma_positive: float = 0.0
-    asymmetric_clip: float = 0.0
-    positive_weight: float = 0.0
-    """Exponent in [0, 1] of (negatives / positives), the weight of a positive entry."""
-    threshold_shrinkage: float
-    """Strength of the threshold strategy `shrunk`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,7 +203,7 @@ class _Features:
 class _Head:
     """One head on its way: what it is, what became of it so far, and its best evaluation."""
 
-    config: HeadConfig
+    config: Configuration
     result: HeadResult
     ended: bool = False
     score: float = -math.inf
@@ -275,7 +245,7 @@ class _Head:
             self.score, self.waited = score, 0
             self.weight_CE, self.logits_NC = weight_CE.cpu().numpy().copy(), logits_NC
             self.result.objective, self.result.epoch = objective, epoch
-        if epoch == self.config.epochs:
+        if epoch == self.config["epochs"]:
             self.ended = True
         elif objective < floor:
             self.ended, self.result.state = True, "PRUNED"
@@ -297,8 +267,8 @@ class _Stack:
         self.heads = sorted(
             heads,
             key=lambda head: (
-                NORMALISATIONS.index(head.config.normalisation),
-                LOSSES.index(head.config.loss),
+                NORMALISATIONS.index(head.config["normalisation"]),
+                list(LOSSES).index(head.config["loss"]),
             ),
         )
         features, labels = data.train_features_ND.shape[1], len(data.labels)
@@ -306,18 +276,8 @@ class _Stack:
         self.weight_KCE = torch.from_numpy(np.stack(weights)).to(device)
         self.first_KCE, self.second_KCE = torch.zeros_like(self.weight_KCE), torch.zeros_like(self.weight_KCE)
         self.steps = 0
-        pos_weight_KC = None
-        if any(head.config.positive_weight for head in self.heads):
-            targets_NC = torch.tensor(data.train_targets_NC, device=device)
-            pos_weight_KC = positive_weights(targets_NC, self._setting("positive_weight"))
-        self.loss = BankLoss(
-            [head.config.loss for head in self.heads],
-            pos_weight_KC=pos_weight_KC,
-            focal_gamma_K=self._setting("focal_gamma"),
-            asymmetric_gamma_negative_K=self._setting("asymmetric_gamma_negative"),
-            asymmetric_gamma_positive_K=self._setting("asymmetric_gamma_positive"),
-            asymmetric_clip_K=self._setting("asymmetric_clip"),
-        )
+        targets_NC = torch.tensor(data.train_targets_NC, device=device)
+        self.loss = BankLoss.of([head.config for head in self.heads], targets_NC)
         self._lay_out()
 
     def drop_ended(self) -> None:
@@ -343,12 +303,12 @@ class _Stack:
         # A head's loss is the mean of its labels' losses, and so is its penalty.
         self.penalty_K11 = self._setting("l2_penalty")[:, None, None] / labels
         self.runs: list[tuple[str, slice]] = []  # normalisation, its rows of the (K * C)
-        for name, run in groupby(range(len(self.heads)), key=lambda k: self.heads[k].config.normalisation):
+        for name, run in groupby(range(len(self.heads)), key=lambda k: self.heads[k].config["normalisation"]):
             places = list(run)
             self.runs.append((name, slice(places[0] * labels, (places[-1] + 1) * labels)))
 
     def _setting(self, name: str) -> Tensor:
-        values = [float(getattr(head.config, name)) for head in self.heads]
+        values = [float(head.config[name]) for head in self.heads]
         return torch.tensor(values, device=self.weight_KCE.device)
 
     def rates(self, epoch: int) -> Tensor:
@@ -395,7 +355,7 @@ class _Stack:
         images = len(next(iter(features_NE.values())))
         logits_PNC = self.weight_KCE.new_empty(len(places), images, self.weight_KCE.shape[1])
         for logits_NC, k in zip(logits_PNC, places, strict=True):
-            torch.mm(features_NE[self.heads[k].config.normalisation], self.weight_KCE[k].T, out=logits_NC)
+            torch.mm(features_NE[self.heads[k].config["normalisation"]], self.weight_KCE[k].T, out=logits_NC)
         return logits_PNC
 
 
@@ -403,7 +363,7 @@ class _Stack:
 
 
 def train_bank(
-    configs: Sequence[HeadConfig],
+    configs: Sequence[Configuration],
     data: ProbeData,
     *,
     batch_size: int = 256,
@@ -422,7 +382,7 @@ def train_bank(
     out of a bank as it comes out of a bank of one, up to the order in which float32 products are summed.
 
     Args:
-        configs: the heads, at least one.
+        configs: the heads, at least one, of the space `search_spaces.linear_probe`.
         data: training and validation.
         batch_size: images a step; the last step of an epoch takes what is left.
         seed: of the order of the images.
@@ -459,7 +419,8 @@ def train_bank(
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be positive or None, not {clip_norm}")
 
-    features = {name: _Features(data, name, device) for name in {config.normalisation for config in configs}}
+    used = {config["normalisation"] for config in configs}
+    features = {name: _Features(data, name, device) for name in used}
     images = len(data.train_features_ND)
     # Labels lie as (C, N): a minibatch of them is then laid out like its logits.
     targets_CN = torch.tensor(np.ascontiguousarray(data.train_targets_NC.T), device=device)
@@ -481,7 +442,7 @@ def train_bank(
         for index_B in order_N.split(batch_size):
             stack.step(features, index_B, targets_CN.index_select(1, index_B).T, rate_K11, clip_norm)
 
-        due = [k for k, head in enumerate(stack.heads) if epoch in rungs or epoch == head.config.epochs]
+        due = [k for k, head in enumerate(stack.heads) if epoch in rungs or epoch == head.config["epochs"]]
         val_PNC = stack.logits(val, due)
         finite_K = stack.weight_KCE.isfinite().all(-1).all(-1)
         finite_K[due] &= val_PNC.isfinite().all(-1).all(-1)
@@ -494,7 +455,7 @@ def train_bank(
             val_loss_P = bce(val_PNC, val_targets_NC).tolist()
             train_loss_P = bce(stack.logits(glance, due), targets_CN[:, glance_N].T).tolist()
             val_PNC = val_PNC.cpu().numpy()
-            shrinkage_P = [stack.heads[k].config.threshold_shrinkage for k in due]
+            shrinkage_P = [stack.heads[k].config["threshold_shrinkage"] for k in due]
             objective_P = validation.objective(objective, val_PNC, data, shrinkage_P).tolist()
             for k, train_loss, val_loss, value, logits_NC in zip(
                 due, train_loss_P, val_loss_P, objective_P, val_PNC, strict=True
@@ -511,7 +472,7 @@ def train_bank(
     _score([head for head in heads if head.logits_NC is not None], data)
     for head in heads:
         if head.weight_CE is not None:
-            head.result.head = features[head.config.normalisation].head(head.weight_CE)
+            head.result.head = features[head.config["normalisation"]].head(head.weight_CE)
     return [head.result for head in heads]
 
 
@@ -520,7 +481,7 @@ def _score(heads: Sequence[_Head], data: ProbeData) -> None:
     if not heads:
         return
     logits_KNC = np.stack([head.logits_NC for head in heads])
-    shrinkage_K = [head.config.threshold_shrinkage for head in heads]
+    shrinkage_K = [head.config["threshold_shrinkage"] for head in heads]
     for head, judged in zip(heads, judge(logits_KNC, data, shrinkage_K), strict=True):
         result = head.result
         val_loss = next(point["val_loss"] for point in result.curve if point["epoch"] == result.epoch)

@@ -2,31 +2,32 @@
 
 Shapes: K heads, B images of a batch, N images of a split, C labels.
 
-Every loss is a mean over the unmasked entries of a head, so a head learns the same alone and in a bank,
-and every parameter is a tensor of shape (K,). `targets_BC` holds 0 and 1; an entry that does not count is
-NaN, or False in an explicit bool `mask_BC` (then its target is never looked at). A batch in which nothing
-counts has loss 0 and gradient 0.
+Every loss is a mean over the unmasked entries of a head, so a head learns the same alone and in a bank.
+`targets_BC` holds 0 and 1; an entry that does not count is NaN. A batch in which nothing counts has loss 0
+and gradient 0.
 
-`bce`, `focal` and `asymmetric` are differentiable by autograd. `bce_gradient`, `focal_gradient` and
-`asymmetric_gradient` return the same derivative with respect to the logits, computed directly: a bank of
-linear heads needs nothing else of the backward pass, and exp, log and sigmoid are ten times cheaper on a
-processor than the log1p and expm1 that the exact loss value needs. No value overflows or becomes NaN
-however large a finite logit is.
+A loss is two functions of one entry, before weighting: its value, differentiable by autograd, and its slope,
+the same derivative with respect to the logit computed directly: a bank of linear heads needs nothing else of
+the backward pass, and exp, log and sigmoid are ten times cheaper on a processor than the log1p and expm1
+that the exact loss value needs. No value overflows or becomes NaN however large a finite logit is.
 
 Everything is written in the *signed* logit z = x for a positive target and -x for a negative one, so that
 p_t = sigmoid(z) is the probability given to the truth.
+
+A new loss is two such functions, a row of `LOSSES`, and what may vary in it: `search_spaces.losses`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-LOSSES = ("bce", "focal", "asymmetric")
+from search_spaces.configuration import Configuration
 
 # Beyond it sigmoid(-|z|) leaves the normal float32 numbers, and every gradient has reached its limit.
 _LARGEST_LOGIT = 80.0
@@ -63,6 +64,7 @@ def _signed(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
 
 
 def _bce_entries(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Binary cross-entropy, -log p_t, as `torch.nn.BCEWithLogitsLoss`."""
     return -logsigmoid(_signed(logits_KBC, targets_BC))
 
 
@@ -71,6 +73,11 @@ def _bce_slopes(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
 
 
 def _focal_entries(logits_KBC: Tensor, targets_BC: Tensor, gamma_K11: Tensor) -> Tensor:
+    """Focal loss, -(1 - p_t)**gamma log p_t (Lin et al., ICCV 2017, eq. 4); gamma 0 is bce.
+
+    The paper's alpha, a weight alpha on positives and 1 - alpha on negatives, is a positive weight of
+    alpha / (1 - alpha) up to the factor 1 - alpha.
+    """
     z_KBC = _signed(logits_KBC, targets_BC)
     # (1 - p_t) ** gamma as exp(gamma log(1 - p_t)): its derivative stays finite where 1 - p_t underflows.
     return (gamma_K11 * logsigmoid(-z_KBC)).exp() * -logsigmoid(z_KBC)
@@ -93,6 +100,14 @@ def _asymmetric_entries(
     gamma_positive_K11: Tensor,
     clip_K11: Tensor,
 ) -> Tensor:
+    """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7): focal, and negatives have a gamma and a margin.
+
+    -(1 - p)**gamma_positive log p for positives and -p_m**gamma_negative log(1 - p_m) for negatives, where
+    p_m = max(p - clip, 0): a negative below the margin costs nothing. The focusing factor is differentiated
+    like the rest, the true gradient, which is the default of timm's `AsymmetricLossMultiLabel`; its
+    `disable_torch_grad_focal_loss=True` would treat that factor as a constant, so that the training
+    direction is no loss's gradient. clip 0 and equal gammas are focal.
+    """
     log_clip_KBC = (clip_K11 * (1 - targets_BC)).log()  # -inf, that is no clip, for positives
     log_s_KBC = torch.logaddexp(logsigmoid(_signed(logits_KBC, targets_BC)), log_clip_KBC).clamp(max=0)
     gamma_KBC = torch.lerp(gamma_negative_K11, gamma_positive_K11, targets_BC)
@@ -124,20 +139,42 @@ def _asymmetric_slopes(
     return factor_KBC.mul_(miss_KBC.pow_(gamma_KBC)).mul_(dlog_s_KBC).mul_(sign_BC)
 
 
-_ENTRIES = {"bce": _bce_entries, "focal": _focal_entries, "asymmetric": _asymmetric_entries}
-_SLOPES = {"bce": _bce_slopes, "focal": _focal_slopes, "asymmetric": _asymmetric_slopes}
+@dataclass(frozen=True)
+class Loss:
+    """One entry's cost and its slope, and what else both take."""
+
+    entries: Callable[..., Tensor]
+    """(logits_KBC, targets_BC, *values_K11) -> cost_KBC."""
+    slopes: Callable[..., Tensor]
+    """The same arguments -> the derivative of the cost with respect to the logits, a new tensor."""
+    parameters: tuple[str, ...] = ()
+    """Names in the search space, in the order of the values."""
+
+
+LOSSES = {
+    "bce": Loss(_bce_entries, _bce_slopes),
+    "focal": Loss(_focal_entries, _focal_slopes, ("focal_gamma",)),
+    "asymmetric": Loss(
+        _asymmetric_entries,
+        _asymmetric_slopes,
+        ("asymmetric_gamma_negative", "asymmetric_gamma_positive", "asymmetric_clip"),
+    ),
+}
+"""By name, in the order in which a bank sorts its heads."""
+
+
+# ---- means over the unmasked entries of a head ----
 
 
 def _weigh(
-    dtype: torch.dtype, targets_BC: Tensor, mask_BC: Tensor | None, pos_weight_KC: Tensor | None
+    dtype: torch.dtype, targets_BC: Tensor, pos_weight_KC: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Targets with 0 at masked entries, and each entry's share in the mean of its head.
 
     The share has shape (B, C), or (K, B, C) with positive weights; it sums to 1 over a head whose positive
     weights are 1.
     """
-    if mask_BC is None:
-        mask_BC = ~targets_BC.isnan()
+    mask_BC = ~targets_BC.isnan()
     targets_BC = torch.where(mask_BC, targets_BC, 0).to(dtype)
     share_BC = mask_BC.to(dtype) / mask_BC.sum().clamp(min=1)
     if pos_weight_KC is None:
@@ -145,207 +182,90 @@ def _weigh(
     return targets_BC, torch.addcmul(share_BC, pos_weight_KC[:, None, :] - 1, share_BC * targets_BC)
 
 
-def _mean(kind: str, logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K: Tensor) -> Tensor:
-    targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, pos_weight_KC)
-    entries_KBC = _ENTRIES[kind](logits_KBC, targets_BC, *(p_K[:, None, None] for p_K in parameters_K))
-    return (entries_KBC * share).sum((1, 2))
-
-
-def _gradient(kind: str, logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K: Tensor) -> Tensor:
-    targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, pos_weight_KC)
-    return _SLOPES[kind](logits_KBC, targets_BC, *(p_K[:, None, None] for p_K in parameters_K)).mul_(share)
-
-
-# ---- the losses ----
-
-
-def bce(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """Binary cross-entropy, positive entries times `pos_weight_KC`, as `torch.nn.BCEWithLogitsLoss`.
+def bce(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    """loss_K: unweighted binary cross-entropy, by which heads of any loss can be compared.
 
     Args:
         logits_KBC: float.
-        targets_BC: 0 or 1; NaN is masked.
-        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
-        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
-
-    Returns:
-        loss_K, the mean over the unmasked entries of each head.
+        targets_BC: 0, 1 or NaN (masked).
     """
-    return _mean("bce", logits_KBC, targets_BC, mask_BC, pos_weight_KC)
-
-
-def bce_gradient(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """grad_KBC of each head's `bce` with respect to its logits; arguments as there."""
-    return _gradient("bce", logits_KBC, targets_BC, mask_BC, pos_weight_KC)
-
-
-def focal(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    gamma_K: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """Focal loss, -(1 - p_t)**gamma log p_t (Lin et al., ICCV 2017, eq. 4); gamma 0 is `bce`.
-
-    The paper's alpha, a weight alpha on positives and 1 - alpha on negatives, is `pos_weight_KC` =
-    alpha / (1 - alpha) up to the factor 1 - alpha.
-
-    Args:
-        logits_KBC: float.
-        targets_BC: 0 or 1; NaN is masked.
-        gamma_K: float >= 0.
-        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
-        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
-
-    Returns:
-        loss_K, the mean over the unmasked entries of each head.
-    """
-    return _mean("focal", logits_KBC, targets_BC, mask_BC, pos_weight_KC, gamma_K)
-
-
-def focal_gradient(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    gamma_K: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """grad_KBC of each head's `focal` with respect to its logits; arguments as there."""
-    return _gradient("focal", logits_KBC, targets_BC, mask_BC, pos_weight_KC, gamma_K)
-
-
-def asymmetric(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    gamma_negative_K: Tensor,
-    gamma_positive_K: Tensor,
-    clip_K: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7): focal, and negatives have a gamma and a margin.
-
-    -(1 - p)**gamma_positive log p for positives and -p_m**gamma_negative log(1 - p_m) for negatives, where
-    p_m = max(p - clip, 0): a negative below the margin costs nothing. The focusing factor is differentiated
-    like the rest, the true gradient, which is the default of timm's `AsymmetricLossMultiLabel`; its
-    `disable_torch_grad_focal_loss=True` would treat that factor as a constant, so that the training
-    direction is no loss's gradient. clip 0 and equal gammas are `focal`.
-
-    Args:
-        logits_KBC: float.
-        targets_BC: 0 or 1; NaN is masked.
-        gamma_negative_K: float >= 0.
-        gamma_positive_K: float >= 0.
-        clip_K: float in [0, 1), a probability.
-        mask_BC: bool, True where the entry counts; None: where the target is not NaN.
-        pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
-
-    Returns:
-        loss_K, the mean over the unmasked entries of each head.
-    """
-    parameters_K = (gamma_negative_K, gamma_positive_K, clip_K)
-    return _mean("asymmetric", logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K)
-
-
-def asymmetric_gradient(
-    logits_KBC: Tensor,
-    targets_BC: Tensor,
-    gamma_negative_K: Tensor,
-    gamma_positive_K: Tensor,
-    clip_K: Tensor,
-    mask_BC: Tensor | None = None,
-    pos_weight_KC: Tensor | None = None,
-) -> Tensor:
-    """grad_KBC of each head's `asymmetric` with respect to its logits; arguments as there."""
-    parameters_K = (gamma_negative_K, gamma_positive_K, clip_K)
-    return _gradient("asymmetric", logits_KBC, targets_BC, mask_BC, pos_weight_KC, *parameters_K)
+    targets_BC, share_BC = _weigh(logits_KBC.dtype, targets_BC)
+    return (_bce_entries(logits_KBC, targets_BC) * share_BC).sum((1, 2))
 
 
 class BankLoss:
     """The loss of a bank whose heads have different losses, each with its own parameters.
 
     Neighbouring heads of one loss are computed as one slice, so a bank sorted by loss costs one pass; any
-    other order is as correct and only slower. Parameters of a loss that a head does not have are ignored.
+    other order is as correct and only slower.
     """
 
     def __init__(
         self,
         losses: Sequence[str],
-        *,
+        parameters: Mapping[str, Tensor] | None = None,
         pos_weight_KC: Tensor | None = None,
-        focal_gamma_K: Tensor | None = None,
-        asymmetric_gamma_negative_K: Tensor | None = None,
-        asymmetric_gamma_positive_K: Tensor | None = None,
-        asymmetric_clip_K: Tensor | None = None,
     ) -> None:
         """
         Args:
             losses: one of `LOSSES` for each of the K heads.
+            parameters: name -> value_K, for every parameter of the losses that occur; the values at heads of
+                another loss are ignored.
             pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
-            focal_gamma_K: float >= 0; needed when a head is focal.
-            asymmetric_gamma_negative_K: float >= 0; needed when a head is asymmetric.
-            asymmetric_gamma_positive_K: float >= 0; needed when a head is asymmetric.
-            asymmetric_clip_K: float in [0, 1); needed when a head is asymmetric.
 
         Raises:
             ValueError: an unknown loss, a parameter that is missing or has not one value a head.
         """
-        self.losses = tuple(losses)
+        self.losses, self.parameters = tuple(losses), dict(parameters or {})
         self.pos_weight_KC = pos_weight_KC
-        self.parameters: dict[str, dict[str, Tensor | None]] = {
-            "bce": {},
-            "focal": {"focal_gamma_K": focal_gamma_K},
-            "asymmetric": {
-                "asymmetric_gamma_negative_K": asymmetric_gamma_negative_K,
-                "asymmetric_gamma_positive_K": asymmetric_gamma_positive_K,
-                "asymmetric_clip_K": asymmetric_clip_K,
-            },
-        }
         for loss in self.losses:
             if loss not in LOSSES:
-                raise ValueError(f"Expected each of `losses` to be one of {LOSSES}, but got {loss!r}.")
-        for loss in set(self.losses):
-            for name, value_K in self.parameters[loss].items():
+                raise ValueError(f"Expected each of `losses` to be one of {tuple(LOSSES)}, but got {loss!r}.")
+            for name in LOSSES[loss].parameters:
+                value_K = self.parameters.get(name)
                 if value_K is None or value_K.shape != (len(self.losses),):
                     shape = None if value_K is None else tuple(value_K.shape)
                     raise ValueError(f"Expected `{name}` of shape ({len(self.losses)},), but got {shape}.")
-        self._slices: list[tuple[str, slice, tuple[Tensor, ...]]] = []
-        for loss, run in groupby(range(len(self.losses)), key=lambda head: self.losses[head]):
-            heads = list(run)
+        self._slices: list[tuple[Loss, slice, tuple[Tensor, ...]]] = []
+        for name, run in groupby(range(len(self.losses)), key=lambda head: self.losses[head]):
+            heads, loss = list(run), LOSSES[name]
             where = slice(heads[0], heads[-1] + 1)
-            values_K11 = tuple(value_K[where, None, None] for value_K in self.parameters[loss].values())
+            values_K11 = tuple(self.parameters[name][where, None, None] for name in loss.parameters)
             self._slices.append((loss, where, values_K11))
+
+    @classmethod
+    def of(cls, heads: Sequence[Configuration], targets_NC: Tensor) -> BankLoss:
+        """The loss of heads of these configurations, float32, on the targets' device.
+
+        Args:
+            heads: one configuration a head.
+            targets_NC: the training targets, 0, 1 or NaN, whose counts give the positive weights.
+        """
+
+        def values_K(name: str) -> Tensor:
+            return torch.tensor([float(head.get(name, 0.0)) for head in heads], device=targets_NC.device)
+
+        parameters = {name: values_K(name) for loss in LOSSES.values() for name in loss.parameters}
+        pos_weight_KC = None
+        if any(head["positive_weight"] for head in heads):
+            pos_weight_KC = positive_weights(targets_NC, values_K("positive_weight"))
+        return cls([head["loss"] for head in heads], parameters, pos_weight_KC)
 
     def select(self, heads: Sequence[int]) -> BankLoss:
         """The loss of these heads alone, in this order: what is left of a bank after a rung."""
         index = list(heads)
-        parameters = {
-            name: None if value_K is None else value_K[index]
-            for values in self.parameters.values()
-            for name, value_K in values.items()
-        }
-        pos_weight_KC = None if self.pos_weight_KC is None else self.pos_weight_KC[index]
-        return BankLoss([self.losses[head] for head in index], pos_weight_KC=pos_weight_KC, **parameters)
+        losses = [self.losses[head] for head in index]
+        parameters = {name: value_K[index] for name, value_K in self.parameters.items()}
+        return BankLoss(losses, parameters, None if self.pos_weight_KC is None else self.pos_weight_KC[index])
 
-    def loss(self, logits_KBC: Tensor, targets_BC: Tensor, mask_BC: Tensor | None = None) -> Tensor:
-        """loss_K; `targets_BC` and `mask_BC` as in `bce`."""
-        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, self.pos_weight_KC)
-        entries_KBC = [_ENTRIES[loss](logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
+    def loss(self, logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+        """loss_K, the mean over the unmasked entries of each head; arguments as in `bce`."""
+        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, self.pos_weight_KC)
+        entries_KBC = [loss.entries(logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
         return (torch.cat(entries_KBC) * share).sum((1, 2))
 
-    def gradient(self, logits_KBC: Tensor, targets_BC: Tensor, mask_BC: Tensor | None = None) -> Tensor:
-        """grad_KBC of each head's loss with respect to its logits; arguments as in `loss`."""
-        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, mask_BC, self.pos_weight_KC)
-        slopes_KBC = [_SLOPES[loss](logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
+    def gradient(self, logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+        """grad_KBC of each head's loss with respect to its logits; arguments as in `bce`."""
+        targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, self.pos_weight_KC)
+        slopes_KBC = [loss.slopes(logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
         return (slopes_KBC[0] if len(slopes_KBC) == 1 else torch.cat(slopes_KBC)).mul_(share)

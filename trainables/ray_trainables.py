@@ -14,12 +14,14 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from cohort.errors import InputError
+from search_spaces import fine_tune, linear_probe
+from search_spaces.configuration import Configuration
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import FineTuneTrial, TrialFailed, load_newest
 from trainables.fine_tune_config import PAPER_TRAINING as PAPER_FINE_TUNING
-from trainables.fine_tune_config import FineTuneConfig, Training
+from trainables.fine_tune_config import Training
 from trainables.fine_tune_data import FineTuneData
-from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
+from trainables.linear_probe import PAPER_TRAINING, ProbeData, train_bank
 from trainables.records import TrialRecord, pack_bank
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
@@ -45,7 +47,8 @@ def train_configurations(
         rung_floor: rung -> objective below which a head is pruned.
     """
     heads = [
-        HeadConfig.from_params(one["number"], one["params"], one.get("seed", seed)) for one in configurations
+        Configuration(linear_probe.SPACE, one["number"], one["params"], one.get("seed", seed))
+        for one in configurations
     ]
     if heads[0].number == 0:
         training = PAPER_TRAINING
@@ -171,7 +174,7 @@ class FineTune(tune.Trainable):
         self._trial = None  # before the next one asks for the memory that this one holds
         try:
             self._trial = FineTuneTrial(
-                FineTuneConfig.from_params(number, params, self._seed),
+                Configuration(fine_tune.SPACE, number, params, self._seed),
                 self._encoder,
                 training=_like_the_paper(self._training) if number == 0 else self._training,
                 **self._common,

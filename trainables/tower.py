@@ -20,7 +20,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,30 +28,13 @@ from torch.nn import functional as F
 
 from cohort.errors import InputError
 from search_spaces.fine_tune import PARAMETERS, SPACE
+from trainables.fine_tune_config import Method
 from vlm.encoders import Encoder
 
 METHODS = PARAMETERS["method"].search
 LAYER_KINDS = ("attention", "mlp", "convolutions")
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """A method with what it needs to be told."""
-
-    name: str
-    """full, lora, last_blocks or bitfit."""
-    last_blocks: int = 0
-    """Of last_blocks only: how many."""
-    lora_rank: int = 0
-    """Of lora only, like the rest: the rank of an addition."""
-    lora_alpha: float = 0.0
-    """The addition is multiplied by alpha / rank."""
-    lora_dropout: float = 0.0
-    """Dropout before the addition."""
-    lora_targets: str = ""
-    """Kinds of layers (`LAYER_KINDS`) or names of layers, joined by +; those inside the blocks are meant."""
 
 
 def check_space(

@@ -9,8 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from cohort.errors import InputError
-from search_spaces.linear_probe import PAPER, PARAMETERS, WARM_STARTS, check, suggest, warm_starts
-from trainables.linear_probe import HeadConfig, ProbeData, train_bank
+from search_spaces.configuration import Configuration
+from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE, WARM_STARTS, check, suggest, warm_starts
+from trainables.linear_probe import ProbeData, train_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.filterwarnings("ignore:Argument ``group``")
@@ -32,14 +33,14 @@ def test_every_draw_is_a_whole_configuration_with_the_parameters_of_its_own_loss
     assert {params["loss"] for params in draws} == set(own)
     for number, params in enumerate(draws):
         assert set(params) == everybody | own[params["loss"]]
-        HeadConfig.from_params(number, params)
+        Configuration(SPACE, number, params)
 
 
 def test_the_papers_configuration_may_be_fixed():
     """It is not among those that can be drawn: its penalty is 0, which no logarithmic scale reaches."""
     check(PAPER)
     assert suggest(optuna.create_study().ask(), PAPER) == PAPER
-    HeadConfig.from_params(0, PAPER)
+    Configuration(SPACE, 0, PAPER)
 
 
 @pytest.mark.parametrize("params", warm_starts())
@@ -48,7 +49,7 @@ def test_a_warm_start_lies_in_the_space(params):
     study.enqueue_trial(params)
     with warnings.catch_warnings(action="error"):  # Optuna only warns of a value outside its distribution
         assert suggest(study.ask()) == params
-    HeadConfig.from_params(0, params)
+    Configuration(SPACE, 0, params)
 
 
 def test_a_fixed_parameter_is_in_the_configuration_but_not_searched():
@@ -129,7 +130,7 @@ def test_a_search_is_no_worse_than_the_best_logistic_regression_of_a_grid(seed):
             multivariate=True, group=True, constant_liar=True, seed=100 * seed + bank
         )
         trials = [study.ask() for _ in range(16)]
-        configs = [HeadConfig.from_params(trial.number, suggest(trial), seed) for trial in trials]
+        configs = [Configuration(SPACE, trial.number, suggest(trial), seed) for trial in trials]
         for trial, result in zip(trials, train_bank(configs, data, seed=seed), strict=True):
             study.tell(trial, result.objective)
     assert study.best_value >= best_logistic_regression(data)

@@ -41,7 +41,7 @@ def test_help_names_every_command_and_shows_an_example(capsys):
         main(["--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    for command in ("cohort", "embed", "run", "show", "analyze", "export", "predict", "ui"):
+    for command in ("cohort", "embed", "run", "space", "show", "analyze", "export", "predict", "ui"):
         assert f"    {command} " in text
     assert "radtune run configs/sample_probe.yaml" in text
 
@@ -51,6 +51,17 @@ def test_help_imports_nothing_of_weight():
     code = f"import sys, study.cli; study.cli._parser(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_space_prints_what_a_study_searches_without_anything_of_weight():
+    heavy = "torch", "ray", "mlflow", "optuna", "pandas", "numpy", "pydantic"
+    code = "import sys; from study.cli import main; main(['space', 'linear_probe']); "
+    code += f"print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "[]", done.stdout + done.stderr
+    assert any(line.split() == ["learning_rate", "0.0001", "to", "0.5", "log"] for line in lines)
+    assert "preset paper:" in lines
 
 
 def test_it_runs_from_an_uninstalled_checkout(tmp_path):

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from cohort.errors import InputError
-from search_spaces.fine_tune import PAPER
+from search_spaces.configuration import Configuration
+from search_spaces.fine_tune import PAPER, SPACE
 from tests.trainables.conftest import BUSY, LORA, params
 from tests.trainables.towers import KINDS, build_tower
 from trainables import validation
@@ -25,7 +26,7 @@ from trainables.fine_tune import (
     load_best,
     load_newest,
 )
-from trainables.fine_tune_config import PAPER_TRAINING, FineTuneConfig, Training
+from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.losses import bce
 from trainables.metrics import average_precision
 from vlm.encoders import load_encoder
@@ -49,7 +50,7 @@ def trial(encoder, data, *, training=None, head=None, seed=0, **changes) -> Fine
     names = ("micro_batch", "precision", "compile_tower")
     options = {name: changes.pop(name) for name in names if name in changes}
     return FineTuneTrial(
-        FineTuneConfig.from_params(7, params(**changes), seed),
+        Configuration(SPACE, 7, params(**changes), seed),
         encoder,
         data,
         training=training or Training(batch_size=8, patience=None),
@@ -256,7 +257,7 @@ def test_the_best_epoch_can_be_that_of_the_lowest_validation_loss(vit, data):
 
 def test_the_papers_configuration_trains_as_the_paper_describes(vit, data):
     tuned = FineTuneTrial(
-        FineTuneConfig.from_params(0, PAPER), vit, data, training=PAPER_TRAINING, precision="fp32"
+        Configuration(SPACE, 0, PAPER), vit, data, training=PAPER_TRAINING, precision="fp32"
     )
     assert [tuned.run_epoch()["tower_learning_rate"] for _ in range(2)] == [1e-5, 1e-5]
     assert tuned.curve[1]["head_learning_rate"] == 1e-5
@@ -370,7 +371,7 @@ def test_a_memory_that_holds_no_image_fails_the_trial(vit, data):
 
 
 def test_a_missing_gpu_is_said_in_one_line(vit, data):
-    config = FineTuneConfig.from_params(0, params())
+    config = Configuration(SPACE, 0, params())
     with pytest.raises(InputError, match=r"^device cuda:99 is not there: this machine shows"):
         FineTuneTrial(config, vit, data, device="cuda:99")
 
@@ -580,7 +581,7 @@ def test_a_compiled_tower_trains_as_the_plain_one(vit, data, tmp_path, changes):
 def on_gpu(encoder, data, **changes) -> FineTuneTrial:
     options = {key: changes.pop(key) for key in ("micro_batch", "precision", "training") if key in changes}
     return FineTuneTrial(
-        FineTuneConfig.from_params(7, params(**changes)),
+        Configuration(SPACE, 7, params(**changes)),
         encoder,
         data,
         device="cuda",

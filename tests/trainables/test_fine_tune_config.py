@@ -1,9 +1,22 @@
 import math
+import subprocess
+import sys
 
 import pytest
 
-from tests.trainables.conftest import BUSY, LORA, params
-from trainables.fine_tune_config import FineTuneConfig, Training, learning_rate_factor
+from search_spaces.configuration import Configuration
+from search_spaces.fine_tune import SPACE
+from tests.conftest import REPOSITORY
+from tests.trainables.conftest import LORA, params
+from trainables import validation
+from trainables.fine_tune_config import (
+    OBJECTIVES,
+    Method,
+    Training,
+    learning_rate_factor,
+    tower_method,
+    tower_rate,
+)
 
 
 def test_the_schedule_by_hand():
@@ -16,24 +29,44 @@ def test_the_schedule_by_hand():
     assert [learning_rate_factor(step, 8, constant) for step in range(8)] == [1] * 8
 
 
-def test_a_configuration_comes_back_as_its_params():
-    for changes in ({}, LORA, {"method": "last_blocks", "last_blocks": 2}, BUSY):
-        config = FineTuneConfig.from_params(3, params(**changes), seed=4)
-        assert FineTuneConfig.from_params(3, config.params, seed=4) == config
-        assert config.params == params(**changes)
+@pytest.mark.parametrize(
+    ("changes", "rate", "method"),
+    [
+        ({}, 1e-3, Method(name="full")),
+        ({"method": "bitfit", "adapter_learning_rate": 0.0}, 0.0, Method(name="bitfit")),
+        ({"method": "last_blocks", "last_blocks": 2}, 1e-3, Method(name="last_blocks", last_blocks=2)),
+        (
+            LORA,
+            5e-3,
+            Method(name="lora", lora_rank=2, lora_alpha=4.0, lora_dropout=0.2, lora_targets="attention+mlp"),
+        ),
+    ],
+)
+def test_what_a_configuration_means_for_the_tower(changes, rate, method):
+    config = Configuration(SPACE, 3, params(**changes))
+    assert tower_rate(config) == rate
+    assert tower_method(config) == method
 
 
 def test_configurations_outside_the_space_are_refused():
     with pytest.raises(ValueError, match="not one without lora_rank"):
-        FineTuneConfig.from_params(0, {k: v for k, v in params(**LORA).items() if k != "lora_rank"})
+        Configuration(SPACE, 0, {k: v for k, v in params(**LORA).items() if k != "lora_rank"})
     with pytest.raises(ValueError, match="must be names of the space fine_tune, not depth"):
-        FineTuneConfig.from_params(0, params(depth=1))
-    with pytest.raises(ValueError, match="lora_rank belongs to the method lora; without it must be 0, not 4"):
-        FineTuneConfig.from_params(0, params(lora_rank=4))
+        Configuration(SPACE, 0, params(depth=1))
+    with pytest.raises(ValueError, match="lora_rank belongs to the method lora, not to full; leave it out"):
+        Configuration(SPACE, 0, params(lora_rank=4))
     with pytest.raises(ValueError, match=r"epochs must be a whole number from 1 to 10000, not 2\.5"):
-        FineTuneConfig.from_params(0, params(epochs=2.5))
+        Configuration(SPACE, 0, params(epochs=2.5))
     with pytest.raises(ValueError, match="number must be a whole number from 0, not -1"):
-        FineTuneConfig.from_params(-1, params())
+        Configuration(SPACE, -1, params())
+
+
+def test_it_imports_nothing_of_weight_and_knows_the_objectives_all_the_same():
+    heavy = "torch", "peft", "numpy", "optuna", "open_clip"
+    code = f"import sys, trainables.fine_tune_config; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert OBJECTIVES == validation.OBJECTIVES
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ from torchvision.ops import sigmoid_focal_loss
 
 from cohort.errors import InputError
 from cohort.patients import patient_folds
-from search_spaces.linear_probe import PAPER
-from trainables.linear_probe import PAPER_TRAINING, HeadConfig, ProbeData, train_bank
+from search_spaces.configuration import Configuration
+from search_spaces.linear_probe import PAPER, SPACE
+from trainables.linear_probe import PAPER_TRAINING, ProbeData, train_bank
 from trainables.losses import BankLoss
 from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
@@ -44,7 +45,7 @@ def draw_data(seed=0, train=160, val=80, width=12) -> ProbeData:
     )
 
 
-def config(number=0, **changes) -> HeadConfig:
+def config(number=0, seed=0, **changes) -> Configuration:
     plain = {
         "learning_rate": 0.03,
         "weight_decay": 0.1,
@@ -52,12 +53,13 @@ def config(number=0, **changes) -> HeadConfig:
         "epochs": 6,
         "normalisation": "none",
         "loss": "bce",
+        "positive_weight": 0.0,
         "threshold_shrinkage": 5.0,
     }
-    return HeadConfig(number=number, **(plain | changes))
+    return Configuration(SPACE, number, plain | changes, seed)
 
 
-def mixed_bank() -> list[HeadConfig]:
+def mixed_bank() -> list[Configuration]:
     """Every normalisation under every loss, with lengths, rates and decays of their own."""
     losses = [
         {"loss": "bce"},
@@ -145,7 +147,7 @@ def test_number_and_seed_of_a_head_and_the_seed_of_the_order_each_change_it():
 # ---- one head against an independent reference ----
 
 
-def torch_probe(one: HeadConfig, data: ProbeData, batch_size: int, seed: int, loss, clip_norm=1.0):
+def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int, loss, clip_norm=1.0):
     """The same head by autograd, `torch.optim.AdamW` and torch's cosine schedule: weight_CD and bias_C."""
     x_ND, y_NC = torch.tensor(data.train_features_ND), torch.tensor(data.train_targets_NC)
     layer = torch.nn.Linear(x_ND.shape[1], y_NC.shape[1])
@@ -156,14 +158,14 @@ def torch_probe(one: HeadConfig, data: ProbeData, batch_size: int, seed: int, lo
         layer.weight.copy_(torch.from_numpy(start_CD))
         layer.bias.zero_()
     groups = [{"params": [layer.weight]}, {"params": [layer.bias], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=one.learning_rate, weight_decay=one.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, one.epochs)
-    for epoch in range(1, one.epochs + 1):
+    optimiser = torch.optim.AdamW(groups, lr=one["learning_rate"], weight_decay=one["weight_decay"])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, one["epochs"])
+    for epoch in range(1, one["epochs"] + 1):
         order_N = np.random.default_rng([seed, 1, epoch]).permutation(len(x_ND))
         for first in range(0, len(x_ND), batch_size):
             index_B = order_N[first : first + batch_size]
             optimiser.zero_grad()
-            penalty = one.l2_penalty / 2 * layer.weight.square().sum() / layer.out_features
+            penalty = one["l2_penalty"] / 2 * layer.weight.square().sum() / layer.out_features
             (loss(layer(x_ND[index_B]), y_NC[index_B]) + penalty).backward()
             torch.nn.utils.clip_grad_norm_(layer.parameters(), clip_norm)
             optimiser.step()
@@ -305,7 +307,7 @@ def test_another_objective_can_be_chosen(objective, metric):
 
 
 def test_the_papers_training_looks_at_the_loss_every_epoch_and_keeps_the_lowest():
-    [result] = train_bank([HeadConfig.from_params(0, PAPER)], draw_data(), **PAPER_TRAINING)
+    [result] = train_bank([Configuration(SPACE, 0, PAPER)], draw_data(), **PAPER_TRAINING)
     assert [point["epoch"] for point in result.curve] == list(range(1, 11))
     assert result.epoch == min(result.curve, key=lambda point: point["val_loss"])["epoch"]
     assert result.metrics["val.loss"] == min(point["val_loss"] for point in result.curve)
@@ -333,7 +335,7 @@ def test_a_masked_entry_teaches_nothing():
         train_features_ND=np.concatenate([data.train_features_ND, strangers_ND]),
         train_targets_NC=np.concatenate([data.train_targets_NC, np.full((50, 4), np.nan, np.float32)]),
     )
-    configs = [one for one in mixed_bank() if one.normalisation in ("none", "l2")]
+    configs = [one for one in mixed_bank() if one["normalisation"] in ("none", "l2")]
     for one, other in zip(train_bank(configs, padded), train_bank(configs, data), strict=True):
         assert_same(one, other, 1e-5)
 
@@ -461,7 +463,7 @@ def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
         ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
         ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
-        ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal; without it must be 0.0, not 2.0"),
+        ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),
     ],
 )
 def test_a_configuration_outside_its_bounds_is_refused(changes, message):
@@ -472,9 +474,9 @@ def test_a_configuration_outside_its_bounds_is_refused(changes, message):
 
 def test_params_must_be_exactly_one_whole_configuration():
     with pytest.raises(ValueError, match=r"not dropout$"):
-        HeadConfig.from_params(0, PAPER | {"dropout": 0.1})
+        Configuration(SPACE, 0, PAPER | {"dropout": 0.1})
     with pytest.raises(ValueError, match=r"not one without focal_gamma$"):
-        HeadConfig.from_params(0, PAPER | {"loss": "focal"})
+        Configuration(SPACE, 0, PAPER | {"loss": "focal"})
 
 
 def broken(name, value, at=None):

@@ -8,28 +8,18 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
-from trainables.losses import (
-    LOSSES,
-    BankLoss,
-    asymmetric,
-    asymmetric_gradient,
-    bce,
-    bce_gradient,
-    focal,
-    focal_gradient,
-    positive_weights,
-)
+from search_spaces.configuration import Configuration
+from search_spaces.linear_probe import PAPER, SPACE
+from trainables.losses import LOSSES, BankLoss, bce, positive_weights
 
 HEADS, IMAGES, LABELS = 5, 37, 6
-LOSS_AND_GRADIENT = {
-    "bce": (bce, bce_gradient, ()),
-    "focal": (focal, focal_gradient, ([0.0, 0.3, 1.0, 2.0, 5.0],)),
-    "asymmetric": (
-        asymmetric,
-        asymmetric_gradient,
-        ([0.0, 0.5, 2.0, 4.0, 1.0], [0.0, 0.3, 1.0, 2.0, 0.0], [0.0, 0.05, 0.2, 0.05, 0.0]),
-    ),
+PARAMETERS = {
+    "focal_gamma": [0.0, 0.3, 1.0, 2.0, 5.0],
+    "asymmetric_gamma_negative": [0.0, 0.5, 2.0, 4.0, 1.0],
+    "asymmetric_gamma_positive": [0.0, 0.3, 1.0, 2.0, 0.0],
+    "asymmetric_clip": [0.0, 0.05, 0.2, 0.05, 0.0],
 }
+"""Of five heads."""
 
 
 def batch(dtype=torch.float64, seed=0, scale=4.0):
@@ -42,54 +32,68 @@ def batch(dtype=torch.float64, seed=0, scale=4.0):
     return logits_KBC, targets_BC, pos_weight_KC
 
 
-def parameters_of(kind, dtype=torch.float64):
-    return tuple(torch.tensor(values, dtype=dtype) for values in LOSS_AND_GRADIENT[kind][2])
+def five(kind, pos_weight_KC=None, dtype=torch.float64) -> BankLoss:
+    """Five heads of one loss."""
+    parameters = {name: torch.tensor(PARAMETERS[name], dtype=dtype) for name in LOSSES[kind].parameters}
+    return BankLoss([kind] * HEADS, parameters, pos_weight_KC)
 
 
-def mixed_bank(dtype=torch.float64):
-    """Five heads with all three losses, out of order, and the same bank as arguments of the plain losses."""
-    losses = ("focal", "bce", "asymmetric", "asymmetric", "bce")
-    (gamma_K,) = parameters_of("focal", dtype)
-    negative_K, positive_K, clip_K = parameters_of("asymmetric", dtype)
-    own = {"bce": (), "focal": (gamma_K,), "asymmetric": (negative_K, positive_K, clip_K)}
-    return losses, own
+def single(kind, **parameters) -> BankLoss:
+    """One head."""
+    values = {name: torch.tensor([value], dtype=torch.float64) for name, value in parameters.items()}
+    return BankLoss([kind], values)
 
 
 def test_bce_of_one_entry_worked_by_hand():
     # logit log 3 is p = 3/4: the positive costs 2 x -log(3/4), the negative -log(1/4), their mean follows.
     logits_KBC = torch.full((1, 1, 2), math.log(3), dtype=torch.float64)
     targets_BC = torch.tensor([[1.0, 0.0]])
-    loss_K = bce(logits_KBC, targets_BC, pos_weight_KC=torch.full((1, 2), 2.0, dtype=torch.float64))
+    weighted = BankLoss(["bce"], pos_weight_KC=torch.full((1, 2), 2.0, dtype=torch.float64))
+    loss_K = weighted.loss(logits_KBC, targets_BC)
     assert loss_K.item() == pytest.approx((2 * math.log(4 / 3) + math.log(4)) / 2)
+    assert bce(logits_KBC, targets_BC).item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
 def test_focal_of_one_entry_worked_by_hand():
     # p = 3/4 and gamma = 2: the positive costs (1/4)^2 log(4/3), the negative (3/4)^2 log 4.
     logits_KBC = torch.full((1, 1, 2), math.log(3), dtype=torch.float64)
-    loss_K = focal(logits_KBC, torch.tensor([[1.0, 0.0]]), torch.tensor([2.0], dtype=torch.float64))
+    loss_K = single("focal", focal_gamma=2.0).loss(logits_KBC, torch.tensor([[1.0, 0.0]]))
     assert loss_K.item() == pytest.approx((math.log(4 / 3) / 16 + 9 / 16 * math.log(4)) / 2)
 
 
 def test_asymmetric_of_one_entry_worked_by_hand():
     # p = 3/4, clip 1/4: the negative has p_m = 1/2 and costs (1/2)^3 log 2; the positive (1/4) log(4/3).
     logits_KBC = torch.full((1, 1, 2), math.log(3), dtype=torch.float64)
-    three, one, quarter = (torch.tensor([value], dtype=torch.float64) for value in (3.0, 1.0, 0.25))
-    loss_K = asymmetric(logits_KBC, torch.tensor([[1.0, 0.0]]), three, one, quarter)
+    bank = single(
+        "asymmetric",
+        asymmetric_gamma_negative=3.0,
+        asymmetric_gamma_positive=1.0,
+        asymmetric_clip=0.25,
+    )
+    loss_K = bank.loss(logits_KBC, torch.tensor([[1.0, 0.0]]))
     assert loss_K.item() == pytest.approx((math.log(4 / 3) / 4 + math.log(2) / 8) / 2)
 
 
 def test_a_negative_below_the_margin_costs_nothing_and_pulls_nothing():
-    logits_KBC = torch.full((1, 1, 1), -4.0)  # p = 0.018
-    arguments = (torch.zeros(1, 1), torch.tensor([0.0]), torch.tensor([0.0]), torch.tensor([0.05]))
-    assert asymmetric(logits_KBC, *arguments).item() == 0
-    assert asymmetric_gradient(logits_KBC, *arguments).item() == 0
+    logits_KBC = torch.full((1, 1, 1), -4.0, dtype=torch.float64)  # p = 0.018
+    bank = single(
+        "asymmetric",
+        asymmetric_gamma_negative=0.0,
+        asymmetric_gamma_positive=0.0,
+        asymmetric_clip=0.05,
+    )
+    assert bank.loss(logits_KBC, torch.zeros(1, 1)).item() == 0
+    assert bank.gradient(logits_KBC, torch.zeros(1, 1)).item() == 0
 
 
 def test_bce_equals_pytorch():
     logits_KBC, targets_BC, pos_weight_KC = batch()
     counted_BC = ~targets_BC.isnan()
-    loss_K = bce(logits_KBC, targets_BC, pos_weight_KC=pos_weight_KC)
+    loss_K = five("bce", pos_weight_KC).loss(logits_KBC, targets_BC)
+    plain_K = bce(logits_KBC, targets_BC)
     for head in range(HEADS):
+        entries = (logits_KBC[head][counted_BC], targets_BC[counted_BC])
+        torch.testing.assert_close(plain_K[head], binary_cross_entropy_with_logits(*entries))
         entries_BC = binary_cross_entropy_with_logits(
             logits_KBC[head], targets_BC.nan_to_num(), pos_weight=pos_weight_KC[head], reduction="none"
         )
@@ -99,12 +103,11 @@ def test_bce_equals_pytorch():
 def test_focal_equals_torchvision():
     logits_KBC, targets_BC, _ = batch()
     counted_BC = ~targets_BC.isnan()
-    (gamma_K,) = parameters_of("focal")
-    loss_K = focal(logits_KBC, targets_BC, gamma_K)
+    loss_K = five("focal").loss(logits_KBC, targets_BC)
     alpha = 0.25
     weight_KC = torch.full((HEADS, LABELS), alpha / (1 - alpha), dtype=torch.float64)
-    balanced_K = (1 - alpha) * focal(logits_KBC, targets_BC, gamma_K, pos_weight_KC=weight_KC)
-    for head, gamma in enumerate(gamma_K.tolist()):
+    balanced_K = (1 - alpha) * five("focal", weight_KC).loss(logits_KBC, targets_BC)
+    for head, gamma in enumerate(PARAMETERS["focal_gamma"]):
         entries = (logits_KBC[head][counted_BC], targets_BC[counted_BC])
         expected = sigmoid_focal_loss(*entries, alpha=-1, gamma=gamma, reduction="mean")
         torch.testing.assert_close(loss_K[head], expected)
@@ -115,10 +118,10 @@ def test_focal_equals_torchvision():
 def test_asymmetric_and_its_gradient_equal_timm():
     logits_KBC, targets_BC, _ = batch(torch.float32)  # timm computes in float32
     counted_BC = ~targets_BC.isnan()
-    parameters = parameters_of("asymmetric", torch.float32)
-    loss_K = asymmetric(logits_KBC, targets_BC, *parameters)
-    grad_KBC = asymmetric_gradient(logits_KBC, targets_BC, *parameters)
-    for head, (negative, positive, clip) in enumerate(zip(*(p.tolist() for p in parameters), strict=True)):
+    bank = five("asymmetric", dtype=torch.float32)
+    loss_K, grad_KBC = bank.loss(logits_KBC, targets_BC), bank.gradient(logits_KBC, targets_BC)
+    values = [PARAMETERS[name] for name in LOSSES["asymmetric"].parameters]
+    for head, (negative, positive, clip) in enumerate(zip(*values, strict=True)):
         timm_loss = AsymmetricLossMultiLabel(negative, positive, clip)
         logits_E = logits_KBC[head][counted_BC].requires_grad_()
         expected = timm_loss(logits_E[None], targets_BC[counted_BC][None]) / counted_BC.sum()
@@ -136,13 +139,11 @@ def test_asymmetric_and_its_gradient_equal_timm():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 6.0])
 def test_the_written_gradient_is_autograds(kind, weighted, scale):
-    loss, gradient, _ = LOSS_AND_GRADIENT[kind]
     logits_KBC, targets_BC, pos_weight_KC = batch(scale=scale)
-    arguments = (targets_BC, *parameters_of(kind))
-    weights = {"pos_weight_KC": pos_weight_KC if weighted else None}
+    bank = five(kind, pos_weight_KC if weighted else None)
     logits_KBC.requires_grad_()
-    (expected_KBC,) = torch.autograd.grad(loss(logits_KBC, *arguments, **weights).sum(), logits_KBC)
-    grad_KBC = gradient(logits_KBC.detach(), *arguments, **weights)
+    (expected_KBC,) = torch.autograd.grad(bank.loss(logits_KBC, targets_BC).sum(), logits_KBC)
+    grad_KBC = bank.gradient(logits_KBC.detach(), targets_BC)
     torch.testing.assert_close(grad_KBC, expected_KBC, rtol=1e-9, atol=1e-12)
     assert (grad_KBC[:, targets_BC.isnan()] == 0).all()
 
@@ -150,91 +151,107 @@ def test_the_written_gradient_is_autograds(kind, weighted, scale):
 @pytest.mark.parametrize("kind", LOSSES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_give_finite_losses_and_gradients_that_agree(kind, dtype):
-    loss, gradient, _ = LOSS_AND_GRADIENT[kind]
     values = [-1e4, -200.0, -88.0, -50.0, -17.0, -1e-3, 0.0, 1e-3, 17.0, 50.0, 88.0, 200.0, 1e4]
     logits_KBC = torch.tensor(values, dtype=dtype).expand(HEADS, 2, -1).clone().requires_grad_()
     targets_BC = torch.tensor([0.0, 1.0], dtype=dtype)[:, None].expand(2, len(values))
-    parameters = parameters_of(kind, dtype)
-    loss_K = loss(logits_KBC, targets_BC, *parameters)
+    bank = five(kind, dtype=dtype)
+    loss_K = bank.loss(logits_KBC, targets_BC)
     (expected_KBC,) = torch.autograd.grad(loss_K.sum(), logits_KBC)
-    grad_KBC = gradient(logits_KBC.detach(), targets_BC, *parameters)
+    grad_KBC = bank.gradient(logits_KBC.detach(), targets_BC)
     assert loss_K.isfinite().all() and expected_KBC.isfinite().all() and grad_KBC.isfinite().all()
     torch.testing.assert_close(grad_KBC, expected_KBC, rtol=1e-5, atol=1e-7)
 
 
-def test_focal_without_focus_is_bce_and_asymmetric_without_asymmetry_is_focal():
+@pytest.mark.parametrize("weighted", [False, True])
+def test_focal_without_focus_is_bce_and_asymmetric_without_asymmetry_is_focal(weighted):
     logits_KBC, targets_BC, pos_weight_KC = batch()
+    if not weighted:
+        pos_weight_KC = None
     zero_K = torch.zeros(HEADS, dtype=torch.float64)
-    (gamma_K,) = parameters_of("focal")
-    for weights in ({}, {"pos_weight_KC": pos_weight_KC}):
-        for plain, focused in ((bce, focal), (bce_gradient, focal_gradient)):
-            expected = plain(logits_KBC, targets_BC, **weights)
-            torch.testing.assert_close(focused(logits_KBC, targets_BC, zero_K, **weights), expected)
-        for focused, skewed in ((focal, asymmetric), (focal_gradient, asymmetric_gradient)):
-            expected = focused(logits_KBC, targets_BC, gamma_K, **weights)
-            torch.testing.assert_close(
-                skewed(logits_KBC, targets_BC, gamma_K, gamma_K, zero_K, **weights), expected
-            )
+    unfocused = BankLoss(["focal"] * HEADS, {"focal_gamma": zero_K}, pos_weight_KC)
+    focal = five("focal", pos_weight_KC)
+    gamma_K = focal.parameters["focal_gamma"]
+    symmetric = BankLoss(
+        ["asymmetric"] * HEADS,
+        {
+            "asymmetric_gamma_negative": gamma_K,
+            "asymmetric_gamma_positive": gamma_K,
+            "asymmetric_clip": zero_K,
+        },
+        pos_weight_KC,
+    )
+    for one, other in ((unfocused, five("bce", pos_weight_KC)), (symmetric, focal)):
+        torch.testing.assert_close(one.loss(logits_KBC, targets_BC), other.loss(logits_KBC, targets_BC))
+        torch.testing.assert_close(
+            one.gradient(logits_KBC, targets_BC), other.gradient(logits_KBC, targets_BC)
+        )
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_a_mask_equals_nan_targets_and_equals_leaving_the_entries_out(kind):
-    loss, gradient, _ = LOSS_AND_GRADIENT[kind]
+def test_a_nan_target_equals_leaving_the_entry_out(kind):
     logits_KBC, targets_BC, _ = batch()
     counted_BC = ~targets_BC.isnan()
-    parameters = parameters_of(kind)
-    loss_K = loss(logits_KBC, targets_BC, *parameters)
-    whatever_BC = torch.where(counted_BC, targets_BC, 1.0)
-    assert torch.equal(loss(logits_KBC, whatever_BC, *parameters, mask_BC=counted_BC), loss_K)
-    left_KE, left_E = logits_KBC[:, counted_BC], targets_BC[counted_BC]
-    torch.testing.assert_close(loss(left_KE[:, None], left_E[None], *parameters), loss_K)
-    grad_KBC = gradient(logits_KBC, targets_BC, *parameters)
-    grad_KE = gradient(left_KE[:, None], left_E[None], *parameters)[:, 0]
-    torch.testing.assert_close(grad_KBC[:, counted_BC], grad_KE)
+    bank = five(kind)
+    left_K1E, left_1E = logits_KBC[:, counted_BC][:, None], targets_BC[counted_BC][None]
+    torch.testing.assert_close(bank.loss(left_K1E, left_1E), bank.loss(logits_KBC, targets_BC))
+    grad_KBC, grad_K1E = bank.gradient(logits_KBC, targets_BC), bank.gradient(left_K1E, left_1E)
+    torch.testing.assert_close(grad_KBC[:, counted_BC], grad_K1E[:, 0])
 
 
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_batch_with_nothing_unmasked_has_loss_and_gradient_zero(kind):
-    loss, gradient, _ = LOSS_AND_GRADIENT[kind]
     logits_KBC, targets_BC, pos_weight_KC = batch()
     targets_BC = torch.full_like(targets_BC, math.nan)
-    arguments = (targets_BC, *parameters_of(kind))
-    assert (loss(logits_KBC, *arguments, pos_weight_KC=pos_weight_KC) == 0).all()
-    assert (gradient(logits_KBC, *arguments, pos_weight_KC=pos_weight_KC) == 0).all()
+    bank = five(kind, pos_weight_KC)
+    assert (bank.loss(logits_KBC, targets_BC) == 0).all()
+    assert (bank.gradient(logits_KBC, targets_BC) == 0).all()
+
+
+def mixed(pos_weight_KC=None) -> BankLoss:
+    """Five heads with all three losses, out of order."""
+    parameters = {name: torch.tensor(values, dtype=torch.float64) for name, values in PARAMETERS.items()}
+    return BankLoss(("focal", "bce", "asymmetric", "asymmetric", "bce"), parameters, pos_weight_KC)
 
 
 def test_a_mixed_bank_equals_its_heads_one_by_one():
-    losses, own = mixed_bank()
     logits_KBC, targets_BC, pos_weight_KC = batch()
-    (gamma_K,), (negative_K, positive_K, clip_K) = own["focal"], own["asymmetric"]
-    bank = BankLoss(
-        losses,
-        pos_weight_KC=pos_weight_KC,
-        focal_gamma_K=gamma_K,
-        asymmetric_gamma_negative_K=negative_K,
-        asymmetric_gamma_positive_K=positive_K,
-        asymmetric_clip_K=clip_K,
-    )
+    bank = mixed(pos_weight_KC)
     survivors = bank.select([3, 0])
     loss_K, grad_KBC = bank.loss(logits_KBC, targets_BC), bank.gradient(logits_KBC, targets_BC)
-    for head, kind in enumerate(losses):
+    for head, kind in enumerate(bank.losses):
+        # A bank of nothing but this head's loss, of which the head is one.
+        alike = five(kind, pos_weight_KC)
+        torch.testing.assert_close(alike.loss(logits_KBC, targets_BC)[head], loss_K[head])
+        torch.testing.assert_close(alike.gradient(logits_KBC, targets_BC)[head], grad_KBC[head])
         one = slice(head, head + 1)
-        loss, gradient, _ = LOSS_AND_GRADIENT[kind]
-        parameters = tuple(p_K[one] for p_K in own[kind])
-        arguments = (logits_KBC[one], targets_BC, *parameters)
-        torch.testing.assert_close(loss(*arguments, pos_weight_KC=pos_weight_KC[one]), loss_K[one])
-        torch.testing.assert_close(gradient(*arguments, pos_weight_KC=pos_weight_KC[one]), grad_KBC[one])
+        alone = BankLoss(
+            [kind],
+            {name: bank.parameters[name][one] for name in LOSSES[kind].parameters},
+            pos_weight_KC[one],
+        )
+        torch.testing.assert_close(alone.loss(logits_KBC[one], targets_BC), loss_K[one])
+        torch.testing.assert_close(alone.gradient(logits_KBC[one], targets_BC), grad_KBC[one])
     assert survivors.losses == ("asymmetric", "focal")
     torch.testing.assert_close(survivors.loss(logits_KBC[[3, 0]], targets_BC), loss_K[[3, 0]])
     torch.testing.assert_close(survivors.gradient(logits_KBC[[3, 0]], targets_BC), grad_KBC[[3, 0]])
 
 
+def test_the_loss_of_configurations_has_their_parameters_and_positive_weights():
+    own = PAPER | {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
+    heads = [Configuration(SPACE, number, params) for number, params in enumerate((PAPER, own))]
+    targets_NC = torch.tensor([[1, math.nan], [0, 1], [0, 0], [0, 0]])
+    bank = BankLoss.of(heads, targets_NC)
+    assert bank.losses == ("bce", "focal")
+    assert bank.parameters["focal_gamma"].tolist() == [0, 2]
+    torch.testing.assert_close(bank.pos_weight_KC, torch.tensor([[1, 1], [3**0.5, 2**0.5]]))
+    assert BankLoss.of(heads[:1], targets_NC).pos_weight_KC is None
+
+
 def test_gradients_leave_their_arguments_alone():
-    losses, own = mixed_bank()
     logits_KBC, targets_BC, _ = batch()
     before = logits_KBC.clone(), targets_BC.clone()
-    for kind in set(losses):
-        LOSS_AND_GRADIENT[kind][1](logits_KBC, targets_BC, *own[kind])
+    for bank in (mixed(), *(five(kind) for kind in LOSSES)):
+        bank.gradient(logits_KBC, targets_BC)
     torch.testing.assert_close(logits_KBC, before[0])
     torch.testing.assert_close(targets_BC, before[1], equal_nan=True)
 
@@ -260,14 +277,10 @@ def test_an_exponent_outside_0_to_1_is_refused(exponent):
     ("losses", "parameters", "message"),
     [
         (["hinge"], {}, "'hinge'"),
-        (["bce", "focal"], {}, r"`focal_gamma_K` of shape \(2,\), but got None"),
-        (
-            ["focal", "bce"],
-            {"focal_gamma_K": torch.ones(1)},
-            r"`focal_gamma_K` of shape \(2,\), but got \(1,\)",
-        ),
+        (["bce", "focal"], {}, r"`focal_gamma` of shape \(2,\), but got None"),
+        (["focal", "bce"], {"focal_gamma": torch.ones(1)}, r"`focal_gamma` of shape \(2,\), but got \(1,\)"),
     ],
 )
 def test_a_bank_with_an_unknown_loss_or_a_missing_parameter_is_refused(losses, parameters, message):
     with pytest.raises(ValueError, match=message):
-        BankLoss(losses, **parameters)
+        BankLoss(losses, parameters)

@@ -10,8 +10,8 @@ from torch import nn
 
 from cohort.errors import InputError
 from tests.trainables.towers import KINDS, build_tower
+from trainables.fine_tune_config import Method
 from trainables.tower import (
-    Method,
     SplitAttention,
     TrainableTower,
     check_method,

@@ -1,0 +1,57 @@
+"""What may vary in the loss: which one, its own parameters, the weight of positives. Part of every space.
+
+The losses themselves are in `trainables.losses`, in the same order and with the same names of parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.parameters import Interval, Parameter, Under
+
+_FOCAL = Under(name="loss", choices=("focal",))
+_ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
+
+PARAMETERS: dict[str, Parameter] = {
+    "loss": Parameter(
+        search=("bce", "focal", "asymmetric"),
+        meaning="binary cross-entropy, focal loss or asymmetric loss",
+    ),
+    "focal_gamma": Parameter(
+        search=Interval(low=0.5, high=4),
+        allowed=Interval(low=0, high=20),
+        under=_FOCAL,
+        meaning="how far entries that are already right are played down; 0 is binary cross-entropy",
+    ),
+    "asymmetric_gamma_negative": Parameter(
+        search=Interval(low=0, high=6),
+        allowed=Interval(low=0, high=20),
+        under=_ASYMMETRIC,
+        meaning="the same for negative entries",
+    ),
+    "asymmetric_gamma_positive": Parameter(
+        search=Interval(low=0, high=2),
+        allowed=Interval(low=0, high=20),
+        under=_ASYMMETRIC,
+        meaning="the same for positive entries",
+    ),
+    "asymmetric_clip": Parameter(
+        search=Interval(low=0, high=0.1),
+        allowed=Interval(low=0, high=0.9),
+        under=_ASYMMETRIC,
+        meaning="negatives of a probability below this cost nothing",
+    ),
+    "positive_weight": Parameter(
+        search=Interval(low=0, high=1),
+        allowed=Interval(low=0, high=1),
+        meaning="a positive entry weighs (negatives / positives of its label) to this power",
+    ),
+}
+
+USUAL: dict[str, Any] = {
+    "focal_gamma": 2.0,
+    "asymmetric_gamma_negative": 4.0,
+    "asymmetric_gamma_positive": 1.0,
+    "asymmetric_clip": 0.05,
+}
+"""Each loss's own parameters as their authors' code has them, for a warm start under that loss."""
