@@ -21,7 +21,7 @@ from analysis.floors import (
     prevalences,
     sigmoid,
 )
-from analysis.zero_shot import why_not, zero_shot_scores
+from analysis.zero_shot import zero_shot_scores
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
@@ -200,7 +200,7 @@ def floors_and_trials(
         ),
     ]
 
-    reason = why_not(encoder)
+    reason = encoder.text_refusal
     if not reason:
         step("zero-shot")
         by_style = {

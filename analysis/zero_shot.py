@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cohort.errors import InputError
 from vlm.encoders import Encoder
 from vlm.prompts import text_prototypes
 
@@ -42,12 +41,3 @@ def zero_shot_scores(
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
     direction_CD = present_CD if absent_CD is None else present_CD - absent_CD
     return encoder.logit_scale * (unit_ND @ direction_CD.T).astype(np.float64)
-
-
-def why_not(encoder: Encoder) -> str:
-    """Why an encoder has no zero-shot scores, in one line; empty where it has."""
-    try:
-        encoder.text_features(["chest"])
-    except InputError as error:
-        return str(error)
-    return ""

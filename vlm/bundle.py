@@ -78,7 +78,7 @@ def save_bundle(
     if not set(fell_back) <= set(labels):
         raise ValueError(f"fell_back must be among the labels, got {sorted(set(fell_back) - set(labels))}")
 
-    own_weights = with_encoder and encoder.clip is not None
+    own_weights = with_encoder and encoder.backbone is not None
     description = {
         "format": FORMAT,
         "radtune": _version(),

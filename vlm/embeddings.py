@@ -97,7 +97,7 @@ def embed(
 def embedding_precision(precision: str, encoder: Encoder) -> str:
     """`fp32` or `bf16`: `vlm.precision.resolve_precision` on the encoder's device; without weights, as in
     `pixels`, there are no products and `auto` is `fp32`."""
-    if precision == "auto" and encoder.clip is None:
+    if precision == "auto" and encoder.backbone is None:
         return "fp32"
     return resolve_precision(precision, encoder.device)
 

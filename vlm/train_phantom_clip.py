@@ -41,7 +41,7 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.phantom import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
 from cohort.phantom_reports import Statement, negative_statements, normal_statement, positive_statement
 from cohort.radiograph import TRAINING
-from vlm.encoders import CONFIG_FILE, SAFE_WEIGHTS
+from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.precision import multiplies_in_bf16
 from vlm.prompts import STYLES, label_prompts
 from vlm.tensor_files import write_tensors

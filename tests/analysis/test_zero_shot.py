@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.zero_shot import why_not, zero_shot_scores
+from analysis.zero_shot import zero_shot_scores
 from cohort.errors import InputError
 
 
@@ -34,15 +34,6 @@ def test_an_ensemble_gives_scaled_cosines_whatever_the_lengths():
 def test_a_pair_gives_the_difference_of_presence_and_absence():
     scores_NC = zero_shot_scores(TwoWords(), IMAGES_ND, ["Mass"], "pair")
     np.testing.assert_allclose(scores_NC, [[10 * (0.6 - 0.8)]] * 2, rtol=1e-5)
-
-
-def test_an_encoder_without_a_text_tower_says_why():
-    class Mute:
-        def text_features(self, prompts):
-            raise InputError("encoder pixels has no text tower; zero-shot needs a CLIP model")
-
-    assert why_not(Mute()) == "encoder pixels has no text tower; zero-shot needs a CLIP model"
-    assert why_not(TwoWords()) == ""
 
 
 def test_an_unknown_style_is_refused():

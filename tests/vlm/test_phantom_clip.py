@@ -13,7 +13,8 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.phantom import Phantom, draw_phantoms, plan_phantoms, targets_of
 from cohort.phantom_reports import Statement
 from cohort.radiograph import TRAINING
-from vlm.encoders import PHANTOM_CLIP, load_encoder
+from vlm.encoders import load_encoder
+from vlm.encoders.open_clip import PHANTOM_CLIP
 from vlm.prompts import STYLES, label_prompts
 from vlm.train_phantom_clip import (
     LOG_FILE,
