@@ -25,6 +25,7 @@ from analysis.zero_shot import zero_shot_scores
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
+from vlm.prompts import CHEST
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -205,7 +206,7 @@ def floors_and_trials(
         step("zero-shot")
         by_style = {
             style: {
-                side: zero_shot_scores(encoder, features_ND[rows_N], cohort.labels, style)
+                side: zero_shot_scores(encoder, features_ND[rows_N], cohort.labels, style, CHEST)
                 for side, rows_N in sides.items()
             }
             for style in ("name", "ensemble", "pair")

@@ -14,7 +14,7 @@ from vlm.prompts import text_prototypes
 
 
 def zero_shot_scores(
-    encoder: Encoder, features_ND: np.ndarray, labels: Sequence[str], style: str = "name"
+    encoder: Encoder, features_ND: np.ndarray, labels: Sequence[str], style: str, modality: str
 ) -> np.ndarray:
     """How well each image agrees with each label's prompts.
 
@@ -28,14 +28,15 @@ def zero_shot_scores(
         features_ND: float32, the encoder's projected image features.
         labels: as in the cohort.
         style: one of `vlm.prompts.STYLES`.
+        modality: of the images, as the prompts call it.
 
     Returns:
         float64 (N, C).
 
     Raises:
-        InputError: the encoder has no text tower in the features' space, or the style is unknown.
+        InputError: the encoder has no text tower in the features' space, or the style or modality is unknown.
     """
-    present_CD, absent_CD = text_prototypes(encoder, labels, style)
+    present_CD, absent_CD = text_prototypes(encoder, labels, style, modality)
     if style == "name":
         return features_ND.astype(np.float64) @ present_CD.T.astype(np.float64)
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
