@@ -21,10 +21,11 @@ from analysis.floors import (
     prevalences,
     sigmoid,
 )
-from analysis.zero_shot import why_not, zero_shot_scores
+from analysis.zero_shot import zero_shot_scores
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
+from vlm.prompts import CHEST
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -200,12 +201,12 @@ def floors_and_trials(
         ),
     ]
 
-    reason = why_not(encoder)
+    reason = encoder.text_refusal
     if not reason:
         step("zero-shot")
         by_style = {
             style: {
-                side: zero_shot_scores(encoder, features_ND[rows_N], cohort.labels, style)
+                side: zero_shot_scores(encoder, features_ND[rows_N], cohort.labels, style, CHEST)
                 for side, rows_N in sides.items()
             }
             for style in ("name", "ensemble", "pair")

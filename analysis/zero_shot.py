@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cohort.errors import InputError
 from vlm.encoders import Encoder
 from vlm.prompts import text_prototypes
 
 
 def zero_shot_scores(
-    encoder: Encoder, features_ND: np.ndarray, labels: Sequence[str], style: str = "name"
+    encoder: Encoder, features_ND: np.ndarray, labels: Sequence[str], style: str, modality: str
 ) -> np.ndarray:
     """How well each image agrees with each label's prompts.
 
@@ -29,25 +28,17 @@ def zero_shot_scores(
         features_ND: float32, the encoder's projected image features.
         labels: as in the cohort.
         style: one of `vlm.prompts.STYLES`.
+        modality: of the images, as the prompts call it.
 
     Returns:
         float64 (N, C).
 
     Raises:
-        InputError: the encoder has no text tower in the features' space, or the style is unknown.
+        InputError: the encoder has no text tower in the features' space, or the style or modality is unknown.
     """
-    present_CD, absent_CD = text_prototypes(encoder, labels, style)
+    present_CD, absent_CD = text_prototypes(encoder, labels, style, modality)
     if style == "name":
         return features_ND.astype(np.float64) @ present_CD.T.astype(np.float64)
     unit_ND = features_ND / np.maximum(np.linalg.norm(features_ND, axis=1, keepdims=True), 1e-12)
     direction_CD = present_CD if absent_CD is None else present_CD - absent_CD
     return encoder.logit_scale * (unit_ND @ direction_CD.T).astype(np.float64)
-
-
-def why_not(encoder: Encoder) -> str:
-    """Why an encoder has no zero-shot scores, in one line; empty where it has."""
-    try:
-        encoder.text_features(["chest"])
-    except InputError as error:
-        return str(error)
-    return ""

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cohort.errors import InputError
+from vlm.encoder_names import resolved_name
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
@@ -149,6 +150,7 @@ class StudyConfig(_Settings):
         return self.model_copy(
             update={
                 "cohort": str(folder / self.cohort),
+                "encoder": resolved_name(self.encoder, folder),
                 "cache": str(folder / self.cache),
                 "storage": str(folder / self.storage),
                 "tracking": Tracking(uri=uri),

@@ -44,7 +44,7 @@ def test_a_heavy_library_stays_in_its_place(library, allowed):
             assert library not in imports(path) or name.startswith(allowed), name
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "cohort.readers"])
+@pytest.mark.parametrize("room", [*ROOMS, "cohort.readers", "vlm.encoders"])
 def test_every_package_is_imported_from_this_repository(room):
     module = importlib.import_module(room)
     assert Path(module.__file__).is_relative_to(REPOSITORY)

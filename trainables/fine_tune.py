@@ -40,8 +40,8 @@ from trainables.records import TrialRecord
 from trainables.tower import TrainableTower
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
+from vlm.precision import resolve_precision
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 
 # Looking at a loss waits for the device, so it is looked at in groups of this many steps.
@@ -152,12 +152,12 @@ class FineTuneTrial:
             compile_tower: hand the tower to `torch.compile`; worth its minute only for long trainings.
 
         Raises:
-            InputError: the method does not fit the tower, or the device is not there.
+            InputError: a method that does not fit the tower, an unknown precision or device.
             ValueError: parts that do not fit each other.
         """
         self.config, self.data, self.training = config, data, training or Training()
         self.device = _existing(device)
-        self.precision = _resolved(precision, self.device)
+        self.precision = resolve_precision(precision, self.device, training=True)
         size, labels = encoder.geometry.size, len(data.labels)
         if data.images_NHWC.shape[1:3] != (size, size):
             raise ValueError(
@@ -670,18 +670,6 @@ def _existing(device: str | torch.device) -> torch.device:
     if count == 0 or (device.index or 0) >= count:
         raise InputError(f"device {device} is not there: this machine shows {count} GPUs; use cpu")
     return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
-
-
-def _resolved(precision: str, device: torch.device) -> str:
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    # Without either instruction set, oneDNN converts to float32 and back: slower than float32.
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cpu" and native else "fp32"
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -91,7 +91,7 @@ class TrainableTower(nn.Module):
     def __init__(self, encoder: Encoder, method: Method, *, seed: int) -> None:
         """
         Args:
-            encoder: an open_clip model.
+            encoder: with weights.
             method: what is trained.
             seed: of the additions' initial weights.
 
@@ -101,10 +101,10 @@ class TrainableTower(nn.Module):
         super().__init__()
         self._encoder = encoder
         self._where = f"encoder {encoder.name}: method {method.name}"
-        if encoder.clip is None:
+        if encoder.backbone is None:
             raise InputError(f"{self._where}: this encoder has no weights; fine-tune a CLIP model")
-        # In one call, so that what the image side of the model and the tower share stays shared.
-        visual, self.tower = copy.deepcopy((encoder.clip.visual, encoder.tower))
+        # In one call, so that what the two share stays shared.
+        visual, self.tower = copy.deepcopy((encoder.backbone, encoder.tower))
         self._visual = (visual,)  # in a tuple: not another submodule, whose parameters would count twice
         numbers, self.top_layer = numbered_layers(visual, self._where)
         layer_of = {parameter: numbers[name] for name, parameter in visual.named_parameters()}
@@ -158,10 +158,7 @@ class TrainableTower(nn.Module):
         visual.to(self._encoder.device)
         self.tower.to(self._encoder.device).eval().requires_grad_(False)
         visual.eval().requires_grad_(False)
-        clip = self._encoder.clip
-        # Everything but the image side is shared with the untuned model.
-        shared = {id(child): child for child in clip.children()} | {id(clip.visual): visual}
-        return self._encoder.with_weights(copy.deepcopy(clip, shared), self.tower)
+        return self._encoder.with_backbone(visual, self.tower)
 
     def _traced(self) -> tuple[set[str], list[str]]:
         """Names of the parameters that the features depend on, and of the linear and convolution layers that

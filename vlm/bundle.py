@@ -23,18 +23,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from scipy.special import expit
 
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.images import apply_geometry, decode, in_threads
 from cohort.labels import LabelPolicy
-from vlm.embeddings import embed_images, resolve_precision
+from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
-from vlm.tensor_files import write_tensors
+from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 
 FORMAT = 1
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
@@ -80,7 +78,7 @@ def save_bundle(
     if not set(fell_back) <= set(labels):
         raise ValueError(f"fell_back must be among the labels, got {sorted(set(fell_back) - set(labels))}")
 
-    own_weights = with_encoder and encoder.clip is not None
+    own_weights = with_encoder and encoder.backbone is not None
     description = {
         "format": FORMAT,
         "radtune": _version(),
@@ -137,12 +135,12 @@ class Bundle:
         folder = Path(folder)
         description = _read_description(folder)
         try:
-            tensors = load_file(folder / HEAD)
-            head, thresholds_C = LinearHead.from_tensors(tensors), tensors["thresholds_C"]
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            tensors, _ = read_tensors(folder / HEAD)
+            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            head, thresholds_C = LinearHead.from_tensors(arrays), arrays["thresholds_C"]
+        except (CorruptFile, KeyError, ValueError) as error:
             raise InputError(
-                f"{folder / HEAD}: missing or damaged ({reason}); export the bundle again"
+                f"{folder / HEAD}: missing or damaged ({error}); export the bundle again"
             ) from error
         bundle = cls(
             folder=folder,
@@ -213,7 +211,7 @@ class Bundle:
         """float64 (B, C) of uint8 images in the encoder's geometry, (B, H, W, 1 or 3)."""
         trained_in = self.description["encoder"]["precision"]
         # bf16 without the instructions for it is slower than float32 and no closer to the training features.
-        precision = trained_in if resolve_precision("auto", self.encoder) == trained_in else "fp32"
+        precision = trained_in if embedding_precision("auto", self.encoder) == trained_in else "fp32"
         features_BD = embed_images(self.encoder, images_BHWC, precision)
         return expit(self.head.logits(features_BD).astype(np.float64))
 

@@ -32,9 +32,9 @@ from cohort.files import replacing_file
 from cohort.images import image_store
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
+from vlm.precision import resolve_precision
 
 FORMAT = 1
-PRECISIONS = ("auto", "fp32", "bf16")
 SHARD_IMAGES = 512
 
 
@@ -75,7 +75,7 @@ def embed(
     """
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, got {batch_size}")
-    precision = resolve_precision(precision, encoder)
+    precision = embedding_precision(precision, encoder)
     digests = cohort.column("digest")
     if not digests:
         raise InputError(
@@ -94,23 +94,12 @@ def embed(
     return Embeddings(features_ND, key, encoder.fingerprint, precision, folder, cached)
 
 
-def resolve_precision(precision: str, encoder: Encoder) -> str:
-    """`fp32` or `bf16` for `auto`: what the encoder's device multiplies in natively; `pixels` multiplies
-    nothing."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if precision != "auto":
-        return precision
-    if encoder.clip is None:
+def embedding_precision(precision: str, encoder: Encoder) -> str:
+    """`fp32` or `bf16`: `vlm.precision.resolve_precision` on the encoder's device; without weights, as in
+    `pixels`, there are no products and `auto` is `fp32`."""
+    if precision == "auto" and encoder.backbone is None:
         return "fp32"
-    if encoder.device.type == "cuda":
-        native = torch.cuda.get_device_capability(encoder.device) >= (8, 0)
-    else:
-        # Without either instruction set, oneDNN converts to float32 and back: slower than float32.
-        native = encoder.device.type == "cpu" and (
-            torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        )
-    return "bf16" if native else "fp32"
+    return resolve_precision(precision, encoder.device)
 
 
 def embeddings_key(encoder: Encoder, precision: str, digests: Sequence[str]) -> str:

@@ -8,6 +8,9 @@ pair      the same, once for the finding and once for its absence, to be compare
           "Expert-level detection of pathologies from unannotated chest X-ray images via self-supervised
           learning", Nature Biomedical Engineering 2022).
 
+Sentences call the image what the cohort's modality is called; those of chest radiographs also say findings
+as a radiologist would.
+
 Shape legend: P prompts, C labels, D features.
 """
 
@@ -24,30 +27,48 @@ from vlm.encoders import Encoder
 
 STYLES = ("name", "ensemble", "pair")
 
+CHEST = "chest radiograph"
+
+# What an image of each modality is called, by one name or by two.
+_IMAGES = {
+    CHEST: ("a chest X-ray", "a frontal chest radiograph"),
+    "radiograph": ("a radiograph",),
+    "ultrasound": ("an ultrasound image",),
+    "dermoscopy": ("a dermoscopic image",),
+    "ct": ("a CT image",),
+    "mri": ("an MR image",),
+    "fundus": ("a fundus photograph",),
+    "histopathology": ("a histopathology image",),
+    "endoscopy": ("an endoscopic image",),
+    "medical image": ("a medical image",),
+}
+
 _PRESENT = (
-    "{}",
-    "a chest X-ray showing {}",
-    "a frontal chest radiograph with {}",
-    "findings consistent with {}",
-    "there is {}",
+    "{finding}",
+    "{image} showing {finding}",
+    "{other_image} with {finding}",
+    "findings consistent with {finding}",
+    "there is {finding}",
 )
 _ABSENT = (
-    "no {}",
-    "a chest X-ray without {}",
-    "a frontal chest radiograph with no {}",
-    "no evidence of {}",
-    "there is no {}",
+    "no {bare_finding}",
+    "{image} without {finding}",
+    "{other_image} with no {bare_finding}",
+    "no evidence of {finding}",
+    "there is no {bare_finding}",
 )
 
 # The opposite of a finding's absence is the finding; that of no finding is any finding.
-_NORMAL = (
+_NORMAL = ("a normal {bare_image}", "{image} without any abnormality", "no abnormal finding")
+_ABNORMAL = ("an abnormal {bare_image}", "{image} showing an abnormality", "an abnormal finding")
+_NORMAL_CHEST = (
     "a normal chest X-ray",
     "a normal frontal chest radiograph",
     "no acute cardiopulmonary abnormality",
     "the lungs are clear and the heart size is normal",
     "no abnormal finding",
 )
-_ABNORMAL = (
+_ABNORMAL_CHEST = (
     "an abnormal chest X-ray",
     "an abnormal frontal chest radiograph",
     "an acute cardiopulmonary abnormality",
@@ -55,7 +76,8 @@ _ABNORMAL = (
     "an abnormal finding",
 )
 
-# How a radiologist would say what a vocabulary abbreviates; other labels are said as they are written.
+# How a radiologist would say what a vocabulary of chest radiographs abbreviates; other labels are said as
+# they are written.
 _PHRASES = {
     "Enlarged Cardiomediastinum": "an enlarged cardiomediastinal silhouette",
     "Lung Lesion": "a lung nodule or mass",
@@ -83,36 +105,51 @@ class LabelPrompts:
     """It is not; only in the style `pair`."""
 
 
-def label_prompts(labels: Sequence[str], style: str = "name") -> list[LabelPrompts]:
-    """The prompts of each label; InputError for an unknown style."""
+def label_prompts(labels: Sequence[str], style: str, modality: str) -> list[LabelPrompts]:
+    """The prompts of each label for images of a modality; InputError for an unknown style or modality."""
     if style not in STYLES:
         raise InputError(f"prompt style must be one of {', '.join(STYLES)}, got {style!r}")
-    return [_prompts(label, style) for label in labels]
+    if modality not in _IMAGES:
+        raise InputError(f"modality must be one of {', '.join(_IMAGES)}, got {modality!r}")
+    return [_prompts(label, style, modality) for label in labels]
 
 
-def _prompts(label: str, style: str) -> LabelPrompts:
+def _prompts(label: str, style: str, modality: str) -> LabelPrompts:
     if style == "name":
         return LabelPrompts((label,))
+    chest = modality == CHEST
     if label == NO_FINDING:
-        positive, negative = _NORMAL, _ABNORMAL
+        present, absent = (_NORMAL_CHEST, _ABNORMAL_CHEST) if chest else (_NORMAL, _ABNORMAL)
     else:
-        phrase = _PHRASES.get(label, label.replace("_", " ").lower())
-        bare = phrase.removeprefix("a ").removeprefix("an ")
-        positive = tuple(template.format(phrase) for template in _PRESENT)
-        negative = tuple(template.format(bare if "no {}" in template else phrase) for template in _ABSENT)
+        present, absent = _PRESENT, _ABSENT
+    spoken = label.replace("_", " ").lower()
+    finding = _PHRASES.get(label, spoken) if chest else spoken
+    image, other_image = _IMAGES[modality][0], _IMAGES[modality][-1]
+    words = {
+        "finding": finding,
+        "bare_finding": _without_article(finding),
+        "image": image,
+        "bare_image": _without_article(image),
+        "other_image": other_image,
+    }
+    positive, negative = (tuple(text.format_map(words) for text in texts) for texts in (present, absent))
     return LabelPrompts(positive, negative if style == "pair" else ())
 
 
+def _without_article(phrase: str) -> str:
+    return phrase.removeprefix("a ").removeprefix("an ")
+
+
 def text_prototypes(
-    encoder: Encoder, labels: Sequence[str], style: str = "name"
+    encoder: Encoder, labels: Sequence[str], style: str, modality: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Text features that stand for each label: (present_CD, absent_CD), float32.
 
     `absent_CD` is None but for the style `pair`. Rows have unit length, except in the style `name`, where
     they are as the tower gives them: the published scores are raw products. InputError where the encoder
-    has no text tower, or for an unknown style.
+    has no text tower, or for an unknown style or modality.
     """
-    prompts = label_prompts(labels, style)
+    prompts = label_prompts(labels, style, modality)
     if style == "name":
         return encoder.text_features([prompt.positive[0] for prompt in prompts]).cpu().numpy(), None
     present_CD = _mean_directions(encoder, [prompt.positive for prompt in prompts])

@@ -1,20 +1,78 @@
-"""Named tensors in a safetensors file that others may read."""
+"""Named tensors in safetensors files, which appear whole or not at all; reading one runs nothing in it.
+
+A checksum recognises damage (a torn write, a bad disk), not intent.
+"""
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
+
+from cohort.files import replacing_file
+
+_CHECKSUM = "checksum"
+
+
+class CorruptFile(Exception):
+    """A file of tensors that is damaged, half there or not there; the message is the reason, in one line."""
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor | np.ndarray], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor | np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    checksum: bool = False,
 ) -> None:
-    """Write `path`, readable and writable by whom its folder is: safetensors by itself leaves a file that
-    only its owner can read, on a cluster's shared disk or in an export alike."""
+    """Write `path`: it holds all of it or what it held before, and may be read by whom its folder may.
+
+    Args:
+        tensors: of any dtype and device.
+        metadata: kept beside them.
+        checksum: keep one over names, contents and metadata, for `read_tensors` to verify.
+    """
     plain = {name: torch.as_tensor(tensor).detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata=dict(metadata) if metadata else None)
-    path.chmod(path.parent.stat().st_mode & 0o666)
+    metadata = dict(metadata or {})
+    if checksum:
+        metadata[_CHECKSUM] = _checksum(plain, metadata)
+    with replacing_file(path) as temporary:
+        save_file(plain, temporary, metadata=metadata or None)
+        # safetensors leaves a file that only its owner can read, on a cluster's shared disk too.
+        temporary.chmod(temporary.parent.stat().st_mode & 0o666)
+
+
+def read_tensors(path: Path, *, checksum: bool = False) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, on the CPU, and the metadata that `write_tensors` was given.
+
+    With `checksum`, only a file that was written with one is accepted.
+
+    Raises:
+        CorruptFile: anything but a whole file of tensors, or a content that its checksum does not match.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CorruptFile(" ".join(str(error).split())) from None
+    written = metadata.pop(_CHECKSUM, None)
+    if checksum and written != _checksum(tensors, metadata):
+        raise CorruptFile("its content does not match its checksum")
+    return tensors, metadata
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """CRC-32, eight hexadecimal digits."""
+    crc = zlib.crc32(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(name.encode(), crc)
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), crc)
+    return f"{crc:08x}"

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +41,9 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.phantom import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
 from cohort.phantom_reports import Statement, negative_statements, normal_statement, positive_statement
 from cohort.radiograph import TRAINING
-from vlm.encoders import CONFIG_FILE, SAFE_WEIGHTS
-from vlm.prompts import STYLES, label_prompts
+from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
+from vlm.precision import multiplies_in_bf16
+from vlm.prompts import CHEST, STYLES, label_prompts
 from vlm.tensor_files import write_tensors
 
 LOG_FILE = "training_log.jsonl"
@@ -84,7 +84,7 @@ def vocabulary(phantoms: Sequence[Phantom]) -> list[str]:
     texts += [statement.text for statement in negative_statements(())]
     texts += [text.format("") for text in (*_PHRASES, *_ABSENCES)]
     for style in STYLES:
-        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style):
+        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, CHEST):
             texts += [*prompts.positive, *prompts.negative]
     words = {word for text in texts for word in _words(text)}
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + [str(digit) for digit in range(10)]
@@ -262,7 +262,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.05, cycle_momentum=False
     )
-    half = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    half = multiplies_in_bf16(torch.device("cpu"))
 
     losses: list[float] = []
     with (
@@ -309,9 +309,7 @@ def train(
                 bar.set_postfix(loss=entry["loss"], auroc=entry["held_out_zero_shot_macro_auroc"])
                 losses.clear()
 
-    partial = out / f"{SAFE_WEIGHTS}.partial"
-    write_tensors(partial, {name: tensor.half() for name, tensor in model.state_dict().items()})
-    os.replace(partial, out / SAFE_WEIGHTS)
+    write_tensors(out / SAFE_WEIGHTS, {name: tensor.half() for name, tensor in model.state_dict().items()})
 
 
 def main() -> None:

@@ -35,9 +35,13 @@ class SyntheticEncoder:
     fingerprint: str = "f" * 64
     logit_scale: float = 10.0
 
+    @property
+    def text_refusal(self) -> str:
+        return "" if self.has_text else "encoder synthetic has no text tower; zero-shot needs a CLIP model"
+
     def text_features(self, prompts: list[str]) -> torch.Tensor:
-        if not self.has_text:
-            raise InputError("encoder synthetic has no text tower; zero-shot needs a CLIP model")
+        if self.text_refusal:
+            raise InputError(self.text_refusal)
         rng = np.random.default_rng(1)
         rows = [
             self.direction_CD[CHEXPERT_14.index(prompt)] if prompt in CHEXPERT_14 else rng.normal(size=WIDTH)

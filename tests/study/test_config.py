@@ -129,6 +129,13 @@ def test_relative_places_are_taken_from_the_given_folder(tmp_path):
     config = validated(MINIMAL).resolved(tmp_path)
     assert config.cohort == str(tmp_path / "c")
     assert config.tracking.uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert config.encoder == "pixels"
+    assert config.resolved(tmp_path / "elsewhere") == config
+
+
+def test_a_relative_encoder_is_found_by_workers_that_stand_elsewhere(tmp_path):
+    config = validated(MINIMAL | {"encoder": "local-dir:models/clip"}).resolved(tmp_path)
+    assert config.encoder == f"local-dir:{tmp_path}/models/clip"
     assert config.resolved(tmp_path / "elsewhere") == config
 
 

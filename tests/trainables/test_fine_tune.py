@@ -483,7 +483,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line(encoders, data, t
     tuned = trial(vit, data)
     tuned.run_epoch()
     tuned.save_checkpoint(tmp_path)
-    other = vit.with_weights(vit.clip, vit.tower)
+    other = vit.with_backbone(vit.backbone, vit.tower)
     other = dataclasses.replace(other, fingerprint="0" * 64)
     for again, message in [
         (trial(other, data), "trained on another encoder"),

@@ -227,7 +227,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(miniature, bundle_fold
 
 
 def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Encoder, "save", lambda self, folder: 1 / 0)
+    monkeypatch.setattr(type(miniature), "save", lambda self, folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(bundle_folder, miniature, with_encoder=True)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

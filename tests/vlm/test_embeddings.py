@@ -14,7 +14,7 @@ import vlm.embeddings
 from cohort.errors import InputError
 from cohort.images import apply_geometry, decode, image_store
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
-from vlm.embeddings import embed, embed_images, embed_shard, embeddings_key, resolve_precision
+from vlm.embeddings import embed, embed_images, embed_shard, embedding_precision, embeddings_key
 from vlm.encoders import Encoder, load_encoder
 
 
@@ -167,13 +167,13 @@ def test_a_cache_of_another_shape_is_refused(drawn_cohort, miniature, tmp_path, 
 # Precision
 
 
-def test_auto_is_bf16_only_where_the_processor_multiplies_in_it(miniature, monkeypatch):
+def test_auto_is_bf16_only_where_products_are_computed_and_natively(miniature, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     for native, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
-        assert resolve_precision("auto", miniature) == expected
-        assert resolve_precision("auto", load_encoder("pixels", device="cpu")) == "fp32"
-        assert resolve_precision("bf16", miniature) == "bf16"
+        assert embedding_precision("auto", miniature) == expected
+        assert embedding_precision("auto", load_encoder("pixels", device="cpu")) == "fp32"
+        assert embedding_precision("bf16", miniature) == "bf16"
 
 
 def real_images(real_data: Path, encoder: Encoder, count: int) -> np.ndarray:

@@ -13,8 +13,9 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.phantom import Phantom, draw_phantoms, plan_phantoms, targets_of
 from cohort.phantom_reports import Statement
 from cohort.radiograph import TRAINING
-from vlm.encoders import PHANTOM_CLIP, load_encoder
-from vlm.prompts import STYLES, label_prompts
+from vlm.encoders import load_encoder
+from vlm.encoders.open_clip import PHANTOM_CLIP
+from vlm.prompts import CHEST, STYLES, label_prompts
 from vlm.train_phantom_clip import (
     LOG_FILE,
     SIZE,
@@ -70,7 +71,7 @@ def test_plain_open_clip_loads_the_folder_and_agrees_with_the_encoder(encoder, u
 def test_label_names_and_prompts_are_whole_words_to_the_tokenizer(encoder):
     tokenizer = encoder.tokenizer.tokenizer
     for style in STYLES:
-        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style):
+        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, CHEST):
             for text in (*prompts.positive, *prompts.negative):
                 pieces = tokenizer.tokenize(text)
                 assert tokenizer.unk_token not in pieces

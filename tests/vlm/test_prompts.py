@@ -5,7 +5,7 @@ import torch
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NIH_14
 from vlm.encoders import load_encoder
-from vlm.prompts import label_prompts, text_prototypes
+from vlm.prompts import CHEST, LabelPrompts, label_prompts, text_prototypes
 
 
 class _Dictionary:
@@ -19,14 +19,14 @@ class _Dictionary:
 
 
 def test_bare_names_are_the_labels_as_they_stand():
-    prompts = label_prompts(["Pleural_Thickening", "No Finding"], "name")
+    prompts = label_prompts(["Pleural_Thickening", "No Finding"], "name", CHEST)
     assert [p.positive for p in prompts] == [("Pleural_Thickening",), ("No Finding",)]
     assert all(p.negative == () for p in prompts)
 
 
 def test_sentences_read_as_a_radiologist_writes():
     thickening, normal, mass, own = label_prompts(
-        ["Pleural_Thickening", "No Finding", "Mass", "Tree_in_Bud"], "pair"
+        ["Pleural_Thickening", "No Finding", "Mass", "Tree_in_Bud"], "pair", CHEST
     )
     assert "a chest X-ray showing pleural thickening" in thickening.positive
     assert "no evidence of pleural thickening" in thickening.negative
@@ -35,9 +35,110 @@ def test_sentences_read_as_a_radiologist_writes():
     assert "there is tree in bud" in own.positive
 
 
+def test_the_words_for_a_chest_radiograph_are_fixed():
+    """Zero-shot scores depend on every one of them."""
+    mass, normal = label_prompts(["Mass", "No Finding"], "pair", "chest radiograph")
+    assert mass == LabelPrompts(
+        positive=(
+            "a lung mass",
+            "a chest X-ray showing a lung mass",
+            "a frontal chest radiograph with a lung mass",
+            "findings consistent with a lung mass",
+            "there is a lung mass",
+        ),
+        negative=(
+            "no lung mass",
+            "a chest X-ray without a lung mass",
+            "a frontal chest radiograph with no lung mass",
+            "no evidence of a lung mass",
+            "there is no lung mass",
+        ),
+    )
+    assert normal == LabelPrompts(
+        positive=(
+            "a normal chest X-ray",
+            "a normal frontal chest radiograph",
+            "no acute cardiopulmonary abnormality",
+            "the lungs are clear and the heart size is normal",
+            "no abnormal finding",
+        ),
+        negative=(
+            "an abnormal chest X-ray",
+            "an abnormal frontal chest radiograph",
+            "an acute cardiopulmonary abnormality",
+            "a chest X-ray showing an abnormality",
+            "an abnormal finding",
+        ),
+    )
+
+
+def test_other_modalities_say_what_they_are_and_labels_as_written():
+    mass, normal = label_prompts(["Breast_Mass", "No Finding"], "pair", "ultrasound")
+    assert mass == LabelPrompts(
+        positive=(
+            "breast mass",
+            "an ultrasound image showing breast mass",
+            "an ultrasound image with breast mass",
+            "findings consistent with breast mass",
+            "there is breast mass",
+        ),
+        negative=(
+            "no breast mass",
+            "an ultrasound image without breast mass",
+            "an ultrasound image with no breast mass",
+            "no evidence of breast mass",
+            "there is no breast mass",
+        ),
+    )
+    assert normal == LabelPrompts(
+        positive=(
+            "a normal ultrasound image",
+            "an ultrasound image without any abnormality",
+            "no abnormal finding",
+        ),
+        negative=(
+            "an abnormal ultrasound image",
+            "an ultrasound image showing an abnormality",
+            "an abnormal finding",
+        ),
+    )
+
+
+MODALITIES = (
+    "chest radiograph",
+    "radiograph",
+    "ultrasound",
+    "dermoscopy",
+    "ct",
+    "mri",
+    "fundus",
+    "histopathology",
+    "endoscopy",
+    "medical image",
+)
+
+
+@pytest.mark.parametrize("modality", MODALITIES[1:])
+def test_no_other_modality_speaks_of_the_chest(modality):
+    labels = (*CHEXPERT_14, *NIH_14, "melanoma")
+    for style in ("ensemble", "pair"):
+        for prompts in label_prompts(labels, style, modality):
+            for text in prompts.positive + prompts.negative:
+                assert not {"chest", "lungs", "cardiopulmonary", "frontal"} & set(text.split())
+                assert "{" not in text and "no a " not in text
+    assert label_prompts(["Edema"], "name", modality) == label_prompts(["Edema"], "name", CHEST)
+    assert "there is mass" in label_prompts(["Mass"], "ensemble", modality)[0].positive
+
+
+def test_an_unknown_modality_is_one_line_with_the_known_ones():
+    with pytest.raises(InputError) as caught:
+        label_prompts(["Edema"], "ensemble", "xray")
+    assert str(caught.value) == f"modality must be one of {', '.join(MODALITIES)}, got 'xray'"
+
+
 @pytest.mark.parametrize("style", ["ensemble", "pair"])
 def test_every_prompt_of_every_label_is_distinct(style):
-    prompts = label_prompts(dict.fromkeys(CHEXPERT_14 + NIH_14), style)
+    prompts = label_prompts(dict.fromkeys(CHEXPERT_14 + NIH_14), style, CHEST)
     sentences = [s for p in prompts for s in p.positive + p.negative]
     # CheXpert's Pleural Effusion and ChestX-ray14's Effusion are the same finding.
     twice = {s for s in sentences if sentences.count(s) > 1}
@@ -46,24 +147,24 @@ def test_every_prompt_of_every_label_is_distinct(style):
 
 
 def test_an_ensemble_is_the_normalised_mean_of_normalised_features_worked_by_hand():
-    positive = label_prompts(["Edema"], "ensemble")[0].positive
+    positive = label_prompts(["Edema"], "ensemble", CHEST)[0].positive
     encoder = _Dictionary({positive[0]: (10.0, 0.0)})
     # One prompt at (1, 0), n - 1 at (0, 1): the direction (1, n - 1).
     expected = np.array([1, len(positive) - 1]) / np.hypot(1, len(positive) - 1)
-    present_CD, absent_CD = text_prototypes(encoder, ["Edema"], "ensemble")
+    present_CD, absent_CD = text_prototypes(encoder, ["Edema"], "ensemble", CHEST)
     np.testing.assert_allclose(present_CD[0], expected, rtol=1e-6)
     assert absent_CD is None
 
 
 def test_prototypes_of_a_text_tower(miniature):
     labels = ["Cardiomegaly", "Edema", "No Finding"]
-    bare_CD, none = text_prototypes(miniature, labels)
+    bare_CD, none = text_prototypes(miniature, labels, "name", CHEST)
     np.testing.assert_array_equal(bare_CD, miniature.text_features(labels).numpy())
     assert none is None
-    present_CD, absent_CD = text_prototypes(miniature, labels, "pair")
+    present_CD, absent_CD = text_prototypes(miniature, labels, "pair", CHEST)
     assert present_CD.shape == absent_CD.shape == (3, miniature.width)
     assert present_CD.dtype == absent_CD.dtype == np.float32
-    for c, prompts in enumerate(label_prompts(labels, "pair")):
+    for c, prompts in enumerate(label_prompts(labels, "pair", CHEST)):
         x_PD = torch.nn.functional.normalize(miniature.text_features(prompts.negative), dim=1)
         expected = torch.nn.functional.normalize(x_PD.mean(0), dim=0)
         np.testing.assert_allclose(absent_CD[c], expected, atol=1e-6)
@@ -71,6 +172,6 @@ def test_prototypes_of_a_text_tower(miniature):
 
 def test_an_unknown_style_and_a_missing_text_tower_are_one_line():
     with pytest.raises(InputError, match="prompt style must be one of name, ensemble, pair, got 'names'"):
-        label_prompts(["Edema"], "names")
+        label_prompts(["Edema"], "names", CHEST)
     with pytest.raises(InputError, match="encoder pixels has no text tower"):
-        text_prototypes(load_encoder("pixels"), ["Edema"])
+        text_prototypes(load_encoder("pixels"), ["Edema"], "name", CHEST)

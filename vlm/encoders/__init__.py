@@ -1,0 +1,42 @@
+"""Frozen vision-language encoders from several sources, behind one interface; each source is a file here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import get_args
+
+import torch
+
+from cohort.errors import InputError
+from vlm.encoders.base import Encoder, Features
+
+__all__ = ["Encoder", "load_encoder"]
+
+KINDS = ("pixels",)
+"""Files of this package, each named as the names it loads begin: `KIND` or `KIND:...`. All other names are
+open_clip's. Only the file that is needed is imported: open_clip alone takes seconds."""
+
+
+def load_encoder(
+    name: str, *, features: Features = "projected", device: str | torch.device | None = None
+) -> Encoder:
+    """Load a frozen encoder by name.
+
+    - `phantom-clip`: the small model in this package, for trying things out.
+    - `biomedclip`: short for `hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224`.
+    - `hf-hub:OWNER/MODEL`: an open_clip model on the Hugging Face hub; a cached copy needs no network.
+    - `local-dir:FOLDER`: the same files in a folder, and for a Hugging Face text tower (as BiomedCLIP's) its
+      config.json and tokenizer beside them.
+    - `MODEL/TAG`: an architecture and a pretrained tag of open_clip, as `ViT-B-32/laion2b_s34b_b79k`.
+    - `pixels`: the image itself at 32 x 32 gray pixels, a floor for every encoder.
+
+    `device` is the GPU where there is one, unless given. Nothing a model brings is run: weights are
+    safetensors, or else a pickle that holds only tensors. Raises InputError, in one line, for an unknown
+    name, missing or damaged files, a hub that cannot be reached, and features that the model does not have.
+    """
+    if features not in get_args(Features):
+        raise InputError(f"features must be one of {', '.join(get_args(Features))}, got {features!r}")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    prefix = name.partition(":")[0]
+    kind = import_module(f"vlm.encoders.{prefix if prefix in KINDS else 'open_clip'}")
+    return kind.load(name, features).to(device)

@@ -1,0 +1,152 @@
+"""What every encoder is: a frozen image tower with its transform, and a text tower where it has one.
+
+Shape legend: B images of a batch, H height, W width, C channels (1 gray or 3 RGB), D features, P prompts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from cohort.errors import InputError
+from cohort.images import Geometry
+
+Features = Literal["projected", "pooled"]
+
+
+class ImageTower(nn.Module):
+    """From 8-bit pixels to features: normalisation and image tower on one device."""
+
+    def __init__(
+        self, visual: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> None:
+        super().__init__()
+        self.visual = visual
+        self.register_buffer("mean_C11", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std_C11", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images_BHWC: torch.Tensor) -> torch.Tensor:
+        """uint8 (B, H, W, 1 or 3) -> float32 (B, D). Gray is repeated into the three channels."""
+        x_BCHW = images_BHWC.to(self.mean_C11.device, non_blocking=True).permute(0, 3, 1, 2)
+        # The operations of torchvision's ToTensor and Normalize, in their order.
+        x_BCHW = (x_BCHW.float() / 255 - self.mean_C11) / self.std_C11
+        features = self.visual(x_BCHW.contiguous())
+        # CoCa's image tower returns (pooled, tokens).
+        return (features[0] if isinstance(features, tuple) else features).float()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoder:
+    """A frozen image tower and its transform. This class alone is one without weights and without text;
+    kinds that have them say so in their own."""
+
+    name: str
+    """As given, aliases included: `load_encoder(name)` gives this encoder again."""
+
+    features: Features
+    """`projected`: in the space shared with text, not normalised; `pooled`: before that projection."""
+
+    width: int
+    """Number of features of an image."""
+
+    geometry: Geometry
+    """How an image of any size becomes the square that the tower takes."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    """Per channel, of pixel values in 0..1: x becomes (x - mean) / std."""
+
+    fingerprint: str
+    """sha256 over weights (name, dtype, shape, bytes), architecture, transform and kind of features."""
+
+    tower: ImageTower
+    """Pixels to features, parameters frozen."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.tower.mean_C11.device
+
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The image model as its library builds it, whose parameters `tower` reads; None without weights."""
+        return None
+
+    @property
+    def text_refusal(self) -> str:
+        """Why there are no text features in the space of the image features, in one line; empty where there
+        are."""
+        return f"encoder {self.name} has no text tower; zero-shot needs a CLIP model"
+
+    @property
+    def logit_scale(self) -> float | None:
+        """The learnt factor between cosines and contrastive logits: exp(t) in Radford et al., "Learning
+        Transferable Visual Models From Natural Language Supervision", 2021. None without a text tower."""
+        return None
+
+    def to(self, device: str | torch.device) -> Encoder:
+        """Move the towers to `device`, in place; returns the encoder."""
+        self.tower.to(device)
+        return self
+
+    @torch.inference_mode()
+    def image_features(self, images_BHWC: torch.Tensor | np.ndarray) -> torch.Tensor:
+        """float32 (B, width) on the encoder's device, not normalised.
+
+        `images_BHWC` is uint8 (B, size, size, 1 or 3), as `cohort.images.apply_geometry` gives images for
+        `geometry`; anything else is a ValueError.
+        """
+        if isinstance(images_BHWC, np.ndarray):
+            images_BHWC = torch.tensor(images_BHWC)  # a copy: memory-mapped images are read-only
+        size, shape = self.geometry.size, tuple(images_BHWC.shape)
+        if images_BHWC.dtype != torch.uint8 or shape[1:] not in ((size, size, 1), (size, size, 3)):
+            raise ValueError(
+                f"images_BHWC must be uint8 (images, {size}, {size}, 1 or 3), not {images_BHWC.dtype} {shape}"
+            )
+        return self.tower(images_BHWC)
+
+    def text_features(self, prompts: Sequence[str]) -> torch.Tensor:
+        """float32 (P, width) on the encoder's device, not normalised; InputError where `text_refusal`
+        says why there are none."""
+        raise InputError(self.text_refusal)
+
+    def with_backbone(self, backbone: nn.Module, tower: ImageTower) -> Encoder:
+        """An encoder of the same architecture and transform with other weights of its image side, as
+        fine-tuning leaves them; the text tower is shared.
+
+        `tower` must read the parameters of `backbone`. The result has a fingerprint of its own; its name
+        says what it came from and loads nothing. TypeError without weights.
+        """
+        raise TypeError(f"encoder {self.name} has no weights")
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `load_encoder("local-dir:FOLDER")` loads, as safetensors.
+
+        InputError without weights.
+        """
+        raise InputError(f"encoder {self.name} has no weights to save; its name is all it needs")
+
+
+def fingerprint(
+    weights: Mapping[str, torch.Tensor],
+    architecture: Mapping[str, Any],
+    geometry: Geometry,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    features: Features,
+) -> str:
+    """`Encoder.fingerprint`; `architecture` is plain JSON values."""
+    transform = {"geometry": geometry.to_dict(), "mean": mean, "std": std}
+    header = {"architecture": architecture, "transform": transform, "features": features}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,359 @@
+"""Models of open_clip and in its format: from its own tags, from the hub, from a folder, and phantom-clip.
+
+The library of the same name is meant by `import open_clip`, as everywhere.
+
+Shape legend: B images of a batch, H height, W width, C channels, D features, P prompts.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from open_clip.transformer import VisionTransformer
+from safetensors import SafetensorError
+from torch import nn
+
+from cohort.errors import InputError
+from cohort.images import Geometry
+from cohort.labels import did_you_mean
+from vlm.encoder_names import LOCAL
+from vlm.encoders import KINDS
+from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
+from vlm.encoders.hub import hub_folder
+from vlm.tensor_files import write_tensors
+
+ALIASES = {"biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}
+PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
+
+# open_clip's file names, on the hub and in a folder.
+CONFIG_FILE = "open_clip_config.json"
+SAFE_WEIGHTS = "open_clip_model.safetensors"
+PICKLED_WEIGHTS = "open_clip_pytorch_model.bin"
+# Those of a Hugging Face text tower: its configuration, and what any one of the tokenizers is read from.
+TEXT_CONFIG_FILE = "config.json"
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+
+_OFFLINE = (
+    f"put {CONFIG_FILE}, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} and, for a Hugging Face text tower (named "
+    "hf_model_name in that file), its config.json, tokenizer_config.json and vocab.txt or tokenizer.json "
+    f"into one folder and set encoder: {LOCAL}FOLDER"
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenClipEncoder(Encoder):
+    """The image side of an open_clip model, with the text side it was trained with."""
+
+    clip: nn.Module
+    """The whole model, of which `tower` uses the image side."""
+
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    """Prompts to int64 tokens (P, context length)."""
+
+    config: Mapping[str, Any]
+    """`model_cfg` and `preprocess_cfg` as in open_clip_config.json."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.clip.visual
+
+    @property
+    def text_refusal(self) -> str:
+        if self.features == "projected":
+            return ""
+        return (
+            f"encoder {self.name}: {self.features} features are not in the space of the text tower; "
+            "zero-shot needs projected features"
+        )
+
+    @property
+    def logit_scale(self) -> float:
+        return self.clip.logit_scale.exp().item()
+
+    def to(self, device: str | torch.device) -> Encoder:
+        self.clip.to(device)
+        return super().to(device)
+
+    @torch.inference_mode()
+    def text_features(self, prompts: Sequence[str]) -> torch.Tensor:
+        if self.text_refusal:
+            raise InputError(self.text_refusal)
+        features = [
+            self.clip.encode_text(self.tokenizer(list(prompts[i : i + 256])).to(self.device), normalize=False)
+            for i in range(0, len(prompts), 256)
+        ]
+        return torch.cat(features).float()
+
+    def with_backbone(self, backbone: nn.Module, tower: ImageTower) -> Encoder:
+        # Everything but the image side is shared.
+        shared = {id(child): child for child in self.clip.children()} | {id(self.clip.visual): backbone}
+        clip = copy.deepcopy(self.clip, shared)
+        architecture = _without_locations(self.config["model_cfg"])
+        return replace(
+            self,
+            name=f"{self.name} (fine-tuned)",
+            fingerprint=fingerprint(
+                clip.state_dict(), architecture, self.geometry, self.mean, self.std, self.features
+            ),
+            tower=tower,
+            clip=clip,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write an open_clip `local-dir:` with everything that `load_encoder` needs, as safetensors.
+
+        Plain open_clip loads it too, with one exception: for a Hugging Face text tower it asks the hub for
+        the configuration (unless `hf_model_name` is a path), while `load_encoder` reads the copy saved here.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / SAFE_WEIGHTS, self.clip.state_dict())
+        (folder / CONFIG_FILE).write_text(json.dumps(self.config, indent=2) + "\n")
+        if hasattr(self.tokenizer, "save_pretrained"):
+            self.tokenizer.save_pretrained(folder)
+        if self.config["model_cfg"]["text_cfg"].get("hf_model_name"):
+            self.clip.text.config.save_pretrained(folder)
+
+
+def load(name: str, features: Features) -> OpenClipEncoder:
+    """A model by one of the names of `vlm.encoders.load_encoder`, on the CPU; InputError as there."""
+    source = ALIASES.get(name, name)
+    if source == "phantom-clip":
+        files = _folder_files(name, PHANTOM_CLIP)
+    elif source.startswith(LOCAL):
+        files = _folder_files(name, Path(source.removeprefix(LOCAL)).expanduser())
+    elif source.startswith("hf-hub:"):
+        needed = [(CONFIG_FILE,), (SAFE_WEIGHTS, PICKLED_WEIGHTS)]
+        folder = hub_folder(name, source.removeprefix("hf-hub:"), needed, offline=_OFFLINE)
+        files = _folder_files(name, folder)
+    else:
+        files = _tagged_files(name)
+    return _built(name, files, features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Files:
+    """Everything an open_clip model is built from, on this machine."""
+
+    model_name: str
+    """As `open_clip.create_model` takes it: `local-dir:FOLDER`, or an architecture."""
+
+    weights: Path | None
+    """State dict of an architecture; None where open_clip finds it in the folder."""
+
+    model_config: dict[str, Any]
+    preprocess_config: dict[str, Any]
+    text_config: Path | None
+    """Folder with config.json of a Hugging Face text tower; None where the text tower is open_clip's."""
+
+    tokenizer: Path | None
+    """Folder with a Hugging Face tokenizer; None for open_clip's own."""
+
+
+def _folder_files(name: str, folder: Path) -> _Files:
+    if not (folder / CONFIG_FILE).is_file():
+        raise InputError(
+            f"encoder {name}: no {CONFIG_FILE} in {folder}; it must be the folder of an open_clip model"
+        )
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        model_config = config["model_cfg"]
+        text, _vision = model_config["text_cfg"], model_config["vision_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"encoder {name}: {folder / CONFIG_FILE} must be JSON with vision_cfg and text_cfg in model_cfg "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
+        raise InputError(
+            f"encoder {name}: no weights in {folder}; put {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} there"
+        )
+    return _Files(
+        model_name=f"local-dir:{folder}",
+        weights=None,
+        model_config=model_config,
+        preprocess_config=config.get("preprocess_cfg", {}),
+        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), folder),
+        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES, folder),
+    )
+
+
+def _tagged_files(name: str) -> _Files:
+    """`MODEL/TAG` in open_clip's list of pretrained weights, all of which live on the hub."""
+    model, _, tag = name.partition("/")
+    models = open_clip.list_models()
+    if model not in models:
+        if Path(name).is_dir():
+            hint = f"a folder is written local-dir:{name}"
+        elif "/" in name and not difflib.get_close_matches(model, models):
+            hint = f"a model on the hub is written hf-hub:{name}"
+        else:
+            hint = did_you_mean(model, ["phantom-clip", *KINDS, *ALIASES, *models])
+        raise InputError(f"unknown encoder {name!r}; {hint}")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        hint = did_you_mean(tag, tags) if tags else "open_clip has none for this model"
+        raise InputError(f"encoder {name!r} must be MODEL/TAG with a pretrained tag of {model}; {hint}")
+
+    pretrained = open_clip.get_pretrained_cfg(model, tag)
+    repository, _, pickled = pretrained["hf_hub"].rpartition("/")
+    pickled = pickled or PICKLED_WEIGHTS
+    safe = SAFE_WEIGHTS if pickled == PICKLED_WEIGHTS else str(Path(pickled).with_suffix(".safetensors"))
+    folder = hub_folder(name, repository, [(safe, pickled)], offline=_OFFLINE)
+    model_config = open_clip.get_model_config(model)
+    # The tag knows which activation its weights were trained with; open_clip only warns of a mismatch.
+    if pretrained.get("quick_gelu"):
+        model_config["quick_gelu"] = True
+    text = model_config["text_cfg"]
+    return _Files(
+        model_name=model,
+        weights=next(folder / file for file in (safe, pickled) if (folder / file).is_file()),
+        model_config=model_config,
+        preprocess_config=pretrained,
+        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,)),
+        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES),
+    )
+
+
+def _text_folder(
+    name: str, reference: str | None, files: tuple[str, ...], beside: Path | None = None
+) -> Path | None:
+    """Where one of the files of a Hugging Face text tower lies: beside the model, or in the folder or hub
+    repository that the model's configuration refers to. None where it refers to none."""
+    if not reference:
+        return None
+    for folder in (beside, Path(reference)):
+        if folder and any((folder / file).is_file() for file in files):
+            return folder
+    also = TOKENIZER_FILES if files is VOCABULARY_FILES else ()
+    return hub_folder(name, reference, [files], also=also, offline=_OFFLINE)
+
+
+def _built(name: str, files: _Files, features: Features) -> OpenClipEncoder:
+    text = files.model_config["text_cfg"]
+    overrides = {}
+    if files.text_config is not None:
+        # The weights of the text tower come with the model's own.
+        own = {"hf_model_name": str(files.text_config), "hf_model_pretrained": False}
+        overrides["text_cfg"] = text | own
+    transform = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+    try:
+        clip = open_clip.create_model(
+            files.model_name,
+            pretrained=None if files.weights is None else str(files.weights),
+            device="cpu",
+            force_quick_gelu=files.model_config.get("quick_gelu", False),
+            force_preprocess_cfg={k: v for k, v in files.preprocess_config.items() if k in transform},
+            pretrained_text=False,
+            require_pretrained=True,
+            weights_only=True,
+            **overrides,
+        )
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"encoder {name}: the weights are a pickle that is damaged or would run code when loaded; "
+            f"convert them to {SAFE_WEIGHTS} on a machine where you trust them"
+        ) from error
+    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"encoder {name}: weights and {CONFIG_FILE} do not load ({reason})") from error
+    clip.eval().requires_grad_(False)
+
+    preprocess = clip.visual.preprocess_cfg
+    height, width = np.broadcast_to(preprocess["size"], 2).tolist()
+    if height != width:
+        raise InputError(f"encoder {name}: takes {height} x {width} pixels; only square inputs are supported")
+    geometry = Geometry(
+        size=height,
+        resize_mode=preprocess["resize_mode"],
+        # open_clip's `random` concerns training; its evaluation transform is then bicubic.
+        interpolation="bilinear" if preprocess["interpolation"] == "bilinear" else "bicubic",
+        fill=preprocess["fill_color"],
+    )
+    mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
+    visual = clip.visual if features == "projected" else _before_projection(name, clip.visual)
+    tower = ImageTower(visual, mean, std).eval()
+    with torch.inference_mode():
+        features_BD = tower(torch.zeros(1, geometry.size, geometry.size, 1, dtype=torch.uint8))
+
+    options = text.get("tokenizer_kwargs", {})
+    context_length = text.get("context_length", 77)
+    if files.tokenizer is None:
+        tokenizer = SimpleTokenizer(context_length=context_length, **options)
+    else:
+        mode = text.get("tokenizer_mode")
+        tokenizer = HFTokenizer(
+            str(files.tokenizer), context_length=context_length, tokenizer_mode=mode, **options
+        )
+    architecture = _without_locations(files.model_config)
+    return OpenClipEncoder(
+        name=name,
+        features=features,
+        width=features_BD.shape[1],
+        geometry=geometry,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint(clip.state_dict(), architecture, geometry, mean, std, features),
+        tower=tower,
+        clip=clip,
+        tokenizer=tokenizer,
+        config={"model_cfg": files.model_config, "preprocess_cfg": preprocess},
+    )
+
+
+def _before_projection(name: str, visual: nn.Module) -> nn.Module:
+    if isinstance(visual, TimmModel) and not hasattr(visual.head, "pool"):
+        # The projection is open_clip's, after the trunk, or the trunk's own classifier.
+        if len(visual.head) > 0 or visual.trunk.num_classes > 0:
+            return PooledTimm(visual.trunk)
+    elif isinstance(visual, VisionTransformer) and visual.proj is not None:
+        return PooledViT(visual)
+    raise InputError(
+        f"encoder {name}: pooled features need a projection after the pooling, which {type(visual).__name__} "
+        "does not have here; use projected features"
+    )
+
+
+class PooledTimm(nn.Module):
+    """A timm trunk up to where its features are pooled."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.trunk.forward_head(self.trunk.forward_features(x_BCHW), pre_logits=True)
+
+
+class PooledViT(nn.Module):
+    """open_clip's own vision transformer up to where its features are pooled."""
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        pooled_BD, _tokens = self.visual._pool(self.visual.transformer(self.visual._embeds(x_BCHW)))
+        return pooled_BD
+
+
+def _without_locations(model_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The architecture alone: the same for a model on the hub and for its copy in a folder."""
+    locations = ("hf_model_name", "hf_tokenizer_name", "hf_model_pretrained", "timm_model_pretrained")
+    return {
+        key: _without_locations(value) if isinstance(value, Mapping) else value
+        for key, value in model_config.items()
+        if key not in locations
+    }
