@@ -38,7 +38,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cohort.errors import InputError
-from cohort.images import ImageFiles
+from cohort.image_files import ImageFiles
 from cohort.labels import LabelPolicy, did_you_mean
 
 MANIFEST = "cohort.parquet"

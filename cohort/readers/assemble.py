@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cohort.errors import InputError
-from cohort.images import ImageFiles, inspect_images, list_images
+from cohort.image_files import ImageFiles, inspect_images, list_images
 from cohort.labels import NO_FINDING, LabelPolicy
 from cohort.manifest import KEEP, Cohort, write_cohort
 

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from cohort.contact_sheet import contact_sheet
-from cohort.images import ImageFiles, inspect_images
+from cohort.image_files import ImageFiles, inspect_images
 from cohort.labels import LabelPolicy
 from cohort.manifest import write_cohort
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.images import apply_geometry, decode
+from cohort.geometry import apply_geometry
 from tests.vlm.miniature_biomedclip import (
     MODEL_CONFIG,
     TEXT_MODEL,
