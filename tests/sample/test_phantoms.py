@@ -8,7 +8,11 @@ from PIL import Image
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NO_FINDING
 from cohort.manifest import Cohort
-from cohort.phantom import (
+from sample.anatomy import BOTH, KINDS, Finding, draw_body, draw_pose
+from sample.appearance import SAMPLE, TRAINING
+from sample.findings import draw_radiograph
+from sample.phantoms import (
+    LICENCE,
     OPACITIES,
     PREVALENCE,
     draw_cohort,
@@ -17,17 +21,7 @@ from cohort.phantom import (
     positive_labels,
     targets_of,
 )
-from cohort.phantom_reports import facts_of, negative_statements, positive_statement
-from cohort.radiograph import (
-    BOTH,
-    KINDS,
-    SAMPLE,
-    TRAINING,
-    Finding,
-    draw_body,
-    draw_pose,
-    draw_radiograph,
-)
+from sample.reports import facts_of, negative_statements, positive_statement
 
 FINDINGS = [label for label in CHEXPERT_14 if label != NO_FINDING]
 
@@ -264,6 +258,7 @@ def test_sentences_carry_side_zone_and_size():
 
 def test_the_cohort_has_the_promised_columns_files_and_split(cohort):
     assert cohort.labels == CHEXPERT_14
+    assert cohort.drawn and cohort.modality == "chest radiograph" and cohort.licence == LICENCE
     assert len(cohort.present) == 80 and cohort.channels == 1
     assert set(cohort.column("split")) == {"train", "val", "test"}
     assert set(cohort.column("view")) == {"PA", "AP"}

@@ -1,9 +1,9 @@
 """Train `phantom-clip`, the small CLIP model of the embedded sample, on drawn phantoms and their reports.
 
-    python -m vlm.train_phantom_clip --out vlm/phantom_clip
+    python -m sample.train_clip --out vlm/phantom_clip
 
 The model exists to exercise the platform, not medicine: it has never seen a patient. It learns from phantoms
-of the appearance `cohort.radiograph.TRAINING`, another distribution than the sample's, so that on the sample
+of the appearance `sample.appearance.TRAINING`, another distribution than the sample's, so that on the sample
 zero-shot works a little and probing works better, as with a published model on a new hospital's films.
 
 What stands in for a web-scale corpus is drawn anew: films with all findings at a raised prevalence, each with
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,10 +37,11 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
+from cohort.files import replacing_file
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
-from cohort.phantom import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
-from cohort.phantom_reports import Statement, negative_statements, normal_statement, positive_statement
-from cohort.radiograph import TRAINING
+from sample.appearance import TRAINING
+from sample.phantoms import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
+from sample.reports import Statement, negative_statements, normal_statement, positive_statement
 from vlm.encoders import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.prompts import STYLES, label_prompts
 from vlm.tensor_files import write_tensors
@@ -309,9 +309,8 @@ def train(
                 bar.set_postfix(loss=entry["loss"], auroc=entry["held_out_zero_shot_macro_auroc"])
                 losses.clear()
 
-    partial = out / f"{SAFE_WEIGHTS}.partial"
-    write_tensors(partial, {name: tensor.half() for name, tensor in model.state_dict().items()})
-    os.replace(partial, out / SAFE_WEIGHTS)
+    with replacing_file(out / SAFE_WEIGHTS) as partial:
+        write_tensors(partial, {name: tensor.half() for name, tensor in model.state_dict().items()})
 
 
 def main() -> None:
