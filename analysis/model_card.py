@@ -73,7 +73,7 @@ def model_card(
         encoder=encoder,
         trial=trial,
         objective=OBJECTIVES[objective],
-        phantom="phantom" in cohort.source.lower(),
+        phantom=cohort.drawn,
         policy=", ".join(
             f"{name.replace('_', ' ')}: {rule}" for name, rule in cohort.policy.to_dict().items()
         ),

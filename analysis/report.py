@@ -326,7 +326,7 @@ def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
         limits.insert(
             1, f"No claim is made about {len(silent)} of {len(cohort.labels)} labels: {', '.join(silent)}."
         )
-    if "phantom" in cohort.source.lower():
+    if cohort.drawn:
         limits.insert(
             0,
             "The images are drawn phantoms. They exercise the platform; nothing here says anything about "

@@ -38,7 +38,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from an uninstalled checkout too
 
-from cohort.images import apply_geometry
+from cohort.geometry import apply_geometry
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
 from trainables.fine_tune import FineTuneTrial

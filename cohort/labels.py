@@ -6,13 +6,15 @@ Shape legend: N images, C labels.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from cohort.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np  # only `apply_policy` computes; the command line reads the vocabularies without it
 
 NO_FINDING = "No Finding"
 
@@ -80,11 +82,25 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "Gastrointestinal": ("Hernia",),
 }
 
+# What a cohort's images are.
+MODALITIES = (
+    "chest radiograph",
+    "radiograph",
+    "ultrasound",
+    "dermoscopy",
+    "ct",
+    "mri",
+    "fundus",
+    "histopathology",
+    "endoscopy",
+    "medical image",
+)
+
 UNCERTAIN_RULES = ("ignore", "zeros", "ones")
 BLANK_RULES = ("negative", "missing")
 NO_FINDING_RULES = ("complement", "strict", "as-given")
 
-_UNCERTAIN_TARGET = {"ignore": np.nan, "zeros": 0.0, "ones": 1.0}
+_UNCERTAIN_TARGET = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
 
 
 def domain_columns(labels: Sequence[str]) -> dict[str, list[int]]:
@@ -94,6 +110,11 @@ def domain_columns(labels: Sequence[str]) -> dict[str, list[int]]:
         domain: [c for c, label in enumerate(labels) if label in names] for domain, names in DOMAINS.items()
     }
     return {domain: positions for domain, positions in columns.items() if positions}
+
+
+def likely_modality(labels: Iterable[str]) -> str:
+    """`chest radiograph` where every label is CheXpert's or ChestX-ray14's, otherwise `medical image`."""
+    return "chest radiograph" if set(labels) <= {*CHEXPERT_14, *NIH_14} else "medical image"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -167,6 +188,8 @@ def apply_policy(
 
     Raises InputError where a cell is something else or a rule names a label that is not there.
     """
+    import numpy as np
+
     raw_NC = np.asarray(raw_NC, dtype=np.float64)
     if raw_NC.ndim != 2 or raw_NC.shape[1] != len(labels):
         raise ValueError(f"raw_NC must be (N, {len(labels)}), got {raw_NC.shape}")

@@ -9,7 +9,7 @@ A cohort folder holds `cohort.parquet` and, where the images were drawn for it, 
 | `digest` | string | sha256 of the file's bytes, "" where the file is missing |
 | `present` | bool | whether the file was there, and decoded, when the cohort was built |
 | `patient`, `study`, `view` | string | |
-| `split` | string | `train`, `val` or `test`; a patient lies in one of them only |
+| `split` | string | `train`, `val` or `test`; a patient lies in one of them only; a cohort may lack some |
 | `keep.<name>` | any | columns kept from the source: sex, age, report, ... |
 | `label.<name>` | int8 | 1, 0, or null where masked |
 
@@ -22,11 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,14 +35,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cohort.errors import InputError
-from cohort.images import ImageFiles
-from cohort.labels import LabelPolicy, did_you_mean
+from cohort.files import replacing_file, replacing_folder
+from cohort.image_files import ImageFiles
+from cohort.labels import MODALITIES, LabelPolicy, did_you_mean
 
 MANIFEST = "cohort.parquet"
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
+LONGEST_LICENCE = 200
 COLUMNS = {
     "image": pa.string(),
     "file": pa.string(),
@@ -72,6 +71,18 @@ class Cohort:
     source: str
     """What it was built from, in words."""
 
+    reader: str
+    """Module of `cohort.readers` that read it; "" where none did."""
+
+    drawn: bool
+    """Whether the images were drawn in code, so that nothing learnt from them is about patients."""
+
+    modality: str
+    """What the images are: one of `MODALITIES`."""
+
+    licence: str
+    """Terms under which the images may be used, in a line; "" where nobody stated them."""
+
     policy: LabelPolicy
 
     images_root: Path
@@ -92,7 +103,8 @@ class Cohort:
     """Label -> how many cells of the source were uncertain."""
 
     content_hash: str
-    """sha256 over all rows, labels and the policy; not over where the images lie."""
+    """sha256 over all rows, labels and the policy; not over where the images lie, nor over words about
+    them."""
 
     @classmethod
     def open(cls, folder: Path | str) -> Cohort:
@@ -122,12 +134,20 @@ class Cohort:
                 raise InputError(
                     f"{path}: column {name!r} of type {column_type} is missing; build the cohort again"
                 )
+        try:
+            check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
+        except InputError as error:
+            raise InputError(f"{path}: {error}; build the cohort again") from error
         root = Path(metadata["images_root"])
         return cls(
             folder=folder,
             table=table.replace_schema_metadata(None),
             labels=tuple(metadata["labels"]),
             source=metadata["source"],
+            reader=metadata["reader"],
+            drawn=metadata["drawn"],
+            modality=metadata["modality"],
+            licence=metadata["licence"],
             policy=LabelPolicy.from_dict(metadata["policy"]),
             images_root=root if root.is_absolute() else folder / root,
             channels=metadata["channels"],
@@ -143,10 +163,21 @@ class Cohort:
         """The rows whose image file is there, in manifest order: what all positions refer to."""
         return self.table.filter(pc.field("present"))
 
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Those of `SPLITS` that any row lies in."""
+        there = set(self.table["split"].to_pylist())
+        return tuple(split for split in SPLITS if split in there)
+
     def indices(self, split: str) -> np.ndarray:
         """int64 positions of a split's images, ascending; InputError where there are none."""
         if split not in SPLITS:
             raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if split not in self.splits:
+            raise InputError(
+                f"{self.folder}: this cohort has no split {split!r}, only {', '.join(self.splits)}; build it "
+                "with one, or choose a cohort that has one"
+            )
         positions = np.flatnonzero(np.asarray(self.present["split"].to_pylist(), dtype=object) == split)
         if len(positions) == 0:
             rows = pc.sum(pc.equal(self.table["split"], split)).as_py()
@@ -196,39 +227,13 @@ def write_cohort(
     images_root: Path | str,
     **metadata: Any,
 ) -> Cohort:
-    """Write a cohort whose images lie elsewhere: `write_manifest` into a `new_cohort_folder`."""
-    check_output_folder(folder, images_root)
-    with new_cohort_folder(folder) as staging:
+    """Write a cohort whose images lie elsewhere, and open it; an existing cohort in `folder` is replaced.
+
+    `metadata` and errors are those of `write_manifest` and `check_output_folder`.
+    """
+    with replacing_folder(folder, lambda folder: check_output_folder(folder, images_root)) as staging:
         write_manifest(staging, columns, targets_NC, images_root=images_root, **metadata)
     return Cohort.open(folder)
-
-
-@contextmanager
-def new_cohort_folder(folder: Path | str) -> Iterator[Path]:
-    """A staging folder that takes the place of `folder` when the block ends without an error.
-
-    What the block writes into it (images, masks, and by `write_manifest` the manifest) appears at once or
-    not at all. An existing cohort is replaced; InputError for a folder that holds anything that its cohort
-    did not put there.
-    """
-    folder = Path(folder)
-    check_output_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.parent / f".{folder.name}.{os.getpid()}.new"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        check_output_folder(folder)
-        if folder.exists():
-            previous = folder.parent / f".{folder.name}.{os.getpid()}.old"
-            os.replace(folder, previous)
-            os.replace(staging, folder)
-            shutil.rmtree(previous)
-        else:
-            os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_output_folder(folder: Path | str, images_root: Path | str | None = None) -> None:
@@ -258,6 +263,19 @@ def check_output_folder(folder: Path | str, images_root: Path | str | None = Non
         raise InputError(f"{folder}: the images lie inside this output folder; choose another one")
 
 
+def check_facts(drawn: bool, modality: str, licence: str) -> None:
+    """InputError for what `Cohort` does not take for these fields."""
+    if not isinstance(drawn, bool):
+        raise InputError(f"drawn must be true or false, got {drawn!r}")
+    if modality not in MODALITIES:
+        raise InputError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
+    if not isinstance(licence, str) or not licence.isprintable() or len(licence) > LONGEST_LICENCE:
+        raise InputError(
+            f"licence must be one line of at most {LONGEST_LICENCE} characters, got {str(licence)[:40]!r}; "
+            "give its name or an address"
+        )
+
+
 def write_manifest(
     folder: Path,
     columns: Mapping[str, Sequence[Any]],
@@ -267,20 +285,25 @@ def write_manifest(
     source: str,
     policy: LabelPolicy,
     images_root: Path | str,
+    reader: str = "",
+    drawn: bool = False,
+    modality: str = "medical image",
+    licence: str = "",
     channels: int = 1,
     flow: Sequence[tuple[str, int]] = (),
     warnings: Sequence[str] = (),
     contradictions: Sequence[str] = (),
     uncertain: Mapping[str, int] | None = None,
 ) -> None:
-    """Write `cohort.parquet` into a folder, usually one from `new_cohort_folder`.
+    """Write `cohort.parquet` into a folder, usually a staging one of `cohort.files.replacing_folder`.
 
     `columns` holds the columns named in this module's table except the labels: all of `COLUMNS`, and any
     `keep.<name>`. `targets_NC` is (N, C) with 1, 0 and NaN for masked. `images_root` inside `folder` is
-    recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
-    of the splits are added to the warnings.
+    recorded relative to it, so that the folder can be moved. The other arguments are fields of `Cohort`.
+    Labels without a positive or a negative in one of the cohort's splits are added to the warnings.
 
-    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and an empty split.
+    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and for what
+    `check_facts` refuses.
     """
     missing = [name for name in COLUMNS if name not in columns]
     unknown = [name for name in columns if name not in COLUMNS and not name.startswith(KEEP)]
@@ -292,6 +315,7 @@ def write_manifest(
     if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
         raise ValueError("targets_NC must hold 0, 1 and NaN only")
     _check_rows(columns)
+    check_facts(drawn, modality, licence)
 
     arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}
     arrays |= {
@@ -310,6 +334,10 @@ def write_manifest(
         "format": FORMAT,
         "labels": list(labels),
         "source": source,
+        "reader": reader,
+        "drawn": drawn,
+        "modality": modality,
+        "licence": licence,
         "policy": policy.to_dict(),
         "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
         "channels": channels,
@@ -321,12 +349,8 @@ def write_manifest(
         "content_hash": _content_hash(table, labels, policy),
     }
     table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
-    partial = folder / f"{MANIFEST}.partial"
-    with partial.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / MANIFEST)
+    with replacing_file(folder / MANIFEST) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
@@ -336,15 +360,9 @@ def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
         raise InputError("a cohort must have at least one image, and no row is left")
     if count > 1:
         raise InputError(f"image id {image!r} stands in {count} rows; an image id must be unique")
-    counts = Counter(splits)
-    for split in counts:
+    for split in set(splits):
         if split not in SPLITS:
             raise InputError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    for split in SPLITS:
-        if not counts[split]:
-            raise InputError(
-                f"the split {split!r} is empty; every cohort needs images in {', '.join(SPLITS)}"
-            )
     first: dict[Any, str] = {}
     for image, patient, split in zip(images, patients, splits, strict=True):
         if first.setdefault(patient, split) != split:
@@ -356,11 +374,13 @@ def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
 
 def _one_sided(targets_NC: np.ndarray, splits: Sequence[str], labels: Sequence[str]) -> list[str]:
     """Warnings for labels that a split cannot score: no positive, or no negative, among its unmasked
-    cells."""
+    cells; none for a split that is not there."""
     warnings = []
     splits_N = np.asarray(splits, dtype=object)
     for split in SPLITS:
         side_NC = targets_NC[splits_N == split]
+        if not len(side_NC):
+            continue
         for value, word in ((1, "positive"), (0, "negative")):
             without = [label for c, label in enumerate(labels) if not (side_NC[:, c] == value).any()]
             if without:

@@ -56,7 +56,8 @@ def stratified_split(
     `fractions` in images and in positive images a label.
 
     `targets_NC` holds 0, 1 and NaN, `patients_N` any codes. Returns one of `SPLITS` an image. The same
-    arguments give the same split. Raises InputError where there are fewer patients than sides.
+    arguments give the same split. Raises InputError where there are fewer patients than sides, or too few for
+    `fractions` to leave one on each.
     """
     fractions = np.asarray(fractions, dtype=np.float64)
     if fractions.shape != (3,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-9:
@@ -92,11 +93,18 @@ def stratified_split(
             distance += np.abs(counted_PC[side_P == side].sum(axis=0) / total_C - fraction).sum()
         if best_score is None or (absent, distance) < best_score:
             best_score, best_P = (absent, distance), side_P
+    for side, split in enumerate(SPLITS):
+        if not (best_P == side).any():
+            raise InputError(
+                f"the split {split!r} came out empty: {len(images_P)} patients are too few for the fractions "
+                f"{fractions.tolist()}; add patients, or give a split of your own"
+            )
     return [SPLITS[side] for side in best_P[patients_N]]
 
 
 def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
-    """The split of a source's own column: `train`, `val` (`valid`, `validation`) and `test`, in any case.
+    """The split of a source's own column: `train`, `val` (`valid`, `validation`) and `test`, in any case; not
+    all of them need occur.
 
     `where` names the column in messages. Raises InputError for another value and for a patient on two sides.
     """

@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from cohort.labels import NO_FINDING
-from cohort.manifest import KEEP, LABEL, SPLITS, Cohort
+from cohort.manifest import KEEP, LABEL, Cohort
 from cohort.patients import positive_patients
-from cohort.readers import iu_xray
+from cohort.readers.iu_xray import compare_with_paper
 
 _LISTED = 5
 
@@ -37,6 +36,8 @@ def describe(cohort: Cohort) -> str:
                 ["cohort", str(cohort.folder)],
                 ["source", cohort.source],
                 ["images", f"{cohort.images_root} ({colour})"],
+                ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
+                ["licence", cohort.licence or "not stated"],
                 [
                     "policy",
                     f"uncertain: {uncertain}; blank: {policy['blank']}; {NO_FINDING}: {policy['no_finding']}",
@@ -44,9 +45,12 @@ def describe(cohort: Cohort) -> str:
                 ["content", cohort.content_hash[:16]],
             ],
             "l",
-        ),
-        "Flow\n" + _align([[f"{count}", what] for what, count in cohort.flow], "rl"),
-        "Splits\n" + _align(_split_rows(table), "lr"),
+        )
+    ]
+    if cohort.flow:
+        sections.append("Flow\n" + _align([[f"{count}", what] for what, count in cohort.flow], "rl"))
+    sections += [
+        "Splits\n" + _align(_split_rows(cohort), "lr"),
         "Labels: positives (prevalence among unmasked), positive patients\n"
         + _align(_label_rows(cohort), "lr"),
     ]
@@ -65,20 +69,21 @@ def describe(cohort: Cohort) -> str:
         f"Contradictions ({NO_FINDING} together with a finding): {len(cohort.contradictions)}"
         + (f" ({listed})" if listed else "")
     )
-    if cohort.source.startswith(iu_xray.SOURCE):
-        comparison = iu_xray.compare_with_paper(cohort).replace("\n", "\n  ")
+    if cohort.reader == "iu_xray":
+        comparison = compare_with_paper(cohort).replace("\n", "\n  ")
         sections.append(f"Positives beside the counts of arXiv 2506.14136\n  {comparison}")
     if cohort.warnings:
         sections.append("Warnings\n" + "\n".join(f"  {warning}" for warning in cohort.warnings))
     return "\n\n".join(sections)
 
 
-def _split_rows(table: pa.Table) -> list[list[str]]:
+def _split_rows(cohort: Cohort) -> list[list[str]]:
+    table = cohort.table
     split_N = np.asarray(table["split"].to_pylist(), dtype=object)
     patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
     present_N = table["present"].to_numpy()
     rows = [["", "images", "share", "present", "patients"]]
-    for name in (*SPLITS, "all"):
+    for name in (*cohort.splits, "all"):
         side_N = split_N == name if name != "all" else np.ones(len(split_N), dtype=bool)
         rows.append(
             [
@@ -97,9 +102,9 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
     targets_NC = np.array([table[LABEL + label].to_pylist() for label in cohort.labels], dtype=np.float64).T
     split_N = np.asarray(table["split"].to_pylist(), dtype=object)
     patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
-    sides = [(name, split_N == name) for name in SPLITS] + [("all", np.ones(len(split_N), dtype=bool))]
-    rows = [["", *(name for name, _ in sides), "patients " + "/".join(SPLITS), "masked", "uncertain"]]
-    patients = [positive_patients(targets_NC[side_N], patient_N[side_N]) for _, side_N in sides[:3]]
+    sides = [(name, split_N == name) for name in cohort.splits] + [("all", np.ones(len(split_N), dtype=bool))]
+    rows = [["", *(name for name, _ in sides), "patients " + "/".join(cohort.splits), "masked", "uncertain"]]
+    patients = [positive_patients(targets_NC[side_N], patient_N[side_N]) for _, side_N in sides[:-1]]
     for c, label in enumerate(cohort.labels):
         row = [label]
         for _, side_N in sides:

@@ -11,10 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cohort.errors import InputError
 from search_spaces import SPACES
+from study import cli_cohort
+from study.command import add_command
 
 EXAMPLES = """\
 a first study, start to end:
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_cohort(commands)
+    cli_cohort.add_commands(commands)
 
-    embed = _command(commands, "embed", _embed, "fill the embedding cache of a cohort and an encoder")
+    embed = add_command(commands, "embed", _embed, "fill the embedding cache of a cohort and an encoder")
     embed.add_argument("cohort", metavar="DIR", help="a cohort folder")
     embed.add_argument("--encoder", required=True, metavar="NAME", help=ENCODERS)
     embed.add_argument(
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     embed.add_argument("--batch-size", type=int, default=64, help="images at a time (default: %(default)s)")
 
-    run = _command(
+    run = add_command(
         commands,
         "run",
         _run,
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="continue the study's run folder; with --set search.configurations=N extend it",
     )
 
-    space = _command(
+    space = add_command(
         commands,
         "space",
         _space,
@@ -106,10 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     space.add_argument("name", metavar="NAME", choices=SPACES, help=" or ".join(SPACES))
 
-    show = _command(commands, "show", _show, "show a study while it runs or afterwards")
+    show = add_command(commands, "show", _show, "show a study while it runs or afterwards")
     show.add_argument("run", metavar="RUN", help="a run folder, such as runs/sample-probe")
 
-    analyze = _command(
+    analyze = add_command(
         commands,
         "analyze",
         _analyze,
@@ -117,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     analyze.add_argument("run", metavar="RUN", help="a run folder")
 
-    export = _command(
+    export = add_command(
         commands,
         "export",
         _export,
@@ -129,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--trial", type=int, metavar="N", help="trial number (default: best on validation)")
     export.add_argument("--with-encoder", action="store_true", help="put the encoder's weights in as well")
 
-    predict = _command(
+    predict = add_command(
         commands,
         "predict",
         _predict,
@@ -141,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", metavar="CSV", help="file to write (default: standard output)")
     predict.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
 
-    ui = _command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
+    ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="tracking URI (default: %(default)s)")
     return parser
@@ -150,189 +151,6 @@ def _parser() -> argparse.ArgumentParser:
 ENCODERS = (
     "phantom-clip, pixels, biomedclip, hf-hub:OWNER/NAME, local-dir:PATH or MODEL/PRETRAINED of open_clip"
 )
-
-
-def _command(commands, name, function, summary, example=""):  # type: ignore[no-untyped-def]
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example:\n  {example}" if example else "",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    parser.set_defaults(command=function)
-    return parser
-
-
-# cohort ----------------------------------------------------------------------------------------------------
-
-
-def _add_cohort(commands) -> None:  # type: ignore[no-untyped-def]
-    parser = commands.add_parser(
-        "cohort", help="build a cohort, or show one", description="Build a cohort, or show one."
-    )
-    kinds = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
-
-    sample = _command(
-        kinds,
-        "sample",
-        _cohort_sample,
-        "draw the embedded sample of radiograph phantoms",
-        "radtune cohort sample --out cohorts/sample",
-    )
-    sample.add_argument("--images", type=int, default=1200, help="how many (default: %(default)s)")
-    sample.add_argument("--size", type=int, default=128, help="pixels a side (default: %(default)s)")
-    sample.add_argument("--seed", type=int, default=0, help="same seed, same files (default: %(default)s)")
-
-    iu_xray = _command(
-        kinds,
-        "iu-xray",
-        _cohort_iu_xray,
-        "read IU-Xray from its Kaggle tables",
-        "radtune cohort iu-xray --reports indiana_reports.csv "
-        "--projections indiana_projections.csv --images images/images_normalized --out cohorts/iu",
-    )
-    iu_xray.add_argument("--reports", required=True, metavar="CSV", help="indiana_reports.csv")
-    iu_xray.add_argument("--projections", required=True, metavar="CSV", help="indiana_projections.csv")
-    iu_xray.add_argument("--images", required=True, metavar="DIR", help="folder of the PNGs")
-    iu_xray.add_argument(
-        "--labels",
-        metavar="CSV",
-        help="CheXpert/CheXbert labels of the reports (default: from the manual MeSH annotation)",
-    )
-    iu_xray.add_argument(
-        "--split",
-        choices=("stratified", "paper"),
-        default="stratified",
-        help="patient-grouped and multi-label stratified, or the paper's procedure (default: %(default)s)",
-    )
-    iu_xray.add_argument("--seed", type=int, default=0, help="of the stratified split (default: %(default)s)")
-
-    table = _command(
-        kinds,
-        "table",
-        _cohort_table,
-        "read any CSV or Parquet table with its images",
-        "radtune cohort table --table labels.csv --images images --image-column image_id "
-        "--patient-column patient_id --labels Cardiomegaly,Effusion --out cohorts/mine",
-    )
-    table.add_argument(
-        "--table", required=True, metavar="CSV|PARQUET", help="a row an image, or an image and label"
-    )
-    table.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
-    table.add_argument(
-        "--image-column", required=True, metavar="C", help="file names, with or without ending"
-    )
-    table.add_argument("--patient-column", metavar="C", help="groups the split (default: each image its own)")
-    table.add_argument("--study-column", metavar="C")
-    table.add_argument("--view-column", metavar="C")
-    table.add_argument("--views", metavar="PA,AP", help="keep these views only")
-    labels = table.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", metavar="A,B,C", help="label columns holding 1, 0, -1 or blank")
-    labels.add_argument("--label-column", metavar="C", help="one label a row, in this column")
-    table.add_argument("--split-column", metavar="C", help="train, val, test (default: a stratified split)")
-    table.add_argument("--keep", metavar="sex,age", help="columns to carry along")
-    table.add_argument("--seed", type=int, default=0, help="of the stratified split (default: %(default)s)")
-
-    for reader in (iu_xray, table):
-        reader.add_argument(
-            "--uncertain",
-            default="ignore",
-            metavar="RULE",
-            help="ignore, zeros, ones, or LABEL=RULE,... for what is marked -1 (default: ignore)",
-        )
-        reader.add_argument(
-            "--blank",
-            choices=("negative", "missing"),
-            help="what an empty cell means (default: missing; negative in a CheXpert/CheXbert table)",
-        )
-        reader.add_argument(
-            "--no-finding",
-            choices=("complement", "strict", "as-given"),
-            help="how the label No Finding comes about",
-        )
-        reader.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
-    for reader in (sample, iu_xray, table):
-        reader.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
-
-    show = _command(
-        kinds, "show", _cohort_show, "counts, prevalence, patients, what is missing or contradicts"
-    )
-    show.add_argument("cohort", metavar="DIR", help="a cohort folder")
-
-
-def _cohort_sample(arguments: argparse.Namespace) -> None:
-    from cohort.phantom import draw_cohort
-    from cohort.summary import describe
-
-    print(describe(draw_cohort(arguments.out, arguments.images, arguments.size, arguments.seed)))
-
-
-def _cohort_iu_xray(arguments: argparse.Namespace) -> None:
-    from cohort.readers.iu_xray import read_iu_xray
-    from cohort.summary import describe
-
-    cohort = read_iu_xray(
-        arguments.reports,
-        arguments.projections,
-        arguments.images,
-        arguments.out,
-        labels=arguments.labels,
-        split=arguments.split,
-        seed=arguments.seed,
-        **_policy(arguments),
-    )
-    print(describe(cohort))
-
-
-def _cohort_table(arguments: argparse.Namespace) -> None:
-    from cohort.readers.table import read_table
-    from cohort.summary import describe
-
-    cohort = read_table(
-        arguments.table,
-        arguments.images,
-        arguments.out,
-        image_column=arguments.image_column,
-        patient_column=arguments.patient_column,
-        study_column=arguments.study_column,
-        view_column=arguments.view_column,
-        views=_names(arguments.views) or None,
-        labels=_names(arguments.labels) or None,
-        label_column=arguments.label_column,
-        split_column=arguments.split_column,
-        keep=_names(arguments.keep),
-        seed=arguments.seed,
-        **_policy(arguments),
-    )
-    print(describe(cohort))
-
-
-def _policy(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the readers share; what is not given is left to the reader's own default."""
-    given = {name: getattr(arguments, name) for name in ("blank", "no_finding")}
-    uncertain: str | dict[str, str] = arguments.uncertain
-    if "=" in arguments.uncertain:
-        uncertain = dict(part.split("=", 1) for part in _names(arguments.uncertain) if "=" in part)
-        if loose := [part for part in _names(arguments.uncertain) if "=" not in part]:
-            raise InputError(f"--uncertain {loose[0]}: expected LABEL=ignore, LABEL=zeros or LABEL=ones")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return {"uncertain": uncertain, "skip_unreadable": arguments.skip_unreadable} | chosen
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
-
-
-def _cohort_show(arguments: argparse.Namespace) -> None:
-    from cohort.manifest import Cohort
-    from cohort.summary import describe
-
-    print(describe(Cohort.open(arguments.cohort)))
-
-
-# encoders and studies --------------------------------------------------------------------------------------
 
 
 def _embed(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from cohort.errors import InputError
-from cohort.images import image_store
+from cohort.image_store import image_store
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from study.cluster import Capacity

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout, lock_descriptor
+
 from cohort.errors import InputError
+
+# A driver waits this long, so that `is_locked`, which holds the lock for an instant, cannot turn it away.
+PATIENCE = 0.5
 
 
 @contextmanager
@@ -19,28 +23,27 @@ def driver_lock(path: Path) -> Iterator[None]:
         InputError: another driver holds it; the message names its process id.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise InputError(
-                f"{path.parent}: another driver (process {holder}) runs this study; wait for it or stop it"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    # A lock that is a file's mere existence would outlive a killed process.
+    lock = FileLock(path, timeout=PATIENCE, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = path.read_text().strip() or "unknown"
+        raise InputError(
+            f"{path.parent}: another driver (process {holder}) runs this study; wait for it or stop it"
+        ) from None
+    try:
+        path.write_text(str(os.getpid()))
         yield
+    finally:
+        lock.release()
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a driver runs the study at this moment."""
+    """Whether a driver runs the study at this moment; the lock file is not written to."""
     if not path.exists():
         return False
-    with open(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    # NFS gives this lock to no descriptor that may not write; elsewhere reading is enough, and all that a
+    # colleague may do.
+    with open(path, "r+" if os.access(path, os.W_OK) else "r") as file:
+        return not lock_descriptor(file.fileno(), blocking=False)

@@ -8,7 +8,11 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-ROOMS = ("cohort", "vlm", "search_spaces", "trainables", "analysis", "study")
+ROOMS = ("cohort", "vlm", "search_spaces", "trainables", "analysis", "study", "sample")
+
+# What the order of the rooms does not say: the sample is drawn below the studies, and one command draws it.
+NOT_BY_ORDER = {"sample": {"analysis", "study"}}
+EXCEPT = {"study/cli_cohort.py": {"sample"}}
 
 
 def imports(path: Path) -> set[str]:
@@ -24,15 +28,16 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_rooms_above_it(room):
-    below = set(ROOMS[ROOMS.index(room) + 1 :])
+    closed = set(ROOMS[ROOMS.index(room) + 1 :]) | NOT_BY_ORDER.get(room, set())
     for path in (REPOSITORY / room).rglob("*.py"):
-        assert not imports(path) & below, path
+        name = path.relative_to(REPOSITORY).as_posix()
+        assert not imports(path) & closed - EXCEPT.get(name, set()), name
 
 
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("torch", ("vlm/", "trainables/", "analysis/", "study/")),
+        ("torch", ("vlm/", "trainables/", "analysis/", "study/", "sample/train_clip.py")),
         ("ray", ("trainables/ray_trainables.py", "study/")),
         ("mlflow", ("study/tracking.py",)),
     ],

@@ -25,9 +25,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import expit
 
+from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.files import replacing_folder
-from cohort.images import apply_geometry, decode, in_threads
+from cohort.geometry import apply_geometry
+from cohort.image_files import in_threads
 from cohort.labels import LabelPolicy
 from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoders import Encoder, load_encoder

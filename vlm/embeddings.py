@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from cohort.errors import InputError
 from cohort.files import replacing_file
-from cohort.images import image_store
+from cohort.image_store import image_store
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.precision import resolve_precision

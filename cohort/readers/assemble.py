@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cohort.errors import InputError
-from cohort.images import ImageFiles, inspect_images, list_images
+from cohort.image_files import ImageFiles, inspect_images, list_images
 from cohort.labels import NO_FINDING, LabelPolicy
-from cohort.manifest import KEEP, Cohort, write_cohort
+from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
 
 _NAMED = 3
 
@@ -41,6 +41,9 @@ class SourceRows:
     labels: Sequence[str]
     policy: LabelPolicy
     source: str
+    reader: str
+    modality: str
+    licence: str
     flow: list[tuple[str, int]]
     warnings: list[str] = field(default_factory=list)
     where_to_get: str = "check the images' folder and the names in the table"
@@ -55,6 +58,7 @@ def assemble(
     Rows without a file are kept with `present` false and a warning. Raises InputError where no file at all is
     there, where a name fits several files, and, unless `skip_unreadable`, for files that do not decode.
     """
+    check_facts(False, rows.modality, rows.licence)  # before the images are read, which may take an hour
     count = len(rows.image)
     found = find_files(rows.names, list_images(images), images)
     missing = [n for n in range(count) if found[n] is None]
@@ -105,6 +109,9 @@ def assemble(
         rows.targets_NC,
         labels=rows.labels,
         source=rows.source,
+        reader=rows.reader,
+        modality=rows.modality,
+        licence=rows.licence,
         policy=rows.policy,
         images_root=images,
         channels=inspected.channels,

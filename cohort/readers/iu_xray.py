@@ -10,6 +10,7 @@ Shape legend: N images, C labels.
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,16 +18,26 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy, apply_policy
-from cohort.manifest import LABEL, Cohort, check_output_folder
-from cohort.readers.assemble import SourceRows, assemble
-from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns
-from cohort.splits import paper_split, stratified_split, too_rare_for_three_sides
+from cohort.readers.shared_arguments import shared
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from cohort.manifest import Cohort
+
+HELP = "read IU-Xray from its Kaggle tables"
+EXAMPLE = (
+    "radtune cohort iu-xray --reports indiana_reports.csv "
+    "--projections indiana_projections.csv --images images/images_normalized --out cohorts/iu"
+)
+
+# Of Open-i's collection and its Kaggle release.
+LICENCE = "CC BY-NC-ND 4.0"
 
 # Over all 3,818 frontals, by the authors' own (unpublished) labels: arXiv 2506.14136.
 PAPER_POSITIVES = {
@@ -62,6 +73,36 @@ _ZONES = {
 }
 _SEVERITIES = ("borderline", "mild", "moderate", "severe")
 _ACUITIES = ("acute", "chronic", "healed")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `radtune cohort iu-xray`; those of all readers come on top."""
+    parser.add_argument("--reports", required=True, metavar="CSV", help="indiana_reports.csv")
+    parser.add_argument("--projections", required=True, metavar="CSV", help="indiana_projections.csv")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the PNGs")
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        help="CheXpert/CheXbert labels of the reports (default: from the manual MeSH annotation)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("stratified", "paper"),
+        default="stratified",
+        help="patient-grouped and multi-label stratified, or the paper's procedure (default: %(default)s)",
+    )
+
+
+def read(arguments: argparse.Namespace) -> Cohort:
+    """`read_iu_xray` with the options of the command line."""
+    return read_iu_xray(
+        arguments.reports,
+        arguments.projections,
+        arguments.images,
+        labels=arguments.labels,
+        split=arguments.split,
+        **shared(arguments),
+    )
 
 
 @dataclass(frozen=True)
@@ -204,6 +245,7 @@ def read_iu_xray(
     blank: str | None = None,
     no_finding: str = "complement",
     seed: int = 0,
+    licence: str = LICENCE,
     skip_unreadable: bool = False,
 ) -> Cohort:
     """Read the frontal images of IU-Xray, write the cohort to the folder `out`, and open it.
@@ -223,6 +265,13 @@ def read_iu_xray(
     `MeshFindings`. Raises InputError like `cohort.readers.table.read_table`; a label without positives and a
     missing file are warnings here.
     """
+    import numpy as np
+
+    from cohort.manifest import check_output_folder
+    from cohort.readers.assemble import SourceRows, assemble
+    from cohort.readers.source_table import read_source, require_cells, require_columns
+    from cohort.splits import paper_split, stratified_split, too_rare_for_three_sides
+
     check_output_folder(out, images)
     if split not in ("stratified", "paper"):
         raise InputError(f"split must be stratified or paper, got {split!r}")
@@ -303,6 +352,9 @@ def read_iu_xray(
         labels=CHEXPERT_14,
         policy=policy,
         source=source,
+        reader="iu_xray",
+        modality="chest radiograph",
+        licence=licence,
         flow=flow,
         warnings=warnings,
         where_to_get=WHERE_TO_GET,
@@ -328,6 +380,10 @@ def _labeler_cells(
     path: Path | str, uid: Sequence[str], filename: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """raw_NC from a labeler's CSV, and which of the images have a row in it."""
+    import numpy as np
+
+    from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns
+
     frame = read_source(path)
     key = next((column for column in ("filename", "uid") if column in frame.columns), None)
     if key is None:
@@ -351,7 +407,9 @@ def compare_with_paper(cohort: Cohort) -> str:
     arXiv 2506.14136 counts 3,818 frontals, by labels that are not published. The last line counts "No
     Finding" by other rules. InputError for a cohort of another source.
     """
-    if not cohort.source.startswith(SOURCE):
+    from cohort.manifest import LABEL
+
+    if cohort.reader != "iu_xray":
         raise InputError(
             f"{cohort.folder}: the paper's counts are of {SOURCE}, this cohort is {cohort.source}"
         )

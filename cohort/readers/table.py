@@ -5,22 +5,94 @@ Shape legend: N images, C labels.
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cohort.errors import InputError
-from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING, LabelPolicy, apply_policy, did_you_mean
-from cohort.manifest import Cohort, check_output_folder
-from cohort.readers.assemble import SourceRows, assemble
-from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns, typed
-from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
+from cohort.labels import (
+    CHEXPERT_14,
+    MODALITIES,
+    NIH_14,
+    NO_FINDING,
+    LabelPolicy,
+    apply_policy,
+    did_you_mean,
+    likely_modality,
+)
+from cohort.readers.shared_arguments import comma_separated, shared
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from cohort.manifest import Cohort
+
+HELP = "read any CSV or Parquet table with its images"
+EXAMPLE = (
+    "radtune cohort table --table labels.csv --images images --image-column image_id "
+    "--patient-column patient_id --labels Cardiomegaly,Effusion --out cohorts/mine"
+)
 
 # ChestX-ray14's own table writes several labels into one cell.
 LABEL_SEPARATOR = "|"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `radtune cohort table`; those of all readers come on top."""
+    parser.add_argument(
+        "--table", required=True, metavar="CSV|PARQUET", help="a row an image, or an image and label"
+    )
+    parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
+    parser.add_argument(
+        "--image-column", required=True, metavar="C", help="file names, with or without ending"
+    )
+    parser.add_argument(
+        "--patient-column", metavar="C", help="groups the split (default: each image its own)"
+    )
+    parser.add_argument("--study-column", metavar="C")
+    parser.add_argument("--view-column", metavar="C")
+    parser.add_argument("--views", type=comma_separated, metavar="PA,AP", help="keep these views only")
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument(
+        "--labels", type=comma_separated, metavar="A,B,C", help="label columns holding 1, 0, -1 or blank"
+    )
+    labels.add_argument("--label-column", metavar="C", help="one label a row, in this column")
+    parser.add_argument(
+        "--split-column",
+        metavar="C",
+        help="train, val, test; a cohort may lack some (default: a stratified split)",
+    )
+    parser.add_argument(
+        "--keep", type=comma_separated, default=[], metavar="sex,age", help="columns to carry along"
+    )
+    parser.add_argument(
+        "--modality",
+        choices=MODALITIES,
+        help="what the images are (default: chest radiograph for CheXpert's and ChestX-ray14's labels, "
+        "otherwise medical image)",
+    )
+
+
+def read(arguments: argparse.Namespace) -> Cohort:
+    """`read_table` with the options of the command line."""
+    return read_table(
+        arguments.table,
+        arguments.images,
+        image_column=arguments.image_column,
+        patient_column=arguments.patient_column,
+        study_column=arguments.study_column,
+        view_column=arguments.view_column,
+        views=arguments.views,
+        labels=arguments.labels,
+        label_column=arguments.label_column,
+        split_column=arguments.split_column,
+        keep=arguments.keep,
+        modality=arguments.modality,
+        **shared(arguments),
+    )
 
 
 def read_table(
@@ -40,8 +112,10 @@ def read_table(
     uncertain: str | Mapping[str, str] = "ignore",
     blank: str | None = None,
     no_finding: str = "as-given",
-    fractions: Sequence[float] = FRACTIONS,
+    fractions: Sequence[float] | None = None,
     seed: int = 0,
+    modality: str | None = None,
+    licence: str = "",
     skip_unreadable: bool = False,
 ) -> Cohort:
     """Read a CSV or Parquet table and its images, write the cohort to the folder `out`, and open it.
@@ -58,14 +132,21 @@ def read_table(
     CheXbert leave out what a report does not mention, and to `missing` elsewhere. `uncertain` and
     `no_finding` are those of `LabelPolicy`.
 
-    Without `patient_column` every image counts as its own patient, with a warning. Without `split_column` a
-    patient-grouped stratified split is drawn with `fractions` and `seed`. `views` keeps only rows whose
-    `view_column` is among them. `keep` names columns to carry along.
+    Without `patient_column` every image counts as its own patient, with a warning. `split_column` need not
+    name all three sides; without it a patient-grouped stratified split is drawn with `fractions` (default:
+    `cohort.splits.FRACTIONS`) and `seed`. `views` keeps only rows whose `view_column` is among them. `keep`
+    names columns to carry along. `modality` is one of `MODALITIES` (default: what the labels suggest),
+    `licence` a line about the terms of use.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
-    images, a patient on two sides, an empty split, a label without a positive image, unreadable images
+    images, a patient on two sides, a label without a positive image, unreadable images
     (skipped with a warning under `skip_unreadable`).
     """
+    from cohort.manifest import check_output_folder
+    from cohort.readers.assemble import SourceRows, assemble
+    from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns, typed
+    from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
+
     check_output_folder(out, images)
     if (labels is None) == (label_column is None):
         raise InputError(
@@ -112,7 +193,7 @@ def read_table(
     if split_column:
         split = given_split(frame[split_column], patient, f"{table}, column {split_column!r}")
     else:
-        split = stratified_split(targets_NC, patient, fractions, seed)
+        split = stratified_split(targets_NC, patient, fractions or FRACTIONS, seed)
         warnings += [
             f"{label}: {count} positive patients, too few for three sides"
             for label, count in too_rare_for_three_sides(targets_NC, patient, labels)
@@ -132,6 +213,9 @@ def read_table(
         labels=labels,
         policy=policy,
         source=f"table {Path(table).name}",
+        reader="table",
+        modality=modality or likely_modality(labels),
+        licence=licence,
         flow=flow,
         warnings=warnings,
     )
@@ -184,6 +268,8 @@ def _merge_rows(
 ) -> tuple[pd.DataFrame, list[str], np.ndarray]:
     """One row an image, from one label a row: (frame, labels, raw_NC); `single` must agree within an
     image."""
+    import numpy as np
+
     position: dict[str, int] = {}
     first_rows: list[int] = []
     positive: list[set[str]] = []

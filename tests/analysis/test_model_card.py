@@ -78,5 +78,5 @@ def test_a_head_that_was_not_scored_says_so(card, analysed):
 
 
 def test_a_phantom_head_says_so_first(card, analysed):
-    cohort = replace(analysed.study.cohort, source="drawn radiograph phantoms")
+    cohort = replace(analysed.study.cohort, drawn=True)
     assert "**Trained on drawn phantoms." in card(cohort=cohort).split("## Intended use")[0]

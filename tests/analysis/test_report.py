@@ -70,7 +70,7 @@ def test_published_rows_stand_only_beside_iu_xray(html, uninformed):
 
 
 def test_phantoms_are_called_phantoms(analysed):
-    cohort = replace(analysed.study.cohort, source="drawn radiograph phantoms")
+    cohort = replace(analysed.study.cohort, drawn=True)
     assert limits_of(cohort, analysed.result.claims)[0].startswith("The images are drawn phantoms.")
 
 

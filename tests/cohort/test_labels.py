@@ -7,12 +7,14 @@ from cohort.errors import InputError
 from cohort.labels import (
     CHEXPERT_14,
     DOMAINS,
+    MODALITIES,
     NIH_14,
     NO_FINDING,
     LabelPolicy,
     apply_policy,
     did_you_mean,
     domain_columns,
+    likely_modality,
 )
 
 NAN = np.nan
@@ -143,3 +145,15 @@ def test_a_policy_survives_its_dictionary():
 def test_did_you_mean_names_the_nearest_or_all():
     assert did_you_mean("pleural effusion", CHEXPERT_14) == "did you mean 'Pleural Effusion'?"
     assert did_you_mean("xyz", ["a", "b"]) == "there are: a, b"
+
+
+@pytest.mark.parametrize(
+    ("labels", "modality"),
+    [
+        (CHEXPERT_14, "chest radiograph"),
+        (["Effusion", "Cardiomegaly", NO_FINDING], "chest radiograph"),
+        (["Effusion", "Melanoma"], "medical image"),
+    ],
+)
+def test_the_labels_suggest_what_the_images_are(labels, modality):
+    assert likely_modality(labels) == modality and modality in MODALITIES

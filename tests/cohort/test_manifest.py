@@ -8,15 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cohort.errors import InputError
+from cohort.files import replacing_folder
 from cohort.labels import LabelPolicy
-from cohort.manifest import (
-    MANIFEST,
-    Cohort,
-    check_output_folder,
-    new_cohort_folder,
-    write_cohort,
-    write_manifest,
-)
+from cohort.manifest import MANIFEST, Cohort, check_output_folder, write_cohort, write_manifest
 
 NAN = np.nan
 TARGETS = np.array([[1, 0], [0, NAN], [1, 1], [0, 1], [NAN, NAN], [0, 0], [1, 0]])
@@ -38,7 +32,7 @@ def columns(**changes):
     } | changes
 
 
-def write(folder, targets_NC=TARGETS, images_root="/images", **changes):
+def write(folder, targets_NC=TARGETS, images_root="/images", facts=None, **changes):
     return write_cohort(
         folder,
         columns(**changes),
@@ -52,6 +46,7 @@ def write(folder, targets_NC=TARGETS, images_root="/images", **changes):
         warnings=["careful"],
         contradictions=["i3"],
         uncertain={"Edema": 2, "Fracture": 0},
+        **(facts or {}),
     )
 
 
@@ -65,6 +60,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     assert cohort.warnings[0] == "careful"
     assert cohort.contradictions == ("i3",)
     assert cohort.uncertain == {"Edema": 2, "Fracture": 0}
+    assert not cohort.drawn and cohort.modality == "medical image" and cohort.licence == cohort.reader == ""
     assert cohort.table.num_rows == 7
     assert cohort.table["keep.age"].to_pylist() == [40, 41, None, 20, 30, 50, 31]
     assert cohort.table.schema.field("label.Edema").type == pa.int8()
@@ -119,6 +115,56 @@ def test_the_content_hash_follows_the_content_and_nothing_else(tmp_path):
     assert write(tmp_path / "d", digest=["x"] * 7).content_hash != first
 
 
+FACTS = {"drawn": True, "modality": "dermoscopy", "licence": "CC BY 4.0, © the clinic", "reader": "table"}
+
+
+def test_what_the_images_are_is_kept_and_decides_about_no_row(tmp_path):
+    cohort = write(tmp_path / "a", facts=FACTS)
+    assert {name: getattr(cohort, name) for name in FACTS} == FACTS
+    assert cohort.content_hash == write(tmp_path / "b").content_hash
+
+
+WRONG_FACTS = [
+    ({"drawn": "yes"}, "drawn must be true or false, got 'yes'"),
+    ({"modality": "x-ray"}, "modality must be one of chest radiograph, .*, medical image, got 'x-ray'"),
+    ({"licence": "one\ntwo"}, r"licence must be one line of at most 200 characters, got 'one\\ntwo'"),
+    ({"licence": "x" * 201}, "licence must be one line of at most 200 characters"),
+    ({"licence": None}, "licence must be one line"),
+]
+
+
+@pytest.mark.parametrize(("fact", "message"), WRONG_FACTS)
+def test_wrong_facts_are_refused_when_written_and_when_opened(tmp_path, fact, message):
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        write(tmp_path / "c", facts=fact)
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+    write(tmp_path / "c")
+    path = tmp_path / "c" / MANIFEST
+    table = pq.read_table(path)
+    metadata = json.loads(table.schema.metadata[b"radtune"]) | fact
+    pq.write_table(table.replace_schema_metadata({b"radtune": json.dumps(metadata)}), path)
+    with pytest.raises(InputError, match=rf"cohort\.parquet: {message}.*; build the cohort again"):
+        Cohort.open(tmp_path / "c")
+
+
+def test_the_longest_licence_is_taken(tmp_path):
+    assert len(write(tmp_path / "c", facts={"licence": "x" * 200}).licence) == 200
+
+
+def test_a_cohort_may_lack_splits_and_says_so_only_when_asked_for_one(tmp_path):
+    cohort = write(tmp_path / "c", split=["test"] * 7)
+    assert cohort.splits == ("test",)
+    assert cohort.indices("test").tolist() == list(range(6))
+    assert cohort.warnings == ("careful",)
+    with pytest.raises(InputError) as error:
+        cohort.indices("train")
+    assert str(error.value) == (
+        f"{cohort.folder}: this cohort has no split 'train', only test; build it with one, or choose a "
+        "cohort that has one"
+    )
+    assert write(tmp_path / "d").splits == ("train", "val", "test")
+
+
 def test_a_column_or_split_that_is_not_there_is_refused(tmp_path):
     cohort = write(tmp_path / "c")
     with pytest.raises(InputError, match=r"no column 'keep\.aeg'; did you mean 'keep\.age'\?"):
@@ -141,7 +187,6 @@ def test_a_split_without_a_present_image_is_refused_when_asked_for(tmp_path):
             {"split": ["train"] * 5 + ["test"] * 2},
             "patient 's' lies in 'train' and in 'test' (image 'i6'); a patient must be on one side only",
         ),
-        ({"split": ["train"] * 7}, "the split 'val' is empty; every cohort needs images in train, val, test"),
         ({"split": ["train"] * 6 + ["dev"]}, "split must be one of train, val, test, got 'dev'"),
     ],
 )
@@ -209,7 +254,7 @@ def test_an_empty_folder_may_be_used(tmp_path):
 
 def test_images_drawn_for_a_cohort_go_with_it(tmp_path):
     def draw(folder, name):
-        with new_cohort_folder(folder) as staging:
+        with replacing_folder(folder, check_output_folder) as staging:
             (staging / "images").mkdir()
             (staging / "images" / name).write_bytes(b"pixels")
             write_manifest(
@@ -233,7 +278,7 @@ def test_images_drawn_for_a_cohort_go_with_it(tmp_path):
 
 def test_an_error_while_drawing_leaves_the_old_cohort_as_it_was(tmp_path):
     before = write(tmp_path / "c").content_hash
-    with pytest.raises(RuntimeError), new_cohort_folder(tmp_path / "c") as staging:
+    with pytest.raises(RuntimeError), replacing_folder(tmp_path / "c", check_output_folder) as staging:
         (staging / "half").write_text("done")
         raise RuntimeError
     assert Cohort.open(tmp_path / "c").content_hash == before
@@ -248,7 +293,7 @@ def test_what_is_no_cohort_is_refused(tmp_path):
         Cohort.open(tmp_path)
     assert "\n" not in str(error.value)
     pq.write_table(pa.table({"image": ["a"]}), tmp_path / MANIFEST)
-    with pytest.raises(InputError, match="format must be 1, got None"):
+    with pytest.raises(InputError, match="format must be 2, got None"):
         Cohort.open(tmp_path)
 
 

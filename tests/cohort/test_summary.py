@@ -26,6 +26,9 @@ def test_the_summary_counts_by_hand(tmp_path):
         np.array([[1, 0], [1, 1], [0, 0], [np.nan, 1], [1, 0], [0, 1], [0, np.nan], [1, np.nan]]),
         labels=["Edema", "Pleural Effusion"],
         source="a table",
+        drawn=True,
+        modality="ultrasound",
+        licence="CC BY 4.0",
         policy=LabelPolicy({"Edema": "ones"}, "missing", "strict"),
         images_root="/images",
         flow=[("rows read", 12), ("images", 8)],
@@ -37,6 +40,8 @@ def test_the_summary_counts_by_hand(tmp_path):
     for expected in (
         "source a table",
         "images /images (gray)",
+        "modality ultrasound, drawn in code",
+        "licence CC BY 4.0",
         "policy uncertain: Edema ones, others ignore; blank: missing; No Finding: strict",
         "12 rows read",
         "train 4 50.0% 4 3",
@@ -56,3 +61,23 @@ def test_the_summary_counts_by_hand(tmp_path):
     ):
         assert expected in lines, expected
     assert not any(line != line.rstrip() for line in describe(cohort).splitlines())
+
+
+def test_a_cohort_of_test_images_only_is_shown_without_the_other_splits(tmp_path):
+    images = ["a", "b"]
+    cohort = write_cohort(
+        tmp_path / "c",
+        {name: images for name in ("image", "file", "digest", "patient", "study", "view")}
+        | {"present": [True, True], "split": ["test", "test"]},
+        np.array([[1], [0]]),
+        labels=["Edema"],
+        source="another hospital",
+        policy=LabelPolicy(),
+        images_root="/images",
+    )
+    lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
+    assert "test 2 100.0% 2 2" in lines
+    assert "test all patients test masked uncertain" in lines
+    assert "Edema 1 (50.0%) 1 (50.0%) 1 0 0" in lines
+    assert "licence not stated" in lines
+    assert not any(line.startswith(("train", "val", "Warnings")) for line in lines)

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 
 from cohort.manifest import Cohort
 from study.cli import main
+from study.cli_cohort import READERS
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings
 
@@ -47,7 +48,7 @@ def test_help_names_every_command_and_shows_an_example(capsys):
 
 
 def test_help_imports_nothing_of_weight():
-    heavy = "torch", "ray", "mlflow", "optuna", "pandas", "numpy", "pydantic"
+    heavy = "torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "numpy", "pydantic"
     code = f"import sys, study.cli; study.cli._parser(); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
@@ -62,6 +63,21 @@ def test_space_prints_what_a_study_searches_without_anything_of_weight():
     assert lines[-1] == "[]", done.stdout + done.stderr
     assert any(line.split() == ["learning_rate", "0.0001", "to", "0.5", "log"] for line in lines)
     assert "preset paper:" in lines
+
+
+def test_every_reader_is_a_command_with_its_example(capsys):
+    with pytest.raises(SystemExit):
+        main(["cohort", "--help"])
+    listed = capsys.readouterr().out
+    for command in ("sample", "iu-xray", "table", "show"):
+        assert f"    {command} " in listed
+    for name in READERS:
+        command = name.replace("_", "-")
+        with pytest.raises(SystemExit) as exit_:
+            main(["cohort", command, "--help"])
+        assert exit_.value.code == 0
+        text = capsys.readouterr().out
+        assert f"radtune cohort {command} " in text and "--licence" in text
 
 
 def test_it_runs_from_an_uninstalled_checkout(tmp_path):
@@ -92,6 +108,28 @@ def test_uncertain_rules_per_label_reach_the_policy(table, tmp_path):
     words += ["--labels", "Bright,Left,Rare", "--uncertain", "Left=ones,Rare=zeros", "--out", out]
     assert main([str(word) for word in words]) == 0
     assert Cohort.open(out).policy.uncertain == {"Left": "ones", "Rare": "zeros"}
+
+
+def test_what_the_images_are_and_their_licence_are_shown(table, tmp_path, capsys):
+    path, images = table
+    words = ["cohort", "table", "--table", path, "--images", images, "--image-column", "scan", "--labels"]
+    words += ["Bright", "--modality", "fundus", "--licence", "CC BY 4.0", "--out", tmp_path / "cohort"]
+    assert main([str(word) for word in words]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:8]]
+    assert ["modality", "fundus"] in lines and ["licence", "CC BY 4.0"] in lines
+
+
+def test_a_study_of_a_cohort_without_training_images_is_refused(table, tmp_path, capsys):
+    path, images = table
+    frame = pd.read_csv(path).assign(side="test")
+    frame.to_csv(path, index=False)
+    words = ["cohort", "table", "--table", path, "--images", images, "--image-column", "scan", "--labels"]
+    words += ["Bright", "--split-column", "side", "--out", tmp_path / "cohort"]
+    assert main([str(word) for word in words]) == 0
+    capsys.readouterr()
+    study_file = tmp_path / "study.yaml"
+    study_file.write_text(yaml.safe_dump(settings(tmp_path) | {"cohort": str(tmp_path / "cohort")}))
+    assert "this cohort has no split 'train', only test" in refused(capsys, "run", study_file)
 
 
 def test_show_lists_the_best_against_the_paper_and_the_floor(studied, capsys):

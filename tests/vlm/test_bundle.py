@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.images import apply_geometry, decode
+from cohort.geometry import apply_geometry
 from cohort.labels import LabelPolicy
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.bundle import Bundle, save_bundle

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import vlm.embeddings
+from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.images import apply_geometry, decode, image_store
+from cohort.geometry import apply_geometry
+from cohort.image_store import image_store
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.embeddings import embed, embed_images, embed_shard, embedding_precision, embeddings_key
 from vlm.encoders import Encoder, load_encoder

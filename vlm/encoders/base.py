@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from cohort.errors import InputError
-from cohort.images import Geometry
+from cohort.geometry import Geometry
 
 Features = Literal["projected", "pooled"]
 
@@ -100,7 +100,7 @@ class Encoder:
     def image_features(self, images_BHWC: torch.Tensor | np.ndarray) -> torch.Tensor:
         """float32 (B, width) on the encoder's device, not normalised.
 
-        `images_BHWC` is uint8 (B, size, size, 1 or 3), as `cohort.images.apply_geometry` gives images for
+        `images_BHWC` is uint8 (B, size, size, 1 or 3), as `cohort.geometry.apply_geometry` gives images for
         `geometry`; anything else is a ValueError.
         """
         if isinstance(images_BHWC, np.ndarray):

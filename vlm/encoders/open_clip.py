@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cohort.errors import InputError
-from cohort.images import Geometry
+from cohort.geometry import Geometry
 from cohort.labels import did_you_mean
 from vlm.encoder_names import LOCAL
 from vlm.encoders import KINDS

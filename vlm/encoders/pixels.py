@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cohort.errors import InputError
-from cohort.images import Geometry
+from cohort.geometry import Geometry
 from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
 
 SIZE = 32  # a ridge on 1,024 pixels of nih_cxr64 does no worse than on all 4,096

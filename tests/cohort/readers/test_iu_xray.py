@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -219,6 +220,13 @@ def test_images_are_found_under_the_names_of_either_release(source):
     assert cohort.column("keep.report")[:2] == ["Clear. Stable.", "Stable."]
 
 
+def test_the_collections_licence_is_stated_unless_another_is_given(source):
+    cohort = read(source)
+    assert cohort.licence == "CC BY-NC-ND 4.0" and cohort.modality == "chest radiograph"
+    assert cohort.reader == "iu_xray" and not cohort.drawn
+    assert read(source, licence="of my own").licence == "of my own"
+
+
 def test_a_labelers_csv_takes_the_place_of_mesh(source):
     rng = np.random.default_rng(0)
     cells = rng.choice([1, 0, -1, np.nan], size=(20, 13))
@@ -296,6 +304,6 @@ def test_an_unknown_mesh_heading_is_a_warning(source):
 
 def test_the_papers_counts_are_of_no_other_source(source):
     cohort = read(source)
-    object.__setattr__(cohort, "source", "table x.csv")
+    cohort = replace(cohort, source="table x.csv", reader="table")
     with pytest.raises(InputError, match="the paper's counts are of IU-Xray, this cohort is table x"):
         compare_with_paper(cohort)

@@ -279,10 +279,26 @@ def test_a_patient_on_two_sides_of_a_given_split_is_refused(source):
         read(source, split_column="set")
 
 
-def test_an_empty_side_of_a_given_split_is_refused(source):
-    source[1]["set"] = source[1]["set"].replace("valid", "train")
-    with pytest.raises(InputError, match="the split 'val' is empty"):
-        read(source, split_column="set")
+def test_a_table_of_test_images_only_becomes_a_cohort_without_the_other_splits(source):
+    source[1]["set"] = "test"
+    cohort = read(source, split_column="set")
+    assert cohort.splits == ("test",) and len(cohort.indices("test")) == 2 * PATIENTS
+    with pytest.raises(InputError, match="this cohort has no split 'train', only test"):
+        cohort.indices("train")
+
+
+def test_modality_and_licence_reach_the_manifest(source):
+    cohort = read(source)
+    assert cohort.reader == "table" and not cohort.drawn
+    assert cohort.modality == "chest radiograph" and cohort.licence == ""
+    cohort = read(source, modality="ct", licence="CC BY 4.0")
+    assert cohort.modality == "ct" and cohort.licence == "CC BY 4.0"
+
+
+def test_a_licence_of_two_lines_is_refused_before_any_image_is_read(source, monkeypatch):
+    monkeypatch.setattr("cohort.readers.assemble.inspect_images", None)
+    with pytest.raises(InputError, match="licence must be one line"):
+        read(source, licence="CC\nBY")
 
 
 def test_a_folder_with_none_of_the_images_is_refused(source):

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cohort.errors import InputError
-from cohort.images import apply_geometry
+from cohort.geometry import apply_geometry
 from tests.vlm.encoders.models import random_images, small_clip, snapshot
 from tests.vlm.miniature_biomedclip import MODEL_CONFIG, build_miniature_biomedclip
 from vlm.encoders import load_encoder

@@ -5,8 +5,9 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.images import apply_geometry, decode
+from cohort.geometry import apply_geometry
 from vlm.encoders import load_encoder
 
 

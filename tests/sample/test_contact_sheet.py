@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image
 
-from cohort.contact_sheet import contact_sheet
-from cohort.images import ImageFiles, inspect_images
+from cohort.image_files import ImageFiles, inspect_images
 from cohort.labels import LabelPolicy
 from cohort.manifest import write_cohort
+from sample.contact_sheet import contact_sheet
 
 
 def test_the_sheet_shows_images_spread_over_the_cohort(tmp_path):

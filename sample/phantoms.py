@@ -22,24 +22,16 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from cohort.errors import InputError
+from cohort.files import replacing_folder
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
-from cohort.manifest import Cohort, new_cohort_folder, write_manifest
-from cohort.phantom_reports import Statement, facts_of, write_report
-from cohort.radiograph import (
-    BOTH,
-    KINDS,
-    LEFT,
-    RIGHT,
-    SAMPLE,
-    Appearance,
-    Body,
-    Finding,
-    Pose,
-    draw_body,
-    draw_pose,
-    draw_radiograph,
-)
+from cohort.manifest import Cohort, check_output_folder, write_manifest
 from cohort.splits import stratified_split, too_rare_for_three_sides
+from sample.anatomy import BOTH, KINDS, LEFT, RIGHT, Body, Finding, Pose, draw_body, draw_pose
+from sample.appearance import SAMPLE, Appearance
+from sample.findings import draw_radiograph
+from sample.reports import Statement, facts_of, write_report
+
+LICENCE = "drawn by radtune; no restriction"
 
 # Share of patients with each finding. As skewed as IU-Xray's (protocol.md), except that the rarest are
 # somewhat more frequent than its 0.5 %, so that 1,200 images have positives on three sides of a split.
@@ -116,7 +108,7 @@ class Phantom:
 
     @property
     def facts(self) -> frozenset[str]:
-        """What a caption may truly state of the film: see `cohort.phantom_reports`."""
+        """What a caption may truly state of the film: see `sample.reports`."""
         return facts_of(self.findings, self.labels)
 
 
@@ -234,7 +226,7 @@ def draw_phantoms(
     phantoms: Sequence[Phantom], size: int, title: str = "drawing phantoms"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw films into memory, on all cores: images uint8 (N, size, size), masks uint16 (N, size, size) with
-    the bits of `cohort.radiograph.draw_radiograph`."""
+    the bits of `sample.findings.draw_radiograph`."""
     images, masks = zip(*_in_processes(_draw_part, phantoms, title, size), strict=True)
     return np.concatenate(images), np.concatenate(masks)
 
@@ -260,7 +252,7 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
     phantoms = plan_phantoms(images, seed)
     targets_NC = targets_of(phantoms)
     patients = [phantom.patient for phantom in phantoms]
-    with new_cohort_folder(folder) as staging:
+    with replacing_folder(folder, check_output_folder) as staging:
         for name in ("images", "masks"):
             (staging / name).mkdir()
         parts = _in_processes(_write_part, phantoms, "drawing phantoms", size, staging)
@@ -285,6 +277,9 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
             targets_NC,
             labels=CHEXPERT_14,
             source=f"drawn phantoms, not patients: {images} images of {size} x {size}, seed {seed}",
+            drawn=True,
+            modality="chest radiograph",
+            licence=LICENCE,
             policy=LabelPolicy(no_finding="complement"),
             images_root=staging / "images",
             flow=[("films drawn", images)],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cohort.labels import NO_FINDING
-from cohort.radiograph import BOTH, LEFT, RIGHT, Finding
+from sample.anatomy import BOTH, LEFT, RIGHT, Finding
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cohort.images import Geometry, apply_geometry
+from cohort.geometry import Geometry, apply_geometry
 from cohort.manifest import Cohort
 
 _LINE = 12

@@ -10,13 +10,10 @@ import torch
 from open_clip.loss import ClipLoss
 
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
-from cohort.phantom import Phantom, draw_phantoms, plan_phantoms, targets_of
-from cohort.phantom_reports import Statement
-from cohort.radiograph import TRAINING
-from vlm.encoders import load_encoder
-from vlm.encoders.open_clip import PHANTOM_CLIP
-from vlm.prompts import CHEST, STYLES, label_prompts
-from vlm.train_phantom_clip import (
+from sample.appearance import TRAINING
+from sample.phantoms import Phantom, draw_phantoms, plan_phantoms, targets_of
+from sample.reports import Statement
+from sample.train_clip import (
     LOG_FILE,
     SIZE,
     TRAINING_PREVALENCE,
@@ -26,6 +23,9 @@ from vlm.train_phantom_clip import (
     train,
     true_captions,
 )
+from vlm.encoders import load_encoder
+from vlm.encoders.open_clip import PHANTOM_CLIP
+from vlm.prompts import CHEST, STYLES, label_prompts
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """Train `phantom-clip`, the small CLIP model of the embedded sample, on drawn phantoms and their reports.
 
-    python -m vlm.train_phantom_clip --out vlm/phantom_clip
+    python -m sample.train_clip --out vlm/phantom_clip
 
 The model exists to exercise the platform, not medicine: it has never seen a patient. It learns from phantoms
-of the appearance `cohort.radiograph.TRAINING`, another distribution than the sample's, so that on the sample
+of the appearance `sample.appearance.TRAINING`, another distribution than the sample's, so that on the sample
 zero-shot works a little and probing works better, as with a published model on a new hospital's films.
 
 What stands in for a web-scale corpus is drawn anew: films with all findings at a raised prevalence, each with
@@ -38,9 +38,9 @@ from torch import nn
 from tqdm import tqdm
 
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
-from cohort.phantom import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
-from cohort.phantom_reports import Statement, negative_statements, normal_statement, positive_statement
-from cohort.radiograph import TRAINING
+from sample.appearance import TRAINING
+from sample.phantoms import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
+from sample.reports import Statement, negative_statements, normal_statement, positive_statement
 from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.precision import multiplies_in_bf16
 from vlm.prompts import CHEST, STYLES, label_prompts

@@ -1,0 +1,104 @@
+"""Every image of a cohort at one geometry, decoded once and mapped into memory.
+
+Shape legend: N images, H height, W width, C channels (1 gray, 3 RGB).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from cohort.decoding import DECODING, decode
+from cohort.errors import InputError
+from cohort.geometry import Geometry, apply_geometry
+from cohort.image_files import ImageFiles, in_threads
+from cohort.manifest import Cohort
+
+# How many decoded images are written to the disk together.
+FLUSH_EVERY = 256
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """Every present image of a cohort at one geometry, decoded, memory-mapped and read-only."""
+
+    images_NHWC: np.ndarray
+    """uint8, H = W = geometry.size, aligned with `Cohort.present`; C = 1 where the whole cohort is gray."""
+
+    geometry: Geometry
+    key: str
+    """Hash of the images' digests, the geometry and the decoding rules."""
+
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.images_NHWC)
+
+
+def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache") -> ImageStore:
+    """The decoded-image store of a cohort, made in one parallel pass if `cache` does not hold it yet.
+
+    An interrupted pass is taken up again where it stopped; two processes that need the same store make it
+    once. Raises InputError for a file that cannot be decoded or is not the file the cohort was built from.
+    """
+    present = cohort.present
+    digests = present["digest"].to_pylist()
+    channels = geometry.channels or cohort.channels
+    description = {
+        "decoding": DECODING,
+        "geometry": geometry.to_dict(),
+        "channels": channels,
+        "images": digests,
+    }
+    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
+    folder = Path(cache) / f"images-{key}"
+    finished = folder / "images.npy"
+    if not finished.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not finished.exists():
+                _fill_store(
+                    folder, cohort.files(), digests, (geometry.size, geometry.size, channels), geometry
+                )
+    return ImageStore(np.load(finished, mmap_mode="r"), geometry, key, folder)
+
+
+def _fill_store(
+    folder: Path, files: ImageFiles, digests: list[str], shape_HWC: tuple[int, int, int], geometry: Geometry
+) -> None:
+    """Decode what `done.npy` does not mark yet into `images.partial.npy`, then give that its final name."""
+    partial, done = folder / "images.partial.npy", folder / "done.npy"
+    mode = "r+" if partial.exists() and done.exists() else "w+"
+    images_NHWC = np.lib.format.open_memmap(partial, mode, np.uint8, (len(files), *shape_HWC))
+    done_N = np.lib.format.open_memmap(done, mode, np.bool_, (len(files),))
+    missing = np.flatnonzero(~done_N)
+
+    def fill(k: int) -> int:
+        i = int(missing[k])
+        data = files.read(i)
+        if hashlib.sha256(data).hexdigest() != digests[i]:
+            raise InputError(
+                f"{files.root / files.names[i]}: not the file the cohort was built from; build it again"
+            )
+        image = apply_geometry(decode(data, str(files.root / files.names[i])), geometry)
+        images_NHWC[i] = image[:, :, None] if image.ndim == 2 else image
+        return i
+
+    # An image counts as done only once its pixels are on the disk.
+    block: list[int] = []
+    for k, i in enumerate(in_threads(fill, len(missing), "decoding images")):
+        block.append(i)
+        if len(block) == FLUSH_EVERY or k == len(missing) - 1:
+            images_NHWC.flush()
+            done_N[block] = True
+            done_N.flush()
+            block = []
+    # Every image is flushed already; the partial file outlives a killed pass, which no `replacing_file` does.
+    os.replace(partial, folder / "images.npy")
+    done.unlink()

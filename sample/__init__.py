@@ -1,0 +1,1 @@
+"""The embedded cohort: everything that is drawn."""

@@ -1,0 +1,29 @@
+"""How every command of `radtune` is set up."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+Commands = argparse._SubParsersAction
+"""What `ArgumentParser.add_subparsers` gives; argparse has no public name for it."""
+
+
+def add_command(
+    commands: Commands,
+    name: str,
+    function: Callable[[argparse.Namespace], None],
+    summary: str,
+    example: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command that calls `function` with its arguments; returns its parser, for its own options."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  {example}" if example else "",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(command=function)
+    return parser

@@ -1,0 +1,43 @@
+"""The options that all readers share, and the contract of a reader."""
+
+import argparse
+
+import pytest
+
+from cohort.errors import InputError
+from cohort.readers import iu_xray, table
+from cohort.readers.shared_arguments import add_shared_arguments, comma_separated, shared
+
+
+def parsed(*argv):
+    parser = argparse.ArgumentParser()
+    add_shared_arguments(parser)
+    return shared(parser.parse_args(["--out", "c", *argv]))
+
+
+def test_what_is_not_given_is_left_to_the_reader():
+    assert parsed() == {"out": "c", "seed": 0, "uncertain": "ignore", "skip_unreadable": False}
+    given = parsed("--blank", "missing", "--no-finding", "strict", "--licence", "CC0", "--seed", "3")
+    assert given["blank"] == "missing" and given["no_finding"] == "strict"
+    assert given["licence"] == "CC0" and given["seed"] == 3
+
+
+def test_uncertain_is_one_rule_or_one_a_label():
+    assert parsed("--uncertain", "ones")["uncertain"] == "ones"
+    assert parsed("--uncertain", "A=ones, B C=zeros")["uncertain"] == {"A": "ones", "B C": "zeros"}
+    with pytest.raises(InputError, match="--uncertain B: expected LABEL=ignore"):
+        parsed("--uncertain", "A=ones,B")
+
+
+def test_names_are_separated_by_commas():
+    assert comma_separated(" PA, AP,") == ["PA", "AP"] and comma_separated("") == []
+
+
+@pytest.mark.parametrize("reader", [iu_xray, table])
+def test_a_reader_s_own_example_is_understood_by_its_options(reader):
+    parser = argparse.ArgumentParser()
+    reader.arguments(parser)
+    add_shared_arguments(parser)
+    words = reader.EXAMPLE.split()
+    assert words[:2] == ["radtune", "cohort"] and "\n" not in reader.HELP
+    assert parser.parse_args(words[3:]).out.startswith("cohorts/")

@@ -1,0 +1,97 @@
+"""Image files: folders and archives listed and read, and one pass over them."""
+
+import hashlib
+import pickle
+import zipfile
+
+import pytest
+
+from cohort.errors import InputError
+from cohort.image_files import ImageFiles, climbs_out, inspect_images, list_images
+from tests.cohort.made_images import encode, random_image, write_images
+
+
+def test_a_folder_and_an_archive_list_and_read_alike(tmp_path):
+    names = write_images(tmp_path / "images" / "deep", 3)
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    (tmp_path / "images" / "B.JPG").write_bytes(encode(random_image(4, 4), "JPEG"))
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for file in (tmp_path / "images").rglob("*.*"):
+            archive.write(file, file.relative_to(tmp_path / "images"))
+        archive.writestr("__MACOSX/._0.png", b"resource fork")
+    listed = list_images(tmp_path / "images")
+    assert listed == ["B.JPG", *(f"deep/{name}" for name in names)]
+    assert list_images(tmp_path / "images.zip") == listed
+    folder, archive = ImageFiles(tmp_path / "images", listed), ImageFiles(tmp_path / "images.zip", listed)
+    assert [folder.read(i) for i in range(4)] == [archive.read(i) for i in range(4)]
+    assert pickle.loads(pickle.dumps(archive)).read(1) == folder.read(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "climbs"),
+    [
+        ("../a.png", True),
+        ("a/../../b.png", True),
+        ("/etc/a.png", True),
+        ("C:/a.png", True),
+        ("..\\a.png", True),
+        ("a/b.png", False),
+        ("a..b.png", False),
+    ],
+)
+def test_a_name_that_climbs_out_of_its_folder_is_recognised(name, climbs):
+    assert climbs_out(name) is climbs
+
+
+def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../../evil.png", b"")
+    with pytest.raises(InputError, match=r"a\.zip: member '\.\./\.\./evil\.png' leads out of the archive"):
+        list_images(tmp_path / "a.zip")
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    write_images(tmp_path / "real", 1)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "images")
+    assert list_images(tmp_path / "images") == ["linked/0.png"]
+
+
+def test_images_that_are_neither_folder_nor_archive_are_refused(tmp_path):
+    (tmp_path / "images.tar").write_bytes(b"no archive")
+    for name in ("images.tar", "absent"):
+        with pytest.raises(InputError, match="must be a folder or a zip archive"):
+            list_images(tmp_path / name)
+
+
+def test_reading_names_the_file_that_cannot_be_read(tmp_path):
+    names = write_images(tmp_path / "images", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "images" / names[0], names[0])
+    for root in (tmp_path / "images", tmp_path / "a.zip"):
+        with pytest.raises(InputError, match=r"cannot read 'b\.png' \(no such file\)"):
+            ImageFiles(root, ["b.png"]).read(0)
+
+
+def test_a_damaged_archive_member_is_named(tmp_path):
+    names = write_images(tmp_path / "images", 1, size=64)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "images" / names[0], names[0])
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[200] ^= 255
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match=r"cannot read '0\.png' \(Bad CRC"):
+        ImageFiles(tmp_path / "a.zip", names).read(0)
+
+
+def test_one_pass_gives_digests_channels_and_the_unreadable(tmp_path):
+    names = write_images(tmp_path, 5, colour={3})
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:100])
+    inspected = inspect_images(ImageFiles(tmp_path, [*names, "absent.png"]))
+    assert inspected.channels == 3
+    assert list(inspected.unreadable) == [1, 5]
+    assert inspected.unreadable[1].startswith("1.png: unreadable image")
+    for i in (0, 2, 3, 4):
+        assert inspected.digests[i] == hashlib.sha256((tmp_path / names[i]).read_bytes()).hexdigest()
+    assert inspected.digests[1] == inspected.digests[5] == ""
