@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scoring.judging import OBJECTIVES
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import SPACE
 from trainables.tower import Method
-from trainables.validation import OBJECTIVES
 
 
 @dataclass(frozen=True, kw_only=True)
