@@ -5,7 +5,7 @@ Shape legend: C labels, B resamples or draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,7 @@ def _against(
     draws: int,
     seed: int,
 ) -> Iterator[tuple]:
-    """family, metric, label, difference, low, high and p of one opponent."""
+    """family, metric, label, difference, low, high and p of one opponent, the average first."""
     other_NC = -first.test_scores_NC if second.constant else second.test_scores_NC
     null = paired_permutation(
         split.targets_NC, first.test_scores_NC, other_NC, split.patients_N, draws=draws, seed=seed
@@ -88,7 +88,9 @@ def _against(
         yield "labels", "auroc", split.labels[c], difference_C[c], low, high, p
 
 
-def _difference(metric, split: TestSplit, first: Setting, second: Setting) -> np.ndarray:
+def _difference(
+    metric: Callable[..., np.ndarray], split: TestSplit, first: Setting, second: Setting
+) -> np.ndarray:
     """float64 (C,): the first setting's ranking metric less the second's."""
     one_C, other_C = (metric(split.targets_NC, setting.test_scores_NC) for setting in (first, second))
     return one_C - other_C

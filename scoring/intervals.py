@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit, logit
 
 MIN_POSITIVE_PATIENTS = 10
 """Below this many positive patients a label gets counts and no interval."""
@@ -61,8 +62,8 @@ def interval(
         edge = stats.beta.ppf(1 - tail, 0.5, patients + 0.5)
         low, high = (0.0, edge) if p <= 0 else (1 - edge, 1.0)
     else:
-        middle, half = np.log(p / (1 - p)), reach / width / (p * (1 - p))
-        low, high = 1 / (1 + np.exp(half - middle)), 1 / (1 + np.exp(-half - middle))
+        middle, half = logit(p), reach / width / (p * (1 - p))
+        low, high = expit(middle - half), expit(middle + half)
     return float(bottom + width * low), float(bottom + width * high)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 from scoring.metrics import auroc, average_precision, f1
-from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds, shares_global
+from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
 OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
 
@@ -75,12 +75,8 @@ class Judged:
     thresholds: dict[str, np.ndarray]
     """strategy -> one threshold a label on [0, 1], refitted on all rows."""
     few_C: np.ndarray
-    """bool: labels with too few positive patients for a threshold of their own, under any strategy."""
-
-    @property
-    def shared_C(self) -> np.ndarray:
-        """bool: labels that share the global threshold under `strategy`."""
-        return shares_global(self.strategy, self.few_C)
+    """bool: labels with too few positive patients for a threshold of their own, under any strategy; which of
+    them share the global one says `scoring.thresholds.shares_global`."""
 
 
 def objective(

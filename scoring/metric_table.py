@@ -116,8 +116,7 @@ class Metric:
     """Of the label's values (C, B), of the mean over images or of the micro value (B,); the second argument
     is what `values` gave."""
     bounds: tuple[float, float | Literal["labels"]] | None = (0.0, 1.0)
-    """Lowest and highest value, "labels" for how many there are; None: unbounded, or its interval is taken on
-    its own scale all the same."""
+    """Lowest and highest value, "labels" for how many there are; None: not bounded on both sides."""
     average: str = ""
     """Name of the average over labels where that is not macro_<name>."""
 

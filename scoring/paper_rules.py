@@ -79,7 +79,9 @@ def scores(logits_NC: np.ndarray, mode: str, tau: float = 1.0) -> np.ndarray:
 ZERO_DIVISION = {
     **dict.fromkeys(("f1", "precision", "recall", "mcc"), 0.0),
     **dict.fromkeys(("micro_f1", "micro_precision", "micro_recall"), 0.0),
-    **{"lrap": 1.0, "coverage_error": 0.0, "ranking_loss": 0.0},
+    "lrap": 1.0,
+    "coverage_error": 0.0,
+    "ranking_loss": 0.0,
 }
 """What scikit-learn with zero_division=0 counts where a metric is undefined; AUROC is undefined there too."""
 

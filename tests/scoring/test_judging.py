@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from cohort.patients import patient_folds
 from scoring import metrics, thresholds
 from scoring.judging import OBJECTIVES, JudgedRows, Scale, judge, objective
-from scoring.thresholds import STRATEGIES
+from scoring.thresholds import STRATEGIES, shares_global
 
 SHRINKAGE_K = [1.0, 10.0, 100.0]
 
@@ -132,7 +132,7 @@ def test_labels_share_the_global_threshold_only_under_a_strategy_of_own_threshol
     (judged,) = judge(logits_KNC[2:], replace(rows, targets_NC=targets_NC), [10.0])
     assert judged.few_C.tolist() == [False, False, False, True]
     for strategy, shared in (("fixed", False), ("global", False), ("per_label", True), ("shrunk", True)):
-        assert replace(judged, strategy=strategy).shared_C.tolist() == [False, False, False, shared]
+        assert shares_global(strategy, judged.few_C).tolist() == [False, False, False, shared]
 
 
 def test_a_scale_is_a_sigmoid_in_float64_that_is_exact_far_out():
