@@ -1,1 +1,1 @@
-"""After the trials: floors, zero-shot, statistics and the report."""
+"""After the trials: the score table, what may be claimed, and the report."""

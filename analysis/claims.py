@@ -1,7 +1,7 @@
 """What a test split supports, label by label, in sentences that follow from written rules.
 
 The rules (`RULES`) stand in every report. They were fixed before any score was seen: the metric, the
-opponents and the family of tests are those of `analysis.scores.compare`.
+opponents and the family of tests are those of `analysis.comparisons.compare`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.settings import LOGREG, PAPER, PIXELS, PREVALENCE, PROMPTED, ZERO_SHOT
-from analysis.statistics import MIN_POSITIVE_PATIENTS
+from scoring.intervals import MIN_POSITIVE_PATIENTS
 
 LEVEL = 0.05
 """A Holm-adjusted p-value below this counts as told apart."""

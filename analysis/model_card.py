@@ -13,8 +13,8 @@ from analysis.claims import average_claim, label_claims, ranged
 from analysis.figures import OBJECTIVES
 from analysis.report import limits_of, split_rows
 from analysis.settings import FinishedTrial
-from analysis.statistics import MIN_POSITIVE_PATIENTS
 from cohort.manifest import Cohort
+from scoring.intervals import MIN_POSITIVE_PATIENTS
 from vlm.encoders import Encoder
 
 AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "lrap", "coverage_error")
@@ -85,7 +85,7 @@ def model_card(
         claims=claims,
         minimum=MIN_POSITIVE_PATIENTS,
         strategy=trial.strategy.replace("_", " "),
-        fell_back=[label for label, fell in zip(cohort.labels, trial.fell_back_C, strict=True) if fell],
+        shared=[label for label, shared in zip(cohort.labels, trial.shared_C, strict=True) if shared],
         parameters={
             name: f"{value:.4g}" if isinstance(value, float) else value
             for name, value in trial.params.items()

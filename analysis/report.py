@@ -28,10 +28,10 @@ from analysis.settings import (
     FinishedTrial,
     Setting,
 )
-from analysis.statistics import MIN_POSITIVE_PATIENTS
 from cohort.files import write_atomically
 from cohort.manifest import SPLITS, Cohort
 from cohort.patients import positive_patients
+from scoring.intervals import MIN_POSITIVE_PATIENTS
 from vlm.encoders import Encoder
 
 PUBLISHED = {
@@ -232,7 +232,7 @@ def _label_rows(
 ) -> list[dict[str, Any]]:
     own = scores[scores["setting"] == best].set_index(["metric", "label"])
     thresholds_C = next(setting for setting in settings if setting.name == best).thresholds_C
-    fell_back_C = next(trial for trial in trials if trial.name == best).fell_back_C
+    shared_C = next(trial for trial in trials if trial.name == best).shared_C
     train_NC, test_NC = (cohort.targets_NC(cohort.indices(split)) for split in ("train", "test"))
     rows = []
     for c, label in enumerate(cohort.labels):
@@ -256,7 +256,7 @@ def _label_rows(
                 "patients": int(cells["auroc"]["positive_patients"]),
                 "cells": cells,
                 "threshold": float(thresholds_C[c]),
-                "shared": bool(fell_back_C[c]),
+                "shared": bool(shared_C[c]),
             }
         )
     return sorted(rows, key=lambda row: -row["patients"])

@@ -18,49 +18,37 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis import statistics as st
 from analysis.claims import Claim, average_claim, headline, label_claims, ranged, signed
-from analysis.floors import objective_value
-from analysis.held_out import HeldOut, open_test_labels
+from analysis.comparisons import compare
 from analysis.report import write_report
+from analysis.score_table import score_setting
 from analysis.settings import (
-    ALL_POSITIVE,
     LOGREG,
     PAPER,
     PIXELS,
     PREVALENCE,
     PROMPTED,
-    RANDOM,
     ZERO_SHOT,
     FinishedTrial,
     Setting,
     floors_and_trials,
 )
+from analysis.test_split import TestSplit, open_test_labels
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.manifest import Cohort
-from trainables import metrics
-from trainables.metrics import PRESETS
+from cohort.patients import patient_folds
+from scoring import judging
+from scoring.judging import JudgedRows
+from scoring.metrics import auroc, average_precision, confusion, f1, macro
+from scoring.resampling import patient_weights
 from vlm.encoders import Encoder
 
 __all__ = ["AnalysisResult", "FinishedTrial", "analyze", "read_tables"]
 
-RANDOM_DRAWS = 100
 OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
 """What the best configuration is tested against, with the study beside it where there is one; fixed before
 any test score exists."""
-PAPER_METRICS = ("macro_f1", "exact_match", "lrap", "coverage_error", "ranking_loss")
-SCORE_COLUMNS = (
-    "setting",
-    "metric",
-    "label",
-    "value",
-    "low",
-    "high",
-    "positives",
-    "positive_patients",
-    "labels_averaged",
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +108,7 @@ def analyze(
         objective_labels_C: bool (C,), the labels it averages; the averages on test use the same labels.
         folder: `RUN/analysis`.
         bootstrap: patient-level resamples behind each interval and draws of each paired test.
-        seed: of the resamples and the draws.
+        seed: the study's, of its validation folds; of the resamples and the draws too.
         title: the study's name.
         metadata: extra lines for the report's provenance table, in order (library versions, revision).
 
@@ -131,6 +119,7 @@ def analyze(
     test_N = cohort.indices("test")
     scored = [*trials, beside] if beside else list(trials)
     split = open_test_labels(cohort, test_N, objective_labels_C)
+    rows = validation_rows(cohort, objective_labels_C, seed)
     with tqdm(desc="analysis", unit="step", disable=None, leave=False) as bar:
 
         def step(what: str) -> None:
@@ -144,7 +133,7 @@ def analyze(
             pixel_features_ND,
             scored,
             objective,
-            objective_labels_C,
+            rows,
             seed,
             step,
         )
@@ -153,20 +142,20 @@ def analyze(
                 f"analysis.beside: a study named {beside.name} cannot stand beside the row of that name; "
                 "run it under another name"
             )
-        weights_PB = st.patient_weights(split.patients, bootstrap, seed)
-        frames, replicates = [], {}
+        weights_PB = patient_weights(split.patients, bootstrap, seed)
+        frames, rankings = [], {}
         for setting in settings:
             step(f"intervals: {setting.name}")
-            rows, replicates[setting.name] = score_setting(split, setting, weights_PB, seed)
-            frames.append(rows)
+            frame, rankings[setting.name] = score_setting(split, setting, weights_PB, seed)
+            frames.append(frame)
         scores = pd.concat(frames, ignore_index=True)
 
         best = "best-1" if any(setting.name == "best-1" for setting in settings) else settings[-1].name
         step("paired tests")
         opponents = (*OPPONENTS, beside.name) if beside else OPPONENTS
-        comparisons = compare(split, settings, best, opponents, replicates, draws=bootstrap, seed=seed)
+        comparisons = compare(split, settings, best, opponents, rankings, draws=bootstrap, seed=seed)
 
-    fall = validation_to_test(cohort, split, settings, scored, objective)
+    fall = validation_to_test(rows, split, settings, scored, objective)
     claims = label_claims(scores, comparisons, cohort.labels, best)
     claims.append(average_claim(scores, comparisons, best))
     sentence = headline(scores, comparisons, best, images=len(test_N), patients=split.patients)
@@ -230,280 +219,21 @@ def read_tables(folder: Path, trial: FinishedTrial | None = None) -> tuple[pd.Da
     return scores, comparisons
 
 
-def score_setting(
-    split: HeldOut, setting: Setting, weights_PB: np.ndarray, seed: int = 0
-) -> tuple[pd.DataFrame, Replicates | None]:
-    """All scores of one setting as rows of `test_scores.csv`, and the replicates behind their intervals.
-
-    Values are `trainables.metrics.evaluate`'s. `random` gets the mean over RANDOM_DRAWS throws and, in place
-    of an interval, the range in which 95 % of them lie; it has no replicates.
-    """
-    scored = _evaluated(split, setting)
-    if setting.name == RANDOM:
-        values, lows, highs = _luck(split, setting, seed)
-        replicates = None
-    else:
-        replicates = _replicates(split, setting, weights_PB)
-        values = [score.value for score in scored]
-        lows, highs = zip(
-            *(_interval(split, setting, score, scored, replicates) for score in scored), strict=True
-        )
-    rows = [
-        (
-            setting.name,
-            score.metric,
-            score.label,
-            value,
-            low,
-            high,
-            score.positives,
-            split.patients_behind(score.metric, score.label),
-            score.labels_averaged,
-        )
-        for score, value, low, high in zip(scored, values, lows, highs, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=SCORE_COLUMNS), replicates
-
-
-def _evaluated(split: HeldOut, setting: Setting) -> list[metrics.Score]:
-    """Every row's value: by the project's rules, then the averages by the paper's, named `paper.<metric>`."""
-    ours = metrics.evaluate(
-        split.targets_NC,
-        setting.test_unit_NC,
-        setting.test_decisions_NC,
-        split.labels,
-        averaged_C=split.averaged_C,
-        prevalences_C=split.prevalences_C if setting.kind == "logits" else None,
-        domains=split.domains,
+def validation_rows(cohort: Cohort, objective_labels_C: np.ndarray, seed: int) -> JudgedRows:
+    """Validation as the study of this seed judged its trials on it."""
+    val_N = cohort.indices("val")
+    targets_NC, patients_N = cohort.targets_NC(val_N), cohort.patients_N(val_N)
+    return JudgedRows(
+        targets_NC=targets_NC,
+        patients_N=patients_N,
+        folds_N=patient_folds(targets_NC, patients_N, seed=seed),
+        averaged_C=objective_labels_C,
     )
-    scores_NC, decisions_NC = _by_the_paper(setting)
-    papers = metrics.evaluate(
-        split.targets_NC,
-        scores_NC,
-        decisions_NC,
-        split.labels,
-        sklearn_undefined=PRESETS["paper"].sklearn_undefined,
-    )
-    return ours + [
-        replace(score, metric=f"paper.{score.metric}")
-        for score in papers
-        if score.metric in PAPER_METRICS and not score.label
-    ]
-
-
-def _by_the_paper(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and decisions by the paper's rules; `all-positive` stays what it is, which min-max would not."""
-    if setting.name == ALL_POSITIVE:
-        return np.ones_like(setting.test_scores_NC), setting.test_decisions_NC
-    scores_NC = PRESETS["paper"].scores(setting.test_scores_NC)
-    return scores_NC, PRESETS["paper"].decisions(scores_NC)
-
-
-def _luck(split: HeldOut, setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, 2.5th and 97.5th percentile of every row over throws of random scores; NaN stays NaN."""
-    rng = np.random.default_rng([seed, RANDOM_DRAWS])
-    shape = setting.test_scores_NC.shape
-    throws_RS = np.array(
-        [
-            [
-                score.value
-                for score in _evaluated(split, replace(setting, test_scores_NC=rng.normal(size=shape)))
-            ]
-            for _ in range(RANDOM_DRAWS)
-        ]
-    )
-    low_S, high_S = np.percentile(throws_RS, [2.5, 97.5], axis=0)
-    return throws_RS.mean(axis=0), low_S, high_S
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Replicates:
-    """The scores of one setting under each resample of the patients."""
-
-    by_label: dict[str, np.ndarray]
-    """metric -> (E, B)."""
-    by_image: dict[str, np.ndarray]
-    """Means over images, `paper.<metric>` among them: metric -> (B,)."""
-    micro: dict[str, np.ndarray]
-    """metric -> (B,), from the counts of all labels together."""
-    paper_f1_C: np.ndarray
-    """F1 by the paper's rules of each label, NaN without positives; the value, then its replicates."""
-    paper_f1_CB: np.ndarray
-
-
-def _replicates(split: HeldOut, setting: Setting, weights_PB: np.ndarray) -> Replicates:
-    rows_N, targets_NE = split.patients_N, split.targets_NE
-    unit_NE = split.with_domains(setting.test_unit_NC)
-    pairs = [
-        st.weighted_ranking(targets_NE[:, e], unit_NE[:, e], rows_N, weights_PB)
-        for e in range(targets_NE.shape[1])
-    ]
-    by_label = {
-        metric: np.stack(column)
-        for metric, column in zip(st.RANKING_METRICS, zip(*pairs, strict=True), strict=True)
-    }
-    decisions_NE = split.with_domains(setting.test_decisions_NC)
-    counts = st.weighted_confusion(targets_NE, decisions_NE, rows_N, weights_PB)
-    by_label |= st.decision_metrics(*counts)
-    if setting.kind == "logits":
-        brier_CB = st.weighted_brier(split.targets_NC, setting.test_unit_NC, rows_N, weights_PB)
-        constant_NC = np.broadcast_to(split.prevalences_C, split.targets_NC.shape)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            skill_CB = 1 - brier_CB / metrics.brier(split.targets_NC, constant_NC)[:, None]
-        by_label |= {"brier": brier_CB, "brier_skill": skill_CB}
-    pooled = st.decision_metrics(*(count[: len(split.labels)].sum(axis=0) for count in counts))
-
-    paper_NC, paper_decisions_NC = _by_the_paper(setting)
-    paper_counts = st.weighted_confusion(split.targets_NC, paper_decisions_NC, rows_N, weights_PB)
-
-    columns = {}
-    for prefix, scores_NC, decisions_NC, fills in (
-        ("", setting.test_unit_NC, setting.test_decisions_NC, {}),
-        ("paper.", paper_NC, paper_decisions_NC, SKLEARN_FILL),
-    ):
-        for metric in PER_IMAGE:
-            predicted_NC = decisions_NC if metric == "exact_match" else scores_NC
-            values_N = getattr(metrics, metric)(split.targets_NC, predicted_NC)
-            columns[prefix + metric] = np.where(np.isnan(values_N), fills.get(metric, np.nan), values_N)
-    means_MB = st.weighted_mean(np.stack(list(columns.values()), axis=1), rows_N, weights_PB)
-    return Replicates(
-        by_label=by_label,
-        by_image=dict(zip(columns, means_MB, strict=True)),
-        micro={f"micro_{metric}": pooled[metric] for metric in ("f1", "precision", "recall")},
-        paper_f1_C=metrics.f1(metrics.confusion(split.targets_NC, paper_decisions_NC)),
-        paper_f1_CB=st.decision_metrics(*paper_counts)["f1"],
-    )
-
-
-def _interval(
-    split: HeldOut,
-    setting: Setting,
-    score: metrics.Score,
-    scored: Sequence[metrics.Score],
-    replicates: Replicates,
-) -> tuple[float, float]:
-    metric = score.metric
-    if not np.isfinite(score.value):
-        return np.nan, np.nan
-    if setting.constant and metric not in replicates.by_image and score.label == "":
-        # The same decision for every image scores the same in any resample of this prevalence.
-        return score.value, score.value
-    if score.label:
-        e = split.names.index(score.label)
-        replicates_B, patients = replicates.by_label[metric][e], int(split.positive_patients_E[e])
-        return st.label_interval(score.value, replicates_B, patients, BOUNDS.get(metric, UNIT))
-    if metric == "paper.macro_f1":
-        # Labels with no or one positive patient have no spread to estimate: their share is held fixed.
-        patients_C = split.positive_patients_E[: len(split.labels)]
-        spread_C = patients_C >= 2
-        if not spread_C.any():
-            return np.nan, np.nan
-        f1_C = np.nan_to_num(replicates.paper_f1_C)
-        low, high = st.average_interval(
-            f1_C[spread_C], replicates.paper_f1_CB[spread_C], patients_C[spread_C]
-        )
-        fixed = f1_C[~spread_C].sum() / len(f1_C)
-        return fixed + spread_C.mean() * low, fixed + spread_C.mean() * high
-    if metric.startswith("macro_"):
-        metric = MACRO_OF.get(metric, metric.removeprefix("macro_"))
-        averaged = np.flatnonzero(split.averaged_C)
-        of_label = {s.label: s.value for s in scored if s.metric == metric}
-        values_C = np.array([of_label[split.labels[c]] for c in averaged])
-        return st.average_interval(
-            values_C,
-            replicates.by_label[metric][averaged],
-            split.positive_patients_E[averaged],
-            BOUNDS.get(metric, UNIT),
-        )
-    if metric in replicates.by_image:
-        replicates_B, patients = replicates.by_image[metric], split.patients
-    else:
-        replicates_B, patients = replicates.micro[metric], split.patients_behind(score.metric, score.label)
-    if patients < st.MIN_POSITIVE_PATIENTS:
-        return np.nan, np.nan
-    bounds = (0.0, float(len(split.labels))) if metric.endswith("coverage_error") else UNIT
-    return st.interval(score.value, st.spread(replicates_B, patients), patients - 1, patients, bounds)
-
-
-UNIT = (0.0, 1.0)
-BOUNDS = {"mcc": (-1.0, 1.0), "brier_skill": None}
-MACRO_OF = {"macro_ap": "average_precision"}
-PER_IMAGE = ("exact_match", "lrap", "coverage_error", "ranking_loss")
-SKLEARN_FILL = {"lrap": 1.0, "coverage_error": 0.0, "ranking_loss": 0.0}
-"""What scikit-learn counts for an image without a positive label, where ours leave the image out."""
-
-
-def compare(
-    split: HeldOut,
-    settings: Sequence[Setting],
-    best: str,
-    opponents: Sequence[str],
-    replicates: Mapping[str, Replicates | None],
-    *,
-    draws: int,
-    seed: int,
-) -> pd.DataFrame:
-    """The best configuration against its opponents: paired permutation tests over patients, Holm in a family.
-
-    Two families, fixed before any score is seen: `average`, the macro average precision against each
-    opponent; `labels`, the AUROC of each label with at least MIN_POSITIVE_PATIENTS positive patients against
-    each opponent. A constant opponent ranks nothing, so there the null is that the scores carry no
-    information, and the model is tested against its own ranking reversed.
-    """
-    by_name = {setting.name: setting for setting in settings}
-    first = by_name[best]
-    known = list(range(len(split.labels)))
-    tested = [c for c in known if split.positive_patients_E[c] >= st.MIN_POSITIVE_PATIENTS]
-    averaged = np.flatnonzero(split.averaged_C)
-    values = {name: _ranking_values(split, by_name[name]) for name in (best, *opponents) if name in by_name}
-    rows = []
-    for name in opponents:
-        if name not in by_name or name == best:
-            continue
-        second = by_name[name]
-        other_NC = -first.test_scores_NC if second.constant else second.test_scores_NC
-        null = st.paired_permutation(
-            split.targets_NC, first.test_scores_NC, other_NC, split.patients_N, draws=draws, seed=seed
-        )
-        observed_C, null_CB = null["average_precision"]
-        p = st.permutation_p(float(observed_C[averaged].mean()), null_CB[averaged].mean(axis=0))
-        difference_C = values[best]["average_precision"] - values[name]["average_precision"]
-        deviation_CB = (
-            replicates[best].by_label["average_precision"] - replicates[name].by_label["average_precision"]
-        )
-        low, high = st.average_interval(
-            difference_C[averaged],
-            deviation_CB[averaged],
-            split.positive_patients_E[averaged],
-            bounds=None,
-        )
-        rows.append(("average", best, name, "macro_ap", "", difference_C[averaged].mean(), low, high, p))
-        observed_C, null_CB = null["auroc"]
-        difference_C = values[best]["auroc"] - values[name]["auroc"]
-        deviation_CB = replicates[best].by_label["auroc"] - replicates[name].by_label["auroc"]
-        for c in tested:
-            patients = int(split.positive_patients_E[c])
-            low, high = st.label_interval(float(difference_C[c]), deviation_CB[c], patients, bounds=None)
-            p = st.permutation_p(float(observed_C[c]), null_CB[c])
-            rows.append(("labels", best, name, "auroc", split.labels[c], difference_C[c], low, high, p))
-    columns = ["family", "first", "second", "metric", "label", "difference", "low", "high", "p"]
-    frame = pd.DataFrame(rows, columns=columns)
-    frame["p_holm"] = np.nan
-    for _, members in frame.groupby("family"):
-        frame.loc[members.index, "p_holm"] = st.holm(members["p"].to_numpy())
-    return frame
-
-
-def _ranking_values(split: HeldOut, setting: Setting) -> dict[str, np.ndarray]:
-    return {
-        "auroc": metrics.auroc(split.targets_NC, setting.test_unit_NC),
-        "average_precision": metrics.average_precision(split.targets_NC, setting.test_unit_NC),
-    }
 
 
 def validation_to_test(
-    cohort: Cohort,
-    split: HeldOut,
+    rows: JudgedRows,
+    split: TestSplit,
     settings: Sequence[Setting],
     trials: Sequence[FinishedTrial],
     objective: str,
@@ -512,24 +242,22 @@ def validation_to_test(
 
     macro_f1 is that of the decisions on test, against its cross-fitted value on validation.
     """
-    val_N = cohort.indices("val")
-    val_targets_NC, val_patients_N = cohort.targets_NC(val_N), cohort.patients_N(val_N)
+    rows = replace(rows, averaged_C=split.averaged_C)
     names = {trial.name for trial in trials} | {ZERO_SHOT, PROMPTED, PIXELS, LOGREG}
-    rows = []
+    falls = []
     for setting in settings:
         if setting.name not in names:
             continue
-        arguments = (objective, val_targets_NC, setting.val_scores_NC, val_patients_N, split.averaged_C)
-        validation = objective_value(*arguments)
+        arguments = (objective, setting.val_scores_NC[None], rows, [setting.shrinkage], setting.scale)
+        validation = float(judging.objective(*arguments)[0])
         if objective == "macro_f1":
-            counts = metrics.confusion(split.targets_NC, setting.test_decisions_NC)
-            test = float(metrics.macro(metrics.f1(counts), split.averaged_C).value)
+            test_C = f1(confusion(split.targets_NC, setting.test_decisions_NC))
         else:
-            test = objective_value(
-                objective, split.targets_NC, setting.test_scores_NC, split.patients_N, split.averaged_C
-            )
-        rows.append((setting.name, objective, validation, test, validation - test))
-    return pd.DataFrame(rows, columns=["setting", "metric", "validation", "test", "fall"])
+            metric = average_precision if objective == "macro_ap" else auroc
+            test_C = metric(split.targets_NC, setting.test_scores_NC)
+        test = float(macro(test_C, split.averaged_C).value)
+        falls.append((setting.name, objective, validation, test, validation - test))
+    return pd.DataFrame(falls, columns=["setting", "metric", "validation", "test", "fall"])
 
 
 def describe(settings: Sequence[Setting], trials: Sequence[FinishedTrial]) -> pd.DataFrame:

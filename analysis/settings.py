@@ -13,16 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.floors import (
-    ChosenThresholds,
-    choose_thresholds,
-    logreg_floor,
-    objective_value,
-    prevalences,
-    sigmoid,
-)
+from analysis.floors import logreg_floor, prevalences
 from analysis.zero_shot import zero_shot_scores
 from cohort.manifest import Cohort
+from scoring import judging
+from scoring.judging import LOGITS, SHRINKAGE, JudgedRows, Scale
+from scoring.thresholds import shares_global
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 from vlm.prompts import CHEST
@@ -42,8 +38,8 @@ class FinishedTrial:
     """Threshold strategy with the best cross-fitted validation macro-F1."""
     thresholds_C: np.ndarray
     """float64 (C,): that strategy refitted on all of validation; a decision is prob >= threshold."""
-    fell_back_C: np.ndarray
-    """bool (C,): labels that hold the global threshold for want of positive patients on validation."""
+    few_C: np.ndarray
+    """bool (C,): labels with too few positive patients on validation for a threshold of their own."""
     objective: float
     """The study's objective on validation."""
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -58,6 +54,11 @@ class FinishedTrial:
     """float32, all present rows in manifest order: what its own fine-tuned tower, or another study's encoder,
     makes of the images; None: the study's frozen features."""
 
+    @property
+    def shared_C(self) -> np.ndarray:
+        """bool (C,): labels that share the global threshold under its strategy."""
+        return shares_global(self.strategy, self.few_C)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setting:
@@ -70,21 +71,19 @@ class Setting:
     kind: Literal["logits", "scores"]
     """`logits` are calibrated in intent, so Brier skill means something; `scores` only rank."""
     thresholds_C: np.ndarray
-    """float64 (C,), on the scale of `unit`, fitted on validation; a decision is unit >= threshold."""
+    """float64 (C,), on [0, 1], fitted on validation; a decision is scale.unit(score) >= threshold."""
     strategy: str
     """How the thresholds were fitted."""
     note: str
     """What this predictor knows, for the reader of the table."""
-    centre: float = 0.0
-    scale: float = 1.0
-
-    def unit(self, scores_NC: np.ndarray) -> np.ndarray:
-        """Scores on [0, 1], order kept: sigmoid((score - centre) / scale), so probabilities of logits."""
-        return sigmoid((scores_NC - self.centre) / self.scale)
+    scale: Scale = LOGITS
+    """How its scores come onto [0, 1]: as probabilities where they are logits."""
+    shrinkage: float = SHRINKAGE
+    """Strength of the threshold strategy `shrunk` where it is judged."""
 
     @property
     def test_unit_NC(self) -> np.ndarray:
-        return self.unit(self.test_scores_NC)
+        return self.scale.unit(self.test_scores_NC)
 
     @property
     def test_decisions_NC(self) -> np.ndarray:
@@ -111,7 +110,7 @@ def floors_and_trials(
     pixel_features_ND: np.ndarray,
     trials: Sequence[FinishedTrial],
     objective: str,
-    objective_labels_C: np.ndarray,
+    rows: JudgedRows,
     seed: int,
     step: Callable[[str], None] = lambda what: None,
 ) -> tuple[list[Setting], str]:
@@ -123,33 +122,31 @@ def floors_and_trials(
         features_ND, pixel_features_ND: float32, all present rows in manifest order.
         trials: finished trials.
         objective: macro_ap, macro_auroc or macro_f1.
-        objective_labels_C: bool (C,).
+        rows: validation, on the study's folds and over its labels.
         seed: of the random scores.
         step: told what is being done, for a progress bar.
     """
     train_N, val_N, test_N = (cohort.indices(split) for split in ("train", "val", "test"))
-    train_targets_NC, val_targets_NC = cohort.targets_NC(train_N), cohort.targets_NC(val_N)
-    patients_N = cohort.patients_N(val_N)
+    train_targets_NC = cohort.targets_NC(train_N)
     sides = {"val": val_N, "test": test_N}
 
     def fitted(name: str, scores_NC: dict[str, np.ndarray], kind: str, note: str) -> Setting:
-        centre, scale = (0.0, 1.0)
-        if kind == "scores":
-            centre, scale = float(scores_NC["val"].mean()), float(scores_NC["val"].std()) or 1.0
-        chosen: ChosenThresholds = choose_thresholds(
-            sigmoid((scores_NC["val"] - centre) / scale), val_targets_NC, patients_N, objective_labels_C
-        )
+        scale = LOGITS if kind == "logits" else Scale.standardising(scores_NC["val"])
+        (judged,) = judging.judge(scores_NC["val"][None], rows, [SHRINKAGE], scale)
         return Setting(
             name=name,
             val_scores_NC=scores_NC["val"],
             test_scores_NC=scores_NC["test"],
             kind=kind,
-            thresholds_C=chosen.thresholds_C,
-            strategy=chosen.strategy,
+            thresholds_C=judged.thresholds[judged.strategy],
+            strategy=judged.strategy,
             note=note,
-            centre=centre,
             scale=scale,
         )
+
+    def on_validation(scores_NC: np.ndarray) -> float:
+        scale = Scale.standardising(scores_NC)
+        return float(judging.objective(objective, scores_NC[None], rows, [SHRINKAGE], scale)[0])
 
     def untrained(name: str, scores_NC: dict[str, np.ndarray], kind: str, note: str) -> Setting:
         return Setting(
@@ -167,10 +164,8 @@ def floors_and_trials(
             x_ND[train_N],
             train_targets_NC,
             x_ND[val_N],
-            val_targets_NC,
-            patients_N,
+            rows,
             objective=objective,
-            objective_labels_C=objective_labels_C,
             common_scale=common_scale,
         )
         logits = {side: floor.head.logits(x_ND[rows_N]).astype(np.float64) for side, rows_N in sides.items()}
@@ -213,9 +208,7 @@ def floors_and_trials(
         }
         prompted = max(
             ("ensemble", "pair"),
-            key=lambda style: objective_value(
-                objective, val_targets_NC, by_style[style]["val"], patients_N, objective_labels_C
-            ),
+            key=lambda style: on_validation(by_style[style]["val"]),
         )
         settings += [
             fitted(ZERO_SHOT, by_style["name"], "scores", "image · text product with the bare label name"),
@@ -246,6 +239,7 @@ def floors_and_trials(
                 kind="logits",
                 thresholds_C=trial.thresholds_C,
                 strategy=trial.strategy,
+                shrinkage=trial.params["threshold_shrinkage"],
                 note=f"trial {trial.number}, {note}",
             )
         )

@@ -24,11 +24,13 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis import statistics as st
 from analysis.figures import BEST, COLOURS, OBJECTIVES, STYLE
-from analysis.held_out import open_test_labels
 from analysis.settings import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
+from analysis.test_split import open_test_labels
 from cohort.manifest import Cohort
+from scoring.intervals import average_interval
+from scoring.paired_tests import paired_permutation, permutation_p
+from scoring.resampling import Ranking, patient_weights, weighted_rankings
 from study import Study
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 
@@ -98,37 +100,32 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
         cohort, cohort.indices("test"), np.isin(cohort.labels, identity["objective_labels"])
     )
     averaged = np.flatnonzero(split.averaged_C)
-    weights_PB = st.patient_weights(split.patients, draws, 0)
-    observed, null, deviation = ({name: [] for name in st.RANKING_METRICS} for _ in range(3))
+    weights_PB = patient_weights(split.patients, draws, 0)
+    observed, null, deviation = ({name: [] for name in Ranking._fields} for _ in range(3))
     for probe, tuned in pairs:
         table = pd.read_parquet(tuned.folder.analysis / "test_predictions.parquet").set_index("setting")
         columns = [f"probability.{cohort.labels[c]}" for c in averaged]
         first, second = (table.loc[name, columns].to_numpy() for name in ("best-1", probe.config.name))
         targets_NC = split.targets_NC[:, averaged]
         # The same seed draws the same swaps, so that the nulls of the seeds can be averaged draw by draw.
-        tested = st.paired_permutation(targets_NC, first, second, split.patients_N, draws=draws, seed=0)
-        resampled = [
-            [
-                st.weighted_ranking(targets_NC[:, c], model[:, c], split.patients_N, weights_PB)
-                for c in range(len(averaged))
-            ]
-            for model in (first, second)
-        ]
-        for place, name in enumerate(st.RANKING_METRICS):
+        tested = paired_permutation(targets_NC, first, second, split.patients_N, draws=draws, seed=0)
+        mine, theirs = (
+            weighted_rankings(targets_NC, model, split.patients_N, weights_PB) for model in (first, second)
+        )
+        for place, name in enumerate(Ranking._fields):
             observed[name].append(tested[name][0])
             null[name].append(tested[name][1].mean(axis=0))
-            mine, theirs = ([label[place] for label in model] for model in resampled)
-            deviation[name].append(np.array(mine) - np.array(theirs))
+            deviation[name].append(mine[place] - theirs[place])
     result = {}
     for metric, name in zip(METRICS, ("auroc", "average_precision"), strict=True):
         difference_C = np.mean(observed[name], axis=0)
-        low, high = st.average_interval(
+        low, high = average_interval(
             difference_C,
             np.mean(deviation[name], axis=0),
-            split.positive_patients_E[averaged],
+            split.positive_patients_C[averaged],
             bounds=None,
         )
-        p = st.permutation_p(float(difference_C.mean()), np.mean(null[name], axis=0))
+        p = permutation_p(float(difference_C.mean()), np.mean(null[name], axis=0))
         result[metric] = (float(difference_C.mean()), low, high, p)
     return result
 

@@ -1,4 +1,4 @@
-"""How often the intervals of `analysis.statistics` hold the truth, by simulation.
+"""How often the intervals of `scoring.intervals` hold the truth, by simulation.
 
     python benchmarks/interval_coverage.py [repeats]
 
@@ -18,7 +18,9 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from analysis import statistics as st
+from scoring import metrics
+from scoring.intervals import average_interval, label_interval
+from scoring.resampling import patient_weights, weighted_confusion, weighted_ranking, weighted_rankings
 
 RESAMPLES = 1000
 METRICS = ("auroc", "average_precision", "f1", "recall", "precision")
@@ -44,10 +46,13 @@ def draw(positives: int, others: int, shift: float, rng: np.random.Generator):
 
 
 def values(targets_N, scores_N, rows_N, weights_RB, threshold: float) -> dict[str, np.ndarray]:
-    auroc_B, ap_B = st.weighted_ranking(targets_N, scores_N, rows_N, weights_RB)
-    counts = st.weighted_confusion(targets_N[:, None], scores_N[:, None] >= threshold, rows_N, weights_RB)
-    decided = {name: column[0] for name, column in st.decision_metrics(*counts).items()}
-    return {"auroc": auroc_B, "average_precision": ap_B} | decided
+    counts = weighted_confusion(targets_N[:, None], scores_N[:, None] >= threshold, rows_N, weights_RB)
+    return {
+        **weighted_ranking(targets_N, scores_N, rows_N, weights_RB)._asdict(),
+        "f1": metrics.f1(counts)[0],
+        "recall": metrics.recall(counts)[0],
+        "precision": metrics.precision(counts)[0],
+    }
 
 
 def one_label(positives: int, shift: float, repeats: int, rng: np.random.Generator) -> dict[str, tuple]:
@@ -57,13 +62,12 @@ def one_label(positives: int, shift: float, repeats: int, rng: np.random.Generat
     hits = {name: np.zeros(2) for name in METRICS}
     for repeat in range(repeats):
         sample = draw(positives, 300, shift, rng)
-        weights_RB = st.patient_weights(positives + 300, RESAMPLES, repeat)
+        weights_RB = patient_weights(positives + 300, RESAMPLES, repeat)
         weights_RB = np.concatenate([np.ones((len(weights_RB), 1), np.float32), weights_RB], axis=1)
         for name, v in values(*sample, weights_RB, threshold).items():
-            if name in hits:
-                low, high = st.label_interval(float(v[0]), v[1:], positives)
-                bottom, top = np.percentile(v[1:], [2.5, 97.5])
-                hits[name] += (low <= truth[name] <= high, bottom <= truth[name] <= top)
+            low, high = label_interval(float(v[0]), v[1:], positives)
+            bottom, top = np.percentile(v[1:], [2.5, 97.5])
+            hits[name] += (low <= truth[name] <= high, bottom <= truth[name] <= top)
     return {name: (truth[name], *(100 * count / repeats)) for name, count in hits.items()}
 
 
@@ -92,21 +96,18 @@ def average(
         noise_NC = (of_patient_PC[rows_N] + rng.normal(size=targets_NC.shape)) / np.sqrt(2)
         return targets_NC, shifts_C * targets_NC + noise_NC @ mixing_CC.T, rows_N
 
-    def both(targets_NC, scores_NC, rows_N, weights_RB) -> np.ndarray:
-        pairs = [
-            st.weighted_ranking(targets_NC[:, c], scores_NC[:, c], rows_N, weights_RB) for c in range(labels)
-        ]
-        return np.stack([np.stack(column) for column in zip(*pairs, strict=True)])
+    def both(*arguments) -> np.ndarray:
+        return np.stack(weighted_rankings(*arguments))
 
     one_P1 = np.ones((patients, 1))
     endless = both(*sample(300), np.ones((patients * 300, 1)))[:, :, 0].mean(axis=1)
     expected = np.mean([both(*sample(), one_P1)[:, :, 0].mean(axis=1) for _ in range(2000)], axis=0)
     hits = np.zeros((2, 2, 2))
     for repeat in range(repeats):
-        weights_RB = st.patient_weights(patients, RESAMPLES, repeat)
+        weights_RB = patient_weights(patients, RESAMPLES, repeat)
         weights_RB = np.concatenate([one_P1.astype(np.float32), weights_RB], axis=1)
         for metric, values_CB in enumerate(both(*sample(), weights_RB)):
-            low, high = st.average_interval(values_CB[:, 0].astype(float), values_CB[:, 1:], counts_C)
+            low, high = average_interval(values_CB[:, 0].astype(float), values_CB[:, 1:], counts_C)
             bottom, top = np.percentile(values_CB[:, 1:].mean(axis=0), [2.5, 97.5])
             for kind, truth in enumerate((expected[metric], endless[metric])):
                 hits[metric, kind] += (low <= truth <= high, bottom <= truth <= top)

@@ -13,11 +13,12 @@ import time
 
 import numpy as np
 
-from analysis import statistics as st
-from analysis.held_out import HeldOut
-from analysis.scores import score_setting
+from analysis.score_table import score_setting
 from analysis.settings import Setting
+from analysis.test_split import TestSplit
 from cohort.labels import CHEXPERT_14
+from scoring.paired_tests import paired_permutation
+from scoring.resampling import patient_weights
 
 IMAGES, PATIENTS, SETTINGS, RESAMPLES = 575, 555, 10, 10_000
 POSITIVES = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
@@ -28,7 +29,7 @@ def main() -> None:
     targets_NC = np.zeros((IMAGES, len(CHEXPERT_14)))
     for c, count in enumerate(POSITIVES):
         targets_NC[rng.permutation(IMAGES)[:count], c] = 1
-    split = HeldOut(
+    split = TestSplit(
         targets_NC=targets_NC,
         patients_N=np.arange(IMAGES) % PATIENTS,
         labels=CHEXPERT_14,
@@ -49,14 +50,15 @@ def main() -> None:
     ]
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
     start = time.process_time()
-    weights_PB = st.patient_weights(split.patients, RESAMPLES, seed=0)
+    weights_PB = patient_weights(split.patients, RESAMPLES, seed=0)
     for setting in settings:
         score_setting(split, setting, weights_PB)
-    rows = f"{SETTINGS} settings, {len(split.names)} labels and domains, {RESAMPLES:,} resamples"
+    columns = len(split.labels) + len(split.domains)
+    rows = f"{SETTINGS} settings, {columns} labels and domains, {RESAMPLES:,} resamples"
     print(f"{rows}: {time.process_time() - start:.1f} s CPU")
     start = time.process_time()
     first, second = settings[0].test_scores_NC, settings[1].test_scores_NC
-    st.paired_permutation(targets_NC, first, second, split.patients_N, draws=RESAMPLES)
+    paired_permutation(targets_NC, first, second, split.patients_N, draws=RESAMPLES)
     print(f"one paired test of two settings, {RESAMPLES:,} draws: {time.process_time() - start:.1f} s CPU")
 
 

@@ -173,10 +173,8 @@ def main() -> None:
             data.train_features_ND,
             data.train_targets_NC,
             data.val_features_ND,
-            data.val_targets_NC,
-            data.val_patients_N,
+            data.judged,
             objective="macro_ap",
-            objective_labels_C=data.scored_C,
         )
         grid = (time.perf_counter() - started) / len(STRENGTHS)
         print(

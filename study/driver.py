@@ -184,10 +184,8 @@ class Conductor:
             data.train_features_ND,
             data.train_targets_NC,
             data.val_features_ND,
-            data.val_targets_NC,
-            data.val_patients_N,
+            data.judged,
             objective=self._config.search.objective,
-            objective_labels_C=data.scored_C,
         )
         self._logreg = floor.objective
         found = {"logreg": floor.objective, "C": floor.strength}

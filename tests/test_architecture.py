@@ -2,13 +2,15 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
 
-ROOMS = ("cohort", "vlm", "search_spaces", "trainables", "analysis", "study", "sample")
+ROOMS = ("cohort", "scoring", "vlm", "search_spaces", "trainables", "analysis", "study", "sample")
 
 # What the order of the rooms does not say: the sample is drawn below the studies, and one command draws it.
 NOT_BY_ORDER = {"sample": {"analysis", "study"}}
@@ -47,6 +49,14 @@ def test_a_heavy_library_stays_in_its_place(library, allowed):
         for path in (REPOSITORY / room).rglob("*.py"):
             name = path.relative_to(REPOSITORY).as_posix()
             assert library not in imports(path) or name.startswith(allowed), name
+
+
+def test_scoring_brings_nothing_but_numpy_and_scipy():
+    modules = [f"scoring.{path.stem}" for path in sorted((REPOSITORY / "scoring").glob("*.py"))]
+    heavy = {"torch", "pandas", "sklearn", "pyarrow", "ray"}
+    code = f"import sys, {', '.join(modules)}; print(*({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("room", [*ROOMS, "cohort.readers", "vlm.encoders"])

@@ -28,9 +28,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cohort.errors import InputError
+from scoring import judging
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import SPACE
-from trainables import checkpoints, validation
+from trainables import checkpoints
 from trainables.augmentation import STRONGEST, Draw, distort, draw
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune_config import Method, Training, learning_rate_factor, tower_method, tower_rate
@@ -426,7 +427,9 @@ class FineTuneTrial:
             self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
         val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self.data.val_targets_NC)).item()
         shrinkage_K = [self.config["threshold_shrinkage"]]
-        objective_K = validation.objective(self.training.objective, logits_NC[None], self.data, shrinkage_K)
+        objective_K = judging.objective(
+            self.training.objective, logits_NC[None], self.data.judged, shrinkage_K
+        )
         objective = float(objective_K[0])
         score = objective if self.training.best_by == "objective" else -val_loss
         self._waited += 1
@@ -495,7 +498,7 @@ class FineTuneTrial:
             return TrialRecord(**common, epoch=self.epoch)
         best = self.curve[self._best.epoch - 1]
         shrinkage_K = [self.config["threshold_shrinkage"]]
-        (judged,) = validation.judge(self._best.logits_NC[None], self.data, shrinkage_K)
+        (judged,) = judging.judge(self._best.logits_NC[None], self.data.judged, shrinkage_K)
         return TrialRecord(
             **common,
             objective=best["objective"],
@@ -503,7 +506,7 @@ class FineTuneTrial:
             epoch=self._best.epoch,
             strategy=judged.strategy,
             thresholds={name: values_C.tolist() for name, values_C in judged.thresholds.items()},
-            fell_back=judged.fell_back_C.tolist(),
+            few=judged.few_C.tolist(),
             head=self.best_head(),
         )
 

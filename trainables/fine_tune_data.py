@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cohort.errors import InputError
+from scoring.judging import JudgedRows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +42,7 @@ class FineTuneData:
     val_patients_N: np.ndarray
     """int64, the patient of each validation image."""
     val_folds_N: np.ndarray
-    """int64, from `trainables.thresholds.patient_folds`; fixed for a study."""
+    """int64, from `cohort.patients.patient_folds`; fixed for a study."""
     labels: tuple[str, ...]
     objective_labels_C: np.ndarray
     """bool: labels with enough positive patients on validation to count in an average."""
@@ -98,6 +99,16 @@ class FineTuneData:
     def scored_C(self) -> np.ndarray:
         """bool: the labels over which every macro average of a trial is taken."""
         return self.objective_labels_C & (self.train_targets_NC == 1).any(0)
+
+    @property
+    def judged(self) -> JudgedRows:
+        """Validation, as every trial is judged on it."""
+        return JudgedRows(
+            targets_NC=self.val_targets_NC,
+            patients_N=self.val_patients_N,
+            folds_N=self.val_folds_N,
+            averaged_C=self.scored_C,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "images_NHWC"}

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from cohort.errors import InputError
+from scoring import judging
+from scoring.judging import OBJECTIVES, JudgedRows, judge
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, PARAMETERS
-from trainables import validation
 from trainables.losses import LOSSES, BankLoss, bce
-from trainables.validation import OBJECTIVES, judge
 from vlm.linear_head import LinearHead
 
 NORMALISATIONS = PARAMETERS["normalisation"].search
@@ -62,7 +62,7 @@ class ProbeData:
     val_patients_N: np.ndarray
     """int64, the patient of each validation image."""
     val_folds_N: np.ndarray
-    """int64, the fold of each validation image, from `thresholds.patient_folds`; fixed for a study."""
+    """int64, the fold of each validation image, from `cohort.patients.patient_folds`; fixed for a study."""
     labels: tuple[str, ...]
     objective_labels_C: np.ndarray
     """bool: labels with enough positive patients on validation to count in an average. A label without
@@ -123,6 +123,16 @@ class ProbeData:
         """bool: the labels over which every macro average of a trial is taken."""
         return self.objective_labels_C & (self.train_targets_NC == 1).any(0)
 
+    @property
+    def judged(self) -> JudgedRows:
+        """Validation, as every trial is judged on it."""
+        return JudgedRows(
+            targets_NC=self.val_targets_NC,
+            patients_N=self.val_patients_N,
+            folds_N=self.val_folds_N,
+            averaged_C=self.scored_C,
+        )
+
 
 def _described(array: np.ndarray) -> str:
     return f"{array.dtype} {array.shape}"
@@ -150,8 +160,8 @@ class HeadResult:
     """The threshold strategy with the best cross-fitted macro-F1."""
     thresholds: dict[str, np.ndarray] = field(default_factory=dict)
     """strategy -> one probability threshold a label, refitted on all of validation."""
-    fell_back_C: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    """bool: labels with too few positive patients, whose own threshold is the global one; empty at FAIL."""
+    few_C: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    """bool: labels with too few positive patients for a threshold of their own; empty at FAIL."""
     epoch: int = 0
     """Epochs trained when the kept weights were evaluated."""
     seconds: float = 0.0
@@ -456,7 +466,7 @@ def train_bank(
             train_loss_P = bce(stack.logits(glance, due), targets_CN[:, glance_N].T).tolist()
             val_PNC = val_PNC.cpu().numpy()
             shrinkage_P = [stack.heads[k].config["threshold_shrinkage"] for k in due]
-            objective_P = validation.objective(objective, val_PNC, data, shrinkage_P).tolist()
+            objective_P = judging.objective(objective, val_PNC, data.judged, shrinkage_P).tolist()
             for k, train_loss, val_loss, value, logits_NC in zip(
                 due, train_loss_P, val_loss_P, objective_P, val_PNC, strict=True
             ):
@@ -482,9 +492,9 @@ def _score(heads: Sequence[_Head], data: ProbeData) -> None:
         return
     logits_KNC = np.stack([head.logits_NC for head in heads])
     shrinkage_K = [head.config["threshold_shrinkage"] for head in heads]
-    for head, judged in zip(heads, judge(logits_KNC, data, shrinkage_K), strict=True):
+    for head, judged in zip(heads, judge(logits_KNC, data.judged, shrinkage_K), strict=True):
         result = head.result
         val_loss = next(point["val_loss"] for point in result.curve if point["epoch"] == result.epoch)
         result.metrics = judged.metrics | {"val.loss": val_loss}
         result.strategy, result.thresholds = judged.strategy, judged.thresholds
-        result.fell_back_C = judged.fell_back_C
+        result.few_C = judged.few_C

@@ -68,7 +68,7 @@ def train_configurations(
             seconds=result.seconds,
             strategy=result.strategy,
             thresholds={name: values_C.tolist() for name, values_C in result.thresholds.items()},
-            fell_back=result.fell_back_C.tolist(),
+            few=result.few_C.tolist(),
             head=result.head,
         )
         for one, result in zip(configurations, results, strict=True)

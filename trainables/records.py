@@ -53,8 +53,8 @@ class TrialRecord:
     """Threshold strategy with the best cross-fitted macro-F1."""
     thresholds: dict[str, list[float]] = field(default_factory=dict)
     """Per strategy, one probability threshold a label, refitted on all of validation."""
-    fell_back: list[bool] = field(default_factory=list)
-    """Per label, whether the global threshold stands in for its own for want of positive patients."""
+    few: list[bool] = field(default_factory=list)
+    """Per label, whether it has too few positive patients for a threshold of its own."""
     head: LinearHead | None = None
     """The trained head; None where the configuration failed."""
 

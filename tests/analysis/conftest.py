@@ -22,6 +22,12 @@ def analysed(tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
+def scores(analysed):
+    """The made-up study's score table by setting, metric and label."""
+    return analysed.result.scores.set_index(["setting", "metric", "label"])
+
+
+@pytest.fixture(scope="package")
 def uninformed(tmp_path_factory):
     """A study whose only trial is noise, on an encoder without a text tower and a cohort called IU-Xray."""
     study = finished_study(images=600, has_text=False)

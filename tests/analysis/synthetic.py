@@ -12,11 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from analysis.floors import choose_thresholds, logreg_floor, objective_value, sigmoid
+from analysis.floors import logreg_floor
+from analysis.scores import validation_rows
 from analysis.settings import FinishedTrial
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, LabelPolicy
 from cohort.manifest import Cohort
+from scoring.judging import SHRINKAGE, judge
 from vlm.linear_head import LinearHead
 
 PREVALENCES = (0.03, 0.11, 0.14, 0.05, 0.02, 0.012, 0.03, 0.09, 0.008, 0.05, 0.02, 0.04, 0.05, 0.55)
@@ -103,7 +105,11 @@ class Finished:
 
 
 def finished_study(
-    images: int = 1500, seed: int = 0, has_text: bool = True, masked: float = 0.02
+    images: int = 1500,
+    seed: int = 0,
+    has_text: bool = True,
+    masked: float = 0.02,
+    objective: str = "macro_ap",
 ) -> Finished:
     rng = np.random.default_rng([seed, 1])
     made_up = made_up_cohort(images, seed, masked)
@@ -115,20 +121,14 @@ def finished_study(
     features_ND, pixels_ND = x_ND.astype(np.float32), pixels_ND.astype(np.float32)
 
     train_N, val_N = made_up.indices("train"), made_up.indices("val")
-    train_NC, val_NC, val_patients_N = (
-        made_up.targets_NC(train_N),
-        made_up.targets_NC(val_N),
-        made_up.patients_N(val_N),
-    )
-    counted_C = np.array([(val_NC[:, c] == 1).sum() >= 5 for c in range(len(CHEXPERT_14))])
+    counted_C = (made_up.targets_NC(val_N) == 1).sum(0) >= 5
+    rows = validation_rows(made_up, counted_C, seed=0)
     plain = logreg_floor(
         features_ND[train_N],
-        train_NC,
+        made_up.targets_NC(train_N),
         features_ND[val_N],
-        val_NC,
-        val_patients_N,
-        objective="macro_ap",
-        objective_labels_C=counted_C,
+        rows,
+        objective=objective,
         strengths=(1e-2,),
     ).head
 
@@ -147,19 +147,24 @@ def finished_study(
             scale_D=plain.scale_D,
         )
         logits_NC = head.logits(features_ND[val_N])
-        chosen = choose_thresholds(sigmoid(logits_NC), val_NC, val_patients_N, counted_C)
-        value = objective_value("macro_ap", val_NC, logits_NC, val_patients_N, counted_C)
+        (judged,) = judge(logits_NC[None], rows, [SHRINKAGE])
+        value = judged.metrics[f"val.{objective}"]
         epochs = np.array([1, 2, 5, 10, 20, 40])
         trials.append(
             FinishedTrial(
                 name=name,
                 number=number,
                 head=head,
-                strategy=chosen.strategy,
-                thresholds_C=chosen.thresholds_C,
-                fell_back_C=chosen.fell_back_C,
+                strategy=judged.strategy,
+                thresholds_C=judged.thresholds[judged.strategy],
+                few_C=judged.few_C,
                 objective=value,
-                params={"learning_rate": 10.0 ** rng.uniform(-4, -1), "loss": "bce", "epochs": 40},
+                params={
+                    "learning_rate": 10.0 ** rng.uniform(-4, -1),
+                    "loss": "bce",
+                    "epochs": 40,
+                    "threshold_shrinkage": SHRINKAGE,
+                },
                 curve=[
                     {
                         "epoch": e,
@@ -191,7 +196,7 @@ def finished_study(
             "params.loss": rng.choice(["bce", "focal", "asymmetric"], count),
             "params.positive_weight": rng.random(count),
             "params.normalisation": rng.choice(["none", "l2", "standardize"], count),
-            "val.macro_ap": objective_T,
+            f"val.{objective}": objective_T,
         }
     )
     return Finished(
@@ -201,9 +206,20 @@ def finished_study(
         pixel_features_ND=pixels_ND,
         trials=trials,
         trials_table=table,
-        objective="macro_ap",
+        objective=objective,
         objective_labels_C=counted_C,
     )
+
+
+def targets_of(study: Finished) -> np.ndarray:
+    """Of the test split, (N, C)."""
+    return study.cohort.targets_NC(study.cohort.indices("test"))
+
+
+def logits_of(study: Finished, name: str) -> tuple[FinishedTrial, np.ndarray]:
+    """A trial and its float64 logits on test, (N, C)."""
+    trial = next(trial for trial in study.trials if trial.name == name)
+    return trial, trial.head.logits(study.features_ND[study.cohort.indices("test")]).astype(np.float64)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from analysis import floors
-from cohort.patients import patient_folds
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
+from scoring.judging import JudgedRows
 
 
 def drawn(seed=0, images=200, features=10, labels=3):
@@ -18,16 +18,19 @@ def drawn(seed=0, images=200, features=10, labels=3):
     return x_ND.astype(np.float32), targets_NC
 
 
-def fitted(x_ND, targets_NC, strengths=(1e-3, 1e-1, 10.0), objective="macro_ap", counted_C=None):
+def fitted(x_ND, targets_NC, strengths=(1e-3, 1e-1, 10.0)):
     half = len(x_ND) // 2
     return floors.logreg_floor(
         x_ND[:half],
         targets_NC[:half],
         x_ND[half:],
-        targets_NC[half:],
-        np.arange(len(x_ND) - half),
-        objective=objective,
-        objective_labels_C=np.ones(targets_NC.shape[1], bool) if counted_C is None else counted_C,
+        JudgedRows(
+            targets_NC=targets_NC[half:],
+            patients_N=np.arange(len(x_ND) - half),
+            folds_N=np.arange(len(x_ND) - half) % 5,
+            averaged_C=np.ones(targets_NC.shape[1], bool),
+        ),
+        objective="macro_ap",
         strengths=strengths,
     )
 
@@ -79,7 +82,7 @@ def test_a_label_that_is_all_alike_in_training_gets_its_constant_prevalence(valu
     targets_NC[:100, 2] = value
     head = fitted(x_ND, targets_NC, (0.1,)).head
     prevalence = (100 * value + 0.5) / 101
-    np.testing.assert_allclose(floors.sigmoid(head.logits(x_ND)[:, 2]), prevalence, rtol=1e-5)
+    np.testing.assert_allclose(expit(head.logits(x_ND)[:, 2]), prevalence, rtol=1e-5)
 
 
 def test_a_constant_feature_does_no_harm():
@@ -91,36 +94,3 @@ def test_a_constant_feature_does_no_harm():
 def test_prevalences_worked_by_hand():
     targets_NC = np.array([[1, 0], [0, 0], [0, np.nan]])
     np.testing.assert_allclose(floors.prevalences(targets_NC), [1.5 / 4, 0.5 / 3])
-
-
-@pytest.mark.parametrize("objective", ["macro_ap", "macro_auroc", "macro_f1"])
-def test_the_objective_averages_its_own_labels_only(objective):
-    _, targets_NC = drawn(6)
-    logits_NC = np.random.default_rng(0).normal(size=targets_NC.shape) + targets_NC
-    counted_C = np.array([True, False, True])
-    value = floors.objective_value(objective, targets_NC, logits_NC, np.arange(200), counted_C)
-    logits_NC[:, 1] = 0
-    assert floors.objective_value(objective, targets_NC, logits_NC, np.arange(200), counted_C) == value
-
-
-def test_an_unknown_objective_is_refused():
-    with pytest.raises(
-        ValueError, match="objective must be macro_ap, macro_auroc or macro_f1, not 'accuracy'"
-    ):
-        floors.objective_value("accuracy", np.ones((2, 1)), np.ones((2, 1)), np.arange(2), np.array([True]))
-
-
-def test_the_threshold_strategy_is_the_best_cross_fitted_one_refitted_on_all():
-    _, targets_NC = drawn(7)
-    probs_NC = floors.sigmoid(np.random.default_rng(1).normal(size=targets_NC.shape) + 2 * targets_NC - 1)
-    patients_N, counted_C = np.arange(200) // 2, np.ones(3, bool)
-    chosen = floors.choose_thresholds(probs_NC, targets_NC, patients_N, counted_C)
-    folds_N = patient_folds(targets_NC, patients_N)
-    crossed = cross_fitted(probs_NC, targets_NC, folds_N, patients_N, shrinkage=floors.SHRINKAGE)
-    assert crossed[chosen.strategy].macro_f1 == max(crossed[name].macro_f1 for name in STRATEGIES)
-    refitted = fit_thresholds(probs_NC, targets_NC, patients_N, shrinkage=floors.SHRINKAGE)
-    np.testing.assert_array_equal(chosen.thresholds_C, refitted.by_strategy[chosen.strategy])
-
-
-def test_sigmoid_is_exact_far_out():
-    np.testing.assert_allclose(floors.sigmoid(np.array([-800.0, 0.0, 800.0])), [0, 0.5, 1])

@@ -62,13 +62,15 @@ def test_its_tables_are_whole(card):
     assert "nan" not in card().lower().replace("finance", "")
 
 
-def test_labels_that_fell_back_to_the_global_threshold_are_named(card, analysed):
-    trial = analysed.study.trials[1]
-    fell_back_C = np.zeros(14, dtype=bool)
-    fell_back_C[[8, 10]] = True
-    text = card(trial=replace(trial, fell_back_C=fell_back_C))
-    assert "share the global one: Pneumothorax, Pleural Other." in text
-    assert "global one" not in card(trial=replace(trial, fell_back_C=np.zeros(14, dtype=bool)))
+def test_labels_that_share_the_global_threshold_are_named(card, analysed):
+    few_C = np.zeros(14, dtype=bool)
+    few_C[[8, 10]] = True
+    trial = replace(analysed.study.trials[1], strategy="shrunk", few_C=few_C)
+    assert "share the global one: Pneumothorax, Pleural Other." in card(trial=trial)
+    assert "global one" not in card(trial=replace(trial, few_C=np.zeros(14, dtype=bool)))
+    # Under these strategies no label has a threshold of its own, so none shares another's for want of one.
+    assert "global one" not in card(trial=replace(trial, strategy="fixed"))
+    assert "global one" not in card(trial=replace(trial, strategy="global"))
 
 
 def test_a_head_that_was_not_scored_says_so(card, analysed):

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 
 from cohort.errors import InputError
+from scoring import judging
+from scoring.metrics import average_precision
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
 from tests.trainables.conftest import BUSY, LORA, params
 from tests.trainables.towers import KINDS, build_tower
-from trainables import validation
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune import (
     CHECKPOINT,
@@ -28,7 +29,6 @@ from trainables.fine_tune import (
 )
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.losses import bce
-from trainables.metrics import average_precision
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 
@@ -95,7 +95,7 @@ def test_every_kind_of_tower_learns_and_its_record_is_whole(encoders, make_data,
     assert record.metrics["val.loss"] == best["val_loss"]
     assert set(record.thresholds) == {"fixed", "global", "per_label", "shrunk"}
     assert record.strategy in record.thresholds
-    assert len(record.fell_back) == 3
+    assert len(record.few) == 3
     with pytest.raises(RuntimeError, match="finished"):
         tuned.run_epoch()
 
@@ -236,7 +236,7 @@ def test_a_fresh_optimiser_forgets_the_epoch_before(vit, data):
 
 def test_patience_ends_a_trial_and_the_best_epoch_is_kept(vit, data, monkeypatch):
     values = iter([0.4, 0.6, 0.5, 0.55])
-    monkeypatch.setattr(validation, "objective", lambda *_: np.array([next(values, 0.0)]))
+    monkeypatch.setattr(judging, "objective", lambda *_: np.array([next(values, 0.0)]))
     tuned = trial(vit, data, training=Training(batch_size=8, patience=2), epochs=8)
     heads = []
     while not tuned.finished:
@@ -412,7 +412,7 @@ def test_the_resumed_run_equals_the_uninterrupted_one_bit_for_bit(vit, data, tmp
 
 def test_a_resumed_trial_keeps_the_best_epoch_before_it(vit, data, tmp_path, monkeypatch):
     values = iter([0.6, 0.5])
-    monkeypatch.setattr(validation, "objective", lambda *_: np.array([next(values, 0.1)]))
+    monkeypatch.setattr(judging, "objective", lambda *_: np.array([next(values, 0.1)]))
     first = trial(vit, data)
     first.run_epoch(), first.run_epoch()
     first.save_checkpoint(tmp_path)

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
+from scoring import judging
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import SPACE
 from tests.conftest import REPOSITORY
 from tests.trainables.conftest import LORA, params
-from trainables import validation
 from trainables.fine_tune_config import (
     OBJECTIVES,
     Method,
@@ -66,7 +66,7 @@ def test_it_imports_nothing_of_weight_and_knows_the_objectives_all_the_same():
     code = f"import sys, trainables.fine_tune_config; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
-    assert OBJECTIVES == validation.OBJECTIVES
+    assert OBJECTIVES == judging.OBJECTIVES
 
 
 @pytest.mark.parametrize(

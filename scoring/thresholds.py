@@ -12,8 +12,8 @@ per_label  each label's own threshold with the highest F1.
 shrunk     per label, drawn towards the global one: in logits, (1 - s) own + s global with
            s = shrinkage / (shrinkage + positive patients of the label).
 
-A label with fewer than `min_positive_patients` positive patients takes the global threshold. Where no label
-has enough, the global threshold is 0.5.
+A label with fewer than `min_positive_patients` positive patients has no threshold of its own: under
+`per_label` and `shrunk` it takes the global one (`shares_global`). Where no label has enough, that is 0.5.
 
 Both optima are exact: F1 changes only where the threshold passes a probability that occurs, so sorting visits
 every value it can take. Among equally good cuts the highest wins (fewest positive decisions). The threshold
@@ -28,10 +28,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 from cohort.patients import positive_patients
+from scoring.metrics import Confusion
 
 STRATEGIES = ("fixed", "global", "per_label", "shrunk")
+OWN = ("per_label", "shrunk")
+"""The strategies under which a label has a threshold of its own, given enough positive patients."""
 
 # Cuts of the macro-F1, a sum of C quotients, that differ by less are the same cut up to rounding.
 _EQUAL_MACRO_F1 = 1e-12
@@ -47,26 +51,16 @@ class Thresholds:
 
     by_strategy: dict[str, np.ndarray]
     """Strategy -> float64 (..., C)."""
-    fell_back_C: np.ndarray
-    """bool (C,): too few positive patients, so `per_label` and `shrunk` hold the global threshold."""
-    positive_patients_C: np.ndarray
-    """int64 (C,): patients with at least one positive image."""
+    few_C: np.ndarray
+    """bool (C,): labels with too few positive patients for a threshold of their own, under any strategy."""
 
 
-@dataclass(frozen=True)
-class CrossFit:
-    """Decisions of one strategy, each made with thresholds fitted on the other folds' patients."""
+def shares_global(strategy: str, few_C: np.ndarray) -> np.ndarray:
+    """bool (C,): the labels that hold the global threshold because their positive patients are too few.
 
-    tp: np.ndarray
-    """int64 (..., C): true positives, pooled over the folds; `fp` and `fn` likewise."""
-    fp: np.ndarray
-    fn: np.ndarray
-    f1: np.ndarray
-    """float64 (..., C): F1 of the pooled counts; NaN for a label without positives."""
-    macro_f1: np.ndarray
-    """float64 (...): mean of `f1` over the labels with positives; NaN where no label has any."""
-    labels_averaged: int
-    """How many labels `macro_f1` averages."""
+    None under `fixed` and `global`, where no label has one of its own.
+    """
+    return np.asarray(few_C, dtype=bool) & (strategy in OWN)
 
 
 def fit_thresholds(
@@ -101,8 +95,7 @@ def fit_thresholds(
     stacked = {name: np.concatenate([thresholds[name] for thresholds in parts]) for name in STRATEGIES}
     return Thresholds(
         by_strategy={name: values_KC.reshape(*_lead(probs), -1) for name, values_KC in stacked.items()},
-        fell_back_C=~enough_C,
-        positive_patients_C=positive_patients_C,
+        few_C=~enough_C,
     )
 
 
@@ -114,12 +107,12 @@ def cross_fitted(
     *,
     shrinkage: float | np.ndarray = 0.0,
     min_positive_patients: int = 2,
-) -> dict[str, CrossFit]:
-    """F1 of every strategy when the decisions on each fold use thresholds fitted on the other folds.
+) -> dict[str, Confusion]:
+    """Counts of every strategy when the decisions on each fold use thresholds fitted on the other folds.
 
-    True positives, false positives and false negatives are pooled over the folds before F1 is taken: the mean
-    of the folds' F1 is biased, and undefined in a fold without positives (Forman & Scholz, SIGKDD
-    Explorations 2010). A label may have an own threshold in some folds and the global one in others.
+    The counts are pooled over the folds, for F1 to be taken of them afterwards: the mean of the folds' F1 is
+    biased, and undefined in a fold without positives (Forman & Scholz, SIGKDD Explorations 2010). A label may
+    have an own threshold in some folds and the global one in others.
 
     Args:
         probs: float (N, C) or (K, N, C) in [0, 1].
@@ -130,7 +123,7 @@ def cross_fitted(
         min_positive_patients: >= 1, on the side the threshold is fitted on.
 
     Returns:
-        Strategy -> `CrossFit`.
+        Strategy -> counts of each label, (..., C).
 
     Raises:
         ValueError: as `fit_thresholds`; a patient in two folds; fewer than two folds.
@@ -148,7 +141,7 @@ def cross_fitted(
 
     held_FN = folds_N == folds[:, None]
     positive_patients_FC = [positive_patients(targets_NC[~held_N], patients_N[~held_N]) for held_N in held_FN]
-    counts = {name: np.zeros((3, len(probs_KNC), targets_NC.shape[1]), dtype=np.int64) for name in STRATEGIES}
+    counts = {name: np.zeros((4, len(probs_KNC), targets_NC.shape[1]), dtype=np.int64) for name in STRATEGIES}
     for start in range(0, len(probs_KNC), _HEADS_AT_ONCE):
         part = slice(start, start + _HEADS_AT_ONCE)
         bank = _Bank(probs_KNC[part], targets_NC, shrinkage_K[part])
@@ -157,22 +150,10 @@ def cross_fitted(
             for name, thresholds_KC in bank.fit(~held_N, positive_patients_C, enough_C).items():
                 counts[name][:, part] += bank.count(held_N, thresholds_KC)
 
-    has_positives_C = (targets_NC == 1).any(0)
-    labels_averaged = int(has_positives_C.sum())
-    lead = _lead(probs)
-    results = {}
-    for name, (tp_KC, fp_KC, fn_KC) in counts.items():
-        f1_KC = np.full(tp_KC.shape, np.nan)
-        np.divide(2 * tp_KC, 2 * tp_KC + fp_KC + fn_KC, out=f1_KC, where=has_positives_C)
-        macro_f1_K = np.full(len(probs_KNC), np.nan)
-        if labels_averaged:
-            macro_f1_K = f1_KC[:, has_positives_C].mean(1)
-        results[name] = CrossFit(
-            *(values_KC.reshape(*lead, -1) for values_KC in (tp_KC, fp_KC, fn_KC, f1_KC)),
-            macro_f1=macro_f1_K.reshape(lead),
-            labels_averaged=labels_averaged,
-        )
-    return results
+    return {
+        name: Confusion(*(count_KC.reshape(*_lead(probs), -1) for count_KC in count_4KC))
+        for name, count_4KC in counts.items()
+    }
 
 
 def _check(
@@ -211,7 +192,7 @@ class _Bank:
     def __init__(self, probs_KNC: np.ndarray, targets_NC: np.ndarray, shrinkage_K: np.ndarray) -> None:
         self.heads, self.images, self.labels = probs_KNC.shape
         self.shrinkage_K = shrinkage_K
-        self.positive_CN = np.ascontiguousarray(targets_NC.T == 1)
+        self.positive_CN, self.negative_CN = (np.ascontiguousarray(targets_NC.T == v) for v in (1, 0))
         # A masked entry lies below every probability: no cut reaches it and no decision on it is positive.
         self.probs_KCN = np.where(np.isnan(targets_NC.T), -1, probs_KNC.swapaxes(1, 2))
         # Within each label, falling.
@@ -250,7 +231,7 @@ class _Bank:
         own_KC = np.where(enough_C, own_KC, global_K1)
         shrinkage_K1 = self.shrinkage_K[:, None]
         share_KC = np.where(enough_C, shrinkage_K1 / (shrinkage_K1 + np.maximum(positive_patients_C, 1)), 1.0)
-        shrunk_KC = _sigmoid((1 - share_KC) * _logit(own_KC) + share_KC * _logit(global_K1))
+        shrunk_KC = expit((1 - share_KC) * _logit(own_KC) + share_KC * _logit(global_K1))
         return {
             "fixed": np.full((self.heads, self.labels), 0.5),
             "global": np.repeat(global_K1, self.labels, axis=1),
@@ -277,12 +258,13 @@ class _Bank:
         return _cut_after(falling_Km, np.argmax(macro_f1_Km >= best_K1, axis=-1))[:, None]
 
     def count(self, held_N: np.ndarray, thresholds_KC: np.ndarray) -> np.ndarray:
-        """True positives, false positives and false negatives on the images `held_N`: int64 (3, K, C)."""
+        """True and false positives, false and true negatives on the images `held_N`: int64 (4, K, C)."""
         decided_KCn = self.probs_KCN[..., held_N] >= thresholds_KC[..., None]
-        positive_Cn = self.positive_CN[:, held_N]
+        positive_Cn, negative_Cn = self.positive_CN[:, held_N], self.negative_CN[:, held_N]
         tp_KC = (decided_KCn & positive_Cn).sum(-1)
         # Nothing masked is decided for, so what is not a true positive is a false one.
-        return np.stack([tp_KC, decided_KCn.sum(-1) - tp_KC, positive_Cn.sum(-1) - tp_KC])
+        fp_KC = decided_KCn.sum(-1) - tp_KC
+        return np.stack([tp_KC, fp_KC, positive_Cn.sum(-1) - tp_KC, negative_Cn.sum(-1) - fp_KC])
 
 
 def _cuts(falling: np.ndarray) -> np.ndarray:
@@ -297,7 +279,7 @@ def _cut_after(falling: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Midway in logits between place `last` and the next; on it where no probability lies below."""
     following = np.minimum(last + 1, falling.shape[-1] - 1)
     above, below = (np.take_along_axis(falling, place[..., None], -1)[..., 0] for place in (last, following))
-    middle = _sigmoid((_logit(above) + _logit(below)) / 2)
+    middle = expit((_logit(above) + _logit(below)) / 2)
     # Rounding, or a probability of 0 or 1, can push the middle out of the gap.
     return np.where((below >= 0) & (middle > below) & (middle <= above), middle, above)
 
@@ -305,7 +287,3 @@ def _cut_after(falling: np.ndarray, last: np.ndarray) -> np.ndarray:
 def _logit(probs: np.ndarray) -> np.ndarray:
     probs = np.clip(np.asarray(probs, dtype=np.float64), np.finfo(np.float64).tiny, 1 - 2**-53)
     return np.log(probs) - np.log1p(-probs)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))

@@ -1,42 +1,26 @@
 """Metrics against scikit-learn, and against values worked by hand."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from scipy.special import expit
 from sklearn import metrics as sk
 
-from trainables import metrics
-from trainables.metrics import PRESETS, Confusion, confusion, evaluate
+from scoring import metrics
+from scoring.metrics import Confusion, confusion, squared_errors
+from tests.scoring.drawn import predictions, random_bank
 
 NAN = math.nan
-# Few distinct values, so that ties are the rule; all finite.
-SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
+
 DECISION_METRICS = {
     "f1": (metrics.f1, lambda y, d: sk.f1_score(y, d, zero_division=0)),
     "precision": (metrics.precision, lambda y, d: sk.precision_score(y, d, zero_division=0)),
     "recall": (metrics.recall, lambda y, d: sk.recall_score(y, d, zero_division=0)),
     "mcc": (metrics.mcc, sk.matthews_corrcoef),
 }
-
-
-@st.composite
-def predictions(draw, masked=True, max_images=30, max_labels=5):
-    shape = draw(st.integers(1, max_images)), draw(st.integers(2, max_labels))
-    values = [0.0, 1.0, NAN] if masked else [0.0, 1.0]
-    targets_NC = draw(arrays(np.float32, shape, elements=st.sampled_from(values)))
-    return targets_NC, draw(arrays(np.float64, shape, elements=SCORES))
-
-
-def random_bank(heads=4, images=120, labels=6, seed=0):
-    rng = np.random.default_rng(seed)
-    targets_NC = (rng.random((images, labels)) < rng.uniform(0.05, 0.5, labels)).astype(np.float32)
-    targets_NC[rng.random((images, labels)) < 0.1] = NAN
-    return targets_NC, rng.normal(size=(heads, images, labels)) + np.nan_to_num(targets_NC)
 
 
 def unmasked(targets_NC, *predictions_NC):
@@ -91,20 +75,11 @@ def test_exact_match_looks_at_unmasked_labels_only():
 def test_brier_and_its_skill_worked_by_hand():
     targets_NC = np.array([[1.0, 0], [0, 0], [0, NAN], [NAN, NAN]])
     probs_NC = np.array([[0.8, 0.1], [0.4, 0.1], [0.0, 0.9], [0.9, 0.9]])
-    np.testing.assert_allclose(metrics.brier(targets_NC, probs_NC), [(0.04 + 0.16) / 3, 0.01])
+    errors = squared_errors(targets_NC, probs_NC)
+    np.testing.assert_allclose(metrics.brier(errors), [(0.04 + 0.16) / 3, 0.01])
     # Always saying 0.5 costs 0.25, always saying 0 costs nothing on the second label: no skill to speak of.
-    skill_C = metrics.brier_skill(targets_NC, probs_NC, np.array([0.5, 0.0]))
+    skill_C = metrics.brier_skill(errors, squared_errors(targets_NC, np.full((4, 2), [0.5, 0.0])))
     np.testing.assert_allclose(skill_C, [1 - 0.2 / 3 / 0.25, NAN])
-
-
-def test_scores_of_every_mode_worked_by_hand():
-    logits_NC = np.array([[3.0, -4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(metrics.scores(logits_NC), 1 / (1 + np.exp(-logits_NC)))
-    np.testing.assert_allclose(metrics.scores(logits_NC, "minmax"), [[1, 0], [0, 0]])
-    np.testing.assert_allclose(metrics.scores(logits_NC, "cosine"), [[0.8, 0.1], [0.5, 0.5]])
-    tempered_NC = metrics.scores(logits_NC, "temperature", tau=50)
-    np.testing.assert_allclose(tempered_NC, 1 / (1 + np.exp(-logits_NC / 50)))
-    assert metrics.scores(np.array([[-1e4, 1e4]], dtype=np.float32)).tolist() == [[0, 1]]
 
 
 def test_a_domain_is_positive_where_any_of_its_labels_is_and_unknown_where_a_mask_leaves_it_open():
@@ -194,7 +169,7 @@ def test_ranking_of_labels_and_exact_match_equal_scikit_learn_on_the_unmasked_la
 @given(predictions())
 def test_brier_equals_scikit_learn(drawn):
     targets_NC, probs_NC = drawn
-    brier_C = metrics.brier(targets_NC, probs_NC)
+    brier_C = metrics.brier(squared_errors(targets_NC, probs_NC))
     for c, (y, p) in enumerate(unmasked(targets_NC, probs_NC)):
         if len(y) == 0:
             assert np.isnan(brier_C[c])
@@ -202,50 +177,17 @@ def test_brier_equals_scikit_learn(drawn):
             assert brier_C[c] == pytest.approx(sk.brier_score_loss(y, p, pos_label=1), abs=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
-@given(predictions(masked=False), st.sampled_from(sorted(PRESETS)))
-def test_a_preset_gives_scikit_learns_averages_with_zero_division_0(drawn, name):
-    targets_NC, logits_NC = drawn
-    logits_NC = logits_NC - 0.4
-    preset = PRESETS[name]
-    s, y = preset.scores(logits_NC), targets_NC.astype(int)
-    d = preset.decisions(s)
-    labels = [str(c) for c in range(y.shape[1])]
-    rows = evaluate(targets_NC, s, d, labels, sklearn_undefined=preset.sklearn_undefined)
-    value = {row.metric: row.value for row in rows if not row.label}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of every undefined value
-        expected = {
-            "macro_f1": sk.f1_score(y, d, average="macro", zero_division=0),
-            "micro_f1": sk.f1_score(y, d, average="micro", zero_division=0),
-            "macro_precision": sk.precision_score(y, d, average="macro", zero_division=0),
-            "micro_precision": sk.precision_score(y, d, average="micro", zero_division=0),
-            "macro_recall": sk.recall_score(y, d, average="macro", zero_division=0),
-            "micro_recall": sk.recall_score(y, d, average="micro", zero_division=0),
-            "macro_mcc": np.mean([sk.matthews_corrcoef(y[:, c], d[:, c]) for c in range(len(labels))]),
-            "macro_ap": np.mean([sk.average_precision_score(y[:, c], s[:, c]) for c in range(len(labels))]),
-            "exact_match": sk.accuracy_score(y, d),
-            "lrap": sk.label_ranking_average_precision_score(y, s),
-            "coverage_error": sk.coverage_error(y, s),
-            "ranking_loss": sk.label_ranking_loss(y, s),
-        }
-    for metric, reference in expected.items():
-        assert value[metric] == pytest.approx(reference, abs=1e-12), metric
-    averaged = {row.metric: row.labels_averaged for row in rows if not row.label}
-    assert averaged["macro_f1"] == len(labels)
-
-
-# ---- banks, averages, tables ----
+# ---- banks and averages ----
 
 
 @pytest.mark.parametrize("decimals", [1, 12])
 def test_a_bank_of_scores_equals_its_heads_one_by_one(decimals):
     targets_NC, scores_KNC = random_bank()
-    scores_KNC = metrics.scores(scores_KNC).round(decimals)
+    scores_KNC = expit(scores_KNC).round(decimals)
     for measure in (
         metrics.auroc,
         metrics.average_precision,
-        metrics.brier,
+        lambda targets_NC, probs: metrics.brier(squared_errors(targets_NC, probs)),
         metrics.lrap,
         metrics.coverage_error,
         metrics.ranking_loss,
@@ -257,17 +199,6 @@ def test_a_bank_of_scores_equals_its_heads_one_by_one(decimals):
         np.testing.assert_array_equal([c[head] for c in counts], confusion(targets_NC, scores_NC > 0.5))
     exact_KN = metrics.exact_match(targets_NC, scores_KNC > 0.5)
     np.testing.assert_array_equal(exact_KN[1], metrics.exact_match(targets_NC, scores_KNC[1] > 0.5))
-
-
-def test_a_masked_entry_changes_nothing():
-    targets_NC, scores_KNC = random_bank(heads=1)
-    probs_NC = metrics.scores(scores_KNC[0])
-    other_NC = np.where(np.isnan(targets_NC), 1 - probs_NC, probs_NC)
-    labels = list("abcdef")
-    first, second = (
-        evaluate(targets_NC, p, p > 0.5, labels, prevalences_C=np.full(6, 0.2)) for p in (probs_NC, other_NC)
-    )
-    assert first == second
 
 
 def test_macro_leaves_out_what_the_data_leave_undefined_and_counts_the_rest():
@@ -285,59 +216,13 @@ def test_silence_costs_0_and_missing_positives_cost_nothing():
         np.testing.assert_array_equal(measure(counts), [0, NAN])
 
 
-def test_a_table_says_what_each_value_rests_on():
-    targets_NC = np.array([[1, 0, NAN], [0, 0, NAN], [0, 0, NAN], [1, NAN, NAN], [NAN, NAN, NAN]])
-    probs_NC = np.array([[0.9, 0.1, 0.5], [0.2, 0.6, 0.5], [0.6, 0.2, 0.5], [0.7, 0.1, 0.5], [0.1, 0.1, 0.5]])
-    rows = evaluate(
-        targets_NC,
-        probs_NC,
-        probs_NC >= 0.5,
-        ["a", "b", "c"],
-        prevalences_C=np.full(3, 0.5),
-        domains={"ab": [0, 1], "c": [2]},
-    )
-    table = {(row.metric, row.label): row for row in rows}
-    assert len(table) == len(rows)
-    macro_f1 = table["macro_f1", ""]
-    assert (macro_f1.value, macro_f1.positives, macro_f1.images, macro_f1.labels_averaged) == (0.8, 2, 4, 1)
-    # Label b has no positive, so its F1 is undefined, but its false positive counts in the pooled one.
-    micro_f1 = table["micro_f1", ""]
-    assert (micro_f1.value, micro_f1.positives, micro_f1.images, micro_f1.labels_averaged) == (4 / 6, 2, 4, 2)
-    exact = table["exact_match", ""]
-    assert (exact.value, exact.images, exact.labels_averaged) == (0.5, 4, 2)
-    assert (table["lrap", ""].images, table["lrap", ""].value) == (2, 1)
-    assert table["macro_brier", ""].labels_averaged == 2
-    assert (table["auroc", "a"].value, table["auroc", "a"].positives, table["auroc", "a"].images) == (1, 2, 4)
-    assert math.isnan(table["auroc", "b"].value) and table["auroc", "b"].labels_averaged == 0
-    assert math.isnan(table["f1", "c"].value) and table["f1", "c"].images == 0
-    # Image 1 decides for b, so for the domain; its label is 0. Image 3's domain is known by its positive.
-    assert table["precision", "domain:ab"].value == 0.5 and table["auroc", "domain:ab"].images == 4
-    assert math.isnan(table["auroc", "domain:c"].value)
-
-
-def test_a_table_without_prevalences_has_no_brier_and_averages_the_labels_it_is_told():
-    targets_NC, scores_KNC = random_bank(heads=1)
-    averaged_C = np.array([True, False, True, False, False, False])
-    rows = evaluate(targets_NC, scores_KNC[0], scores_KNC[0] > 0, list("abcdef"), averaged_C=averaged_C)
-    assert not [row for row in rows if "brier" in row.metric]
-    macro_auroc = next(row for row in rows if row.metric == "macro_auroc")
-    assert macro_auroc.labels_averaged == 2
-    assert macro_auroc.value == metrics.auroc(targets_NC, scores_KNC[0])[averaged_C].mean()
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.scores(np.zeros((2, 2)), "softmax"), "`mode` to be one of .*, but got 'softmax'"),
-        (lambda: metrics.scores(np.zeros((2, 2)), "temperature", 0.0), "`tau` > 0, but got 0.0"),
         (lambda: metrics.auroc(np.zeros((3, 2)), np.zeros((2, 3))), r"but got \(2, 3\) and \(3, 2\)"),
         (lambda: metrics.auroc(np.zeros((3, 2)), np.full((3, 2), NAN)), "finite predictions"),
         (lambda: confusion(np.zeros((3, 2)), np.full((3, 2), 0.4)), "bool `decisions_NC`, but got float64"),
-        (lambda: metrics.brier(np.zeros((3, 2)), np.full((3, 2), 1.5)), r"`probs_NC` in \[0, 1\]"),
-        (
-            lambda: evaluate(*(np.zeros((3, 2), t) for t in (float, float, bool)), ["a"]),
-            "Expected 2 `labels`",
-        ),
+        (lambda: squared_errors(np.zeros((3, 2)), np.full((3, 2), 1.5)), r"`probs_NC` in \[0, 1\]"),
     ],
 )
 def test_arguments_that_break_a_rule_are_refused(call, message):

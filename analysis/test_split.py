@@ -1,6 +1,6 @@
 """The test labels, opened by the analysis alone.
 
-Shape legend: N test images, C labels, E labels and then domains.
+Shape legend: N test images, C labels.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from cohort.errors import InputError
 from cohort.labels import domain_columns
 from cohort.manifest import Cohort
 from cohort.patients import positive_patients
-from trainables.metrics import domain_scores, domain_targets
 
 AVERAGED_PATIENTS = 2
 """Positive patients that a label needs on test to count in the averages: one has no spread to estimate."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HeldOut:
+class TestSplit:
     """The test labels, and which of them an average may use."""
 
     targets_NC: np.ndarray
@@ -37,6 +36,7 @@ class HeldOut:
 
     @cached_property
     def domains(self) -> dict[str, list[int]]:
+        """Domain -> the columns of its labels."""
         return domain_columns(self.labels)
 
     @property
@@ -45,38 +45,12 @@ class HeldOut:
         return int(self.patients_N.max()) + 1
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The labels, then `domain:<name>` of each domain."""
-        return (*self.labels, *(f"domain:{name}" for name in self.domains))
-
-    @cached_property
-    def targets_NE(self) -> np.ndarray:
-        """Labels and domains; NaN where masked."""
-        if not self.domains:
-            return self.targets_NC
-        return np.concatenate([self.targets_NC, domain_targets(self.targets_NC, self.domains)], axis=1)
-
-    @cached_property
-    def positive_patients_E(self) -> np.ndarray:
-        """int64 (E,)."""
-        return positive_patients(self.targets_NE, self.patients_N)
-
-    def with_domains(self, values_NC: np.ndarray) -> np.ndarray:
-        """Scores or decisions (N, E): a domain takes the highest of its labels."""
-        if not self.domains:
-            return values_NC
-        return np.concatenate([values_NC, domain_scores(values_NC, self.domains)], axis=1)
-
-    def patients_behind(self, metric: str, label: str) -> int:
-        """Positive patients that a row of the score table rests on: those of its label or domain, of the
-        averaged labels for a macro average, of all labels for other averages."""
-        if label:
-            return int(self.positive_patients_E[self.names.index(label)])
-        targets_NC = self.targets_NC[:, self.averaged_C] if metric.startswith("macro_") else self.targets_NC
-        return len(np.unique(self.patients_N[(targets_NC == 1).any(axis=1)]))
+    def positive_patients_C(self) -> np.ndarray:
+        """int64 (C,)."""
+        return positive_patients(self.targets_NC, self.patients_N)
 
 
-def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.ndarray) -> HeldOut:
+def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.ndarray) -> TestSplit:
     """Open the test labels.
 
     Raises:
@@ -91,7 +65,7 @@ def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.
             f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients on test, "
             "so there is nothing to score; give the test split more patients"
         )
-    return HeldOut(
+    return TestSplit(
         targets_NC=targets_NC,
         patients_N=patients_N,
         labels=cohort.labels,

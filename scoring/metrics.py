@@ -10,89 +10,19 @@ match, ranking) is taken over that image's unmasked labels. Two kinds of undefin
 - through the model: 0. A predictor that never decides for a label has precision 0 there, not NaN; otherwise
   it would win by keeping silent.
 
-`sklearn_undefined` follows scikit-learn with `zero_division=0` instead, as the tables of arXiv 2506.14136 do.
-Where a value is defined it is scikit-learn's.
+Where a value is defined it is scikit-learn's; `scoring.paper_rules` follows scikit-learn where it is not.
 
-Everything splits into what a resampling of the images can add up again: `confusion` counts per label, and
-`exact_match`, `lrap`, `coverage_error` and `ranking_loss` are one value an image.
+Everything splits into what a resampling of the images can add up again: `confusion` and `squared_errors` are
+sums for each label, and `exact_match`, `lrap`, `coverage_error` and `ranking_loss` are one value an image. So
+a metric of sums is defined once, for the images as they are and for weighted ones (`scoring.resampling`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
-
-MODES = ("sigmoid", "minmax", "cosine", "temperature")
-
-
-# ---- from logits to scores ----
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """How a published table turns logits into scores and decisions, and what it does with the undefined."""
-
-    mode: str
-    """One of `MODES`, see `scores`."""
-    tau: float = 1.0
-    """Of the mode temperature."""
-    cut: float = 0.5
-    """A decision is score >= cut."""
-    sklearn_undefined: bool = True
-    """See `evaluate`."""
-
-    def scores(self, logits_NC: np.ndarray) -> np.ndarray:
-        return scores(logits_NC, self.mode, self.tau)
-
-    def decisions(self, scores_NC: np.ndarray) -> np.ndarray:
-        return scores_NC >= self.cut
-
-
-# arXiv 2506.14136: its headline rows, its per-label tables, and the two temperatures of its other rows.
-PRESETS = {
-    "paper": Preset(mode="minmax"),
-    "cosine": Preset(mode="cosine"),
-    "temperature_50": Preset(mode="temperature", tau=50.0),
-    "temperature_80": Preset(mode="temperature", tau=80.0),
-}
-
-
-def scores(logits_NC: np.ndarray, mode: str = "sigmoid", tau: float = 1.0) -> np.ndarray:
-    """Scores of a head's logits, or of image-text products, in one of the ways of arXiv 2506.14136.
-
-    sigmoid      1 / (1 + exp(-x)), a probability.
-    minmax       each image's C values scaled to [0, 1]: relative within the image; 0 where all are equal.
-    cosine       each image's C values divided by their norm, (x + 1) / 2; 1/2 where all are 0.
-    temperature  sigmoid(x / tau).
-
-    Args:
-        logits_NC: float (..., N, C).
-        mode: one of `MODES`.
-        tau: > 0, of the mode temperature.
-
-    Returns:
-        float64 (..., N, C) in [0, 1].
-    """
-    logits_NC = np.asarray(logits_NC, dtype=np.float64)
-    if mode == "sigmoid":
-        return expit(logits_NC)
-    if mode == "temperature":
-        if not tau > 0:
-            raise ValueError(f"Expected `tau` > 0, but got {tau}.")
-        return expit(logits_NC / tau)
-    if mode == "minmax":
-        low_N1 = logits_NC.min(-1, keepdims=True)
-        width_N1 = logits_NC.max(-1, keepdims=True) - low_N1
-        return (logits_NC - low_N1) / np.where(width_N1 > 0, width_N1, 1)
-    if mode == "cosine":
-        norm_N1 = np.linalg.norm(logits_NC, axis=-1, keepdims=True)
-        return (logits_NC / np.where(norm_N1 > 0, norm_N1, 1) + 1) / 2
-    raise ValueError(f"Expected `mode` to be one of {MODES}, but got {mode!r}.")
-
 
 # ---- ranking images within a label ----
 
@@ -179,16 +109,16 @@ def average_precision(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarr
 
 
 class Confusion(NamedTuple):
-    """Counts of decisions, int64 of any one shape: one set a label, or the pooled ones."""
+    """Counts of decisions, of any one shape: int64 of images, or float32 sums of their weights."""
 
     tp: np.ndarray
     fp: np.ndarray
     fn: np.ndarray
     tn: np.ndarray
 
-    def pooled(self) -> Confusion:
-        """All labels' counts together, what micro averages are computed from."""
-        return Confusion(*(count.sum(-1) for count in self))
+    def pooled(self, axis: int = -1) -> Confusion:
+        """All labels' counts together, what micro averages are taken of; `axis`: where the labels lie."""
+        return Confusion(*(count.sum(axis) for count in self))
 
 
 def confusion(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> Confusion:
@@ -233,30 +163,47 @@ def mcc(counts: Confusion) -> np.ndarray:
 # ---- probabilities ----
 
 
-def brier(targets_NC: np.ndarray, probs_NC: np.ndarray) -> np.ndarray:
-    """Mean squared error of the probabilities of each label, (..., C); NaN for a label without images."""
+class SquaredErrors(NamedTuple):
+    """Sums of (probability - target)^2 over the positive and the negative images, and how many these are.
+
+    Of any shapes that broadcast: (..., C) and (C,) of images, (C, B) and (C, 1) with weights.
+    """
+
+    of_positives: np.ndarray
+    of_negatives: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+
+def squared_errors(targets_NC: np.ndarray, probs_NC: np.ndarray) -> SquaredErrors:
+    """Sums of each label, float64 (..., C), and its images, (C,); `probs_NC` float (..., N, C) in [0, 1]."""
     targets_NC, probs_NC = _check(targets_NC, probs_NC)
     if not ((probs_NC >= 0) & (probs_NC <= 1)).all():
         raise ValueError("Expected `probs_NC` in [0, 1], but got a value outside.")
-    counted_NC = ~np.isnan(targets_NC)
-    squares = np.square(probs_NC - np.where(counted_NC, targets_NC, 0.0), dtype=np.float64)
-    return _divide((squares * counted_NC).sum(-2), counted_NC.sum(0), undefined=np.nan)
+    of_positives, of_negatives = (
+        np.sum(np.square(probs_NC - value, dtype=np.float64) * (targets_NC == value), axis=-2)
+        for value in (1, 0)
+    )
+    return SquaredErrors(of_positives, of_negatives, *_class_sizes(targets_NC))
 
 
-def brier_skill(targets_NC: np.ndarray, probs_NC: np.ndarray, prevalences_C: np.ndarray) -> np.ndarray:
+def brier(errors: SquaredErrors) -> np.ndarray:
+    """Mean squared error of the probabilities of each label; NaN for a label without images."""
+    total = errors.of_positives + errors.of_negatives
+    return _divide(total, errors.positives + errors.negatives, undefined=np.nan)
+
+
+def brier_skill(errors: SquaredErrors, reference: SquaredErrors) -> np.ndarray:
     """1 - Brier score / Brier score of always saying the prevalence: 1 is perfect, 0 knows only prevalences.
 
     Args:
-        targets_NC: 0 or 1; NaN is masked.
-        probs_NC: float (..., N, C) in [0, 1].
-        prevalences_C: float in [0, 1], taken from training images.
+        errors: of the probabilities.
+        reference: `squared_errors` of the training prevalences, the same for every image.
 
     Returns:
-        float64 (..., C); NaN where the prevalence alone is already perfect, and for a label without images.
+        float64; NaN where the prevalence alone is already perfect, and for a label without images.
     """
-    targets_NC = np.asarray(targets_NC)
-    reference_C = brier(targets_NC, np.broadcast_to(prevalences_C, targets_NC.shape))
-    return 1 - _divide(brier(targets_NC, probs_NC), reference_C, undefined=np.nan)
+    return 1 - _divide(brier(errors), brier(reference), undefined=np.nan)
 
 
 # ---- ranking labels within an image ----
@@ -355,149 +302,6 @@ def domain_scores(scores_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -
     return np.stack(
         [np.asarray(scores_NC)[..., list(members)].max(-1) for members in domains.values()], axis=-1
     )
-
-
-# ---- everything at once ----
-
-
-@dataclass(frozen=True)
-class Score:
-    """One row of a score table."""
-
-    metric: str
-    """Averages over labels: macro_ap, macro_auroc, macro_f1, macro_precision, macro_recall, macro_mcc,
-    macro_brier, macro_brier_skill, micro_f1, micro_precision, micro_recall. Averages over images:
-    exact_match, lrap, coverage_error, ranking_loss. Of a label or domain: average_precision, auroc, f1,
-    precision, recall, mcc, brier, brier_skill."""
-    label: str
-    """The label, `domain:<name>`, or empty for an average."""
-    value: float
-    """NaN where the data leave it undefined."""
-    positives: int
-    """Positive entries the value rests on."""
-    images: int
-    """Images the value rests on."""
-    labels_averaged: int
-    """Labels the value rests on: 1 or 0 for a label or domain."""
-
-
-_MACRO_NAMES = {"average_precision": "macro_ap"}
-
-
-def evaluate(
-    targets_NC: np.ndarray,
-    scores_NC: np.ndarray,
-    decisions_NC: np.ndarray,
-    labels: Sequence[str],
-    *,
-    averaged_C: np.ndarray | None = None,
-    prevalences_C: np.ndarray | None = None,
-    domains: Mapping[str, Sequence[int]] | None = None,
-    sklearn_undefined: bool = False,
-) -> list[Score]:
-    """Every score of one set of predictions: averages, then labels, then domains.
-
-    The published table, for example: with `preset = PRESETS["paper"]`, scores `preset.scores(logits_NC)`,
-    decisions `preset.decisions(scores_NC)` and `sklearn_undefined=preset.sklearn_undefined`.
-
-    Args:
-        targets_NC: 0 or 1; NaN is masked.
-        scores_NC: float (N, C), probabilities where `prevalences_C` is given.
-        decisions_NC: bool (N, C).
-        labels: C names.
-        averaged_C: bool, the labels of the macro averages; None: all. Micro averages and the scores of an
-            image are over all labels.
-        prevalences_C: training prevalences; None leaves the Brier score and skill out, for scores that are no
-            probabilities.
-        domains: name -> columns, see `cohort.labels.domain_columns`; None: no rows for domains.
-        sklearn_undefined: as scikit-learn with zero_division=0, instead of NaN: a label without positives has
-            F1, precision, recall, MCC and average precision 0 and counts in the macro average, one without
-            negatives MCC 0 and average precision 1; an image without positives has LRAP 1, coverage error 0
-            and ranking loss 0, one without negatives ranking loss 0. AUROC stays NaN, as in scikit-learn.
-    """
-    targets_NC = np.asarray(targets_NC)
-    if len(labels) != targets_NC.shape[1]:
-        raise ValueError(f"Expected {targets_NC.shape[1]} `labels`, one a column, but got {len(labels)}.")
-    averaged_C = (
-        np.ones(len(labels), dtype=bool) if averaged_C is None else np.asarray(averaged_C, dtype=bool)
-    )
-    counted_NC = ~np.isnan(targets_NC)
-    positive_NC = targets_NC == 1
-    counts = confusion(targets_NC, decisions_NC)
-    values = _label_values(targets_NC, scores_NC, counts, sklearn_undefined)
-    if prevalences_C is not None:
-        values["brier"] = brier(targets_NC, scores_NC)
-        values["brier_skill"] = brier_skill(targets_NC, scores_NC, prevalences_C)
-
-    rows = []
-    for metric, values_C in values.items():
-        over_C = averaged_C & ~np.isnan(values_C)
-        positives, images = int(positive_NC[:, over_C].sum()), int(counted_NC[:, over_C].any(1).sum())
-        value = float(macro(values_C, averaged_C).value)
-        name = _MACRO_NAMES.get(metric, f"macro_{metric}")
-        rows.append(Score(name, "", value, positives, images, int(over_C.sum())))
-
-    any_C, any_N = counted_NC.any(0), counted_NC.any(1)
-    pooled = counts.pooled()
-    for name, measure in (("f1", f1), ("precision", precision), ("recall", recall)):
-        value = float(measure(pooled))
-        if sklearn_undefined and np.isnan(value):
-            value = 0.0
-        rows.append(
-            Score(f"micro_{name}", "", value, int(positive_NC.sum()), int(any_N.sum()), int(any_C.sum()))
-        )
-
-    for name, values_N, sklearn_value in (
-        ("exact_match", exact_match(targets_NC, decisions_NC), np.nan),
-        ("lrap", lrap(targets_NC, scores_NC), 1.0),
-        ("coverage_error", coverage_error(targets_NC, scores_NC), 0.0),
-        ("ranking_loss", ranking_loss(targets_NC, scores_NC), 0.0),
-    ):
-        if sklearn_undefined:
-            values_N = np.where(np.isnan(values_N) & any_N, sklearn_value, values_N)
-        over_N = ~np.isnan(values_N)
-        value = float(values_N[over_N].mean()) if over_N.any() else np.nan
-        positives, over_C = int(positive_NC[over_N].sum()), counted_NC[over_N].any(0)
-        rows.append(Score(name, "", value, positives, int(over_N.sum()), int(over_C.sum())))
-
-    rows += _rows_of(values, labels, targets_NC)
-    if domains:
-        targets_ND = domain_targets(targets_NC, domains)
-        counts = confusion(targets_ND, domain_scores(decisions_NC, domains))
-        values = _label_values(targets_ND, domain_scores(scores_NC, domains), counts, sklearn_undefined)
-        rows += _rows_of(values, [f"domain:{name}" for name in domains], targets_ND)
-    return rows
-
-
-def _label_values(
-    targets_NC: np.ndarray, scores_NC: np.ndarray, counts: Confusion, sklearn_undefined: bool
-) -> dict[str, np.ndarray]:
-    values = {
-        "average_precision": average_precision(targets_NC, scores_NC),
-        "auroc": auroc(targets_NC, scores_NC),
-        "f1": f1(counts),
-        "precision": precision(counts),
-        "recall": recall(counts),
-        "mcc": mcc(counts),
-    }
-    if sklearn_undefined:
-        for name in ("f1", "precision", "recall", "mcc"):
-            values[name] = np.nan_to_num(values[name], nan=0.0)
-        positives_C, negatives_C = _class_sizes(targets_NC)
-        always = np.where((positives_C > 0) & (negatives_C == 0), 1.0, 0.0)
-        ap = values["average_precision"]
-        values["average_precision"] = np.where(np.isnan(ap), always, ap)
-    return values
-
-
-def _rows_of(values: Mapping[str, np.ndarray], labels: Sequence[str], targets_NC: np.ndarray) -> list[Score]:
-    images_C = (~np.isnan(targets_NC)).sum(0)
-    positives_C = (targets_NC == 1).sum(0)
-    return [
-        Score(metric, label, float(value), int(positives), int(images), int(not np.isnan(value)))
-        for metric, values_C in values.items()
-        for label, value, positives, images in zip(labels, values_C, positives_C, images_C, strict=True)
-    ]
 
 
 def _class_sizes(targets_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

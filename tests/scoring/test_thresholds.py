@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
 from cohort.patients import patient_folds
-from trainables.thresholds import STRATEGIES, cross_fitted, fit_thresholds
+from scoring import metrics
+from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds, shares_global
 
 # Few distinct values, 0 and 1 among them, so that ties and saturated probabilities are the rule.
 PROBS = st.sampled_from([0.0, 1e-30, 0.01, 0.2, 0.25, 0.5, 0.75, 0.99, 1.0])
@@ -64,8 +65,7 @@ def test_thresholds_worked_by_hand():
     # 3 and 2 positive patients: the global threshold weighs 3/6 and 3/5.
     shrunk = (between[0] + common) / 2, 0.4 * between[1] + 0.6 * common
     np.testing.assert_allclose(logit(fitted.by_strategy["shrunk"]), shrunk)
-    np.testing.assert_array_equal(fitted.positive_patients_C, [3, 2])
-    assert not fitted.fell_back_C.any()
+    assert not fitted.few_C.any()
 
 
 @settings(max_examples=300, deadline=None)
@@ -74,9 +74,8 @@ def test_every_optimum_equals_exhaustive_search(cohort):
     targets_NC, probs_NC, patients_N = cohort
     fitted = fit_thresholds(probs_NC, targets_NC, patients_N)
     positive_patients_C = [len(set(patients_N[positive_N])) for positive_N in targets_NC.T == 1]
-    np.testing.assert_array_equal(fitted.positive_patients_C, positive_patients_C)
     enough = [c for c, count in enumerate(positive_patients_C) if count >= 2]
-    np.testing.assert_array_equal(np.flatnonzero(~fitted.fell_back_C), enough)
+    np.testing.assert_array_equal(np.flatnonzero(~fitted.few_C), enough)
 
     common_C = fitted.by_strategy["global"]
     assert (common_C == common_C[0]).all()
@@ -121,7 +120,7 @@ def test_masked_entries_change_nothing():
         np.testing.assert_array_equal(one.by_strategy[strategy], other.by_strategy[strategy])
     one, other = (cross_fitted(p, targets_NC, folds_N, patients_N) for p in (probs_KNC, other_KNC))
     for strategy in STRATEGIES:
-        np.testing.assert_array_equal(one[strategy].f1, other[strategy].f1)
+        np.testing.assert_array_equal(one[strategy], other[strategy])
 
 
 def test_a_bank_equals_its_heads_one_by_one():
@@ -135,9 +134,8 @@ def test_a_bank_equals_its_heads_one_by_one():
         alone_crossed = cross_fitted(probs_NC, targets_NC, folds_N, patients_N, shrinkage=shrinkage)
         for strategy in STRATEGIES:
             np.testing.assert_array_equal(bank[strategy][head], alone[strategy])
-            for count in ("tp", "fp", "fn", "f1", "macro_f1"):
-                expected = getattr(alone_crossed[strategy], count)
-                np.testing.assert_array_equal(getattr(crossed[strategy], count)[head], expected)
+            for counts, expected in zip(crossed[strategy], alone_crossed[strategy], strict=True):
+                np.testing.assert_array_equal(counts[head], expected)
 
 
 def test_cross_fitting_equals_a_loop_over_folds_with_pooled_counts():
@@ -159,19 +157,19 @@ def test_cross_fitting_equals_a_loop_over_folds_with_pooled_counts():
         for c in range(targets_NC.shape[1]):
             counted_N = ~np.isnan(targets_NC[:, c])
             y_N, d_N = targets_NC[counted_N, c] == 1, decisions_NC[counted_N, c]
-            result = crossed[strategy]
-            assert (result.tp[c], result.fp[c], result.fn[c]) == (
+            assert tuple(count[c] for count in crossed[strategy]) == (
                 np.sum(y_N & d_N),
                 np.sum(~y_N & d_N),
                 np.sum(y_N & ~d_N),
+                np.sum(~y_N & ~d_N),
             )
+            f1_C = metrics.f1(crossed[strategy])
             if c == 2:
-                assert np.isnan(result.f1[c])
+                assert np.isnan(f1_C[c])
                 continue
             scores.append(f1_score(y_N, d_N, zero_division=0))
-            assert result.f1[c] == pytest.approx(scores[-1])
-        assert crossed[strategy].macro_f1 == pytest.approx(np.mean(scores))
-        assert crossed[strategy].labels_averaged == 6
+            assert f1_C[c] == pytest.approx(scores[-1])
+        assert metrics.macro(f1_C) == (pytest.approx(np.mean(scores)), 6)
 
 
 def test_without_any_positive_the_threshold_is_one_half_and_the_f1_undefined():
@@ -179,7 +177,14 @@ def test_without_any_positive_the_threshold_is_one_half_and_the_f1_undefined():
     fitted = fit_thresholds(probs_NC, targets_NC, np.arange(10))
     assert all((thresholds_C == 0.5).all() for thresholds_C in fitted.by_strategy.values())
     crossed = cross_fitted(probs_NC, targets_NC, np.arange(10) % 2, np.arange(10))
-    assert np.isnan(crossed["per_label"].macro_f1) and crossed["per_label"].labels_averaged == 0
+    assert np.isnan(metrics.f1(crossed["per_label"])).all()
+
+
+def test_labels_share_the_global_threshold_only_where_labels_have_thresholds_of_their_own():
+    few_C = np.array([True, False, True])
+    shared = {strategy: shares_global(strategy, few_C).tolist() for strategy in STRATEGIES}
+    assert shared["per_label"] == shared["shrunk"] == [True, False, True]
+    assert shared["fixed"] == shared["global"] == [False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,224 @@
+"""The score table: every metric of one setting on the test split, with intervals over patients.
+
+Shape legend: N images, C labels or domains, P patients, B resamples, S rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from analysis.settings import ALL_POSITIVE, RANDOM, Setting
+from analysis.test_split import TestSplit
+from cohort.patients import positive_patients
+from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, interval, label_interval, spread
+from scoring.metric_table import Predictions, Resampled, Score, averages, by_label
+from scoring.paper_rules import HEADLINE, PRESETS
+from scoring.resampling import Ranking
+
+RANDOM_DRAWS = 100
+SCORE_COLUMNS = (
+    "setting",
+    "metric",
+    "label",
+    "value",
+    "low",
+    "high",
+    "positives",
+    "positive_patients",
+    "labels_averaged",
+)
+
+
+def score_setting(
+    split: TestSplit, setting: Setting, weights_PB: np.ndarray, seed: int = 0
+) -> tuple[pd.DataFrame, Ranking | None]:
+    """All scores of one setting as rows of `test_scores.csv`, and its labels' rankings in each resample.
+
+    Averages, labels and domains by the project's rules, then averages by the paper's, named `paper.<metric>`.
+    `random` gets the mean over RANDOM_DRAWS throws and, in place of an interval, the range in which 95 % of
+    them lie; it has no resamples (None).
+
+    Args:
+        split: the test labels.
+        setting: a predictor, its thresholds fitted on validation.
+        weights_PB: see `scoring.resampling.patient_weights`.
+        seed: of the random throws.
+    """
+    sections = _sections(split, setting)
+    scored = [(section, score) for section in sections for score in section.scores]
+    if setting.name == RANDOM:
+        ranking = None
+        values, lows, highs = _luck(split, setting, seed)
+    else:
+        resampled = [
+            Resampled(predictions=section.predictions, rows_N=split.patients_N, weights_RB=weights_PB)
+            for section in sections
+        ]
+        ranking = resampled[0].ranking
+        intervals = [
+            ends
+            for section, sums in zip(sections, resampled, strict=True)
+            for ends in _intervals(section, sums, setting.constant, split.patients)
+        ]
+        values, (lows, highs) = [score.value for _, score in scored], zip(*intervals, strict=True)
+    columns = {
+        "setting": setting.name,
+        "metric": [section.prefix + score.name for section, score in scored],
+        "label": [score.label for _, score in scored],
+        "value": values,
+        "low": lows,
+        "high": highs,
+        "positives": [score.positives for _, score in scored],
+        "positive_patients": [section.patients_behind(score) for section, score in scored],
+        "labels_averaged": [score.labels_averaged for _, score in scored],
+    }
+    return pd.DataFrame(columns, columns=SCORE_COLUMNS), ranking
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Section:
+    """Rows of the table that come of one set of predictions."""
+
+    predictions: Predictions
+    patients_N: np.ndarray
+    columns: tuple[str, ...]
+    """Names of the predictions' columns."""
+    positive_patients_C: np.ndarray
+    """int64, of each column."""
+    scores: list[Score]
+    prefix: str = ""
+    """Of the metrics' names."""
+
+    def patients_behind(self, score: Score) -> int:
+        """Positive patients that a row rests on: those of its label or domain, of the averaged labels for a
+        macro average, of all labels for other averages."""
+        if score.label:
+            return int(self.positive_patients_C[self.columns.index(score.label)])
+        of_labels_C = score.labels_C if score.metric.scope == "label" else slice(None)
+        positive_N = (self.predictions.targets_NC[:, of_labels_C] == 1).any(axis=1)
+        return len(np.unique(self.patients_N[positive_N]))
+
+
+def _sections(split: TestSplit, setting: Setting) -> list[_Section]:
+    """The labels' section, the domains' where there are any, and that by the paper's rules."""
+    targets_NC, scores_NC = split.targets_NC, setting.test_scores_NC
+    unit_NC = setting.scale.unit(scores_NC)
+    decisions_NC = unit_NC >= setting.thresholds_C
+    ours = Predictions(
+        targets_NC=targets_NC,
+        scores_NC=scores_NC,
+        decisions_NC=decisions_NC,
+        probs_NC=unit_NC if setting.kind == "logits" else None,
+        prevalences_C=split.prevalences_C,
+    )
+    preset = PRESETS["paper"]
+    paper_NC = preset.scores(scores_NC)
+    papers = Predictions(
+        targets_NC=targets_NC,
+        scores_NC=paper_NC,
+        # `all-positive` stays what it is, which min-max would not.
+        decisions_NC=decisions_NC if setting.name == ALL_POSITIVE else preset.decisions(paper_NC),
+    )
+    of_labels = {
+        "patients_N": split.patients_N,
+        "columns": split.labels,
+        "positive_patients_C": split.positive_patients_C,
+    }
+    scores = averages(ours, split.averaged_C) + by_label(ours, split.labels)
+    sections = [_Section(predictions=ours, scores=scores, **of_labels)]
+    if split.domains:
+        sections.append(_domain_section(split, ours))
+    scores = averages(papers, table=HEADLINE)
+    return [*sections, _Section(predictions=papers, scores=scores, prefix="paper.", **of_labels)]
+
+
+def _domain_section(split: TestSplit, ours: Predictions) -> _Section:
+    names = tuple(f"domain:{name}" for name in split.domains)
+    predictions = ours.of_domains(split.domains)
+    return _Section(
+        predictions=predictions,
+        patients_N=split.patients_N,
+        columns=names,
+        positive_patients_C=positive_patients(predictions.targets_NC, split.patients_N),
+        scores=by_label(predictions, names),
+    )
+
+
+def _luck(split: TestSplit, setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, 2.5th and 97.5th percentile of every row over throws of random scores; NaN stays NaN."""
+    rng = np.random.default_rng([seed, RANDOM_DRAWS])
+    throws_RS = np.array(
+        [
+            [score.value for section in _sections(split, thrown) for score in section.scores]
+            for thrown in (
+                replace(setting, test_scores_NC=rng.normal(size=setting.test_scores_NC.shape))
+                for _ in range(RANDOM_DRAWS)
+            )
+        ]
+    )
+    low_S, high_S = np.percentile(throws_RS, [2.5, 97.5], axis=0)
+    return throws_RS.mean(axis=0), low_S, high_S
+
+
+def _intervals(
+    section: _Section, resampled: Resampled, constant: bool, patients: int
+) -> Iterator[tuple[float, float]]:
+    """Low and high of each of the section's scores; NaN where there is no interval.
+
+    Args:
+        constant: whether the predictor says the same of every image.
+        patients: all test patients, behind a mean over images.
+    """
+    for metric, scores in groupby(section.scores, key=lambda score: score.metric):
+        values = metric.values(section.predictions)
+        replicates = metric.replicates(resampled, values)
+        bounds = metric.bounds_among(len(section.columns))
+        for score in scores:
+            if not np.isfinite(score.value):
+                yield np.nan, np.nan
+            elif score.label:
+                c = section.columns.index(score.label)
+                yield label_interval(score.value, replicates[c], section.positive_patients_C[c], bounds)
+            elif metric.scope == "image":
+                yield _interval_of_one(score.value, replicates, patients, bounds)
+            elif constant:
+                # The same decision for every image scores the same in any resample of this prevalence.
+                yield score.value, score.value
+            elif metric.scope == "label":
+                yield _macro_interval(
+                    values[score.labels_C],
+                    replicates[score.labels_C],
+                    section.positive_patients_C[score.labels_C],
+                    bounds,
+                )
+            else:
+                yield _interval_of_one(score.value, replicates, section.patients_behind(score), bounds)
+
+
+def _interval_of_one(
+    value: float, replicates_B: np.ndarray, patients: int, bounds: tuple[float, float] | None
+) -> tuple[float, float]:
+    if patients < MIN_POSITIVE_PATIENTS:
+        return np.nan, np.nan
+    return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
+
+
+def _macro_interval(
+    values_C: np.ndarray,
+    replicates_CB: np.ndarray,
+    patients_C: np.ndarray,
+    bounds: tuple[float, float] | None,
+) -> tuple[float, float]:
+    """`average_interval` where labels with no or one positive patient have no spread to estimate: their share
+    of the average, which only the paper's rules let them have, is held fixed."""
+    spread_C = patients_C >= 2
+    if not spread_C.any():
+        return np.nan, np.nan
+    low, high = average_interval(values_C[spread_C], replicates_CB[spread_C], patients_C[spread_C], bounds)
+    fixed = values_C[~spread_C].sum() / len(values_C)
+    return fixed + spread_C.mean() * low, fixed + spread_C.mean() * high

@@ -1,0 +1,138 @@
+"""How a model is judged on rows that it was not trained on: the objective, and what is reported beside it.
+
+One judgement for trials, floors and tables: the thresholds of every label are fitted, on the study's own
+patient folds, and only then are the labels that count averaged.
+
+Shape legend: K models, N images, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from scoring.metrics import auroc, average_precision, f1
+from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
+
+OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
+
+SHRINKAGE = 10.0
+"""Strength of the threshold strategy `shrunk` where it is not searched: the middle of the searched range."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JudgedRows:
+    """The rows on which models are judged, and the labels that count."""
+
+    targets_NC: np.ndarray
+    """0, 1 or NaN (masked)."""
+    patients_N: np.ndarray
+    """int64 codes, equal for images of one patient."""
+    folds_N: np.ndarray
+    """int64, the fold in which a row's decisions are judged, from `cohort.patients.patient_folds`; fixed for
+    a study."""
+    averaged_C: np.ndarray
+    """bool: the labels of every macro average; each has positives and negatives here."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How scores come onto [0, 1], where thresholds lie, with their order kept.
+
+    Scores that only rank, such as image-text products, would saturate on the scale of logits; they need one
+    of their own, see `standardising`.
+    """
+
+    centre: float = 0.0
+    width: float = 1.0
+
+    @classmethod
+    def standardising(cls, scores_NC: np.ndarray) -> Scale:
+        """The scale on which these scores have mean 0 and deviation 1 before the sigmoid."""
+        return cls(float(scores_NC.mean()), float(scores_NC.std()) or 1.0)
+
+    def unit(self, scores: np.ndarray) -> np.ndarray:
+        """sigmoid((score - centre) / width): float64, since float32 has only one value, 1, from 17 on."""
+        return expit((np.asarray(scores, dtype=np.float64) - self.centre) / self.width)
+
+
+LOGITS = Scale()
+"""That of logits, on which `unit` gives probabilities."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Everything that is reported of one model."""
+
+    metrics: dict[str, float]
+    """val.macro_ap, val.macro_auroc, val.macro_f1 (cross-fitted, of the best threshold strategy),
+    val.macro_f1_<strategy>, val.labels_averaged."""
+    strategy: str
+    """The threshold strategy with the best cross-fitted macro-F1."""
+    thresholds: dict[str, np.ndarray]
+    """strategy -> one threshold a label on [0, 1], refitted on all rows."""
+    few_C: np.ndarray
+    """bool: labels with too few positive patients for a threshold of their own, under any strategy; which of
+    them share the global one says `scoring.thresholds.shares_global`."""
+
+
+def objective(
+    name: str,
+    scores_KNC: np.ndarray,
+    rows: JudgedRows,
+    shrinkage_K: Sequence[float],
+    scale: Scale = LOGITS,
+) -> np.ndarray:
+    """float64 (K,): macro_ap, macro_auroc or macro_f1 (of the best threshold strategy); higher is better.
+
+    Args:
+        scores_KNC: float, logits or any scores that rank.
+        shrinkage_K: strength of the threshold strategy `shrunk`.
+        scale: of the thresholds; only macro_f1 depends on it.
+
+    Raises:
+        ValueError: another objective than these.
+    """
+    if name not in OBJECTIVES:
+        raise ValueError(f"objective must be macro_ap, macro_auroc or macro_f1, not {name!r}")
+    if name == "macro_f1":
+        return np.max(list(_macro_f1(scale.unit(scores_KNC), rows, shrinkage_K).values()), axis=0)
+    metric = average_precision if name == "macro_ap" else auroc
+    return metric(rows.targets_NC[:, rows.averaged_C], scores_KNC[..., rows.averaged_C]).mean(-1)
+
+
+def judge(
+    scores_KNC: np.ndarray,
+    rows: JudgedRows,
+    shrinkage_K: Sequence[float],
+    scale: Scale = LOGITS,
+) -> list[Judged]:
+    """What is reported of each model, macro averages over `rows.averaged_C`; arguments as `objective`."""
+    ap_K, auroc_K = (objective(name, scores_KNC, rows, shrinkage_K) for name in ("macro_ap", "macro_auroc"))
+    unit_KNC = scale.unit(scores_KNC)
+    macro_f1 = _macro_f1(unit_KNC, rows, shrinkage_K)
+    fitted = fit_thresholds(unit_KNC, rows.targets_NC, rows.patients_N, shrinkage=np.asarray(shrinkage_K))
+    judged = []
+    for k in range(len(scores_KNC)):
+        strategy = max(STRATEGIES, key=lambda name: macro_f1[name][k])
+        metrics = {
+            "val.macro_ap": float(ap_K[k]),
+            "val.macro_auroc": float(auroc_K[k]),
+            "val.macro_f1": float(macro_f1[strategy][k]),
+            **{f"val.macro_f1_{name}": float(macro_f1[name][k]) for name in STRATEGIES},
+            "val.labels_averaged": float(rows.averaged_C.sum()),
+        }
+        thresholds = {name: values_KC[k] for name, values_KC in fitted.by_strategy.items()}
+        judged.append(Judged(metrics, strategy, thresholds, fitted.few_C))
+    return judged
+
+
+def _macro_f1(unit_KNC: np.ndarray, rows: JudgedRows, shrinkage_K: Sequence[float]) -> dict[str, np.ndarray]:
+    """strategy -> cross-fitted macro-F1 (K,)."""
+    counts = cross_fitted(
+        unit_KNC, rows.targets_NC, rows.folds_N, rows.patients_N, shrinkage=np.asarray(shrinkage_K)
+    )
+    return {name: f1(counts[name])[:, rows.averaged_C].mean(1) for name in STRATEGIES}

@@ -1,0 +1,302 @@
+"""The metrics of every score table, a row each: what a metric takes, of what it is one value, its bounds.
+
+To add one, write its function in `scoring.metrics` and its row in `METRICS` here; its average over labels,
+its intervals and its place in the tables follow from the row.
+
+Shape legend: N images, C labels, R patients, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from scoring import metrics
+from scoring.metrics import Confusion, SquaredErrors
+from scoring.resampling import (
+    Ranking,
+    weighted_confusion,
+    weighted_mean,
+    weighted_rankings,
+    weighted_squared_errors,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predictions:
+    """What one model says of one set of images, and the sums that several metrics share."""
+
+    targets_NC: np.ndarray
+    """0, 1 or NaN where masked."""
+    scores_NC: np.ndarray
+    """float, finite; only their order counts."""
+    decisions_NC: np.ndarray
+    """bool."""
+    probs_NC: np.ndarray | None = None
+    """float in [0, 1]; None for scores that are no probabilities, and no metric takes probabilities then."""
+    prevalences_C: np.ndarray | None = None
+    """float in [0, 1], of training, where there are probabilities: the reference of the Brier skill."""
+
+    @cached_property
+    def counts(self) -> Confusion:
+        return metrics.confusion(self.targets_NC, self.decisions_NC)
+
+    @cached_property
+    def errors(self) -> SquaredErrors:
+        return metrics.squared_errors(self.targets_NC, self.probs_NC)
+
+    @cached_property
+    def prevalence_errors(self) -> SquaredErrors:
+        constant_NC = np.broadcast_to(self.prevalences_C, self.targets_NC.shape)
+        return metrics.squared_errors(self.targets_NC, constant_NC)
+
+    def of_domains(self, domains: Mapping[str, Sequence[int]]) -> Predictions:
+        """A column a domain (name -> columns of its labels), without probabilities.
+
+        A domain takes the highest of its labels' scores and is decided for where any of them is.
+        """
+        return Predictions(
+            targets_NC=metrics.domain_targets(self.targets_NC, domains),
+            scores_NC=metrics.domain_scores(self.scores_NC, domains),
+            decisions_NC=metrics.domain_scores(self.decisions_NC, domains),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resampled:
+    """The same sums under B weightings of the patients, (C, B) each."""
+
+    predictions: Predictions
+    rows_N: np.ndarray
+    """int, the row of `weights_RB` that weighs each image."""
+    weights_RB: np.ndarray
+    """float, see `scoring.resampling.patient_weights`."""
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        p = self.predictions
+        return weighted_rankings(p.targets_NC, p.scores_NC, self.rows_N, self.weights_RB)
+
+    @cached_property
+    def counts(self) -> Confusion:
+        p = self.predictions
+        return weighted_confusion(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
+
+    @cached_property
+    def errors(self) -> SquaredErrors:
+        p = self.predictions
+        return weighted_squared_errors(p.targets_NC, p.probs_NC, self.rows_N, self.weights_RB)
+
+    @property
+    def prevalence_errors(self) -> SquaredErrors:
+        """(C, 1): those of a constant are the same in every resample."""
+        return SquaredErrors(*(part_C[:, None] for part_C in self.predictions.prevalence_errors))
+
+    def mean(self, values_N: np.ndarray) -> np.ndarray:
+        """(B,): mean over images of one value an image; NaN is left out."""
+        return weighted_mean(values_N[:, None], self.rows_N, self.weights_RB)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One row of the table."""
+
+    name: str
+    takes: Literal["scores", "decisions", "probs"]
+    scope: Literal["label", "image", "micro"]
+    """Of what it is one value: a label, an image, or the pooled counts of all labels. A table shows a label's
+    values and their average over labels, and the mean over images."""
+    values: Callable[[Predictions], np.ndarray]
+    """float64 (C,), (N,) or (), by scope; NaN where the data leave it undefined."""
+    replicates: Callable[[Resampled, np.ndarray], np.ndarray]
+    """Of the label's values (C, B), of the mean over images or of the micro value (B,); the second argument
+    is what `values` gave."""
+    bounds: tuple[float, float | Literal["labels"]] | None = (0.0, 1.0)
+    """Lowest and highest value, "labels" for how many there are; None: not bounded on both sides."""
+    average: str = ""
+    """Name of the average over labels where that is not macro_<name>."""
+
+    def named(self, label: str) -> str:
+        """Its name in a table, of a label or (empty) of the average."""
+        if self.scope != "label" or label:
+            return self.name
+        return self.average or f"macro_{self.name}"
+
+    def bounds_among(self, labels: int) -> tuple[float, float] | None:
+        """`bounds` where there are so many labels."""
+        if self.bounds is None:
+            return None
+        low, high = self.bounds
+        return low, float(labels) if high == "labels" else high
+
+
+def _of_decisions(name: str, function: Callable[[Confusion], np.ndarray], **more) -> Metric:
+    return Metric(
+        name=name,
+        takes="decisions",
+        scope="label",
+        values=lambda p: function(p.counts),
+        replicates=lambda r, _: function(r.counts),
+        **more,
+    )
+
+
+def _micro(name: str, function: Callable[[Confusion], np.ndarray], **more) -> Metric:
+    return Metric(
+        name=name,
+        takes="decisions",
+        scope="micro",
+        values=lambda p: function(p.counts.pooled()),
+        replicates=lambda r, _: function(r.counts.pooled(axis=0)),
+        **more,
+    )
+
+
+def _of_image(name: str, takes: str, function: Callable[..., np.ndarray], **more) -> Metric:
+    return Metric(
+        name=name,
+        takes=takes,
+        scope="image",
+        values=lambda p: function(p.targets_NC, p.scores_NC if takes == "scores" else p.decisions_NC),
+        replicates=lambda r, values_N: r.mean(values_N),
+        **more,
+    )
+
+
+METRICS = (
+    Metric(
+        name="average_precision",
+        takes="scores",
+        scope="label",
+        values=lambda p: metrics.average_precision(p.targets_NC, p.scores_NC),
+        replicates=lambda r, _: r.ranking.average_precision,
+        average="macro_ap",
+    ),
+    Metric(
+        name="auroc",
+        takes="scores",
+        scope="label",
+        values=lambda p: metrics.auroc(p.targets_NC, p.scores_NC),
+        replicates=lambda r, _: r.ranking.auroc,
+    ),
+    _of_decisions("f1", metrics.f1),
+    _of_decisions("precision", metrics.precision),
+    _of_decisions("recall", metrics.recall),
+    _of_decisions("mcc", metrics.mcc, bounds=(-1.0, 1.0)),
+    Metric(
+        name="brier",
+        takes="probs",
+        scope="label",
+        values=lambda p: metrics.brier(p.errors),
+        replicates=lambda r, _: metrics.brier(r.errors),
+    ),
+    Metric(
+        name="brier_skill",
+        takes="probs",
+        scope="label",
+        values=lambda p: metrics.brier_skill(p.errors, p.prevalence_errors),
+        replicates=lambda r, _: metrics.brier_skill(r.errors, r.prevalence_errors),
+        bounds=None,
+    ),
+    _micro("micro_f1", metrics.f1),
+    _micro("micro_precision", metrics.precision),
+    _micro("micro_recall", metrics.recall),
+    _of_image("exact_match", "decisions", metrics.exact_match),
+    _of_image("lrap", "scores", metrics.lrap),
+    _of_image("coverage_error", "scores", metrics.coverage_error, bounds=(0.0, "labels")),
+    _of_image("ranking_loss", "scores", metrics.ranking_loss),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Score:
+    """One number of a score table, and what it rests on."""
+
+    metric: Metric
+    label: str
+    """The label, `domain:<name>`, or empty for an average."""
+    value: float
+    """NaN where the data leave it undefined."""
+    positives: int
+    """Positive entries."""
+    images: int
+    labels_C: np.ndarray
+    """bool: the labels; none where a label's own value is undefined."""
+
+    @property
+    def name(self) -> str:
+        return self.metric.named(self.label)
+
+    @property
+    def labels_averaged(self) -> int:
+        """1 or 0 for a label or domain."""
+        return int(self.labels_C.sum())
+
+
+def averages(
+    predictions: Predictions, averaged_C: np.ndarray | None = None, table: Sequence[Metric] = METRICS
+) -> list[Score]:
+    """The average of every metric that can be taken of these predictions, in the order of the table.
+
+    Args:
+        predictions: of N images and C labels.
+        averaged_C: bool, the labels of the macro averages; None: all. Micro averages and means over images
+            are over all labels.
+        table: the metrics.
+    """
+    known_NC, positive_NC = ~np.isnan(predictions.targets_NC), predictions.targets_NC == 1
+    averaged_C = np.ones(known_NC.shape[1], dtype=bool) if averaged_C is None else averaged_C
+    scores = []
+    for metric in _applicable(table, predictions):
+        values = metric.values(predictions)
+        if metric.scope == "label":
+            over_C = averaged_C & ~np.isnan(values)
+            over_N = known_NC[:, over_C].any(1)
+            value = metrics.macro(values, averaged_C).value
+        elif metric.scope == "image":
+            over_N = ~np.isnan(values)
+            over_C = known_NC[over_N].any(0)
+            value = values[over_N].mean() if over_N.any() else np.nan
+        else:
+            over_N, over_C, value = known_NC.any(1), known_NC.any(0), values
+        positives = int(positive_NC[np.ix_(over_N, over_C)].sum())
+        scores.append(
+            Score(
+                metric=metric,
+                label="",
+                value=float(value),
+                positives=positives,
+                images=int(over_N.sum()),
+                labels_C=over_C,
+            )
+        )
+    return scores
+
+
+def by_label(predictions: Predictions, labels: Sequence[str]) -> list[Score]:
+    """Every metric of each label, metric by metric in the order of the table; `labels` names the columns."""
+    targets_NC = predictions.targets_NC
+    if len(labels) != targets_NC.shape[1]:
+        raise ValueError(f"Expected {targets_NC.shape[1]} `labels`, one a column, but got {len(labels)}.")
+    positives_C, images_C = (targets_NC == 1).sum(0), (~np.isnan(targets_NC)).sum(0)
+    return [
+        Score(
+            metric=metric,
+            label=label,
+            value=float(value),
+            positives=int(positives_C[c]),
+            images=int(images_C[c]),
+            labels_C=(np.arange(len(labels)) == c) & ~np.isnan(value),
+        )
+        for metric in _applicable(METRICS, predictions)
+        if metric.scope == "label"
+        for c, (label, value) in enumerate(zip(labels, metric.values(predictions), strict=True))
+    ]
+
+
+def _applicable(table: Sequence[Metric], predictions: Predictions) -> list[Metric]:
+    return [metric for metric in table if metric.takes != "probs" or predictions.probs_NC is not None]

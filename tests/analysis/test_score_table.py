@@ -1,0 +1,165 @@
+"""The score table against scikit-learn, and what its rows rest on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn import metrics as sk
+
+from analysis import settings as names
+from analysis.score_table import SCORE_COLUMNS, score_setting
+from analysis.scores import validation_rows
+from analysis.settings import floors_and_trials
+from analysis.test_split import open_test_labels
+from scoring.metric_table import METRICS
+from scoring.resampling import patient_weights
+from tests.analysis.synthetic import logits_of, targets_of
+
+
+def test_every_setting_has_its_rows_and_the_table_its_columns(analysed):
+    table = analysed.result.scores
+    assert tuple(table.columns) == SCORE_COLUMNS
+    assert list(dict.fromkeys(table["setting"])) == [
+        "random",
+        "prevalence",
+        "all-positive",
+        "zero-shot",
+        "zero-shot-prompts",
+        "pixels",
+        "logreg",
+        "paper",
+        "best-1",
+        "best-2",
+        "best-3",
+    ]
+    assert not table.duplicated(["setting", "metric", "label"]).any()
+
+
+def test_a_trials_scores_are_scikit_learns(analysed, scores):
+    targets_NC = targets_of(analysed.study)
+    trial, logits_NC = logits_of(analysed.study, "best-1")
+    decisions_NC = expit(logits_NC) >= trial.thresholds_C
+    for c, label in enumerate(analysed.study.cohort.labels):
+        if not 0 < targets_NC[:, c].sum() < len(targets_NC):
+            continue
+        for metric, value in (
+            ("auroc", sk.roc_auc_score(targets_NC[:, c], logits_NC[:, c])),
+            ("average_precision", sk.average_precision_score(targets_NC[:, c], logits_NC[:, c])),
+            ("f1", sk.f1_score(targets_NC[:, c], decisions_NC[:, c])),
+        ):
+            assert scores.loc[("best-1", metric, label), "value"] == pytest.approx(value)
+
+
+def test_the_papers_columns_follow_from_scikit_learn_on_min_max_scaled_images(analysed, scores):
+    targets_NC = targets_of(analysed.study)
+    _, logits_NC = logits_of(analysed.study, "paper")
+    low_N1, high_N1 = logits_NC.min(1, keepdims=True), logits_NC.max(1, keepdims=True)
+    scaled_NC = (logits_NC - low_N1) / (high_N1 - low_N1)
+    for metric, value in (
+        ("macro_f1", sk.f1_score(targets_NC, scaled_NC >= 0.5, average="macro", zero_division=0)),
+        ("exact_match", sk.accuracy_score(targets_NC, scaled_NC >= 0.5)),
+        ("lrap", sk.label_ranking_average_precision_score(targets_NC, scaled_NC)),
+        ("coverage_error", sk.coverage_error(targets_NC, scaled_NC)),
+        ("ranking_loss", sk.label_ranking_loss(targets_NC, scaled_NC)),
+    ):
+        assert scores.loc[("paper", f"paper.{metric}", ""), "value"] == pytest.approx(value)
+
+
+def test_every_row_of_a_macro_average_averages_the_same_labels(analysed, scores):
+    for metric in ("macro_auroc", "macro_ap", "macro_f1"):
+        assert scores.xs(metric, level="metric")["labels_averaged"].nunique() == 1
+    averaged = open_test_labels(
+        analysed.study.cohort, analysed.study.cohort.indices("test"), analysed.study.objective_labels_C
+    ).averaged_C
+    chosen = [label for label, used in zip(analysed.study.cohort.labels, averaged, strict=True) if used]
+    of_labels = [scores.loc[("logreg", "auroc", label), "value"] for label in chosen]
+    assert scores.loc[("logreg", "macro_auroc", ""), "value"] == pytest.approx(np.mean(of_labels))
+
+
+def test_what_knows_nothing_scores_what_nothing_scores(scores):
+    for name in (names.PREVALENCE, names.ALL_POSITIVE):
+        assert scores.loc[(name, "macro_auroc", ""), "value"] == 0.5
+    assert scores.loc[(names.RANDOM, "macro_auroc", ""), "value"] == pytest.approx(0.5, abs=0.02)
+    assert scores.loc[(names.ALL_POSITIVE, "macro_recall", ""), "value"] == 1
+    assert abs(scores.loc[(names.PREVALENCE, "macro_brier_skill", ""), "value"]) < 0.02
+
+
+def test_below_ten_positive_patients_a_label_has_counts_and_no_interval(analysed):
+    table = analysed.result.scores
+    labels = table[(table["label"] != "") & (table["setting"] != names.RANDOM) & table["value"].notna()]
+    few = labels["positive_patients"] < 10
+    assert few.any() and (~few).any()
+    assert labels.loc[few, ["low", "high"]].isna().all(axis=None)
+    assert labels.loc[~few, ["low", "high"]].notna().all(axis=None)
+
+
+def test_intervals_hold_their_value_and_stay_in_range(analysed):
+    table = analysed.result.scores.dropna(subset=["low"]).query("setting != 'random'")
+    assert (table["low"] <= table["value"] + 1e-6).all() and (table["value"] <= table["high"] + 1e-6).all()
+    bounded = table[~table["metric"].str.contains("brier_skill|coverage_error|mcc")]
+    assert bounded["low"].min() >= 0 and bounded["high"].max() <= 1
+
+
+def settings_of(study):
+    rows = validation_rows(study.cohort, study.objective_labels_C, seed=0)
+    arguments = (study.features_ND, study.pixel_features_ND, study.trials, study.objective, rows)
+    return floors_and_trials(study.cohort, study.encoder, *arguments, seed=0)[0]
+
+
+@pytest.fixture(scope="module")
+def split_and_best(analysed):
+    study = analysed.study
+    split = open_test_labels(study.cohort, study.cohort.indices("test"), study.objective_labels_C)
+    return split, next(setting for setting in settings_of(study) if setting.name == "best-1")
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(split_and_best):
+    split, setting = split_and_best
+    frames = [
+        score_setting(split, setting, patient_weights(split.patients, 100, seed))[0] for seed in (0, 0, 1)
+    ]
+    pd.testing.assert_frame_equal(frames[0], frames[1])
+    assert not frames[0]["low"].equals(frames[2]["low"])
+
+
+def test_every_metric_of_the_table_has_its_rows(split_and_best):
+    split, setting = split_and_best
+    table = score_setting(split, setting, np.ones((split.patients, 2)))[0]
+    rows = set(zip(table["metric"], table["label"], strict=True))
+    for metric in METRICS:
+        assert (metric.named(""), "") in rows
+        labels = split.labels if metric.scope == "label" else ()
+        assert {(metric.name, label) for label in labels} <= rows
+    assert {(metric.named("f1"), "domain:Device") for metric in METRICS if metric.name == "f1"} <= rows
+
+
+def test_the_rankings_are_those_behind_the_labels_intervals(split_and_best):
+    split, setting = split_and_best
+    table, ranking = score_setting(split, setting, np.ones((split.patients, 2)))
+    value = table.set_index(["metric", "label"])["value"]
+    for metric, replicates_CB in ranking._asdict().items():
+        expected_C = [value[metric, label] for label in split.labels]
+        np.testing.assert_allclose(replicates_CB[:, 0], expected_C, rtol=1e-12)
+
+
+def test_a_saturated_sigmoid_ties_no_scores(split_and_best):
+    split, setting = split_and_best
+    certain = replace(setting, test_scores_NC=100 * setting.test_scores_NC + 300)
+    assert (certain.test_unit_NC == 1).mean() > 0.2
+    tables = [
+        score_setting(split, one, np.ones((split.patients, 2)))[0].set_index(["metric", "label"])["value"]
+        for one in (setting, certain)
+    ]
+    for metric in METRICS:
+        if metric.takes == "scores":
+            assert tables[1][metric.named(""), ""] == tables[0][metric.named(""), ""]
+
+
+def test_the_random_row_has_luck_and_no_resamples(split_and_best):
+    split, setting = split_and_best
+    table, ranking = score_setting(split, replace(setting, name=names.RANDOM), np.ones((split.patients, 2)))
+    assert ranking is None
+    macro = table.set_index(["metric", "label"]).loc[("macro_auroc", "")]
+    assert macro["low"] < 0.5 < macro["high"] and macro["value"] == pytest.approx(0.5, abs=0.02)

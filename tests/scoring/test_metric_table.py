@@ -1,0 +1,126 @@
+"""The table of metrics: its rows agree with themselves, and say what each value rests on."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from scoring import metrics
+from scoring.metric_table import METRICS, Predictions, Resampled, averages, by_label
+from scoring.resampling import patient_weights
+from tests.scoring.drawn import random_bank
+
+
+def of_probs(targets_NC, probs_NC, prevalence):
+    return Predictions(
+        targets_NC=targets_NC,
+        scores_NC=probs_NC,
+        decisions_NC=probs_NC >= 0.5,
+        probs_NC=probs_NC,
+        prevalences_C=np.full(targets_NC.shape[1], prevalence),
+    )
+
+
+def every_score(predictions, labels):
+    return averages(predictions) + by_label(predictions, labels)
+
+
+@pytest.fixture(scope="module")
+def made():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    return of_probs(targets_NC, expit(scores_KNC[0]), 0.2)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_replicates_at_unit_weights_are_the_values_themselves(metric, made):
+    values = metric.values(made)
+    unit = Resampled(predictions=made, rows_N=np.arange(120) // 2, weights_RB=np.ones((60, 2)))
+    expected = np.nanmean(values) if metric.scope == "image" else values
+    replicates = metric.replicates(unit, values)
+    assert replicates.shape == (6, 2) if metric.scope == "label" else (2,)
+    np.testing.assert_allclose(replicates[..., 0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_values_and_replicates_stay_within_the_bounds(metric, made):
+    weights_RB = patient_weights(60, 50, seed=0)
+    values = metric.values(made)
+    replicates = metric.replicates(
+        Resampled(predictions=made, rows_N=np.arange(120) // 2, weights_RB=weights_RB), values
+    )
+    low, high = metric.bounds_among(6) or (-math.inf, math.inf)
+    for each in (values, replicates):
+        assert np.nanmin(each) >= low - 1e-6 and np.nanmax(each) <= high + 1e-6
+
+
+def test_only_coverage_error_is_bounded_by_the_number_of_labels():
+    assert {m.name: m.bounds_among(14) for m in METRICS if m.bounds_among(14) != (0, 1)} == {
+        "mcc": (-1, 1),
+        "brier_skill": None,
+        "coverage_error": (0, 14),
+    }
+
+
+def test_the_average_over_labels_bears_the_metrics_name_but_for_average_precision():
+    names = {metric.name: metric.named("") for metric in METRICS}
+    assert (names["f1"], names["average_precision"]) == ("macro_f1", "macro_ap")
+    assert (names["micro_f1"], names["lrap"]) == ("micro_f1", "lrap")
+    assert {metric.named("Edema") for metric in METRICS} == set(names)
+
+
+def test_a_masked_entry_changes_nothing():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    probs_NC = expit(scores_KNC[0])
+    other_NC = np.where(np.isnan(targets_NC), 1 - probs_NC, probs_NC)
+    first, second = (
+        [
+            (row.name, row.label, row.value, row.positives, row.images, row.labels_averaged)
+            for row in every_score(of_probs(targets_NC, p, 0.2), list("abcdef"))
+        ]
+        for p in (probs_NC, other_NC)
+    )
+    assert first == second
+
+
+def test_a_table_says_what_each_value_rests_on():
+    targets_NC = np.array(
+        [[1, 0, np.nan], [0, 0, np.nan], [0, 0, np.nan], [1, np.nan, np.nan], [np.nan, np.nan, np.nan]]
+    )
+    probs_NC = np.array([[0.9, 0.1, 0.5], [0.2, 0.6, 0.5], [0.6, 0.2, 0.5], [0.7, 0.1, 0.5], [0.1, 0.1, 0.5]])
+    made = of_probs(targets_NC, probs_NC, 0.5)
+    rows = every_score(made, ["a", "b", "c"])
+    rows += by_label(made.of_domains({"ab": [0, 1], "c": [2]}), ["domain:ab", "domain:c"])
+    table = {(row.name, row.label): row for row in rows}
+    assert len(table) == len(rows)
+    macro_f1 = table["macro_f1", ""]
+    assert (macro_f1.value, macro_f1.positives, macro_f1.images, macro_f1.labels_averaged) == (0.8, 2, 4, 1)
+    # Label b has no positive, so its F1 is undefined, but its false positive counts in the pooled one.
+    micro_f1 = table["micro_f1", ""]
+    assert (micro_f1.value, micro_f1.positives, micro_f1.images, micro_f1.labels_averaged) == (4 / 6, 2, 4, 2)
+    exact = table["exact_match", ""]
+    assert (exact.value, exact.images, exact.labels_averaged) == (0.5, 4, 2)
+    assert (table["lrap", ""].images, table["lrap", ""].value) == (2, 1)
+    assert table["macro_brier", ""].labels_averaged == 2
+    assert (table["auroc", "a"].value, table["auroc", "a"].positives, table["auroc", "a"].images) == (1, 2, 4)
+    assert math.isnan(table["auroc", "b"].value) and table["auroc", "b"].labels_averaged == 0
+    assert math.isnan(table["f1", "c"].value) and table["f1", "c"].images == 0
+    # Image 1 decides for b, so for the domain; its label is 0. Image 3's domain is known by its positive.
+    assert table["precision", "domain:ab"].value == 0.5 and table["auroc", "domain:ab"].images == 4
+    assert math.isnan(table["auroc", "domain:c"].value)
+
+
+def test_a_table_without_probabilities_has_no_brier_and_averages_the_labels_it_is_told():
+    targets_NC, scores_KNC = random_bank(heads=1)
+    averaged_C = np.array([True, False, True, False, False, False])
+    made = Predictions(targets_NC=targets_NC, scores_NC=scores_KNC[0], decisions_NC=scores_KNC[0] > 0)
+    rows = averages(made, averaged_C) + by_label(made, list("abcdef"))
+    assert not [row for row in rows if "brier" in row.name]
+    macro_auroc = next(row for row in rows if row.name == "macro_auroc")
+    assert macro_auroc.labels_averaged == 2
+    assert macro_auroc.value == metrics.auroc(targets_NC, scores_KNC[0])[averaged_C].mean()
+
+
+def test_as_many_labels_as_columns_are_wanted(made):
+    with pytest.raises(ValueError, match="Expected 6 `labels`, one a column, but got 1"):
+        by_label(made, ["a"])
