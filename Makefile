@@ -17,7 +17,7 @@ demo: install
 	cd $(DEMO) && $(BIN)/radtune export runs/sample-probe --out exports/sample --with-encoder
 	@echo
 	@echo "report:  $(DEMO)/runs/sample-probe/analysis/report.html"
-	@echo "         $(DEMO)/runs/sample-fine-tune/analysis/report.html (fine-tuning beside the probe)"
+	@echo "         $(DEMO)/runs/sample-fine-tune/analysis/report.html (fine-tuning compared with the probe)"
 	@echo "export:  $(DEMO)/exports/sample"
 	@echo "MLflow:  cd $(DEMO) && $(BIN)/radtune ui"
 

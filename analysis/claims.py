@@ -1,7 +1,7 @@
 """What a test split supports, label by label, in sentences that follow from written rules.
 
 The rules (`RULES`) stand in every report. They were fixed before any score was seen: the metric, the
-opponents and the family of tests are those of `analysis.comparisons.compare`.
+opponents and the families of tests are those of `analysis.comparisons.compare`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.settings import LOGREG, PAPER, PIXELS, PREVALENCE, PROMPTED, ZERO_SHOT
+from analysis.number_format import counted, p_text, ranged, signed
+from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, PROMPTED, ZERO_SHOT
 from scoring.intervals import MIN_POSITIVE_PATIENTS
 
 LEVEL = 0.05
-"""A Holm-adjusted p-value below this counts as told apart."""
+"""Two rows are called different where the Holm-adjusted p-value is below this."""
 
 RULES = (
     f"A label with fewer than {MIN_POSITIVE_PATIENTS} positive patients on test gets counts and no claim.",
     "“Above chance” means that the AUROC exceeds one half, tested against the model's own ranking reversed.",
     "“Better than” and “worse than” a floor mean that the two AUROCs differ in a paired permutation test "
-    "over patients; everything else is “not told apart”, which is not the same as equal.",
+    "over patients; everything else is “no difference shown”, which is not the same as equal.",
     f"All labels and opponents form one family; p-values are Holm-adjusted in it and count below {LEVEL:g}.",
     "Thresholds, strengths and the configuration itself were chosen on validation; the test split was used "
     "for nothing but these numbers.",
 )
+
+UNDECIDED = "no difference shown from"
 
 _NAMED = {
     PREVALENCE: "the training prevalence",
@@ -54,7 +57,8 @@ class Claim:
     better_than: tuple[str, ...] = ()
     """Opponents, by setting name, beaten with a Holm-adjusted p below LEVEL; chance is not among them."""
     worse_than: tuple[str, ...] = ()
-    not_told_apart: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+    """Opponents of which no difference is shown, which is not the same as equal."""
 
     @property
     def silent(self) -> bool:
@@ -68,18 +72,22 @@ class Claim:
         for word, names in (
             ("better than", self.better_than),
             ("worse than", self.worse_than),
-            ("not told apart from", self.not_told_apart),
+            (UNDECIDED, self.undecided),
         ):
             if names:
                 parts.append(f"{word} {', '.join(names)}")
         return "; ".join(parts)
 
     @property
+    def conclusion(self) -> str:
+        """The finding as a sentence."""
+        return f"{self.finding[0].upper()}{self.finding[1:]}."
+
+    @property
     def sentence(self) -> str:
         if self.silent:
             return f"{self.label}: {self.score}; {self.finding}."
-        name = self.label or "Average"
-        return f"{name}: {self.score}. {self.finding[0].upper()}{self.finding[1:]}."
+        return f"{self.label or 'Average'}: {self.score}. {self.conclusion}"
 
 
 def label_claims(
@@ -102,7 +110,7 @@ def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str) -> Claim:
     if not np.isfinite(auroc["value"]):
         missing = "positive" if positives == 0 else "negative"
         return Claim(label, "none", f"no {missing} image on test", "nothing can be said")
-    counts = f"{_count(positives, 'positive image')} of {_count(patients, 'patient')}"
+    counts = f"{counted(positives, 'positive image')} of {counted(patients, 'patient')}"
     if patients < MIN_POSITIVE_PATIENTS:
         return Claim(label, "counts only", f"{counts} on test", "counts only, no claim")
     score = f"AUROC {ranged(auroc)}, average precision {ranged(ap)}, on {counts}"
@@ -112,7 +120,7 @@ def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str) -> Claim:
 def average_claim(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str) -> Claim:
     """What may be said of the macro average precision of `best`."""
     row = scores[(scores["setting"] == best) & (scores["metric"] == "macro_ap")].iloc[0]
-    score = f"macro average precision {ranged(row)} over {_count(int(row['labels_averaged']), 'label')}"
+    score = f"macro average precision {ranged(row)} over {counted(int(row['labels_averaged']), 'label')}"
     return _claim("", score, comparisons[comparisons["family"] == "average"])
 
 
@@ -122,15 +130,23 @@ def _claim(label: str, score: str, tests: pd.DataFrame) -> Claim:
     verdict = "not above chance"
     if chance.p_holm < LEVEL:
         verdict = "above chance" if chance.difference > 0 else "below chance"
-    told = {name: row.p_holm < LEVEL for name, row in by_opponent.items()}
-    better = tuple(name for name, row in by_opponent.items() if told[name] and row.difference > 0)
-    worse = tuple(name for name, row in by_opponent.items() if told[name] and row.difference < 0)
-    level = tuple(name for name in by_opponent if not told[name])
+    different = {name: row.p_holm < LEVEL for name, row in by_opponent.items()}
+    better = tuple(name for name, row in by_opponent.items() if different[name] and row.difference > 0)
+    worse = tuple(name for name, row in by_opponent.items() if different[name] and row.difference < 0)
+    undecided = tuple(name for name in by_opponent if not different[name])
     parts = [f"{verdict} ({p_text(chance.p_holm)})"]
-    for word, names in (("better than", better), ("worse than", worse), ("not told apart from", level)):
+    for word, names in (("better than", better), ("worse than", worse), (UNDECIDED, undecided)):
         if names:
             parts.append(f"{word} " + _listed([_against(by_opponent[name]) for name in names]))
-    return Claim(label, verdict, score, "; ".join(parts), better, worse, level)
+    return Claim(label, verdict, score, "; ".join(parts), better, worse, undecided)
+
+
+def unclaimed(claims: Sequence[Claim]) -> str:
+    """`Fracture (2 positive images of 1 patient), ...`: the labels of too few data; empty where there are
+    none."""
+    return ", ".join(
+        f"{claim.label} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent
+    )
 
 
 def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images: int, patients: int) -> str:
@@ -139,8 +155,8 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images:
     auroc, ap = averages.loc[(best, "macro_auroc")], averages.loc[(best, "macro_ap")]
     start = (
         f"The configuration chosen on validation reaches macro AUROC {ranged(auroc)} and macro average "
-        f"precision {ranged(ap)} over {_count(int(ap['labels_averaged']), 'label')} on "
-        f"{_count(images, 'test image')} of {_count(patients, 'patient')}"
+        f"precision {ranged(ap)} over {counted(int(ap['labels_averaged']), 'label')} on "
+        f"{counted(images, 'test image')} of {counted(patients, 'patient')}"
     )
     present = set(averages.index.get_level_values("setting"))
     floors = [name for name in (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG) if name in present]
@@ -150,27 +166,9 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images:
     tests = comparisons[(comparisons["family"] == "average") & (comparisons["second"] == strongest)]
     if len(tests):
         test = tests.iloc[0]
-        told = "told apart" if test["p_holm"] < LEVEL else "not told apart"
-        end += f"; {told}, difference {signed(test['difference'])}, {p_text(test['p_holm'])}"
+        verdict = "different" if test["p_holm"] < LEVEL else "no difference shown"
+        end += f"; {verdict} ({signed(test['difference'])}, {p_text(test['p_holm'])})"
     return f"{start}; {end}."
-
-
-def ranged(row: pd.Series) -> str:
-    """`0.731 (0.66 to 0.79)`; the value alone where there is no interval, or where it is a point, as that of
-    a constant predictor is."""
-    if not row["high"] - row["low"] > 1e-6:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} ({row['low']:.2f} to {row['high']:.2f})"
-
-
-def signed(value: float) -> str:
-    """`+0.012` or `−0.012`, with a true minus sign; `0.000` has none."""
-    text = f"{value:+.3f}".replace("-", "−")
-    return text[1:] if text[1:] == "0.000" else text
-
-
-def p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _against(row) -> str:
@@ -180,7 +178,3 @@ def _against(row) -> str:
 
 def _listed(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.settings import Setting
+from analysis.predictors import Scored
 from analysis.test_split import TestSplit
 from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, label_interval
 from scoring.metrics import auroc, average_precision
@@ -22,7 +22,7 @@ COLUMNS = ("family", "first", "second", "metric", "label", "difference", "low", 
 
 def compare(
     split: TestSplit,
-    settings: Sequence[Setting],
+    settings: Sequence[Scored],
     best: str,
     opponents: Sequence[str],
     rankings: Mapping[str, Ranking | None],
@@ -56,8 +56,8 @@ def compare(
 
 def _against(
     split: TestSplit,
-    first: Setting,
-    second: Setting,
+    first: Scored,
+    second: Scored,
     rankings: Mapping[str, Ranking | None],
     *,
     draws: int,
@@ -89,7 +89,7 @@ def _against(
 
 
 def _difference(
-    metric: Callable[..., np.ndarray], split: TestSplit, first: Setting, second: Setting
+    metric: Callable[..., np.ndarray], split: TestSplit, first: Scored, second: Scored
 ) -> np.ndarray:
     """float64 (C,): the first setting's ranking metric less the second's."""
     one_C, other_C = (metric(split.targets_NC, setting.test_scores_NC) for setting in (first, second))

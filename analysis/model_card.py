@@ -1,64 +1,59 @@
-"""The model card of an exported head: what it was trained on, what it scores, what it is for."""
+"""The model card of an exported predictor: what it was trained on, what it scores, what it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 
-from analysis.claims import average_claim, label_claims, ranged
+from analysis.claims import average_claim, label_claims
 from analysis.figures import OBJECTIVES
-from analysis.report import limits_of, split_rows
-from analysis.settings import FinishedTrial
+from analysis.number_format import NONE, ranged, score, share, strategy
+from analysis.sections.limits import limits_of
+from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
 from scoring.intervals import MIN_POSITIVE_PATIENTS
-from vlm.encoders import Encoder
+from vlm.predictor import Predictor
 
 AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "lrap", "coverage_error")
 PER_LABEL = ("auroc", "average_precision", "f1", "brier_skill")
+TRAINED = {
+    "linear_probe": "A linear head on frozen features of",
+    "fine_tune": "A fine-tuned image tower with a linear head, from",
+}
+"""Trainable -> what an export of it is, before the encoder's name."""
 
 
 def model_card(
-    *,
-    title: str,
+    predictor: Predictor,
     cohort: Cohort,
-    encoder: Encoder,
-    trial: FinishedTrial,
+    *,
     objective: str,
-    scores: pd.DataFrame | None,
-    comparisons: pd.DataFrame | None,
-    metadata: Mapping[str, str] | None = None,
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None,
+    split_counts: Sequence[SplitCounts],
+    provenance: Mapping[str, str],
 ) -> str:
     """The card as Markdown.
 
     Args:
-        title: name of the exported model.
-        cohort, encoder: what the head was trained on.
-        trial: the exported configuration; its `name` is its row in the tables.
+        predictor: the exported trial of a study; its name is its row in the tables.
+        cohort: what it was trained on.
         objective: macro_ap, macro_auroc or macro_f1.
-        scores, comparisons: the analysis's tables (`analysis.scores.read_tables`); None, or tables without
-            the trial's row, give a card that says that it was not scored on test.
-        metadata: further lines, name -> value.
+        tables: the analysis's scores and comparisons (`analysis.analyze.read_tables`); None, or tables
+            without the predictor's row, give a card that says that it was not scored on test.
+        split_counts: of every split that the cohort has.
+        provenance: further lines, name -> value.
     """
-    scored = scores is not None and trial.name in set(scores["setting"])
-    compared = scored and comparisons is not None and (comparisons["first"] == trial.name).any()
+    name, rule, labels = predictor.name, predictor.rule, predictor.labels
+    scores, comparisons = tables or (None, None)
+    scored = scores is not None and name in set(scores["setting"])
     claims = []
-    if compared:
-        claims = [average_claim(scores, comparisons, trial.name)]
-        claims += label_claims(scores, comparisons, cohort.labels, trial.name)
-    splits = split_rows(cohort)
-    train_NC = cohort.targets_NC(cohort.indices("train"))
-    label_rows = [
-        {
-            "label": label,
-            "cells": [f"{row['positives_C'][c]} ({row['patients_C'][c]})" for row in splits],
-            "prevalence": f"{np.nanmean(train_NC[:, c]):.1%}" if not np.isnan(train_NC[:, c]).all() else "–",
-        }
-        for c, label in enumerate(cohort.labels)
-    ]
+    if scored and (comparisons["first"] == name).any():
+        claims = [average_claim(scores, comparisons, name), *label_claims(scores, comparisons, labels, name)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown
@@ -67,35 +62,47 @@ def model_card(
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("model_card.md").render(
-        title=title,
         cohort=cohort,
-        labels=cohort.labels,
-        encoder=encoder,
-        trial=trial,
+        encoder=predictor.encoder,
+        origin=predictor.origin,
+        trained=TRAINED[predictor.origin.trainable],
+        labels=labels,
         objective=OBJECTIVES[objective],
-        phantom=cohort.drawn,
         policy=", ".join(
             f"{name.replace('_', ' ')}: {rule}" for name, rule in cohort.policy.to_dict().items()
         ),
-        splits=splits,
-        label_rows=label_rows,
-        averages=_averages(scores, trial.name) if scored else [],
-        averaged=_labels_averaged(scores, trial.name) if scored else 0,
-        tested=_tested(scores, trial, cohort) if scored else [],
+        splits=split_counts,
+        label_rows=_label_rows(labels, split_counts),
+        test=next((counts for counts in split_counts if counts.split == "test"), None),
+        averages=_averages(scores, name) if scored else [],
+        averaged=_labels_averaged(scores, name) if scored else 0,
+        tested=_tested(scores, predictor) if scored else [],
         claims=claims,
         minimum=MIN_POSITIVE_PATIENTS,
-        strategy=trial.strategy.replace("_", " "),
-        shared=[label for label, shared in zip(cohort.labels, trial.shared_C, strict=True) if shared],
+        strategy=strategy(rule.strategy),
+        shared=np.array(labels)[rule.shared_C].tolist(),
         parameters={
             name: f"{value:.4g}" if isinstance(value, float) else value
-            for name, value in trial.params.items()
+            for name, value in predictor.origin.params.items()
         },
-        metadata=metadata or {},
+        provenance={name: value for name, value in provenance.items() if value},
         limits=limits_of(cohort, claims),
     )
 
 
-def _averages(scores: pd.DataFrame, name: str) -> list[dict]:
+def _label_rows(labels: Sequence[str], splits: Sequence[SplitCounts]) -> list[dict[str, Any]]:
+    train = next(counts for counts in splits if counts.split == "train")
+    return [
+        {
+            "label": label,
+            "cells": [f"{counts.positives_C[c]} ({counts.patients_C[c]})" for counts in splits],
+            "prevalence": share(train.positives_C[c], train.images - train.masked_C[c]),
+        }
+        for c, label in enumerate(labels)
+    ]
+
+
+def _averages(scores: pd.DataFrame, name: str) -> list[dict[str, Any]]:
     """The floors, the paper's configuration and the exported one; other finalists stay out."""
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     shown = [s for s in dict.fromkeys(scores["setting"]) if s == name or not s.startswith("best-")]
@@ -113,18 +120,18 @@ def _labels_averaged(scores: pd.DataFrame, name: str) -> int:
     return int(row["labels_averaged"])
 
 
-def _tested(scores: pd.DataFrame, trial: FinishedTrial, cohort: Cohort) -> list[dict]:
-    own = scores[scores["setting"] == trial.name].set_index(["metric", "label"])
+def _tested(scores: pd.DataFrame, predictor: Predictor) -> list[dict[str, Any]]:
+    own = scores[scores["setting"] == predictor.name].set_index(["metric", "label"])
     rows = []
-    for c, label in enumerate(cohort.labels):
+    for label, threshold in zip(predictor.labels, predictor.rule.thresholds_C, strict=True):
         patients = int(own.loc[("auroc", label), "positive_patients"])
         claimed = patients >= MIN_POSITIVE_PATIENTS
         rows.append(
             {
                 "label": label,
                 "patients": patients,
-                "cells": [ranged(own.loc[(metric, label)]) if claimed else "–" for metric in PER_LABEL],
-                "threshold": f"{trial.thresholds_C[c]:.3f}",
+                "cells": [ranged(own.loc[(metric, label)]) if claimed else NONE for metric in PER_LABEL],
+                "threshold": score(threshold),
             }
         )
     return rows

@@ -12,7 +12,7 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from analysis.settings import ALL_POSITIVE, RANDOM, Setting
+from analysis.predictors import ALL_POSITIVE, RANDOM, Scored
 from analysis.test_split import TestSplit
 from cohort.patients import positive_patients
 from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, interval, label_interval, spread
@@ -35,7 +35,7 @@ SCORE_COLUMNS = (
 
 
 def score_setting(
-    split: TestSplit, setting: Setting, weights_PB: np.ndarray, seed: int = 0
+    split: TestSplit, setting: Scored, weights_PB: np.ndarray, seed: int = 0
 ) -> tuple[pd.DataFrame, Ranking | None]:
     """All scores of one setting as rows of `test_scores.csv`, and its labels' rankings in each resample.
 
@@ -104,16 +104,15 @@ class _Section:
         return len(np.unique(self.patients_N[positive_N]))
 
 
-def _sections(split: TestSplit, setting: Setting) -> list[_Section]:
+def _sections(split: TestSplit, setting: Scored) -> list[_Section]:
     """The labels' section, the domains' where there are any, and that by the paper's rules."""
     targets_NC, scores_NC = split.targets_NC, setting.test_scores_NC
-    unit_NC = setting.scale.unit(scores_NC)
-    decisions_NC = unit_NC >= setting.thresholds_C
+    decisions_NC = setting.test_decisions_NC
     ours = Predictions(
         targets_NC=targets_NC,
         scores_NC=scores_NC,
         decisions_NC=decisions_NC,
-        probs_NC=unit_NC if setting.kind == "logits" else None,
+        probs_NC=None if setting.ranks_only else setting.test_unit_NC,
         prevalences_C=split.prevalences_C,
     )
     preset = PRESETS["paper"]
@@ -149,7 +148,7 @@ def _domain_section(split: TestSplit, ours: Predictions) -> _Section:
     )
 
 
-def _luck(split: TestSplit, setting: Setting, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _luck(split: TestSplit, setting: Scored, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, 2.5th and 97.5th percentile of every row over throws of random scores; NaN stays NaN."""
     rng = np.random.default_rng([seed, RANDOM_DRAWS])
     throws_RS = np.array(

@@ -1,29 +1,49 @@
-"""The test labels, opened by the analysis alone.
+"""The only door to test labels: every opening is recorded in the run folder before a label is read.
 
 Shape legend: N test images, C labels.
 """
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
-from analysis.floors import prevalences
 from cohort.errors import InputError
 from cohort.labels import domain_columns
-from cohort.manifest import Cohort
+from cohort.manifest import SPLITS, Cohort
 from cohort.patients import positive_patients
+from scoring.metrics import prevalences
 
 AVERAGED_PATIENTS = 2
 """Positive patients that a label needs on test to count in the averages: one has no spread to estimate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """What one split holds; counts of images and of patients, one entry a label."""
+
+    split: str
+    images: int
+    patients: int
+    positives_C: Sequence[int]
+    patients_C: Sequence[int]
+    """Patients with a positive image."""
+    masked_C: Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TestSplit:
     """The test labels, and which of them an average may use."""
 
+    rows_N: np.ndarray
+    """int64, the test images' places in the cohort."""
     targets_NC: np.ndarray
     """float64: 0, 1 or NaN where masked."""
     patients_N: np.ndarray
@@ -33,6 +53,8 @@ class TestSplit:
     """bool: the objective's labels with at least AVERAGED_PATIENTS positive patients here."""
     prevalences_C: np.ndarray
     """float64, on training, for the Brier skill."""
+    counts: Sequence[SplitCounts]
+    """Of every split of the cohort."""
 
     @cached_property
     def domains(self) -> dict[str, list[int]]:
@@ -50,14 +72,22 @@ class TestSplit:
         return positive_patients(self.targets_NC, self.patients_N)
 
 
-def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.ndarray) -> TestSplit:
+def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Path, why: str) -> TestSplit:
     """Open the test labels.
 
+    Args:
+        objective_labels_C: bool, the labels that the study's objective averages.
+        openings: the run folder's record, to which a line is added first.
+        why: what they are opened for.
+
     Raises:
-        InputError: none of the objective's labels has AVERAGED_PATIENTS positive patients and a negative.
+        InputError: no test split, or none of the objective's labels has AVERAGED_PATIENTS positive patients
+            and a negative there.
     """
-    targets_NC = cohort.targets_NC(test_N).astype(np.float64)
-    patients_N = np.unique(cohort.patients_N(test_N), return_inverse=True)[1]
+    rows_N = cohort.indices("test")
+    _record(openings, why)
+    targets_NC = cohort.targets_NC(rows_N).astype(np.float64)
+    patients_N = np.unique(cohort.patients_N(rows_N), return_inverse=True)[1]
     enough_C = positive_patients(targets_NC, patients_N) >= AVERAGED_PATIENTS
     averaged_C = np.asarray(objective_labels_C, dtype=bool) & enough_C & (targets_NC == 0).any(axis=0)
     if not averaged_C.any():
@@ -66,9 +96,46 @@ def open_test_labels(cohort: Cohort, test_N: np.ndarray, objective_labels_C: np.
             "so there is nothing to score; give the test split more patients"
         )
     return TestSplit(
+        rows_N=rows_N,
         targets_NC=targets_NC,
         patients_N=patients_N,
         labels=cohort.labels,
         averaged_C=averaged_C,
         prevalences_C=prevalences(cohort.targets_NC(cohort.indices("train"))),
+        counts=_counts(cohort),
     )
+
+
+def open_split_counts(cohort: Cohort, openings: Path, why: str) -> list[SplitCounts]:
+    """The counts of every split that the cohort has, test labels among them; arguments as above."""
+    _record(openings, why)
+    return _counts(cohort)
+
+
+def _counts(cohort: Cohort) -> list[SplitCounts]:
+    counts = []
+    for split in SPLITS:
+        rows_N = np.flatnonzero(np.asarray(cohort.column("split"), dtype=object) == split)
+        targets_NC, patients_N = cohort.targets_NC(rows_N), cohort.patients_N(rows_N)
+        if len(rows_N):
+            counts.append(
+                SplitCounts(
+                    split=split,
+                    images=len(rows_N),
+                    patients=len(np.unique(patients_N)),
+                    positives_C=(targets_NC == 1).sum(axis=0).tolist(),
+                    patients_C=positive_patients(targets_NC, patients_N).tolist(),
+                    masked_C=np.isnan(targets_NC).sum(axis=0).tolist(),
+                )
+            )
+    return counts
+
+
+def _record(openings: Path, why: str) -> None:
+    """Add a line, and have it on the disk before anything is read."""
+    openings.parent.mkdir(parents=True, exist_ok=True)
+    event = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "why": why}
+    with open(openings, "a", encoding="utf-8") as file:
+        file.write(json.dumps(event) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

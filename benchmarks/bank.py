@@ -20,7 +20,7 @@ import torch
 from benchmarks.features import TRAIN, probe_data
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
-from trainables.linear_probe import train_bank
+from trainables.linear_probe import BankTraining, train_bank
 
 EPOCHS, BATCH = 50, 256
 
@@ -67,9 +67,9 @@ def main() -> None:
 
     on = torch.cuda.get_device_name() if args.device.startswith("cuda") else processor()
     print(f"{on}, {torch.get_num_threads()} threads by default, torch {torch.__version__}")
-    data = probe_data()
+    data, training = probe_data(), BankTraining(batch_size=BATCH)
     # Forward and back, two operations a multiply-add, for an epoch of one head.
-    products = 4 * TRAIN * data.train_features_ND.shape[1] * len(data.labels)
+    products = 4 * TRAIN * data.features_ND.shape[1] * len(data.labels)
     print("threads     K  bank      ms/epoch/head  share of matrix peak")
     for threads in args.threads:
         torch.set_num_threads(threads)
@@ -80,7 +80,7 @@ def main() -> None:
                 best = float("inf")
                 for _ in range(args.repeats):
                     started = time.perf_counter()
-                    train_bank(configs, data, batch_size=BATCH, device=args.device)
+                    train_bank(configs, data, training=training, device=args.device)
                     best = min(best, time.perf_counter() - started)
                 one = best / EPOCHS / heads
                 print(

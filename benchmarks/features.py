@@ -11,7 +11,8 @@ import numpy as np
 
 from cohort.labels import CHEXPERT_14
 from cohort.patients import patient_folds
-from trainables.linear_probe import ProbeData
+from study.inputs import OBJECTIVE_PATIENTS
+from trainables.trial_data import ProbeData
 
 TRAIN, VAL = 2670, 575
 """The paper's procedure on the real IU-Xray tables gives these sizes."""
@@ -49,15 +50,15 @@ def draw_features(
 def probe_data(seed: int = 0) -> ProbeData:
     """The problem as a trial sees it: 2,670 images to train on, 575 to judge by, each of its own patient."""
     features_ND, targets_NC = draw_features(seed=seed)
-    val_targets_NC = targets_NC[TRAIN:]
-    patients_N = np.arange(VAL)
+    val_targets_NC, val_patients_N = targets_NC[TRAIN:], np.arange(VAL)
+    val_folds_N = patient_folds(val_targets_NC, val_patients_N, seed=seed)
     return ProbeData(
-        train_features_ND=features_ND[:TRAIN],
-        train_targets_NC=targets_NC[:TRAIN],
-        val_features_ND=features_ND[TRAIN:],
-        val_targets_NC=val_targets_NC,
-        val_patients_N=patients_N,
-        val_folds_N=patient_folds(val_targets_NC, patients_N, seed=seed),
+        rows_N=np.arange(TRAIN + VAL),
+        targets_NC=targets_NC,
+        patients_N=np.concatenate([VAL + np.arange(TRAIN), val_patients_N]),
+        fold_N=np.repeat([-1, 0], [TRAIN, VAL]),
+        threshold_fold_N=np.concatenate([np.full(TRAIN, -1), val_folds_N]),
         labels=tuple(PREVALENCE),
-        objective_labels_C=val_targets_NC.sum(0) >= 2,
+        objective_labels_C=val_targets_NC.sum(0) >= OBJECTIVE_PATIENTS,
+        features_ND=features_ND,
     )

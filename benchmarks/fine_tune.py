@@ -41,9 +41,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from an uni
 from cohort.geometry import apply_geometry
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
-from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune import Compute, FineTuneTrial
 from trainables.fine_tune_config import Training
-from trainables.fine_tune_data import FineTuneData
+from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder, load_encoder
 
 LABELS = 14
@@ -89,15 +89,15 @@ def draw_images(folder: Path, images: int, side: int, encoder: Encoder) -> tuple
     np.save(folder / "images.npy", np.stack(stored))
     targets_NC = (rng.random((images, LABELS)) < 0.3).astype(np.float32)
     targets_NC[:2], targets_NC[-2:] = [[0], [1]], [[0], [1]]
-    train = images - math.ceil(images * VALIDATION_SHARE / (1 + VALIDATION_SHARE))
+    val = math.ceil(images * VALIDATION_SHARE / (1 + VALIDATION_SHARE))
+    train = images - val
     data = FineTuneData(
         images_file=folder / "images.npy",
-        train_rows_N=np.arange(train),
-        val_rows_N=np.arange(train, images),
-        train_targets_NC=targets_NC[:train],
-        val_targets_NC=targets_NC[train:],
-        val_patients_N=np.arange(images - train),
-        val_folds_N=np.arange(images - train) % 5,
+        rows_N=np.arange(images),
+        targets_NC=targets_NC,
+        patients_N=np.arange(images),
+        fold_N=np.repeat([-1, 0], [train, val]),
+        threshold_fold_N=np.concatenate([np.full(train, -1), np.arange(val) % 5]),
         labels=tuple(f"label {c}" for c in range(LABELS)),
         objective_labels_C=np.ones(LABELS, dtype=bool),
     )
@@ -167,6 +167,12 @@ def main() -> None:
         )
         train = len(files)
         training = Training(batch_size=options.batch_size, patience=None)
+        compute = Compute(
+            device=device,
+            precision=options.precision,
+            micro_batch=options.micro_batch,
+            compile_tower=options.compile,
+        )
 
         def new_trial(number: int, **changes) -> FineTuneTrial:
             config = Configuration(SPACE, number, PAPER | {"epochs": options.epochs} | changes)
@@ -175,10 +181,7 @@ def main() -> None:
                 encoder,
                 data,
                 training=training,
-                device=device,
-                precision=options.precision,
-                micro_batch=options.micro_batch,
-                compile_tower=options.compile,
+                compute=compute,
             )
 
         plain, busy = new_trial(0), new_trial(1, augmentation=1.0, ema_decay=0.999)
@@ -186,13 +189,15 @@ def main() -> None:
         mean_C11, std_C11 = (
             torch.tensor(values, device=device).view(3, 1, 1) for values in (encoder.mean, encoder.std)
         )
-        images_NHWC = torch.tensor(data.images_NHWC[data.train_rows_N], device=device)
+        train_N = data.training_N()
+        train_targets_NC = data.targets_NC[train_N]
+        images_NHWC = torch.tensor(data.images_NHWC[data.rows_N[train_N]], device=device)
         ready_NCHW = (images_NHWC.permute(0, 3, 1, 2).float() / 255 - mean_C11) / std_C11
-        targets_NC = torch.tensor(data.train_targets_NC, device=device)
+        targets_NC = torch.tensor(train_targets_NC, device=device)
         _, transform = open_clip.create_model_from_pretrained(encoder.name)
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         loader = torch.utils.data.DataLoader(
-            PNGs(files, data.train_targets_NC, transform),
+            PNGs(files, train_targets_NC, transform),
             batch_size=options.batch_size,
             shuffle=True,
             num_workers=workers,
@@ -236,12 +241,12 @@ def main() -> None:
         print(f"{'loop':<18}{'images/s':>10}{'of bare':>10}{'waiting':>10}")
         for name, rate in best.items():
             trial = {"trial": plain, "trial, distorted": busy}.get(name)
-            waiting = "" if trial is None else f"{max(p['data_wait_share'] for p in trial.curve):.1%}"
+            waiting = "" if trial is None else f"{max(p['data_wait_share'] for p in trial.state.curve):.1%}"
             print(f"{name:<18}{rate:>10.1f}{rate / best['bare']:>10.1%}{waiting:>10}")
-        print(f"peak memory: {max(point['peak_device_memory_mb'] for point in plain.curve):,.0f} MiB")
-        seconds = [point["seconds"] for point in plain.curve]
+        print(f"peak memory: {max(point['peak_device_memory_mb'] for point in plain.state.curve):,.0f} MiB")
+        seconds = [point["seconds"] for point in plain.state.curve]
         print(
-            f"{len(seconds)} epochs of the trial, validation on {len(data.val_rows_N)} included: "
+            f"{len(seconds)} epochs of the trial, validation on {len(data.judged_N())} included: "
             f"{sum(seconds):.1f} s"
         )
         started = time.perf_counter()

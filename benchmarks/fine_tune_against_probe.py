@@ -13,7 +13,6 @@ configuration.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +24,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.figures import BEST, COLOURS, OBJECTIVES, STYLE
-from analysis.settings import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
-from analysis.test_split import open_test_labels
+from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
+from analysis.test_split import open_test_split
 from cohort.manifest import Cohort
 from scoring.intervals import average_interval
 from scoring.paired_tests import paired_permutation, permutation_p
@@ -56,7 +55,7 @@ def studies(encoder: str, seed: int, options: argparse.Namespace) -> tuple[Study
         "name": f"tuned-{encoder}-{seed}",
         "trainable": "fine_tune",
         "search": {"configurations": options.configurations, "seed": seed},
-        "analysis": {"beside": str(options.out / "runs" / probe["name"])},
+        "analysis": {"compare_with": str(options.out / "runs" / probe["name"])},
     }
     pair = tuple(Study.from_dict(settings) for settings in (probe, tuned))
     for study in pair:
@@ -94,10 +93,11 @@ def test_scores(pairs: Sequence[tuple[Study, Study]]) -> pd.DataFrame:
 
 def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[str, tuple[float, ...]]:
     """metric -> fine-tuned minus probe, mean over seeds: difference, low, high, p."""
-    cohort = Cohort.open(pairs[0][1].config.cohort)
-    identity = json.loads(pairs[0][1].folder.inputs_file.read_text())
-    split = open_test_labels(
-        cohort, cohort.indices("test"), np.isin(cohort.labels, identity["objective_labels"])
+    tuned = pairs[0][1]
+    cohort = Cohort.open(tuned.config.cohort)
+    objective_labels_C = np.isin(cohort.labels, tuned.folder.identity()["objective_labels"])
+    split = open_test_split(
+        cohort, objective_labels_C, tuned.folder.openings_file, "mean difference over seeds"
     )
     averaged = np.flatnonzero(split.averaged_C)
     weights_PB = patient_weights(split.patients, draws, 0)

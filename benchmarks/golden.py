@@ -29,7 +29,13 @@ from study.journal import open_journal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES = 600
-TABLES = ("test_scores.csv", "comparisons.csv", "fall.csv", "settings.csv", "test_predictions.parquet")
+TABLES = (
+    "test_scores.csv",
+    "comparisons.csv",
+    "generalization_gap.csv",
+    "settings.csv",
+    "test_predictions.parquet",
+)
 # Clock times, and ids that are drawn.
 VOLATILE = ("seconds", "mlflow_run_id", "images_per_second", "data_wait_share", "peak_device_memory_mb")
 
@@ -44,7 +50,7 @@ STUDIES: dict[str, dict[str, Any]] = {
             "ranges": {"epochs": {"low": 2, "high": 3}, "ema_decay": [0.0]},
         },
         "fine_tune": {"keep": 2, "precision": "fp32"},
-        "analysis": {"top": 2, "bootstrap": 1000, "beside": "runs/probe"},
+        "analysis": {"top": 2, "bootstrap": 1000, "compare_with": "runs/probe"},
     },
 }
 

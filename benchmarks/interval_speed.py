@@ -13,12 +13,13 @@ import time
 
 import numpy as np
 
+from analysis.predictors import Scored
 from analysis.score_table import score_setting
-from analysis.settings import Setting
 from analysis.test_split import TestSplit
 from cohort.labels import CHEXPERT_14
 from scoring.paired_tests import paired_permutation
 from scoring.resampling import patient_weights
+from vlm.predictor import DecisionRule
 
 IMAGES, PATIENTS, SETTINGS, RESAMPLES = 575, 555, 10, 10_000
 POSITIVES = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
@@ -30,21 +31,24 @@ def main() -> None:
     for c, count in enumerate(POSITIVES):
         targets_NC[rng.permutation(IMAGES)[:count], c] = 1
     split = TestSplit(
+        rows_N=np.arange(IMAGES),
         targets_NC=targets_NC,
         patients_N=np.arange(IMAGES) % PATIENTS,
         labels=CHEXPERT_14,
         averaged_C=np.ones(len(CHEXPERT_14), dtype=bool),
         prevalences_C=np.array(POSITIVES) / IMAGES,
+        counts=(),
     )
     settings = [
-        Setting(
+        Scored(
             name=f"setting-{k}",
+            note="",
+            predictor=None,
+            rule=DecisionRule.fixed(len(CHEXPERT_14)),
+            ranks_only=False,
+            constant=False,
             val_scores_NC=np.zeros((1, len(CHEXPERT_14))),
             test_scores_NC=rng.normal(size=targets_NC.shape) + targets_NC,
-            kind="logits",
-            thresholds_C=np.full(len(CHEXPERT_14), 0.5),
-            strategy="fixed",
-            note="",
         )
         for k in range(SETTINGS)
     ]

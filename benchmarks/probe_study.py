@@ -16,44 +16,34 @@ import platform
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 
-import numpy as np
 import optuna
 import torch
 
-from analysis.floors import STRENGTHS, logreg_floor
-from benchmarks.features import PREVALENCE, draw_features
-from cohort.patients import patient_folds
+from benchmarks.features import probe_data
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
 from study.config import validated
 from study.driver import Conductor
-from study.probe_study import OBJECTIVE_PATIENTS, ProbeStudy
-from study.standing import ranking
-from trainables.linear_probe import ProbeData, train_bank
-from trainables.records import RunFolder
+from study.linear_probe import Adapter
+from study.run_folder import RunFolder
+from trainables.linear_probe import train_bank
+from trainables.logistic import STRENGTHS, train_logistic
+from trainables.records import ranking
+from trainables.trial_data import ProbeData
 
-TRAINING = 2670
 
+@dataclass(frozen=True)
+class DrawnInputs:
+    """As much of `study.inputs.Inputs` as a running study reads, without cohort and encoder."""
 
-def problem() -> ProbeData:
-    features_ND, targets_NC = draw_features()
-    val_NC = targets_NC[TRAINING:]
-    patients_N = np.arange(len(val_NC))
-    return ProbeData(
-        train_features_ND=features_ND[:TRAINING],
-        train_targets_NC=targets_NC[:TRAINING],
-        val_features_ND=features_ND[TRAINING:],
-        val_targets_NC=val_NC,
-        val_patients_N=patients_N,
-        val_folds_N=patient_folds(val_NC, patients_N),
-        labels=tuple(PREVALENCE),
-        objective_labels_C=val_NC.sum(axis=0) >= OBJECTIVE_PATIENTS,
-    )
+    data: ProbeData
+    identity: dict[str, str]
 
 
 def ours(data: ProbeData, configurations: int, folder: Path) -> tuple[float, float]:
@@ -71,11 +61,10 @@ def ours(data: ProbeData, configurations: int, folder: Path) -> tuple[float, flo
     run.path.mkdir(parents=True)
     run.study_file.write_text(config.to_yaml())
     run.inputs_file.write_text("{}")
-    identity = {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"}
-    patients_N = len(data.val_features_ND) + np.arange(TRAINING)
-    study = ProbeStudy(config=config, data=data, train_patients_N=patients_N, identity=identity)
+    inputs = DrawnInputs(data, {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"})
+    study = Adapter(config, inputs, run)
     started = time.perf_counter()
-    Conductor(config, run, study, lambda line: print("   ", line, flush=True)).conduct()
+    Conductor(config, run, inputs, study, lambda line: print("   ", line, flush=True)).conduct()
     return time.perf_counter() - started, ranking(run.records().values())[0].objective
 
 
@@ -161,7 +150,7 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cpus, Python {platform.python_version()}, "
         f"torch {torch.__version__}"
     )
-    data = problem()
+    data = probe_data()
     with tempfile.TemporaryDirectory() as scratch:
         seconds, best = ours(data, arguments.configurations, Path(scratch))
         print(
@@ -169,17 +158,11 @@ def main() -> None:
             f"({1000 * seconds / arguments.configurations:.0f} ms each), best macro-AP {best:.4f}"
         )
         started = time.perf_counter()
-        floor = logreg_floor(
-            data.train_features_ND,
-            data.train_targets_NC,
-            data.val_features_ND,
-            data.judged,
-            objective="macro_ap",
-        )
+        floor = train_logistic(data, objective_name="macro_ap")
         grid = (time.perf_counter() - started) / len(STRENGTHS)
         print(
             f"scikit-learn LogisticRegression, {len(STRENGTHS)} values of C: {grid:.2f} s a value, "
-            f"best macro-AP {floor.objective:.4f} at C = {floor.strength:g}"
+            f"best macro-AP {floor.objective:.4f} at C = {floor.params['C']:g}"
         )
         torch.set_num_threads(1)
         print(f"Optuna alone: {optuna_alone(data, arguments.plain):.2f} s a configuration")

@@ -24,7 +24,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -219,20 +219,42 @@ class Cohort:
         return self.present[name].to_pylist()
 
 
+@dataclass(frozen=True, kw_only=True)
+class CohortFacts:
+    """What a manifest says beside its rows: the fields of `Cohort` of the same names."""
+
+    labels: Sequence[str]
+    source: str
+    policy: LabelPolicy
+    reader: str = ""
+    drawn: bool = False
+    modality: str = "medical image"
+    licence: str = ""
+    channels: int = 1
+    flow: Sequence[tuple[str, int]] = ()
+    warnings: Sequence[str] = ()
+    contradictions: Sequence[str] = ()
+    uncertain: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_facts(self.drawn, self.modality, self.licence)
+
+
 def write_cohort(
     folder: Path | str,
     columns: Mapping[str, Sequence[Any]],
     targets_NC: np.ndarray,
     *,
     images_root: Path | str,
-    **metadata: Any,
+    **facts: Any,
 ) -> Cohort:
     """Write a cohort whose images lie elsewhere, and open it; an existing cohort in `folder` is replaced.
 
-    `metadata` and errors are those of `write_manifest` and `check_output_folder`.
+    `facts` are those of `CohortFacts`, errors those of `write_manifest` and `check_output_folder`.
     """
+    known = CohortFacts(**facts)
     with replacing_folder(folder, lambda folder: check_output_folder(folder, images_root)) as staging:
-        write_manifest(staging, columns, targets_NC, images_root=images_root, **metadata)
+        write_manifest(staging, columns, targets_NC, known, images_root=images_root)
     return Cohort.open(folder)
 
 
@@ -280,31 +302,20 @@ def write_manifest(
     folder: Path,
     columns: Mapping[str, Sequence[Any]],
     targets_NC: np.ndarray,
+    facts: CohortFacts,
     *,
-    labels: Sequence[str],
-    source: str,
-    policy: LabelPolicy,
     images_root: Path | str,
-    reader: str = "",
-    drawn: bool = False,
-    modality: str = "medical image",
-    licence: str = "",
-    channels: int = 1,
-    flow: Sequence[tuple[str, int]] = (),
-    warnings: Sequence[str] = (),
-    contradictions: Sequence[str] = (),
-    uncertain: Mapping[str, int] | None = None,
 ) -> None:
     """Write `cohort.parquet` into a folder, usually a staging one of `cohort.files.replacing_folder`.
 
     `columns` holds the columns named in this module's table except the labels: all of `COLUMNS`, and any
     `keep.<name>`. `targets_NC` is (N, C) with 1, 0 and NaN for masked. `images_root` inside `folder` is
-    recorded relative to it, so that the folder can be moved. The other arguments are fields of `Cohort`.
-    Labels without a positive or a negative in one of the cohort's splits are added to the warnings.
+    recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
+    of the cohort's splits are added to the warnings.
 
-    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and for what
-    `check_facts` refuses.
+    Raises InputError for a duplicate image id, an unknown split, and a patient on two sides.
     """
+    labels = facts.labels
     missing = [name for name in COLUMNS if name not in columns]
     unknown = [name for name in columns if name not in COLUMNS and not name.startswith(KEEP)]
     if missing or unknown:
@@ -315,7 +326,6 @@ def write_manifest(
     if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
         raise ValueError("targets_NC must hold 0, 1 and NaN only")
     _check_rows(columns)
-    check_facts(drawn, modality, licence)
 
     arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}
     arrays |= {
@@ -333,20 +343,20 @@ def write_manifest(
     metadata = {
         "format": FORMAT,
         "labels": list(labels),
-        "source": source,
-        "reader": reader,
-        "drawn": drawn,
-        "modality": modality,
-        "licence": licence,
-        "policy": policy.to_dict(),
+        "source": facts.source,
+        "reader": facts.reader,
+        "drawn": facts.drawn,
+        "modality": facts.modality,
+        "licence": facts.licence,
+        "policy": facts.policy.to_dict(),
         "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
-        "channels": channels,
-        "flow": [[what, int(count)] for what, count in flow],
-        "warnings": [*warnings, *_one_sided(targets_NC, columns["split"], labels)],
-        "contradictions": list(contradictions),
-        "uncertain": {label: int(count) for label, count in (uncertain or {}).items()},
+        "channels": facts.channels,
+        "flow": [[what, int(count)] for what, count in facts.flow],
+        "warnings": [*facts.warnings, *_one_sided(targets_NC, columns["split"], labels)],
+        "contradictions": list(facts.contradictions),
+        "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
-        "content_hash": _content_hash(table, labels, policy),
+        "content_hash": _content_hash(table, labels, facts.policy),
     }
     table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
     with replacing_file(folder / MANIFEST) as partial:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
-from cohort.manifest import Cohort, check_output_folder, write_manifest
+from cohort.manifest import Cohort, CohortFacts, check_output_folder, write_manifest
 from cohort.splits import stratified_split, too_rare_for_three_sides
 from sample.anatomy import BOTH, KINDS, LEFT, RIGHT, Body, Finding, Pose, draw_body, draw_pose
 from sample.appearance import SAMPLE, Appearance
@@ -275,17 +275,20 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
             staging,
             columns,
             targets_NC,
-            labels=CHEXPERT_14,
-            source=f"drawn phantoms, not patients: {images} images of {size} x {size}, seed {seed}",
-            drawn=True,
-            modality="chest radiograph",
-            licence=LICENCE,
-            policy=LabelPolicy(no_finding="complement"),
+            CohortFacts(
+                labels=CHEXPERT_14,
+                source=f"drawn phantoms, not patients: {images} images of {size} x {size}, seed {seed}",
+                drawn=True,
+                modality="chest radiograph",
+                licence=LICENCE,
+                policy=LabelPolicy(no_finding="complement"),
+                flow=[("films drawn", images)],
+                warnings=[
+                    f"{label}: only {count} positive patients, too few for three sides"
+                    for label, count in rare
+                ],
+            ),
             images_root=staging / "images",
-            flow=[("films drawn", images)],
-            warnings=[
-                f"{label}: only {count} positive patients, too few for three sides" for label, count in rare
-            ],
         )
     return Cohort.open(folder)
 

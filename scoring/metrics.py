@@ -163,6 +163,12 @@ def mcc(counts: Confusion) -> np.ndarray:
 # ---- probabilities ----
 
 
+def prevalences(targets_NC: np.ndarray) -> np.ndarray:
+    """float64 (C,): (positives + 1/2) / (known + 1), Jeffreys' estimate, so that its logit is finite."""
+    known_C = (~np.isnan(targets_NC)).sum(axis=0)
+    return ((targets_NC == 1).sum(axis=0) + 0.5) / (known_C + 1)
+
+
 class SquaredErrors(NamedTuple):
     """Sums of (probability - target)^2 over the positive and the negative images, and how many these are.
 

@@ -25,6 +25,8 @@ class Configuration:
     """Every parameter that exists under the others' choices, in the space's order."""
     seed: int = 0
     """Seed of the initial weights, and of what else a trial draws."""
+    preset: str = ""
+    """Name of a published configuration (`paper`), which is trained and cut as published; empty: searched."""
 
     def __post_init__(self) -> None:
         space, params = self.space, self.params

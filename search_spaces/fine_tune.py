@@ -140,6 +140,13 @@ epoch and selection by validation loss with patience 5 belong to how it is train
 PRESETS = {"paper": PAPER}
 """Published configurations, by name."""
 
+COLUMNS = {
+    "method": ("method",),
+    "tower_rate": ("tower_learning_rate", "adapter_learning_rate"),
+    **{name: (name,) for name in ("head_learning_rate", "epochs", "loss", "augmentation", "init_head")},
+}
+"""Of a table of trials: column -> the parameters that stand in it, whichever a trial has."""
+
 _START = {
     "head_learning_rate": 1e-3,
     "weight_decay": 1e-2,

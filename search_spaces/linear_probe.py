@@ -65,6 +65,12 @@ PAPER: dict[str, Any] = {
 PRESETS = {"paper": PAPER}
 """Published configurations, by name."""
 
+COLUMNS = {
+    name: (name,)
+    for name in ("learning_rate", "weight_decay", "epochs", "loss", "positive_weight", "normalisation")
+}
+"""Of a table of trials: column -> the parameters that stand in it, whichever a trial has."""
+
 _START = {
     "epochs": 50,
     "loss": "bce",

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from cohort.readers.shared_arguments import comma_separated
 from search_spaces import SPACES
 from study import cli_cohort
 from study.command import add_command
@@ -29,11 +31,12 @@ a first study, start to end:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it succeeded, 2 for what the user can mend, 130 when interrupted."""
+    """Run one command; 0 when it succeeded, 1 when it came to nothing, 2 for what the user can mend, 130 when
+    interrupted."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        arguments.command(arguments)
+        return arguments.command(arguments) or 0
     except InputError as error:
         if arguments.debug:
             raise
@@ -115,8 +118,15 @@ def _parser() -> argparse.ArgumentParser:
         "analyze",
         _analyze,
         "score floors, zero-shot and the best trials on the test split; write the report",
+        "radtune analyze runs/sample-probe --only scores,claims",
     )
     analyze.add_argument("run", metavar="RUN", help="a run folder")
+    analyze.add_argument(
+        "--only",
+        type=comma_separated,
+        metavar="A,B",
+        help=f"sections of the report: {', '.join(SECTIONS)} (default: those of the study file)",
+    )
 
     export = add_command(
         commands,
@@ -127,7 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("run", metavar="RUN", help="a run folder")
     export.add_argument("--out", required=True, metavar="DIR", help="the bundle's folder")
-    export.add_argument("--trial", type=int, metavar="N", help="trial number (default: best on validation)")
+    export.add_argument(
+        "--trial",
+        type=int,
+        metavar="N",
+        help="trial number (default: best on validation); a published configuration is cut as published",
+    )
     export.add_argument("--with-encoder", action="store_true", help="put the encoder's weights in as well")
 
     predict = add_command(
@@ -169,13 +184,17 @@ def _embed(arguments: argparse.Namespace) -> None:
     print(f"{what}, {origin}: {embeddings.folder}")
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
+    from study.progress import nothing_completed
     from study.study import Study
 
     study = Study.from_yaml(arguments.study, arguments.overrides)
     study.run(resume=arguments.resume, echo=_say)
     folder = _shown(study.folder.path)
+    if nothing_completed(study.records.values()):
+        return 1  # the study's last line said why
     print(f"next: radtune analyze {folder}    (test scores with floors and intervals, and the report)")
+    return 0
 
 
 def _space(arguments: argparse.Namespace) -> None:
@@ -185,7 +204,7 @@ def _space(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from study.standing import describe_run
+    from study.progress import describe_run
     from study.study import Study
 
     print(describe_run(Study.open(arguments.run).folder))
@@ -195,8 +214,10 @@ def _analyze(arguments: argparse.Namespace) -> None:
     from study.study import Study
 
     study = Study.open(arguments.run)
-    result = study.analyze()
+    result = study.analyze(arguments.only)
     print(result.text)
+    for name, reason in result.failed.items():
+        print(f"section {name} could not be made: {reason}")
     print(f"\nreport: {_shown(result.report)}")
     print(f"next: radtune export {_shown(study.folder.path)} --out exports/{study.config.name}")
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from search_spaces import SPACES
+from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name
 
+Trainable = Literal[SPACES]  # type: ignore[valid-type]
+"""Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
+SQLITE = "sqlite:///"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
@@ -24,7 +32,7 @@ class _Settings(BaseModel):
 class SearchSettings(_Settings):
     """Which configurations are tried."""
 
-    space: Literal["linear_probe", "fine_tune"] | None = None
+    space: Trainable | None = None
     """Search space, named as its file in `search_spaces/`; None: that of the trainable."""
     configurations: int = Field(256, ge=1)
     """How many configurations the study holds when it is finished, pruned and failed ones included."""
@@ -42,25 +50,23 @@ class SearchSettings(_Settings):
     """Ranges that replace the space's own: {low, high, log} or a list of choices."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingBlock(Training):
+    """`fine_tune.training`: how every fine-tuning trial of a study is trained."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
 class FineTuneSettings(_Settings):
     """What every fine-tuning trial of a study shares."""
 
-    batch_size: int = Field(32, ge=1)
-    """Images a step, however few of them the memory takes at once."""
+    training: TrainingBlock = TrainingBlock()
     micro_batch: int | None = Field(None, ge=1)
     """Images on the device at once to begin with; halved where the memory is full. None: all of a step."""
-    patience: int | None = Field(3, ge=1)
-    """Epochs without a better one after which a trial ends."""
-    warm_up: float = Field(0.1, ge=0, lt=1)
-    """Share of all steps over which the learning rate rises."""
-    clip_norm: float | None = Field(1.0, gt=0)
-    """Greatest norm of the gradient."""
-    horizontal_flip: bool = False
-    """Mirror every other training image. A mirrored radiograph shows a heart on the wrong side."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     """Hand the tower to torch.compile."""
-    scheduler: Literal["asha", "median", "none"] = "asha"
+    early_stopping: Literal["asha", "median", "none"] = "asha"
     """Which trials are stopped early: asynchronous halving, those below the median, or none."""
     grace_epochs: int = Field(2, ge=1)
     """Epochs before a trial may be stopped."""
@@ -98,9 +104,11 @@ class AnalysisSettings(_Settings):
     """How many of the best configurations on validation are scored on test."""
     bootstrap: int = Field(10_000, ge=100)
     """Patient-level resamples behind each interval, and draws of each paired test."""
-    beside: str | None = None
+    compare_with: str | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
+    sections: list[Literal[SECTIONS]] = Field(list(SECTIONS), min_length=1)  # type: ignore[valid-type]
+    """What the report is made of, in its order; files of `analysis/sections/`."""
 
 
 class StudyConfig(_Settings):
@@ -114,7 +122,7 @@ class StudyConfig(_Settings):
     """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED."""
     features: Literal["projected", "pooled"] = "projected"
     """Features after or before the encoder's projection into the joint space."""
-    trainable: Literal["linear_probe", "fine_tune"] = "linear_probe"
+    trainable: Trainable = "linear_probe"
     """What a trial trains: a linear head on frozen features, or the image tower with its head."""
     search: SearchSettings = SearchSettings()
     resources: Resources = Resources()
@@ -125,7 +133,14 @@ class StudyConfig(_Settings):
     tracking: Tracking = Tracking()
     analysis: AnalysisSettings = AnalysisSettings()
     fine_tune: FineTuneSettings | None = None
-    """For `trainable: fine_tune` only; None: the defaults."""
+    """For `trainable: fine_tune`, and always there then; None otherwise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_its_trainable(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("trainable") == "fine_tune" and raw.get("fine_tune") is None:
+            return raw | {"fine_tune": {}}
+        return raw
 
     @model_validator(mode="after")
     def _one_trainable(self) -> StudyConfig:
@@ -139,23 +154,57 @@ class StudyConfig(_Settings):
     def run_folder(self) -> Path:
         return Path(self.storage) / self.name
 
-    def resolved(self, folder: Path) -> StudyConfig:
-        """The same study with every relative folder, and a relative SQLite path, taken from `folder`.
+    def resolved(self, root: Path) -> StudyConfig:
+        """The same study with every relative path, that of a SQLite store and of an encoder's folder too,
+        taken from `root`.
 
         MLflow resolves a relative path anew in every process and prefers an old ./mlruns beside it.
         """
-        prefix, uri = "sqlite:///", self.tracking.uri
-        if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
-            uri = prefix + str(folder / uri.removeprefix(prefix))
+        return self._with_paths(lambda path: str(root / path), resolved_name(self.encoder, root))
+
+    def portable(self, root: Path) -> StudyConfig:
+        """The same study with every path inside `root` relative to it, so that the project can be moved."""
+
+        def relative(path: str) -> str:
+            inside = PurePath(path).is_absolute() and Path(path).is_relative_to(root)
+            return str(Path(path).relative_to(root)) if inside else path
+
+        prefix = "local-dir:"
+        encoder = self.encoder
+        if encoder.startswith(prefix):
+            encoder = prefix + relative(encoder.removeprefix(prefix))
+        return self._with_paths(relative, encoder)
+
+    def root_of(self, run: Path) -> Path:
+        """The folder from which a stored study's relative paths are taken, now that it lies in `run`.
+
+        Raises:
+            InputError: `run` does not lie as deep as the study's storage says.
+        """
+        storage = PurePath(self.storage)
+        if storage.is_absolute() or ".." in storage.parts:
+            return Path.cwd()
+        up = len(storage.parts)
+        if len(run.parents) <= up:
+            raise InputError(
+                f"{run}: the study was stored in {storage}, so its other folders are looked for {up + 1} "
+                "levels above it, and there are none; put it back into such a folder"
+            )
+        return run.parents[up]
+
+    def _with_paths(self, moved: Callable[[str], str], encoder: str) -> StudyConfig:
+        uri, compare_with = self.tracking.uri, self.analysis.compare_with
+        if uri.startswith(SQLITE):
+            uri = SQLITE + moved(uri.removeprefix(SQLITE))
         return self.model_copy(
             update={
-                "cohort": str(folder / self.cohort),
-                "encoder": resolved_name(self.encoder, folder),
-                "cache": str(folder / self.cache),
-                "storage": str(folder / self.storage),
+                "cohort": moved(self.cohort),
+                "encoder": encoder,
+                "cache": moved(self.cache),
+                "storage": moved(self.storage),
                 "tracking": Tracking(uri=uri),
                 "analysis": self.analysis.model_copy(
-                    update={"beside": self.analysis.beside and str(folder / self.analysis.beside)}
+                    update={"compare_with": compare_with and moved(compare_with)}
                 ),
             }
         )
@@ -241,7 +290,9 @@ def _one_line(error: ValidationError, source: str) -> str:
     key = ".".join(location)
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if key in RENAMED:
+            return f"{source}: {key} is called {RENAMED[key]} now{tail}"
         known = _fields_at(location[:-1])
         close = difflib.get_close_matches(location[-1], known, n=1)
         remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
@@ -251,6 +302,8 @@ def _one_line(error: ValidationError, source: str) -> str:
     rule = first["msg"].removeprefix("Value error, ")
     if not key:
         return f"{source}: {rule}{tail}"
+    if isinstance(first["input"], dict):  # a rule about a group of settings names its key itself
+        return f"{source}: {key}: {rule}{tail}"
     rule = rule[0].lower() + rule[1:]
     return f"{source}: {key}: {rule}, but got {first['input']!r}{tail}"
 
@@ -260,7 +313,18 @@ def _fields_at(location: list[str]) -> list[str]:
     for part in location:
         annotation = model.model_fields[part].annotation
         model = next((one for one in get_args(annotation) if one is not type(None)), annotation)
-    return list(model.model_fields)
+    return [field.name for field in fields(model)] if is_dataclass(model) else list(model.model_fields)
+
+
+RENAMED = {
+    "analysis.beside": "analysis.compare_with",
+    "fine_tune.scheduler": "fine_tune.early_stopping",
+    **{
+        f"fine_tune.{name}": f"fine_tune.training.{name}"
+        for name in ("batch_size", "patience", "warm_up", "clip_norm", "horizontal_flip")
+    },
+}
+"""Keys of earlier study files, refused with their new names."""
 
 
 RESUMABLE = {
@@ -270,11 +334,15 @@ RESUMABLE = {
     ("resources", "gpus"),
     ("analysis", "top"),
     ("analysis", "bootstrap"),
-    ("analysis", "beside"),
+    ("analysis", "compare_with"),
+    ("analysis", "sections"),
+    ("cohort",),
+    ("tracking", "uri"),
     ("storage",),
     ("cache",),
 }
-"""Settings that a resumed study may change: none of them alters what already ran."""
+"""Settings that a resumed study may change: none of them alters what already ran. Where the cohort lies is
+one of them: that it is the same is told by its content."""
 
 
 def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
@@ -285,6 +353,8 @@ def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
     """
     old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
     for key in old:
+        if key == ("encoder",) and all(flat[key].startswith("local-dir:") for flat in (old, new)):
+            continue  # the folder may have moved; that the weights are the same is told by their fingerprint
         if key not in RESUMABLE and old[key] != new[key]:
             raise InputError(
                 f"{'.'.join(key)}: this study already ran with {old[key]!r}, so it cannot be resumed with "

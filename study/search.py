@@ -21,16 +21,11 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from cohort.files import write_atomically
-from trainables.linear_probe import RUNGS
-from trainables.records import RunFolder, TrialRecord, pack_bank, unpack_bank
+from study.run_folder import RunFolder
+from trainables.records import TrialRecord, pack_bank, unpack_bank
 
-Configuration = dict[str, Any]
-"""`number` and `params` of one configuration, as a bank receives it."""
-
-LAGGING_QUANTILE = 1 / 3
-"""A head below this quantile of all earlier heads at the same rung stops there."""
-RUNG_OBSERVATIONS = 16
-"""Earlier heads a rung must have seen before it prunes anybody."""
+Asked = dict[str, Any]
+"""`number`, `params` and `preset` of one configuration, as a bank receives it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +45,20 @@ class SearchPlan:
     """`time.monotonic()` after which no bank is started."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What is asked of a study's trials, and in which order; an adapter's space, as the study file has it."""
+
+    suggest: Callable[[optuna.Trial], dict[str, Any]]
+    """Draws a configuration's parameters from an Optuna trial."""
+    presets: Mapping[str, Mapping[str, Any]]
+    """Published configurations by name; tried first, each in a bank of its own."""
+    warm_starts: Sequence[Mapping[str, Any]]
+    """Parameters tried next."""
+    told: Callable[[Sequence[TrialRecord]], Mapping[str, Any]]
+    """From all records that the journal knows, what a bank is told beside its configurations."""
+
+
 class BankSearcher(Searcher):
     """Hands out banks and tells their results.
 
@@ -60,9 +69,6 @@ class BankSearcher(Searcher):
     Args:
         study: an Optuna study on the run's journal; its unfinished trials are taken up again first.
         run: where bank files go.
-        suggest: draws a configuration's parameters from an Optuna trial.
-        paper: the paper's parameters, tried first in a bank of its own.
-        warm_starts: parameters tried next.
         on_bank: called with each finished bank's records, in the order of finishing.
     """
 
@@ -72,27 +78,36 @@ class BankSearcher(Searcher):
         study: optuna.Study,
         run: RunFolder,
         plan: SearchPlan,
-        suggest: Callable[[optuna.Trial], dict[str, Any]],
-        paper: Mapping[str, Any],
-        warm_starts: Sequence[Mapping[str, Any]],
+        asking: Asking,
         on_bank: Callable[[list[TrialRecord]], None],
     ) -> None:
         super().__init__(metric="objective", mode="max")
         self._study, self._run, self._plan = study, run, plan
-        self._suggest, self._paper, self._on_bank = suggest, dict(paper), on_bank
-        files = run.bank_files()
+        self._asking, self._on_bank = asking, on_bank
         self._records = run.records()
-        self._first_bank = self._next_bank = 1 + int(files[-1].stem.removeprefix("bank-")) if files else 0
-        self._asked: dict[int, list[Configuration]] = {}
+        self._first_bank = self._next_bank = run.next_bank()
+        self._asked: dict[int, list[Asked]] = {}
         self._results: dict[int, list[TrialRecord]] = {}
         self._bank_of: dict[str, int] = {}
+        self._errors: dict[str, str] = {}
         self._told = self._next_bank
         self._tell(list(self._records.values()))
         self._left_over = self._unfinished()
-        if not study.trials:
-            study.enqueue_trial({}, user_attrs={"preset": "paper"})  # number 0
-            for params in warm_starts[: plan.configurations - 1]:
-                study.enqueue_trial(dict(params))
+        self._enqueue_starts()
+
+    def _enqueue_starts(self) -> None:
+        """Queue the presets, then the warm starts; after a crash between two of them, the rest.
+
+        Once anything else has been asked for, what was left out (of a study too small for it) stays out.
+        """
+        queued = [trial.user_attrs.get("start") for trial in self._trials()]
+        if None in queued:
+            return
+        starts: list[tuple[dict[str, Any], str]] = [({}, name) for name in self._asking.presets]
+        starts += [(dict(params), "") for params in self._asking.warm_starts]
+        for place, (params, preset) in enumerate(starts[: self._plan.configurations]):
+            if place not in queued:
+                self._study.enqueue_trial(params, user_attrs={"start": place, "preset": preset})
 
     # Ray Tune's side ---------------------------------------------------------------------------------------
 
@@ -106,7 +121,7 @@ class BankSearcher(Searcher):
         configurations = self._ask(bank)
         self._asked[bank], self._bank_of[trial_id] = configurations, bank
         self._next_bank += 1
-        return {"bank": bank, "configurations": configurations, "rung_floor": self._rung_floor()}
+        return {"bank": bank, "configurations": configurations, **self._asking.told(self._told_records())}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -119,11 +134,8 @@ class BankSearcher(Searcher):
             data = result["bank_file"]
             records = unpack_bank(data)
         elif error:
-            reason = "its worker process died; Ray's log tells more"
-            records = [
-                TrialRecord(**configuration, state="FAIL", reason=reason)
-                for configuration in self._asked[bank]
-            ]
+            reason = f"its worker process died ({self._errors.get(trial_id) or 'see the log of Ray'})"
+            records = [TrialRecord(**one, state="FAIL", reason=reason) for one in self._asked[bank]]
             data = pack_bank(records)
         else:  # stopped from outside before it reported: its trials stay RUNNING and are asked for again
             return
@@ -133,6 +145,10 @@ class BankSearcher(Searcher):
         if not self._plan.in_order:
             self._tell(records)
         self._on_bank(records)
+
+    def note_error(self, trial_id: str, error: str) -> None:
+        """Keep what a worker said last, for the records of a bank that is given up."""
+        self._errors[trial_id] = error
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle: Tune writes the searcher into a tuner.pkl that nobody reads again."""
@@ -179,24 +195,29 @@ class BankSearcher(Searcher):
     def _unfinished(self) -> list[int]:
         return [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
 
-    def _ask(self, bank: int) -> list[Configuration]:
+    def _ask(self, bank: int) -> list[Asked]:
         seed = int(np.random.SeedSequence([self._plan.seed, bank]).generate_state(1)[0])
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             # group=True keeps conditional parameters (gamma only under focal) in the joint model.
             self._study.sampler = TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         if self._left_over:
-            # The paper's configuration has its own batch size and cannot share a bank.
-            size = 1 if self._left_over[0] == 0 else self._plan.bank_size
+            size = 1 if self._preset(self._left_over[0]) else self._plan.bank_size
             numbers, self._left_over = self._left_over[:size], self._left_over[size:]
             return [self._draw(self._trial(number)) for number in numbers]
         asked = self._count()
-        size = 1 if asked == 0 else min(self._plan.bank_size, self._plan.configurations - asked)
+        size = min(self._plan.bank_size, self._plan.configurations - asked)
+        if asked < len(self._asking.presets):
+            size = 1  # a published configuration has its own way of training and cannot share a bank
         return [self._draw(self._study.ask()) for _ in range(size)]
 
-    def _draw(self, trial: optuna.Trial) -> Configuration:
+    def _draw(self, trial: optuna.Trial) -> Asked:
         """Draw a trial's parameters, or read again those that a killed driver drew."""
-        params = dict(self._paper) if trial.number == 0 else self._suggest(trial)
-        return {"number": trial.number, "params": params}
+        preset = self._preset(trial.number)
+        params = dict(self._asking.presets[preset]) if preset else self._asking.suggest(trial)
+        return {"number": trial.number, "params": params, "preset": preset}
+
+    def _preset(self, number: int) -> str:
+        return next(t.user_attrs.get("preset", "") for t in self._trials() if t.number == number)
 
     def _trial(self, number: int) -> optuna.Trial:
         trial_id = next(trial._trial_id for trial in self._trials() if trial.number == number)
@@ -216,17 +237,7 @@ class BankSearcher(Searcher):
             else:
                 self._study.tell(record.number, state=TrialState.FAIL)
 
-    def _rung_floor(self) -> dict[int, float]:
-        """Epoch -> objective below which a head lags; from told banks only, so that it is reproducible."""
+    def _told_records(self) -> list[TrialRecord]:
+        """Of told banks only, so that what follows from them is reproducible."""
         told = {trial.number for trial in self._trials() if trial.state.is_finished()}
-        at_rung: dict[int, list[float]] = {}
-        for number in told - {0}:
-            record = self._records.get(number)
-            for point in record.curve if record else []:
-                if point["epoch"] in RUNGS and math.isfinite(point["objective"]):
-                    at_rung.setdefault(int(point["epoch"]), []).append(point["objective"])
-        return {
-            epoch: float(np.quantile(values, LAGGING_QUANTILE))
-            for epoch, values in sorted(at_rung.items())
-            if len(values) >= RUNG_OBSERVATIONS
-        }
+        return [record for number, record in sorted(self._records.items()) if number in told]

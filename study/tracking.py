@@ -7,6 +7,7 @@ an absent server left out is logged then, once.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -27,9 +28,8 @@ from cohort.errors import InputError
 from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
+SQLITE = "sqlite:///"
 NUMBER_TAG = "radtune.trial"
-PARENT_FILE = "mlflow_run_id"
-"""In the run folder: the id of the study's parent run."""
 CURVE_EPOCHS = 50
 """Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
 holds all of them."""
@@ -43,19 +43,20 @@ class StudyTracker:
 
     Args:
         uri: absolute tracking URI.
-        study: the study's name; with `cohort_hash` it finds the parent run again on resume.
+        study: the study's name.
+        run_file: keeps the id of the study's parent run, which is found again by it on resume.
         tags: tags of the parent run, which every configuration's run carries too.
 
     Raises:
         InputError: the store cannot be opened.
     """
 
-    def __init__(self, uri: str, study: str, run_folder: Path, tags: Mapping[str, str]) -> None:
+    def __init__(self, uri: str, study: str, run_file: Path, tags: Mapping[str, str]) -> None:
         self.uri, self._study, self._tags = uri, study, dict(tags)
         try:
             self._client = MlflowClient(tracking_uri=uri)
             self._experiment = self._experiment_id()
-            self.parent = self._parent_run(run_folder)
+            self.parent = self._parent_run(run_file)
         except Exception as error:
             raise InputError(
                 f"tracking.uri {uri}: MLflow cannot open this store ({_short(error)}); "
@@ -119,26 +120,32 @@ class StudyTracker:
         return f"MLflow ({self.uri}) did not take everything: {self._fault}; --resume logs what is missing"
 
     def _experiment_id(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+        """The experiment of all studies of a store.
+
+        MLflow keeps the absolute place of an experiment's artifacts. Where a SQLite store was moved and that
+        place is gone, a new experiment begins here, instead of a folder where nobody looks for it.
+        """
+        location, name = None, EXPERIMENT
+        if self.uri.startswith(SQLITE):
+            # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
+            location = Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts"
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and location is not None and location != Path(found.artifact_location):
+            if not Path(found.artifact_location).exists():
+                name = f"{EXPERIMENT} in {location.parent}"
+                found = self._client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
-        prefix = "sqlite:///"
-        location = (
-            str(Path(self.uri.removeprefix(prefix)).parent / "mlartifacts")
-            if self.uri.startswith(prefix)
-            else None
-        )
-        return self._client.create_experiment(EXPERIMENT, artifact_location=location)
+        return self._client.create_experiment(name, artifact_location=location and str(location))
 
-    def _parent_run(self, run_folder: Path) -> str:
-        """The study's parent run: the one noted in its run folder, or a new one."""
-        note = run_folder / PARENT_FILE
+    def _parent_run(self, note: Path) -> str:
+        """The study's parent run: the one noted, or a new one."""
         if note.exists():
             try:
                 run_id = note.read_text().strip()
-                self._client.update_run(run_id, status="RUNNING")
-                return run_id
+                if self._client.get_run(run_id).info.experiment_id == self._experiment:
+                    self._client.update_run(run_id, status="RUNNING")
+                    return run_id
             except MlflowException:
                 pass  # another store than before: the study starts a parent run there
         run = self._client.create_run(self._experiment, run_name=self._study, tags=self._tags)
@@ -188,6 +195,7 @@ class StudyTracker:
             "mlflow.parentRunId": self.parent,
             NUMBER_TAG: str(record.number),
             "radtune.state": record.state,
+            "radtune.preset": record.preset,
             "radtune.loss": str(record.params.get("loss", "")),
         }
         if record.reason:
@@ -218,18 +226,24 @@ class StudyTracker:
 
 
 def record_opening(
-    uri: str, run_folder: Path, event: str, metrics: Mapping[str, float], artifacts: Iterable[Path]
+    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], artifacts: Iterable[Path]
 ) -> None:
-    """Note on the study's parent run that the test split was opened, with what was read from it.
+    """Note on the study's parent run how often the test split was opened, and what was read from it.
+
+    Args:
+        uri: absolute tracking URI.
+        run_file: as `StudyTracker` keeps it.
+        openings: the run folder's own record, which is the truth; see `analysis.test_split`.
 
     Raises:
         InputError: the store refuses. An opening that nobody can count later must be noticed.
     """
     try:
         client = MlflowClient(tracking_uri=uri)
-        parent = (run_folder / PARENT_FILE).read_text().strip()
-        openings = client.get_run(parent).data.tags.get("radtune.test_openings", "")
-        client.set_tag(parent, "radtune.test_openings", f"{openings}; {event}".removeprefix("; "))
+        parent = run_file.read_text().strip()
+        events = [json.loads(line) for line in openings.read_text().splitlines()]
+        told = "; ".join(f"{event['when']} {event['why']}" for event in events)
+        client.set_tag(parent, "radtune.test_openings", told[-5000:])
         now = int(time.time() * 1000)
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         client.log_batch(parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])

@@ -1,9 +1,10 @@
-"""Tests of the architecture: which room may import which, and where the packages come from."""
+"""Tests of the architecture: which room may import which, what stays light, and where packages come from."""
 
 import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,67 +12,133 @@ import pytest
 from tests.conftest import REPOSITORY
 
 ROOMS = ("cohort", "scoring", "vlm", "search_spaces", "trainables", "analysis", "study", "sample")
+"""In the order in which data flows; a room imports only rooms above it. `sample` is drawn with all of them
+and imported by the command line alone."""
+FILES = [path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))]
+NAMES = {
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in FILES
+}
 
-# What the order of the rooms does not say: the sample is drawn below the studies, and one command draws it.
-NOT_BY_ORDER = {"sample": {"analysis", "study"}}
-EXCEPT = {"study/cli_cohort.py": {"sample"}}
 
-
-def imports(path: Path) -> set[str]:
-    """Top-level names of every module that a file imports, inside functions too."""
+def imported(path: Path) -> set[str]:
+    """Full names of every module that a file imports, inside functions and for type checkers too."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module.split(".")[0])
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
-@pytest.mark.parametrize("room", ROOMS)
+def rooms_of(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def after_importing(modules: str, *libraries: str) -> list[str]:
+    """Which of the libraries a fresh interpreter has loaded once it has imported these modules."""
+    code = f"import sys, {modules}; print(*(m for m in {libraries} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("room", ROOMS[:-1])
 def test_a_room_imports_only_rooms_above_it(room):
-    closed = set(ROOMS[ROOMS.index(room) + 1 :]) | NOT_BY_ORDER.get(room, set())
+    below = set(ROOMS[ROOMS.index(room) + 1 :])
     for path in (REPOSITORY / room).rglob("*.py"):
-        name = path.relative_to(REPOSITORY).as_posix()
-        assert not imports(path) & closed - EXCEPT.get(name, set()), name
+        allowed = {"sample"} if path.name == "cli_cohort.py" else set()
+        assert not rooms_of(path) & (below - allowed), path
+
+
+def test_the_sample_stands_on_the_rooms_but_not_on_the_conductor():
+    for path in (REPOSITORY / "sample").rglob("*.py"):
+        assert not rooms_of(path) & {"analysis", "study"}, path
+
+
+def test_no_two_files_import_each_other_even_by_a_detour():
+    follows = {
+        path: {NAMES[name] for name in imported(path) if name in NAMES and NAMES[name] != path}
+        for path in FILES
+    }
+
+    def reached(start: Path) -> set[Path]:
+        seen, todo = set(), list(follows[start])
+        while todo:
+            if (path := todo.pop()) not in seen:
+                seen.add(path)
+                todo += follows[path]
+        return seen
+
+    assert [str(path) for path in FILES if path in reached(path)] == []
 
 
 @pytest.mark.parametrize(
     ("library", "allowed"),
     [
-        ("torch", ("vlm/", "trainables/", "analysis/", "study/", "sample/train_clip.py")),
+        ("torch", ("vlm/", "trainables/", "study/", "sample/")),
         ("ray", ("trainables/ray_trainables.py", "study/")),
+        ("optuna", ("study/", "search_spaces/parameters.py")),
         ("mlflow", ("study/tracking.py",)),
+        ("matplotlib", ("analysis/",)),
     ],
 )
 def test_a_heavy_library_stays_in_its_place(library, allowed):
-    for room in ROOMS:
-        for path in (REPOSITORY / room).rglob("*.py"):
-            name = path.relative_to(REPOSITORY).as_posix()
-            assert library not in imports(path) or name.startswith(allowed), name
+    for path in FILES:
+        name = path.relative_to(REPOSITORY).as_posix()
+        assert library not in rooms_of(path) or name.startswith(allowed), name
 
 
-def test_scoring_brings_nothing_but_numpy_and_scipy():
-    modules = [f"scoring.{path.stem}" for path in sorted((REPOSITORY / "scoring").glob("*.py"))]
-    heavy = {"torch", "pandas", "sklearn", "pyarrow", "ray"}
-    code = f"import sys, {', '.join(modules)}; print(*({heavy} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+def test_an_analysis_reaches_no_ray_no_optuna_and_no_mlflow_by_any_detour():
+    modules = "study.inputs, analysis.analyze, analysis.model_card"
+    sections = REPOSITORY / "analysis" / "sections"
+    modules += "".join(f", analysis.sections.{path.stem}" for path in sections.glob("[a-z]*.py"))
+    assert after_importing(modules, "ray", "optuna", "mlflow") == []
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "cohort.readers", "vlm.encoders"])
-def test_every_package_is_imported_from_this_repository(room):
-    module = importlib.import_module(room)
-    assert Path(module.__file__).is_relative_to(REPOSITORY)
+def test_scoring_reaches_arrays_and_nothing_else():
+    modules = ", ".join(name for name in NAMES if name.startswith("scoring"))
+    assert after_importing(modules, "torch", "pandas", "sklearn", "pyarrow", "ray") == []
 
 
-def test_every_package_is_listed_for_installation():
-    import tomllib
+def test_cohort_reaches_no_torch():
+    modules = ", ".join(name for name in NAMES if name.startswith("cohort"))
+    assert after_importing(modules, "torch", "ray", "mlflow") == []
 
-    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+
+def test_only_the_door_asks_for_the_test_split():
+    """A trial's process never receives a test label: nobody else asks a cohort for the rows of that split."""
+    asking = [
+        path.relative_to(REPOSITORY).as_posix() for path in FILES if 'indices("test")' in path.read_text()
+    ]
+    # Evidence asks which images to score, the door for their labels.
+    assert asking == ["analysis/evidence.py", "analysis/test_split.py"]
+
+
+def test_no_signature_is_wider_than_eight_parameters():
+    """But for the readers, whose parameters are a source's columns."""
+    wide = []
+    for path in FILES:
+        if "readers" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = sum(argument.arg not in ("self", "cls") for argument in named)
+                if count > 8:
+                    wide.append(f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name} {count}")
+    assert wide == []
+
+
+def test_every_package_is_listed_and_imported_from_this_repository():
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    listed = settings["tool"]["setuptools"]["packages"]
     there = {
         path.parent.relative_to(REPOSITORY).as_posix().replace("/", ".")
         for room in ROOMS
         for path in (REPOSITORY / room).rglob("__init__.py")
     }
     assert set(listed) == there
+    for name in listed:
+        assert Path(importlib.import_module(name).__file__).is_relative_to(REPOSITORY)

@@ -15,35 +15,32 @@ import resource
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cohort.errors import InputError
-from scoring import judging
+from scoring.judging import OBJECTIVES, judge, objective
 from search_spaces.configuration import Configuration
-from search_spaces.fine_tune import SPACE
-from trainables import checkpoints
 from trainables.augmentation import STRONGEST, Draw, distort, draw
-from trainables.checkpoints import CorruptCheckpoint
-from trainables.fine_tune_config import Method, Training, learning_rate_factor, tower_method, tower_rate
-from trainables.fine_tune_data import Batches, FineTuneData
+from trainables.fine_tune_config import Training, learning_rate_factor, tower_method, tower_rate
+from trainables.fine_tune_head import Head
+from trainables.fine_tune_state import Best, TrainingState, load_newest, save_best, save_checkpoint
+from trainables.image_batches import Batches
 from trainables.losses import BankLoss, bce
-from trainables.records import TrialRecord
+from trainables.records import TrialRecord, judged_fields
 from trainables.tower import TrainableTower
+from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 from vlm.precision import resolve_precision
-
-CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 
 # Looking at a loss waits for the device, so it is looked at in groups of this many steps.
 _STEPS_BETWEEN_LOOKS = 50
@@ -63,67 +60,30 @@ class OutOfMemory(TrialFailed):
     """Not even one image at a time fits the device."""
 
 
-class Head(nn.Module):
-    """A `LinearHead` in training: weight and bias move, its normalisation of the features stays.
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how a trial computes; none of it is a hyperparameter."""
 
-    A head that was trained on normalised features goes on with them, so that its learning rate means what
-    it meant there.
-    """
+    device: str | torch.device = "cpu"
+    """"cpu", "cuda", ...; how many threads torch may use is the caller's business."""
+    precision: str = "auto"
+    """Of the tower's products: fp32, bf16, fp16 (with a gradient scaler), or auto: bf16 where the device
+    computes in it, otherwise fp16 on a GPU and fp32 elsewhere."""
+    micro_batch: int | None = None
+    """How many images to try first at once; None: the whole batch."""
+    compile_tower: bool = False
+    """Hand the tower to `torch.compile`; worth its minute only for long trainings."""
 
-    def __init__(self, head: LinearHead) -> None:
-        super().__init__()
-        self.weight_DC = nn.Parameter(torch.tensor(head.weight_DC))
-        self.bias_C = nn.Parameter(torch.tensor(head.bias_C))
-        self.register_buffer("mean_D", torch.tensor(head.mean_D))
-        self.register_buffer("scale_D", torch.tensor(head.scale_D))
-        self.l2 = head.l2
-
-    @classmethod
-    def fresh(cls, features: int, labels: int, key: Sequence[int]) -> Head:
-        """Xavier-uniform (Glorot and Bengio, AISTATS 2010, eq. 16) and bias 0, on features as they are."""
-        bound = math.sqrt(6 / (features + labels))
-        weight_CD = np.random.default_rng(key).uniform(-bound, bound, (labels, features))
-        return cls(
-            LinearHead(
-                weight_DC=np.ascontiguousarray(weight_CD.T, dtype=np.float32),
-                bias_C=np.zeros(labels, np.float32),
-                mean_D=np.zeros(features, np.float32),
-                scale_D=np.ones(features, np.float32),
-            )
-        )
-
-    def forward(self, features_BD: Tensor) -> Tensor:
-        """float32 logits (B, C)."""
-        if self.l2:
-            features_BD = F.normalize(features_BD, dim=1)
-        return (features_BD - self.mean_D) / self.scale_D @ self.weight_DC + self.bias_C
-
-    def linear_head(self, weight_DC: Tensor, bias_C: Tensor) -> LinearHead:
-        """The head with these weights, as it is exported."""
-        arrays = (weight_DC, bias_C, self.mean_D, self.scale_D)
-        weight_DC, bias_C, mean_D, scale_D = (tensor.detach().cpu().numpy().copy() for tensor in arrays)
-        return LinearHead(weight_DC=weight_DC, bias_C=bias_C, mean_D=mean_D, scale_D=scale_D, l2=self.l2)
-
-
-@dataclass(eq=False)
-class _Best:
-    """The best epoch so far."""
-
-    epoch: int = 0
-    score: float = -math.inf
-    weights: dict[str, Tensor] | None = None
-    """Trained parameters, on the CPU."""
-    logits_NC: np.ndarray | None = None
-    """On validation."""
+    def __post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(f"micro_batch must be at least 1 or None, not {self.micro_batch}")
 
 
 class FineTuneTrial:
     """One configuration in training, an epoch at a time.
 
     Attributes:
-        epoch: epochs trained.
-        curve: what `run_epoch` returned, one entry an epoch.
-        micro_batch: images that are on the device at once in a training step; falls when the memory is full.
+        state: epochs trained, the curve, weights and moments: all that moves.
     """
 
     def __init__(
@@ -133,50 +93,45 @@ class FineTuneTrial:
         data: FineTuneData,
         *,
         head: LinearHead | None = None,
-        training: Training | None = None,
-        device: str | torch.device = "cpu",
-        precision: str = "auto",
-        micro_batch: int | None = None,
-        compile_tower: bool = False,
+        training: Training = Training(),
+        objective_name: str = "macro_ap",
+        compute: Compute = Compute(),
     ) -> None:
         """
         Args:
             config: of the space `search_spaces.fine_tune`.
             encoder: where the tower starts; it is copied and stays as it is.
-            data: training and validation, stored at the encoder's size.
+            data: development rows with one fold, which is validation, stored at the encoder's size.
             head: a probe trained on this encoder's features, for `init_head` probe.
-            training: what the study holds still; None: the defaults.
-            device: "cpu", "cuda", ...; how many threads torch may use is the caller's business.
-            precision: of the tower's products: fp32, bf16, fp16 (with a gradient scaler), or auto: bf16
-                where the device computes in it, otherwise fp16 on a GPU and fp32 elsewhere.
-            micro_batch: how many images to try first at once; None: the whole batch.
-            compile_tower: hand the tower to `torch.compile`; worth its minute only for long trainings.
+            training: what the study holds still.
+            objective_name: one of `scoring.judging.OBJECTIVES`.
+            compute: where and how.
 
         Raises:
             InputError: a method that does not fit the tower, an unknown precision or device.
             ValueError: parts that do not fit each other.
         """
-        self.config, self.data, self.training = config, data, training or Training()
-        self.device = _existing(device)
-        self.precision = resolve_precision(precision, self.device, training=True)
+        self.config, self.data, self.training, self.objective_name = config, data, training, objective_name
+        self.device = _existing(compute.device)
+        self.precision = resolve_precision(compute.precision, self.device, training=True)
         size, labels = encoder.geometry.size, len(data.labels)
         if data.images_NHWC.shape[1:3] != (size, size):
             raise ValueError(
                 f"{data.images_file} must hold images of {size} x {size} pixels for encoder {encoder.name}, "
                 f"not {data.images_NHWC.shape[1]} x {data.images_NHWC.shape[2]}"
             )
-        if micro_batch is not None and micro_batch < 1:
-            raise ValueError(f"micro_batch must be at least 1 or None, not {micro_batch}")
+        if data.folds != 1:
+            raise ValueError(f"data must have one fold, not {data.folds}")
+        if objective_name not in OBJECTIVES:
+            raise ValueError(f"objective_name must be one of {', '.join(OBJECTIVES)}, not {objective_name!r}")
         if config["init_head"] == "probe":
             if head is None:
                 raise ValueError("head must be given for init_head probe")
             if head.weight_DC.shape != (encoder.width, labels):
                 raise ValueError(f"head must be {(encoder.width, labels)}, not {head.weight_DC.shape}")
-        self.micro_batch = min(micro_batch or self.training.batch_size, self.training.batch_size)
-        self.epoch = 0
-        self.curve: list[dict[str, float]] = []
-        self._encoder, self._best, self._waited, self._seconds = encoder, _Best(), 0, 0.0
-        self._failure = ""
+        self._encoder, self._failure = encoder, ""
+        self._train_N, self._val_rows_N = data.training_N(), data.rows_N[data.judged_N()]
+        self._judged = data.judged()
 
         self._tower = TrainableTower(encoder, tower_method(config), seed=self._key("tower")).to(self.device)
         if config["init_head"] == "probe":
@@ -184,23 +139,30 @@ class FineTuneTrial:
         else:
             self._head = Head.fresh(encoder.width, labels, (config.seed, config.number)).to(self.device)
         self._features = self._tower
-        if compile_tower:
+        if compute.compile_tower:
             # Graphs of the trials before it in this process count against the limit, past which nothing is
             # compiled any more.
             torch.compiler.reset()
             self._features = torch.compile(self._tower)
-        self._parameters = {f"tower.{name}": parameter for name, parameter in self._tower.trained.items()}
-        self._parameters |= {f"head.{name}": parameter for name, parameter in self._head.named_parameters()}
-        self._averages = None
+        parameters = {f"tower.{name}": parameter for name, parameter in self._tower.trained.items()}
+        parameters |= {f"head.{name}": parameter for name, parameter in self._head.named_parameters()}
+        averages = None
         if config["ema_decay"]:
-            self._averages = {name: p.detach().clone() for name, p in self._parameters.items()}
-        self._optimizer = self._new_optimizer()
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+            averages = {name: p.detach().clone() for name, p in parameters.items()}
+        self.state = TrainingState(
+            parameters=parameters,
+            averages=averages,
+            head=self._head,
+            new_optimizer=self._new_optimizer,
+            fresh_optimizer=training.fresh_optimizer,
+            scaler=torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16"),
+            micro_batch=min(compute.micro_batch or training.batch_size, training.batch_size),
+        )
 
-        self._train_targets_NC = torch.tensor(data.train_targets_NC, device=self.device)
+        self._train_targets_NC = torch.tensor(data.targets_NC[self._train_N], device=self.device)
         self._loss = BankLoss.of([config], self._train_targets_NC)
         self._augmentation = STRONGEST.scaled(config["augmentation"])
-        if self.training.horizontal_flip:
+        if training.horizontal_flip:
             self._augmentation = self._augmentation.mirrored()
 
     # -- what it is --
@@ -209,22 +171,22 @@ class FineTuneTrial:
     def finished(self) -> bool:
         """Whether the last epoch is done, the patience spent, or the trial has failed."""
         patience = self.training.patience
-        stale = patience is not None and self._waited >= patience
-        return self.epoch >= self.config["epochs"] or stale or bool(self._failure)
+        stale = patience is not None and self.state.waited >= patience
+        return self.state.epoch >= self.config["epochs"] or stale or bool(self._failure)
 
     @property
     def best_epoch(self) -> int:
         """The epoch whose weights are kept, from 1; 0 before the first."""
-        return self._best.epoch
+        return self.state.best.epoch
 
     @property
     def trained_parameters(self) -> int:
         """How many numbers are trained, the head's included."""
-        return sum(parameter.numel() for parameter in self._parameters.values())
+        return sum(parameter.numel() for parameter in self.state.parameters.values())
 
     @property
     def steps_an_epoch(self) -> int:
-        return math.ceil(len(self.data.train_rows_N) / self.training.batch_size)
+        return math.ceil(len(self._train_N) / self.training.batch_size)
 
     # -- training --
 
@@ -244,7 +206,7 @@ class FineTuneTrial:
             RuntimeError: the trial is finished.
         """
         if self.finished:
-            raise RuntimeError(f"trial {self.config.number} is finished after epoch {self.epoch}")
+            raise RuntimeError(f"trial {self.config.number} is finished after epoch {self.state.epoch}")
         started = time.perf_counter()
         cuda = self.device.type == "cuda"
         if cuda:
@@ -254,23 +216,23 @@ class FineTuneTrial:
                 train_loss, waited = self._train()
             training_seconds = time.perf_counter() - started
             point = {
-                "epoch": self.epoch + 1,
+                "epoch": self.state.epoch + 1,
                 "train_loss": train_loss,
                 **self._judge(),
-                "images_per_second": len(self.data.train_rows_N) / training_seconds,
+                "images_per_second": len(self._train_N) / training_seconds,
                 "data_wait_share": waited / training_seconds,
                 "peak_device_memory_mb": _peak_memory(self.device) / 2**20,
-                "tower_learning_rate": self._optimizer.param_groups[0]["lr"],
-                "head_learning_rate": self._optimizer.param_groups[-1]["lr"],
-                "micro_batch": self.micro_batch,
+                "tower_learning_rate": self.state.optimizer.param_groups[0]["lr"],
+                "head_learning_rate": self.state.optimizer.param_groups[-1]["lr"],
+                "micro_batch": self.state.micro_batch,
             }
         except TrialFailed as failure:
             self._failure = str(failure)
             raise
         point["seconds"] = time.perf_counter() - started
-        self._seconds += point["seconds"]
-        self.epoch += 1
-        self.curve.append(point)
+        self.state.seconds += point["seconds"]
+        self.state.epoch += 1
+        self.state.curve.append(point)
         return point
 
     def _train(self) -> tuple[float, float]:
@@ -278,21 +240,20 @@ class FineTuneTrial:
         config, training, steps = self.config, self.training, self.steps_an_epoch
         self._tower.train()
         if training.fresh_optimizer:
-            self._optimizer = self._new_optimizer()
-        images = len(self.data.train_rows_N)
-        order_N = np.random.default_rng([config.seed, self.epoch + 1]).permutation(images)
+            self.state.optimizer = self._new_optimizer()
+        train_rows_N = self.data.rows_N[self._train_N]
+        images = len(train_rows_N)
+        order_N = np.random.default_rng([config.seed, self.state.epoch + 1]).permutation(images)
         orders = np.split(order_N, range(training.batch_size, images, training.batch_size))
-        batches = Batches(
-            self.data.images_NHWC, [self.data.train_rows_N[order_B] for order_B in orders], self.device
-        )
+        batches = Batches(self.data.images_NHWC, [train_rows_N[order_B] for order_B in orders], self.device)
         targets_NC = self._train_targets_NC[torch.from_numpy(order_N).to(self.device)]
         losses_S = torch.zeros(steps, device=self.device)
         bce_S = torch.zeros(steps, device=self.device)
         entries_S = torch.zeros(steps, device=self.device)
         for step, images_BHWC in enumerate(batches):
-            position = self.epoch * steps + step
+            position = self.state.epoch * steps + step
             factor = learning_rate_factor(position, config["epochs"] * steps, training)
-            for group in self._optimizer.param_groups:
+            for group in self.state.optimizer.param_groups:
                 group["lr"] = group["greatest_lr"] * factor
             targets_BC = targets_NC[step * training.batch_size :][: len(images_BHWC)]
             entries_S[step] = targets_BC.isfinite().sum()
@@ -308,20 +269,20 @@ class FineTuneTrial:
         Where the memory does not hold a micro-batch, the step is repeated with half as many images at once:
         nothing has moved yet, and the same distortions are drawn again. (Dropout is drawn by micro-batch.)
         """
-        key = self._key("step", self.epoch + 1, step)
+        key = self._key("step", self.state.epoch + 1, step)
         drawn = None
         if not self._augmentation.changes_nothing:
             generator = torch.Generator().manual_seed(key)
             drawn = draw(self._augmentation, len(images_BHWC), generator).to(self.device)
         while True:
             self._seed_dropout(key)
-            self._optimizer.zero_grad()
+            self.state.optimizer.zero_grad()
             try:
                 return self._accumulate(images_BHWC, targets_BC, drawn)
             except torch.OutOfMemoryError:
                 pass  # repeated outside this clause, where the traceback no longer holds the activations
-            self._optimizer.zero_grad()
-            self.micro_batch = self._half(min(self.micro_batch, len(images_BHWC)))
+            self.state.optimizer.zero_grad()
+            self.state.micro_batch = self._half(min(self.state.micro_batch, len(images_BHWC)))
 
     def _accumulate(
         self, images_BHWC: Tensor, targets_BC: Tensor, drawn: Draw | None
@@ -331,15 +292,15 @@ class FineTuneTrial:
         counted_BC = ~targets_BC.isnan()
         entries = counted_BC.sum().clamp(min=1)
         loss, plain = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for start in range(0, len(images_BHWC), self.micro_batch):
-            part = slice(start, start + self.micro_batch)
+        for start in range(0, len(images_BHWC), self.state.micro_batch):
+            part = slice(start, start + self.state.micro_batch)
             images = images_BHWC[part]
             if drawn is not None:
                 images = distort(images, drawn[part])
             logits_BC = self._logits(images)
             share = counted_BC[part].sum() / entries
             part_loss = self._loss.loss(logits_BC[None], targets_BC[part])[0] * share
-            self._scaler.scale(part_loss).backward()
+            self.state.scaler.scale(part_loss).backward()
             with torch.no_grad():
                 loss += part_loss
                 plain += bce(logits_BC[None], targets_BC[part])[0] * share
@@ -355,22 +316,22 @@ class FineTuneTrial:
     def _update(self, position: int) -> None:
         """One AdamW step, and one of the running means."""
         if self.training.clip_norm is not None:
-            self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._parameters.values(), self.training.clip_norm)
+            self.state.scaler.unscale_(self.state.optimizer)
+            nn.utils.clip_grad_norm_(self.state.parameters.values(), self.training.clip_norm)
         try:
-            self._scaler.step(self._optimizer)
+            self.state.scaler.step(self.state.optimizer)
         except torch.OutOfMemoryError:
             raise OutOfMemory(
                 f"out of memory: AdamW's moments of {self.trained_parameters:,} parameters do not fit beside "
                 f"them on {self.device}; run fewer trials on it, or train lora, bitfit or last_blocks"
             ) from None
-        self._scaler.update()
-        if self._averages is not None:
+        self.state.scaler.update()
+        if self.state.averages is not None:
             # In the first steps the mean is over the steps there were (as in TensorFlow's
             # ExponentialMovingAverage), so that the initial weights do not linger.
             decay = min(self.config["ema_decay"], (1 + position) / (10 + position))
             average = get_ema_multi_avg_fn(decay)
-            average(list(self._averages.values()), list(self._parameters.values()), None)
+            average(list(self.state.averages.values()), list(self.state.parameters.values()), None)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         """AdamW with a group for each rate and decay: the tower's from the top down, then the head's."""
@@ -398,10 +359,10 @@ class FineTuneTrial:
             self._diverge(f"the training loss was {losses_S[bad[0]].item()}", bad[0])
 
     def _diverge(self, what: str, step: int) -> None:
-        position = self.epoch * self.steps_an_epoch + step
+        position = self.state.epoch * self.steps_an_epoch + step
         factor = learning_rate_factor(position, self.config["epochs"] * self.steps_an_epoch, self.training)
         raise Diverged(
-            f"diverged: {what} in step {position + 1} (epoch {self.epoch + 1}) at learning rate "
+            f"diverged: {what} in step {position + 1} (epoch {self.state.epoch + 1}) at learning rate "
             f"{tower_rate(self.config) * factor:.3g} of the tower and "
             f"{self.config['head_learning_rate'] * factor:.3g} of the head"
         )
@@ -425,26 +386,23 @@ class FineTuneTrial:
         logits_NC = self._validation_logits()
         if not np.isfinite(logits_NC).all():
             self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
-        val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self.data.val_targets_NC)).item()
+        val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self._judged.targets_NC)).item()
         shrinkage_K = [self.config["threshold_shrinkage"]]
-        objective_K = judging.objective(
-            self.training.objective, logits_NC[None], self.data.judged, shrinkage_K
-        )
-        objective = float(objective_K[0])
-        score = objective if self.training.best_by == "objective" else -val_loss
-        self._waited += 1
-        if score > self._best.score:
-            self._waited = 0
-            kept = self._averages or self._parameters
+        value = float(objective(self.objective_name, logits_NC[None], self._judged, shrinkage_K)[0])
+        score = value if self.training.best_by == "objective" else -val_loss
+        self.state.waited += 1
+        if score > self.state.best.score:
+            self.state.waited = 0
+            kept = self.state.averages or self.state.parameters
             weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in kept.items()}
-            self._best = _Best(self.epoch + 1, score, weights, logits_NC)
-        return {"val_loss": val_loss, "objective": objective}
+            self.state.best = Best(self.state.epoch + 1, score, weights, logits_NC)
+        return {"val_loss": val_loss, "objective": value}
 
     def _validation_logits(self) -> np.ndarray:
         """float32 (N, C), of the running means where there are any."""
         self._tower.eval()
-        rows_N = self.data.val_rows_N
-        batch = min(self.micro_batch * _VALIDATION_BATCHES, len(rows_N))
+        rows_N = self._val_rows_N
+        batch = min(self.state.micro_batch * _VALIDATION_BATCHES, len(rows_N))
         while True:
             batches = Batches(
                 self.data.images_NHWC, np.split(rows_N, range(batch, len(rows_N), batch)), self.device
@@ -459,16 +417,16 @@ class FineTuneTrial:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The running means in place of the weights."""
-        if self._averages is None:
+        if self.state.averages is None:
             yield
             return
-        current = {name: parameter.data for name, parameter in self._parameters.items()}
+        current = {name: parameter.data for name, parameter in self.state.parameters.items()}
         try:
-            for name, parameter in self._parameters.items():
-                parameter.data = self._averages[name]
+            for name, parameter in self.state.parameters.items():
+                parameter.data = self.state.averages[name]
             yield
         finally:
-            for name, parameter in self._parameters.items():
+            for name, parameter in self.state.parameters.items():
                 parameter.data = current[name]
 
     # -- results --
@@ -483,31 +441,32 @@ class FineTuneTrial:
         state = state or ("FAIL" if self._failure else "COMPLETE")
         if not reason:
             reason = self._failure
-            if not reason and self.finished and self.epoch < self.config["epochs"]:
+            if not reason and self.finished and self.state.epoch < self.config["epochs"]:
                 kept_by, patience = self.training.best_by, self.training.patience
-                reason = f"no better {kept_by} in {patience} epochs up to epoch {self.epoch}"
+                reason = f"no better {kept_by} in {patience} epochs up to epoch {self.state.epoch}"
         common = {
             "number": self.config.number,
-            "params": self.config.params,
+            "preset": self.config.preset,
+            "params": dict(self.config.params),
             "state": state,
             "reason": reason,
-            "curve": list(self.curve),
-            "seconds": self._seconds,
+            "curve": list(self.state.curve),
+            "seconds": self.state.seconds,
+            "precision": self.precision,
         }
-        if state == "FAIL" or self._best.logits_NC is None:
-            return TrialRecord(**common, epoch=self.epoch)
-        best = self.curve[self._best.epoch - 1]
+        if state == "FAIL" or self.state.best.logits_NC is None:
+            return TrialRecord(**common, epoch=self.state.epoch)
+        best = self.state.curve[self.state.best.epoch - 1]
         shrinkage_K = [self.config["threshold_shrinkage"]]
-        (judged,) = judging.judge(self._best.logits_NC[None], self.data.judged, shrinkage_K)
+        (judged,) = judge(self.state.best.logits_NC[None], self._judged, shrinkage_K)
+        fields = judged_fields(judged)
+        fields["metrics"] = fields["metrics"] | {"val.loss": best["val_loss"]}
         return TrialRecord(
             **common,
             objective=best["objective"],
-            metrics=judged.metrics | {"val.loss": best["val_loss"]},
-            epoch=self._best.epoch,
-            strategy=judged.strategy,
-            thresholds={name: values_C.tolist() for name, values_C in judged.thresholds.items()},
-            few=judged.few_C.tolist(),
-            head=self.best_head(),
+            epoch=self.state.best.epoch,
+            arrays=self.best_head().tensors(),
+            **fields,
         )
 
     def best_head(self) -> LinearHead:
@@ -515,142 +474,40 @@ class FineTuneTrial:
         weights = self._best_weights()
         return self._head.linear_head(weights["head.weight_DC"], weights["head.bias_C"])
 
-    def best_encoder(self) -> Encoder:
-        """The encoder with the tower of the best epoch, LoRA merged; RuntimeError before the first."""
-        return _tuned_encoder(self._encoder, tower_method(self.config), self._best_weights())
-
     def _best_weights(self) -> dict[str, Tensor]:
-        if self._best.weights is None:
+        if self.state.best.weights is None:
             raise RuntimeError(f"trial {self.config.number} has no judged epoch yet")
-        return self._best.weights
+        return self.state.best.weights
 
     # -- checkpoint --
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that the next epoch and the final record depend on, as copies on the CPU; RuntimeError
-        where the trial has failed.
-
-        `tensors`: trained weights, AdamW's moments, running means, best weights and logits; `progress`: the
-        rest as plain JSON values.
-        """
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors().items()}
-        return {"tensors": tensors, "progress": self._progress()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()` of a trial with the same configuration, encoder and data."""
-        tensors, progress = state["tensors"], state["progress"]
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(tensors[f"weights/{name}"])
-            for name, average in (self._averages or {}).items():
-                average.copy_(tensors[f"averages/{name}"])
-            self._head.mean_D.copy_(tensors["head_mean_D"])
-            self._head.scale_D.copy_(tensors["head_scale_D"])
-        self._head.l2 = progress["head_l2"]
-        self._optimizer = self._new_optimizer()
-        if progress["optimizer_steps"]:
-            whole = self._optimizer.state_dict()
-            names = self._names_in_optimizer()
-            whole["state"] = {
-                i: {
-                    "step": torch.tensor(float(progress["optimizer_steps"])),
-                    "exp_avg": tensors[f"first/{name}"].clone(),
-                    "exp_avg_sq": tensors[f"second/{name}"].clone(),
-                }
-                for i, name in enumerate(names)
-            }
-            self._optimizer.load_state_dict(whole)
-        if progress["scaler"]:
-            self._scaler.load_state_dict(progress["scaler"])
-        self.epoch, self.curve = progress["epoch"], [dict(point) for point in progress["curve"]]
-        self.micro_batch = progress["micro_batch"]
-        self._waited, self._seconds = progress["waited"], progress["seconds"]
-        self._best = _Best(epoch=progress["best_epoch"], score=progress["best_score"])
-        if self._best.epoch:
-            # Kept weights that are the current ones stand in the file once.
-            current = "averages" if self._averages is not None else "weights"
-            prefix = current if self._best.epoch == self.epoch else "best"
-            self._best.weights = {name: tensors[f"{prefix}/{name}"].clone() for name in self._parameters}
-            self._best.logits_NC = tensors["best_logits_NC"].numpy().copy()
 
     def save_checkpoint(self, folder: Path | str) -> Path:
         """Write the state into `folder`, whole or not at all; returns the file. RuntimeError where the trial
         has failed."""
-        path = Path(folder) / CHECKPOINT
-        checkpoints.write(path, self._tensors(), {"identity": self._identity(), "progress": self._progress()})
-        return path
+        if self._failure:
+            raise RuntimeError(f"trial {self.config.number} has failed: there is nothing to continue from")
+        return save_checkpoint(folder, self.state, self.identity)
 
-    def load_checkpoint(self, folder: Path | str) -> None:
-        """Continue from `save_checkpoint`.
-
-        Raises:
-            InputError: it belongs to another tower, label set, configuration or way of training.
-            CorruptCheckpoint: it is damaged or not there.
-        """
-        path = Path(folder) / CHECKPOINT
-        tensors, description = checkpoints.read(path)
-        _check_identity(path, description["identity"], self._identity())
-        self.load_state_dict({"tensors": tensors, "progress": description["progress"]})
+    def load_newest(self, folders: Sequence[Path | str]) -> tuple[Path | None, list[str]]:
+        """Continue from the first whole checkpoint of `folders`; see `fine_tune_state.load_newest`."""
+        return load_newest(folders, self.state, self.identity)
 
     def save_best(self, folder: Path | str) -> Path:
         """Write what `load_best` needs of the best epoch, and nothing that only training needs."""
-        path = Path(folder) / BEST
-        head = {f"linear_head/{name}": torch.from_numpy(a) for name, a in self.best_head().tensors().items()}
-        checkpoints.write(path, self._best_weights() | head, {"identity": self._identity()})
-        return path
+        return save_best(folder, self._best_weights(), self.best_head(), self.identity)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        if self._failure:
-            raise RuntimeError(f"trial {self.config.number} has failed: there is nothing to continue from")
-        tensors = {f"weights/{name}": parameter.detach() for name, parameter in self._parameters.items()}
-        tensors |= {"head_mean_D": self._head.mean_D, "head_scale_D": self._head.scale_D}
-        tensors |= {f"averages/{name}": average for name, average in (self._averages or {}).items()}
-        if self._optimizer_steps():
-            for name in self._names_in_optimizer():
-                moments = self._optimizer.state[self._parameters[name]]
-                tensors |= {f"first/{name}": moments["exp_avg"], f"second/{name}": moments["exp_avg_sq"]}
-        if self._best.epoch:
-            tensors["best_logits_NC"] = torch.from_numpy(self._best.logits_NC)
-            if self._best.epoch != self.epoch:
-                tensors |= {f"best/{name}": tensor for name, tensor in self._best.weights.items()}
-        return tensors
-
-    def _progress(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "curve": [dict(point) for point in self.curve],
-            "micro_batch": self.micro_batch,
-            "waited": self._waited,
-            "seconds": self._seconds,
-            "best_epoch": self._best.epoch,
-            "best_score": self._best.score,
-            "optimizer_steps": self._optimizer_steps(),
-            "scaler": self._scaler.state_dict(),
-            "head_l2": self._head.l2,
-        }
-
-    def _identity(self) -> dict[str, Any]:
+    @property
+    def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on with the trial that continues from it."""
         return {
             "encoder": self._encoder.fingerprint,
             "labels": list(self.data.labels),
-            "params": self.config.params,
+            "params": dict(self.config.params),
             "number": self.config.number,
             "seed": self.config.seed,
-            "training": {field.name: getattr(self.training, field.name) for field in fields(self.training)},
+            "objective": self.objective_name,
+            "training": asdict(self.training),
         }
-
-    def _optimizer_steps(self) -> int:
-        """AdamW's count of steps, 0 where the next epoch starts a new one anyway."""
-        if self.training.fresh_optimizer:
-            return 0
-        moments = self._optimizer.state.get(self._head.bias_C)
-        return int(moments["step"].item()) if moments else 0
-
-    def _names_in_optimizer(self) -> list[str]:
-        """Names of the parameters in the order in which the optimiser numbers them."""
-        names = {parameter: name for name, parameter in self._parameters.items()}
-        return [names[parameter] for group in self._optimizer.param_groups for parameter in group["params"]]
 
     # -- chance --
 
@@ -681,70 +538,3 @@ def _peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-# ---- checkpoint ----
-
-
-def checkpoint_bytes(trained_parameters: int, *, ema: bool, fresh_optimizer: bool = False) -> int:
-    """The most that one checkpoint takes on disk: weights, two moments, running means, best weights."""
-    return 4 * trained_parameters * (2 + (0 if fresh_optimizer else 2) + ema)
-
-
-def load_newest(trial: FineTuneTrial, folders: Sequence[Path | str]) -> tuple[Path | None, list[str]]:
-    """Continue from the first whole checkpoint of `folders`, newest first.
-
-    Returns:
-        the folder that was loaded, None where none is whole, and a line about each that was passed over.
-
-    Raises:
-        InputError: as `FineTuneTrial.load_checkpoint`.
-    """
-    passed_over: list[str] = []
-    for folder in folders:
-        try:
-            trial.load_checkpoint(folder)
-            return Path(folder), passed_over
-        except CorruptCheckpoint as error:
-            passed_over.append(str(error))
-    return None, passed_over
-
-
-def load_best(folder: Path | str, encoder: Encoder) -> tuple[Encoder, LinearHead]:
-    """The tuned encoder and the head of `FineTuneTrial.save_best`; `encoder` is the one it started from.
-
-    Raises:
-        InputError: `encoder` is another one.
-        CorruptCheckpoint: the file is damaged or not there.
-    """
-    path = Path(folder) / BEST
-    tensors, description = checkpoints.read(path)
-    identity = description["identity"]
-    _check_identity(path, identity, identity | {"encoder": encoder.fingerprint})
-    config = Configuration(SPACE, identity["number"], identity["params"], identity["seed"])
-    prefix = "linear_head/"
-    head = {name.removeprefix(prefix): t.numpy() for name, t in tensors.items() if name.startswith(prefix)}
-    return _tuned_encoder(encoder, tower_method(config), tensors), LinearHead.from_tensors(head)
-
-
-def _tuned_encoder(encoder: Encoder, method: Method, weights: Mapping[str, Tensor]) -> Encoder:
-    tower = TrainableTower(encoder, method, seed=0)
-    with torch.no_grad():
-        for name, parameter in tower.trained.items():
-            parameter.copy_(weights[f"tower.{name}"])
-    return tower.into_encoder()
-
-
-def _check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    for name, wanted in expected.items():
-        if found.get(name) == wanted:
-            continue
-        if name == "encoder":
-            raise InputError(
-                f"{path}: it was trained on another encoder (fingerprint {found[name][:12]}, here "
-                f"{wanted[:12]}); give the encoder that the study started from"
-            )
-        raise InputError(
-            f"{path}: {name} must be {wanted}, as in this trial, not {found.get(name)}; "
-            "resume the study it belongs to, or remove it"
-        )

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from search_spaces.configuration import Configuration
 
-OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -52,8 +50,6 @@ class Training:
     batch_size: int = 32
     """Images a step, however few of them the memory takes at once; the last step of an epoch takes what is
     left."""
-    objective: str = "macro_ap"
-    """macro_ap, macro_auroc or macro_f1 (cross-fitted, of the best threshold strategy) on validation."""
     best_by: str = "objective"
     """What the kept epoch is the best of: objective, or loss for the lowest validation BCE."""
     patience: int | None = 3
@@ -71,7 +67,6 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, choices in (
-            ("objective", OBJECTIVES),
             ("best_by", ("objective", "loss")),
             ("schedule", ("cosine", "constant")),
         ):
@@ -92,6 +87,11 @@ PAPER_TRAINING = Training(
 )
 """How Sadman et al. (arXiv 2506.14136) fine-tune: their notebook builds optimiser and schedule anew every
 epoch, in effect a constant rate, and stops by validation BCE. With `search_spaces.fine_tune.PAPER`."""
+
+
+def training_of(preset: str, training: Training) -> Training:
+    """How a configuration is trained: a published one as published, others as the study says."""
+    return PAPER_TRAINING if preset == "paper" else training
 
 
 def learning_rate_factor(step: int, steps: int, training: Training) -> float:

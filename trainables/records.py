@@ -1,17 +1,16 @@
-"""One configuration's result, and the layout of a run folder.
+"""One configuration's result: the only shape in which it travels from a trial to the report.
 
-A bank's results travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its
-metadata. It is the first thing on disk after a bank has trained; the journal, MLflow and `trials.parquet`
-follow from it.
+A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata.
+It is the first thing on disk after a bank has trained; the journal, MLflow and `trials.parquet` follow.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cohort.errors import InputError
-from cohort.files import write_atomically
+from scoring.judging import Judged
 from vlm.linear_head import LinearHead
+from vlm.predictor import DecisionRule, Origin, Predictor
+
+if TYPE_CHECKING:
+    from vlm.encoders import Encoder  # brings torch along, which a page of text does without
 
 STATES = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -30,7 +33,9 @@ class TrialRecord:
     """What one configuration left behind."""
 
     number: int
-    """Optuna's trial number: the configuration's name everywhere."""
+    """Optuna's trial number: the configuration's name everywhere; -1: no trial of the study."""
+    preset: str = ""
+    """Name of a published configuration (`paper`), which is trained and cut as published; empty: searched."""
     params: dict[str, Any]
     """The whole configuration, fixed parameters included."""
     state: str
@@ -44,23 +49,93 @@ class TrialRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     """Validation metrics, named `val.<metric>`."""
     curve: list[dict[str, float]] = field(default_factory=list)
-    """One entry an evaluation: epoch, train_loss, val_loss and the objective."""
+    """One entry an evaluation: epoch, train_loss, val_loss (unweighted BCE both) and objective; of a
+    fine-tuning also what `FineTuneTrial.run_epoch` returns beside them."""
     epoch: int = 0
     """Epochs trained when the kept weights were evaluated."""
     seconds: float = 0.0
     """This configuration's share of its bank's training time."""
+    precision: str = ""
+    """Of the encoder's products under the trained head: fp32, bf16 or fp16."""
     strategy: str = ""
     """Threshold strategy with the best cross-fitted macro-F1."""
     thresholds: dict[str, list[float]] = field(default_factory=dict)
     """Per strategy, one probability threshold a label, refitted on all of validation."""
     few: list[bool] = field(default_factory=list)
-    """Per label, whether it has too few positive patients for a threshold of its own."""
-    head: LinearHead | None = None
-    """The trained head; None where the configuration failed."""
+    """Per label, whether its positive patients are too few for a threshold of its own."""
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    """By name: those of the trained head (`LinearHead.tensors`); empty where the configuration failed."""
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
             raise ValueError(f"state must be one of {', '.join(STATES)}, not {self.state!r}")
+
+    @cached_property
+    def head(self) -> LinearHead | None:
+        """The trained head; None where the configuration failed."""
+        return LinearHead.from_tensors(self.arrays) if self.arrays else None
+
+    def rule(self) -> DecisionRule:
+        """How its scores become decisions: by its best strategy, a published configuration as published, at
+        0.5."""
+        strategy = "fixed" if self.preset else self.strategy
+        return DecisionRule.fitted(strategy, self.thresholds[strategy], np.array(self.few))
+
+    def predictor(
+        self,
+        name: str,
+        labels: tuple[str, ...],
+        encoder: Encoder,
+        *,
+        note: str,
+        study: str = "",
+        trainable: str = "",
+    ) -> Predictor:
+        """Its head on `encoder`, which it was trained on; InputError where it has none.
+
+        Args:
+            name: of the row in the tables.
+            note: what it knows, for their reader.
+            study, trainable: where it was trained.
+        """
+        if self.head is None:
+            raise InputError(
+                f"trial {self.number} has no trained head{f' ({self.reason})' if self.reason else ''}; "
+                "`radtune show` lists those that have one"
+            )
+        return Predictor(
+            name=name,
+            labels=labels,
+            encoder=encoder,
+            heads=(self.head,),
+            rule=self.rule(),
+            precision=self.precision,
+            origin=Origin(
+                note=note,
+                study=study,
+                trainable=trainable,
+                trial=self.number if self.number >= 0 else None,
+                preset=self.preset,
+                params=self.params,
+                objective=self.objective,
+            ),
+        )
+
+
+def judged_fields(judged: Judged) -> dict[str, Any]:
+    """The fields of a record that one look at validation fills."""
+    return {
+        "metrics": judged.metrics,
+        "strategy": judged.strategy,
+        "thresholds": {name: values_C.tolist() for name, values_C in judged.thresholds.items()},
+        "few": judged.few_C.tolist(),
+    }
+
+
+def ranking(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Completed configurations, the best objective on validation first; ties go to the lower number."""
+    complete = [record for record in records if record.state == "COMPLETE"]
+    return sorted(complete, key=lambda record: (-record.objective, record.number))
 
 
 def pack_bank(records: Iterable[TrialRecord]) -> bytes:
@@ -68,10 +143,9 @@ def pack_bank(records: Iterable[TrialRecord]) -> bytes:
     tensors: dict[str, np.ndarray] = {}
     described = []
     for record in records:
-        plain = {key: value for key, value in asdict(record).items() if key != "head"}
+        plain = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "arrays"}
         described.append(plain)
-        if record.head is not None:
-            tensors |= {f"{record.number}/{name}": array for name, array in record.head.tensors().items()}
+        tensors |= {f"{record.number}/{name}": array for name, array in record.arrays.items()}
     if not tensors:  # safetensors wants at least one
         tensors["empty"] = np.zeros(1, np.float32)
     return save(tensors, metadata={"records": json.dumps(described)})
@@ -93,106 +167,35 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
             arrays = {
                 key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)
             }
-            records.append(TrialRecord(**plain, head=LinearHead.from_tensors(arrays) if arrays else None))
+            record = TrialRecord(**plain, arrays=arrays)
+            _ = record.head  # damaged arrays are found here, not in the middle of an analysis
+            records.append(record)
         return records
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{name}: not a whole bank file ({error}); delete it and resume the study") from None
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """runs/<study>: where each part of a study rests."""
-
-    path: Path
-
-    @property
-    def study_file(self) -> Path:
-        return self.path / "study.yaml"
-
-    @property
-    def inputs_file(self) -> Path:
-        """Cohort hash, encoder fingerprint, folds and labels on which every record depends."""
-        return self.path / "inputs.json"
-
-    @property
-    def floors_file(self) -> Path:
-        return self.path / "floors.json"
-
-    @property
-    def finalists_file(self) -> Path:
-        return self.path / "finalists.json"
-
-    @property
-    def journal(self) -> Path:
-        return self.path / "optuna.journal"
-
-    @property
-    def lock_file(self) -> Path:
-        return self.path / "driver.lock"
-
-    @property
-    def banks(self) -> Path:
-        return self.path / "banks"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Fine-tuning only: a folder a trial, keyed by its number."""
-        return self.path / "checkpoints"
-
-    @property
-    def trials_file(self) -> Path:
-        return self.path / "trials.parquet"
-
-    @property
-    def environment_file(self) -> Path:
-        return self.path / "environment.txt"
-
-    @property
-    def analysis(self) -> Path:
-        return self.path / "analysis"
-
-    def bank_file(self, bank: int) -> Path:
-        return self.banks / f"bank-{bank:04d}.safetensors"
-
-    def bank_files(self) -> list[Path]:
-        """The finished banks' files, in the order in which they were asked for."""
-        return sorted(self.banks.glob("bank-*.safetensors"))
-
-    def records(self) -> dict[int, TrialRecord]:
-        """Every finished configuration by number, read from the bank files.
-
-        Raises:
-            InputError: a bank file is damaged.
-        """
-        return {
-            record.number: record
-            for path in self.bank_files()
-            for record in unpack_bank(path.read_bytes(), name=str(path))
-        }
-
-    def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
-        """Write `trials.parquet`: a row a configuration, sorted by number."""
-        frame = trials_frame(records, mlflow_runs)
-        write_atomically(self.trials_file, frame.to_parquet(index=False))
-
-
 def trials_frame(records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> pd.DataFrame:
-    """Columns: number, state, reason, `params.*`, `val.*`, epoch, seconds, strategy, mlflow_run_id."""
-    rows = []
-    for record in sorted(records, key=lambda record: record.number):
-        rows.append(
-            {"number": record.number, "state": record.state, "reason": record.reason}
-            | {f"params.{name}": value for name, value in record.params.items()}
-            | record.metrics
-            | {
-                "epoch": record.epoch,
-                "seconds": record.seconds,
-                "strategy": record.strategy,
-                "mlflow_run_id": mlflow_runs.get(record.number, ""),
-            }
-        )
+    """One row a configuration, sorted by number, with the columns number, preset, state, reason, `params.*`,
+    `val.*`, epoch, seconds, precision, strategy, mlflow_run_id."""
+    rows = [
+        {"number": record.number, "preset": record.preset, "state": record.state, "reason": record.reason}
+        | {f"params.{name}": value for name, value in record.params.items()}
+        | record.metrics
+        | {
+            "epoch": record.epoch,
+            "seconds": record.seconds,
+            "precision": record.precision,
+            "strategy": record.strategy,
+            "mlflow_run_id": mlflow_runs.get(record.number, ""),
+        }
+        for record in sorted(records, key=lambda record: record.number)
+    ]
     frame = pd.DataFrame(rows)
-    order = ["params.", "val."]
-    middle = [column for prefix in order for column in frame.columns if str(column).startswith(prefix)]
-    tail = ["epoch", "seconds", "strategy", "mlflow_run_id"]
-    return frame.reindex(columns=["number", "state", "reason", *middle, *tail])
+    middle = [
+        column for prefix in ("params.", "val.") for column in frame.columns if str(column).startswith(prefix)
+    ]
+    head = ["number", "preset", "state", "reason"]
+    return frame.reindex(
+        columns=[*head, *middle, "epoch", "seconds", "precision", "strategy", "mlflow_run_id"]
+    )

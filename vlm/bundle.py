@@ -1,13 +1,14 @@
-"""The exported model: an encoder by name or by value, a linear head on it, thresholds, and what they mean.
+"""The exported model: a saved predictor, with what its decisions mean and where it comes from.
 
     BUNDLE/
-      bundle.json        labels, label policy, encoder, transform, thresholds' strategy, origin
-      head.safetensors   weight_DC, bias_C, mean_D, scale_D (float32), l2 (uint8), thresholds_C (float64)
+      bundle.json        labels, label policy, encoder, transform, decision rule, training cohort, origin
+      head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8);
+                         thresholds_C (float64)
       README.md          the model card
       encoder/           only where it was asked for: the towers as an open_clip `local-dir:`
 
-probabilities = sigmoid(logits of `LinearHead`); a finding is decided present where its probability is at
-least its label's threshold.
+probabilities = sigmoid of the mean of the heads' logits; a finding is decided present where its probability
+is at least its label's threshold.
 
 Shape legend: B images of a batch, H height, W width, D features, C labels.
 """
@@ -16,14 +17,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.special import expit
 
 from cohort.decoding import decode
 from cohort.errors import InputError
@@ -31,79 +31,78 @@ from cohort.files import replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.image_files import in_threads
 from cohort.labels import LabelPolicy
+from cohort.manifest import Cohort
+from scoring.judging import Scale
+from scoring.metrics import prevalences
 from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
+from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
 
 
 def save_bundle(
-    folder: Path | str,
-    *,
-    head: LinearHead,
-    thresholds_C: np.ndarray,
-    threshold_strategy: str,
-    fell_back: Sequence[str],
-    labels: Sequence[str],
-    policy: LabelPolicy,
-    encoder: Encoder,
-    precision: str,
-    cohort_hash: str,
-    card: str,
-    with_encoder: bool = False,
-    origin: Mapping[str, Any] | None = None,
+    folder: Path | str, predictor: Predictor, cohort: Cohort, *, card: str, with_encoder: bool = False
 ) -> Path:
     """Write a bundle; an earlier bundle in `folder` is replaced, at once or not at all.
 
     Args:
-        thresholds_C: float64 in [0, 1], fitted on validation by `threshold_strategy`.
-        fell_back: labels with too few positive patients, which share the global threshold.
-        precision: `fp32` or `bf16`, that of the features the head was trained on.
-        cohort_hash: content hash of the cohort it was trained on.
+        predictor: what is exported.
+        cohort: what it was trained on: label policy, content hash, training prevalences.
         card: the model card, Markdown.
         with_encoder: put the encoder's weights in, so that the bundle needs neither hub nor folder. An
             encoder whose name does not lead to its weights, such as a fine-tuned one, needs this.
-        origin: where the head came from (study, trial, ...), for the record; plain JSON values.
 
     Raises:
-        InputError: the folder holds something that no bundle put there.
-        ValueError: the parts do not fit together.
+        InputError: the folder holds something that no bundle put there, or the cohort has no training split.
     """
-    thresholds_C = np.asarray(thresholds_C, dtype=np.float64)
-    if head.weight_DC.shape != (encoder.width, len(labels)):
-        raise ValueError(f"head must be {(encoder.width, len(labels))}, got {head.weight_DC.shape}")
-    if thresholds_C.shape != (len(labels),) or not ((thresholds_C >= 0) & (thresholds_C <= 1)).all():
-        raise ValueError(f"thresholds_C must be {len(labels)} probabilities, got {thresholds_C}")
-    if not set(fell_back) <= set(labels):
-        raise ValueError(f"fell_back must be among the labels, got {sorted(set(fell_back) - set(labels))}")
-
+    encoder, rule = predictor.encoder, predictor.rule
     own_weights = with_encoder and encoder.backbone is not None
+    prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
     description = {
         "format": FORMAT,
         "radtune": _version(),
-        "labels": list(labels),
-        "policy": policy.to_dict(),
+        "labels": list(predictor.labels),
+        "policy": cohort.policy.to_dict(),
         "encoder": {
             "name": encoder.name,
             "features": encoder.features,
             "width": encoder.width,
             "fingerprint": encoder.fingerprint,
-            "precision": precision,
+            "precision": predictor.precision,
             "in_bundle": own_weights,
         },
         "transform": {"geometry": encoder.geometry.to_dict(), "mean": encoder.mean, "std": encoder.std},
-        "normalisation": _normalisation(head),
-        "thresholds": {"strategy": threshold_strategy, "fell_back": list(fell_back)},
-        "cohort_hash": cohort_hash,
-        "origin": dict(origin or {}),
+        "normalisation": [_normalisation(head) for head in predictor.heads],
+        "decisions": {
+            "strategy": rule.strategy,
+            "shared": [
+                label for label, shared in zip(predictor.labels, rule.shared_C, strict=True) if shared
+            ],
+            "scale": asdict(rule.scale),
+            "ranks_only": predictor.ranks_only,
+        },
+        "training": {
+            "cohort_hash": cohort.content_hash,
+            "modality": cohort.modality,
+            "drawn": cohort.drawn,
+            "prevalences": dict(zip(predictor.labels, prior_C.tolist(), strict=True)),
+        },
+        "name": predictor.name,
+        "origin": asdict(predictor.origin),
+    }
+    arrays = {
+        f"{k}/{name}": array
+        for k, head in enumerate(predictor.heads)
+        for name, array in head.tensors().items()
     }
     folder = Path(folder)
     with replacing_folder(folder, _check_output_folder) as staging:
         (staging / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        write_tensors(staging / HEAD, head.tensors() | {"thresholds_C": thresholds_C})
+        write_tensors(staging / HEAD, arrays | {"thresholds_C": rule.thresholds_C})
         (staging / CARD).write_text(card, encoding="utf-8")
         if own_weights:
             encoder.save(staging / ENCODER)
@@ -115,50 +114,54 @@ class Bundle:
     """A bundle read from its folder, ready to predict."""
 
     folder: Path
-    encoder: Encoder
-    head: LinearHead
-    thresholds_C: np.ndarray
-    """float64 (C,)."""
+    predictor: Predictor
 
-    labels: tuple[str, ...]
     policy: LabelPolicy
     """What uncertain, blank and No Finding cells were when it was trained."""
 
     description: Mapping[str, Any]
     """All of bundle.json."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.predictor.labels
+
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None) -> Bundle:
         """Read a bundle and its encoder onto `device` (default: the GPU where there is one).
 
         Raises InputError where there is no bundle, where it is damaged or of another format, where its
-        encoder does not load here, and where that is not the encoder that the head was trained on.
+        encoder does not load here, and where that is not the encoder that the heads were trained on.
         """
         folder = Path(folder)
         description = _read_description(folder)
+        labels = tuple(description["labels"])
+        heads, thresholds_C = _read_heads(folder / HEAD)
+        encoder = _load_encoder(folder, description["encoder"], device)
+        decisions, origin = description["decisions"], description["origin"]
         try:
-            tensors, _ = read_tensors(folder / HEAD)
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            head, thresholds_C = LinearHead.from_tensors(arrays), arrays["thresholds_C"]
-        except (CorruptFile, KeyError, ValueError) as error:
-            raise InputError(
-                f"{folder / HEAD}: missing or damaged ({error}); export the bundle again"
-            ) from error
-        bundle = cls(
-            folder=folder,
-            encoder=_load_encoder(folder, description["encoder"], device),
-            head=head,
-            thresholds_C=thresholds_C,
-            labels=tuple(description["labels"]),
-            policy=LabelPolicy.from_dict(description["policy"]),
-            description=description,
-        )
-        if head.weight_DC.shape != (bundle.encoder.width, len(bundle.labels)):
-            raise InputError(
-                f"{folder / HEAD}: a head of shape {head.weight_DC.shape} does not fit "
-                f"{bundle.encoder.width} features and {len(bundle.labels)} labels; export the bundle again"
+            predictor = Predictor(
+                name=description["name"],
+                labels=labels,
+                encoder=encoder,
+                heads=heads,
+                ranks_only=decisions["ranks_only"],
+                rule=DecisionRule(
+                    strategy=decisions["strategy"],
+                    thresholds_C=thresholds_C,
+                    shared_C=np.isin(labels, decisions["shared"]),
+                    scale=Scale(**decisions["scale"]),
+                ),
+                precision=description["encoder"]["precision"],
+                origin=Origin(**origin),
             )
-        return bundle
+            policy = LabelPolicy.from_dict(description["policy"])
+        except (TypeError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{folder}: its parts do not fit together ({reason}); export the bundle again"
+            ) from error
+        return cls(folder=folder, predictor=predictor, policy=policy, description=description)
 
     def predict(
         self,
@@ -183,7 +186,7 @@ class Bundle:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if device is not None:
-            self.encoder.to(device)
+            self.predictor.encoder.to(device)
         probs_NC = np.full((len(images), len(self.labels)), np.nan)
         unreadable: dict[int, str] = {}
         for rows, images_BHWC in self._batches(images, batch_size, unreadable):
@@ -197,7 +200,7 @@ class Bundle:
                 "them with skip_unreadable"
             )
 
-        decided_NC = probs_NC >= self.thresholds_C
+        decided_NC = probs_NC >= self.predictor.rule.thresholds_C
         absent_N = np.isin(np.arange(len(images)), list(unreadable))
         columns: dict[str, pa.Array] = {"image": pa.array([str(image) for image in images])}
         for c, label in enumerate(self.labels):
@@ -211,11 +214,10 @@ class Bundle:
 
     def probabilities(self, images_BHWC: np.ndarray) -> np.ndarray:
         """float64 (B, C) of uint8 images in the encoder's geometry, (B, H, W, 1 or 3)."""
-        trained_in = self.description["encoder"]["precision"]
+        encoder, trained_in = self.predictor.encoder, self.predictor.precision
         # bf16 without the instructions for it is slower than float32 and no closer to the training features.
-        precision = trained_in if embedding_precision("auto", self.encoder) == trained_in else "fp32"
-        features_BD = embed_images(self.encoder, images_BHWC, precision)
-        return expit(self.head.logits(features_BD).astype(np.float64))
+        precision = trained_in if embedding_precision("auto", encoder) == trained_in else "fp32"
+        return self.predictor.probabilities(embed_images(encoder, images_BHWC, precision))
 
     def _batches(
         self, images: Sequence[Path | str], batch_size: int, unreadable: dict[int, str]
@@ -225,7 +227,7 @@ class Bundle:
         def read(i: int) -> np.ndarray | str:
             path = Path(images[i])
             try:
-                return apply_geometry(decode(path.read_bytes(), str(path)), self.encoder.geometry)
+                return apply_geometry(decode(path.read_bytes(), str(path)), self.predictor.encoder.geometry)
             except InputError as error:
                 return str(error)
             except OSError as error:
@@ -243,6 +245,23 @@ class Bundle:
                 channels = max(image.shape[2] for image in batch)
                 yield rows, np.stack([np.repeat(x, channels // x.shape[2], axis=2) for x in batch])
                 rows, batch = [], []
+
+
+def _read_heads(path: Path) -> tuple[tuple[LinearHead, ...], np.ndarray]:
+    """The heads and thresholds_C of a bundle; InputError where they are missing or damaged."""
+    try:
+        tensors, _ = read_tensors(path)
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        count = len({name.partition("/")[0] for name in arrays if "/" in name})
+        heads = tuple(
+            LinearHead.from_tensors(
+                {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{k}/")}
+            )
+            for k in range(count)
+        )
+        return heads, arrays["thresholds_C"]
+    except (CorruptFile, KeyError, ValueError) as error:
+        raise InputError(f"{path}: missing or damaged ({error}); export the bundle again") from error
 
 
 def _load_encoder(folder: Path, description: Mapping[str, Any], device: str | None) -> Encoder:
@@ -274,7 +293,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: format must be {FORMAT}, got {found}; export it with this version of radtune"
         )
-    missing = {"labels", "policy", "encoder"} - set(description)
+    missing = {"labels", "policy", "encoder", "decisions", "name", "origin"} - set(description)
     if missing:
         raise InputError(f"{path}: damaged ({', '.join(sorted(missing))} missing); export the bundle again")
     return description

@@ -114,14 +114,23 @@ def embeddings_key(encoder: Encoder, precision: str, digests: Sequence[str]) -> 
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a decoded-image store, and the file that their features go to."""
+
+    path: Path
+    rows: range
+    digests: Sequence[str]
+    """Of `rows`."""
+    key: str
+    """Of all features that the file is part of."""
+
+
 def embed_shard(
     encoder: Encoder,
     images: Path,
-    rows: range,
-    digests: Sequence[str],
-    shard: Path,
+    shard: Shard,
     *,
-    key: str,
     batch_size: int = 64,
     precision: str = "fp32",
     progress: Callable[[int], object] = lambda count: None,
@@ -129,10 +138,10 @@ def embed_shard(
     """Embed some rows of a decoded-image store into one shard file, written atomically.
 
     A function of its arguments alone, to be called in place or as a Ray task: `images` is the store's .npy
-    file (uint8, NHWC), which is memory-mapped here, and `digests` are those of `rows`. `progress` is told
-    the size of each batch. Returns `shard`. Raises InputError for a feature that is not finite.
+    file (uint8, NHWC), which is memory-mapped here. `progress` is told the size of each batch. Returns the
+    shard's file. Raises InputError for a feature that is not finite.
     """
-    images_NHWC = np.load(images, mmap_mode="r")
+    images_NHWC, rows = np.load(images, mmap_mode="r"), shard.rows
     features_ND = np.empty((len(rows), encoder.width), dtype=np.float32)
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
@@ -144,11 +153,11 @@ def embed_shard(
     if not finite_N.all():
         i = int(np.flatnonzero(~finite_N)[0])
         raise InputError(
-            f"encoder {encoder.name}: features of image {rows[i]} (sha256 {digests[i][:12]}...) are not "
-            f"finite in {precision}; check the weights, or embed with precision fp32"
+            f"encoder {encoder.name}: features of image {rows[i]} (sha256 {shard.digests[i][:12]}...) are "
+            f"not finite in {precision}; check the weights, or embed with precision fp32"
         )
-    _write(shard, features_ND, digests, key)
-    return shard
+    _write(shard.path, features_ND, shard.digests, shard.key)
+    return shard.path
 
 
 def embed_images(encoder: Encoder, images_BHWC: np.ndarray, precision: str) -> np.ndarray:
@@ -168,14 +177,15 @@ def _embed_missing(
     precision: str,
 ) -> None:
     store = image_store(cohort, encoder.geometry, cache)
-    shards = {
-        folder / f"shard-{start:08d}.arrow": range(start, min(start + SHARD_IMAGES, len(digests)))
-        for start in range(0, len(digests), SHARD_IMAGES)
-    }
-    missing = [shard for shard in shards if not shard.exists()]
+    shards = []
+    for start in range(0, len(digests), SHARD_IMAGES):
+        rows = range(start, min(start + SHARD_IMAGES, len(digests)))
+        path = folder / f"shard-{start:08d}.arrow"
+        shards.append(Shard(path, rows, digests[rows.start : rows.stop], key))
+    missing = [shard for shard in shards if not shard.path.exists()]
     with tqdm(
         total=len(digests),
-        initial=len(digests) - sum(len(shards[shard]) for shard in missing),
+        initial=len(digests) - sum(len(shard.rows) for shard in missing),
         desc=f"embedding with {encoder.name} ({precision} on {encoder.device})",
         unit="image",
         # A log file gets a line now and then, a terminal a bar that moves.
@@ -183,24 +193,14 @@ def _embed_missing(
         delay=2.0,
     ) as bar:
         for shard in missing:
-            rows = shards[shard]
+            images = Path(store.images_NHWC.filename)
             embed_shard(
-                encoder,
-                Path(store.images_NHWC.filename),
-                rows,
-                digests[rows.start : rows.stop],
-                shard,
-                key=key,
-                batch_size=batch_size,
-                precision=precision,
-                progress=bar.update,
+                encoder, images, shard, batch_size=batch_size, precision=precision, progress=bar.update
             )
-    parts = [
-        _read(shard, key, digests[rows.start : rows.stop], encoder.width) for shard, rows in shards.items()
-    ]
+    parts = [_read(shard.path, key, shard.digests, encoder.width) for shard in shards]
     _write(folder / "features.arrow", np.concatenate(parts), digests, key)
     for shard in shards:
-        shard.unlink()
+        shard.path.unlink()
 
 
 def _write(path: Path, features_ND: np.ndarray, digests: Sequence[str], key: str) -> None:

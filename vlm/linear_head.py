@@ -1,4 +1,4 @@
-"""A trained linear head: the one place where features are normalised and turned into logits.
+"""A linear head: the one place where features are normalised and turned into logits.
 
 Shape legend: N images, D features, C labels.
 """
@@ -38,6 +38,20 @@ class LinearHead:
                 raise ValueError(f"{name} must be finite")
         if not (self.scale_D > 0).all():
             raise ValueError("scale_D must be positive: give a constant feature the scale 1")
+
+    @classmethod
+    def plain(
+        cls, weight_DC: np.ndarray, bias_C: np.ndarray | None = None, *, l2: bool = False
+    ) -> "LinearHead":
+        """A head on features as they are, or on their directions where `l2`; weights of any float type."""
+        features, labels = weight_DC.shape
+        return cls(
+            weight_DC=np.ascontiguousarray(weight_DC, dtype=np.float32),
+            bias_C=np.zeros(labels, np.float32) if bias_C is None else np.asarray(bias_C, np.float32),
+            mean_D=np.zeros(features, np.float32),
+            scale_D=np.ones(features, np.float32),
+            l2=l2,
+        )
 
     def logits(self, features_ND: np.ndarray) -> np.ndarray:
         """float32 logits (N, C) of raw encoder features (N, D); ValueError on another width."""

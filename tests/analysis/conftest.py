@@ -1,4 +1,4 @@
-"""Two small studies, analysed once for the tests of scores, report and model card."""
+"""Two small studies, analysed once for the tests of tables, sections, page and model card."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,19 +6,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.scores import analyze
+from analysis.analyze import write_analysis
 from tests.analysis.synthetic import finished_study
 
 
 @pytest.fixture(scope="package")
 def analysed(tmp_path_factory):
-    """The made-up study, its analysis folder and its result; nothing is masked, so sklearn can follow."""
+    """The made-up study, its evidence, its analysis folder and result; nothing is masked, so sklearn can
+    follow."""
     folder = tmp_path_factory.mktemp("analysis")
-    study = finished_study(images=900, masked=0.0)
-    result = analyze(
-        **vars(study), folder=folder, bootstrap=1000, title="a <b>study</b>", metadata={"revision": "abc123"}
+    study = finished_study(images=900, masked=0.0, name="a <b>study</b>", bootstrap=1000)
+    evidence = study.evidence(folder)
+    return SimpleNamespace(
+        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
     )
-    return SimpleNamespace(study=study, folder=folder, result=result)
 
 
 @pytest.fixture(scope="package")
@@ -29,14 +30,19 @@ def scores(analysed):
 
 @pytest.fixture(scope="package")
 def uninformed(tmp_path_factory):
-    """A study whose only trial is noise, on an encoder without a text tower and a cohort called IU-Xray."""
-    study = finished_study(images=600, has_text=False)
+    """A study whose only trial is noise, on an encoder without a text tower and images of another kind."""
+    folder = tmp_path_factory.mktemp("uninformed")
+    study = finished_study(images=600, has_text=False, bootstrap=400)
+    best = study.trials[1]
     rng = np.random.default_rng(0)
-    head = study.trials[1].head
-    noise = replace(head, weight_DC=rng.normal(size=head.weight_DC.shape).astype(np.float32))
+    weight_DC = rng.normal(size=best.heads[0].weight_DC.shape).astype(np.float32)
     study = replace(
         study,
-        trials=[replace(study.trials[1], head=noise)],
-        cohort=replace(study.cohort, source="IU-Xray, CheXpert-14 from MeSH"),
+        trials=[replace(best, heads=(replace(best.heads[0], weight_DC=weight_DC),))],
+        cohort=replace(study.cohort, modality="medical image"),
+        facts=replace(study.facts, seed=1, records={"best-1": study.facts.records["best-1"]}),
     )
-    return analyze(**vars(study), folder=tmp_path_factory.mktemp("uninformed"), bootstrap=400, seed=1)
+    evidence = study.evidence(folder)
+    return SimpleNamespace(
+        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
+    )

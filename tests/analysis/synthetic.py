@@ -1,25 +1,32 @@
-"""A finished study made up in memory: cohort, encoder, trials. No images, no training.
+"""A finished study made up in memory: cohort, encoder, trials. No images, and hardly any training.
 
 `python -m tests.analysis.synthetic FOLDER` writes its whole analysis there, to be looked at.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 
-from analysis.floors import logreg_floor
-from analysis.scores import validation_rows
-from analysis.settings import FinishedTrial
+from analysis.analyze import write_analysis
+from analysis.evidence import Evidence, StudyFacts, gather
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, LabelPolicy
 from cohort.manifest import Cohort
 from scoring.judging import SHRINKAGE, judge
+from study.inputs import development_data
+from study.selection import note
+from trainables.logistic import train_logistic
+from trainables.records import TrialRecord, judged_fields
+from trainables.trial_data import ProbeData
+from vlm.encoders.pixels import SIZE
 from vlm.linear_head import LinearHead
+from vlm.predictor import Predictor
 
 PREVALENCES = (0.03, 0.11, 0.14, 0.05, 0.02, 0.012, 0.03, 0.09, 0.008, 0.05, 0.02, 0.04, 0.05, 0.55)
 WIDTH = 32
@@ -90,18 +97,31 @@ def made_up_cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
-    """Arguments of `analysis.scores.analyze`, but for the folder."""
+    """What `analysis.evidence.gather` takes."""
 
+    facts: StudyFacts
     cohort: Cohort
+    data: ProbeData
     encoder: SyntheticEncoder
-    features_ND: np.ndarray
-    pixel_features_ND: np.ndarray
-    trials: list[FinishedTrial]
-    trials_table: pd.DataFrame
-    objective: str
-    objective_labels_C: np.ndarray
+    trials: list[Predictor]
+    compared_with: Predictor | None = None
+    features_of: dict[str, np.ndarray]
+    """Encoder -> features of all images."""
+
+    def evidence(self, folder: Path) -> Evidence:
+        """Opens the test split, as `openings.jsonl` in `folder` then says."""
+        return gather(
+            self.facts,
+            cohort=self.cohort,
+            data=self.data,
+            encoder=self.encoder,
+            trials=self.trials,
+            compared_with=self.compared_with,
+            features=lambda encoder, precision: self.features_of[encoder.name],
+            openings=folder / "openings.jsonl",
+        )
 
 
 def finished_study(
@@ -109,7 +129,10 @@ def finished_study(
     seed: int = 0,
     has_text: bool = True,
     masked: float = 0.02,
+    *,
     objective: str = "macro_ap",
+    name: str = "synthetic-probe",
+    bootstrap: int = 1000,
 ) -> Finished:
     rng = np.random.default_rng([seed, 1])
     made_up = made_up_cohort(images, seed, masked)
@@ -118,75 +141,97 @@ def finished_study(
     known_NC = np.nan_to_num(made_up.targets_NC(), nan=0.0)
     x_ND = known_NC @ (strength_C[:, None] * direction_CD) * 2 + rng.normal(size=(images, WIDTH))
     pixels_ND = 0.35 * x_ND @ rng.normal(size=(WIDTH, 48)) + rng.normal(size=(images, 48)) * 3
+    pixels_ND = np.pad(pixels_ND, ((0, 0), (0, SIZE**2 - 48)))  # a black border
     features_ND, pixels_ND = x_ND.astype(np.float32), pixels_ND.astype(np.float32)
 
-    train_N, val_N = made_up.indices("train"), made_up.indices("val")
-    counted_C = (made_up.targets_NC(val_N) == 1).sum(0) >= 5
-    rows = validation_rows(made_up, counted_C, seed=0)
-    plain = logreg_floor(
-        features_ND[train_N],
-        made_up.targets_NC(train_N),
-        features_ND[val_N],
-        rows,
-        objective=objective,
-        strengths=(1e-2,),
-    ).head
-
-    trials = []
-    for name, number, noise in (
+    data = development_data(made_up, SimpleNamespace(features_ND=features_ND, precision="fp32"), seed=0)
+    plain = train_logistic(data, objective_name=objective, strengths=(1e-2,)).head
+    records, repeats = {}, {}
+    for row, number, noise in (
         ("paper", 0, 0.6),
         ("best-1", 41, 0.02),
         ("best-2", 57, 0.1),
         ("best-3", 12, 0.15),
     ):
-        weight_DC = plain.weight_DC + rng.normal(size=plain.weight_DC.shape).astype(np.float32) * noise
-        head = LinearHead(
-            weight_DC=weight_DC.astype(np.float32),
-            bias_C=plain.bias_C,
-            mean_D=plain.mean_D,
-            scale_D=plain.scale_D,
+        shift_DC = rng.normal(size=plain.weight_DC.shape).astype(np.float32) * noise
+        head = replace(plain, weight_DC=(plain.weight_DC + shift_DC).astype(np.float32))
+        preset = "paper" if row == "paper" else ""
+        record = records[row] = finished_record(
+            number, preset, head, data, objective, 10.0 ** rng.uniform(-4, -1)
         )
-        logits_NC = head.logits(features_ND[val_N])
-        (judged,) = judge(logits_NC[None], rows, [SHRINKAGE])
-        value = judged.metrics[f"val.{objective}"]
-        epochs = np.array([1, 2, 5, 10, 20, 40])
-        trials.append(
-            FinishedTrial(
-                name=name,
-                number=number,
-                head=head,
-                strategy=judged.strategy,
-                thresholds_C=judged.thresholds[judged.strategy],
-                few_C=judged.few_C,
-                objective=value,
-                params={
-                    "learning_rate": 10.0 ** rng.uniform(-4, -1),
-                    "loss": "bce",
-                    "epochs": 40,
-                    "threshold_shrinkage": SHRINKAGE,
-                },
-                curve=[
-                    {
-                        "epoch": e,
-                        "train_loss": 0.2 + 0.5 / e,
-                        "val_loss": 0.25 + 0.45 / e,
-                        "objective": value * (1 - 0.6 / e),
-                    }
-                    for e in epochs.tolist()
-                ],
-                seeds=(value + rng.normal(0, 0.004, 5)).tolist() if name != "paper" else (),
-                splits=(value - 0.02 + rng.normal(0, 0.02, 5)).tolist() if name != "paper" else (),
-            )
-        )
+        if not preset:
+            repeats[number] = {
+                "seeds": (record.objective + rng.normal(0, 0.004, 5)).tolist(),
+                "splits": (record.objective - 0.02 + rng.normal(0, 0.02, 5)).tolist(),
+            }
 
-    count = 64
+    encoder = SyntheticEncoder(direction_CD, has_text)
+    return Finished(
+        facts=StudyFacts(
+            name=name,
+            trainable="linear_probe",
+            objective=objective,
+            seed=0,
+            bootstrap=bootstrap,
+            records=records,
+            repeats=repeats,
+            trials=trials_table(objective, max(record.objective for record in records.values()), rng),
+            provenance={"revision": "abc123"},
+        ),
+        cohort=made_up,
+        data=data,
+        encoder=encoder,
+        trials=[
+            record.predictor(
+                row, CHEXPERT_14, encoder, note=note(record), study=name, trainable="linear_probe"
+            )
+            for row, record in records.items()
+        ],
+        features_of={encoder.name: features_ND, "pixels": pixels_ND},
+    )
+
+
+def finished_record(
+    number: int, preset: str, head: LinearHead, data: ProbeData, objective: str, learning_rate: float
+) -> TrialRecord:
+    """What a trial would have left behind that ended with this head."""
+    logits_1NC = head.logits(data.features_ND[data.judged_N()])[None]
+    (judged,) = judge(logits_1NC, data.judged(), [SHRINKAGE])
+    value = judged.metrics[f"val.{objective}"]
+    return TrialRecord(
+        number=number,
+        preset=preset,
+        params={
+            "learning_rate": learning_rate,
+            "loss": "bce",
+            "epochs": 40,
+            "threshold_shrinkage": SHRINKAGE,
+        },
+        state="COMPLETE",
+        objective=value,
+        curve=[
+            {
+                "epoch": epoch,
+                "train_loss": 0.2 + 0.5 / epoch,
+                "val_loss": 0.25 + 0.45 / epoch,
+                "objective": value * (1 - 0.6 / epoch),
+            }
+            for epoch in (1, 2, 5, 10, 20, 40)
+        ],
+        precision=data.precision,
+        arrays=head.tensors(),
+        **judged_fields(judged),
+    )
+
+
+def trials_table(objective: str, best: float, rng: np.random.Generator, count: int = 64) -> pd.DataFrame:
+    """A `trials.parquet`: some stopped early, one failed."""
     rate, decay = 10 ** rng.uniform(-4, -1, count), 10 ** rng.uniform(-4, 1, count)
-    best = max(trial.objective for trial in trials)
     objective_T = best - 0.02 * np.abs(np.log10(rate) + 2.3) - rng.exponential(0.01, count)
     state_T = np.where(rng.random(count) < 0.2, "PRUNED", "COMPLETE")
     state_T[7] = "FAIL"
     objective_T[7] = np.nan
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "number": np.arange(count),
             "state": state_T,
@@ -199,16 +244,6 @@ def finished_study(
             f"val.{objective}": objective_T,
         }
     )
-    return Finished(
-        cohort=made_up,
-        encoder=SyntheticEncoder(direction_CD, has_text),
-        features_ND=features_ND,
-        pixel_features_ND=pixels_ND,
-        trials=trials,
-        trials_table=table,
-        objective=objective,
-        objective_labels_C=counted_C,
-    )
 
 
 def targets_of(study: Finished) -> np.ndarray:
@@ -216,14 +251,13 @@ def targets_of(study: Finished) -> np.ndarray:
     return study.cohort.targets_NC(study.cohort.indices("test"))
 
 
-def logits_of(study: Finished, name: str) -> tuple[FinishedTrial, np.ndarray]:
+def logits_of(study: Finished, name: str) -> tuple[Predictor, np.ndarray]:
     """A trial and its float64 logits on test, (N, C)."""
     trial = next(trial for trial in study.trials if trial.name == name)
-    return trial, trial.head.logits(study.features_ND[study.cohort.indices("test")]).astype(np.float64)
+    features_ND = study.features_of[study.encoder.name]
+    return trial, trial.scores(features_ND[study.cohort.indices("test")])
 
 
 if __name__ == "__main__":
-    from analysis.scores import analyze
-
-    result = analyze(**vars(finished_study(2800)), folder=Path(sys.argv[1]), title="synthetic-probe")
-    print(result.text)
+    folder = Path(sys.argv[1])
+    print(write_analysis(finished_study(2800, bootstrap=10_000).evidence(folder), folder).text)

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.claims import average_claim, headline, label_claims, p_text, ranged, signed
+from analysis.claims import RULES, average_claim, headline, label_claims, unclaimed
 
 NAN = float("nan")
 
@@ -82,16 +82,16 @@ def test_a_label_is_sorted_by_what_its_tests_say():
     assert said.verdict == "above chance"
     assert said.better_than == ("pixels",)
     assert said.worse_than == ("paper",)
-    assert said.not_told_apart == ("logreg", "zero-shot")
+    assert said.undecided == ("logreg", "zero-shot")
     assert said.sentence == (
         "Mass: AUROC 0.800 (0.70 to 0.90), average precision 0.400 (0.30 to 0.50), on 40 positive images of "
         "30 patients. Above chance (p = 0.001); better than raw pixels (+0.100, p = 0.049); worse than the "
-        "paper's configuration (−0.100, p = 0.030); not told apart from plain logistic regression (+0.010, "
-        "p = 0.90) and zero-shot (+0.200, p = 0.050)."
+        "paper's configuration (−0.100, p = 0.030); no difference shown from plain logistic regression "
+        "(+0.010, p = 0.90) and zero-shot (+0.200, p = 0.050)."
     )
     assert (
         said.brief
-        == "above chance; better than pixels; worse than paper; not told apart from logreg, zero-shot"
+        == "above chance; better than pixels; worse than paper; no difference shown from logreg, zero-shot"
     )
 
 
@@ -115,11 +115,11 @@ def test_the_average_speaks_of_average_precision_and_of_how_many_labels():
     )
     assert said.sentence == (
         "Average: macro average precision 0.500 (0.40 to 0.60) over 5 labels. Above chance (p < 0.001); "
-        "not told apart from plain logistic regression (+0.010, p = 0.70)."
+        "no difference shown from plain logistic regression (+0.010, p = 0.70)."
     )
 
 
-def test_the_headline_names_the_strongest_floor_and_whether_it_is_told_apart():
+def test_the_headline_names_the_strongest_floor_and_whether_a_difference_is_shown():
     table = pd.DataFrame(
         [
             score("macro_auroc", "", 0.8, 0.7, 0.9),
@@ -133,17 +133,28 @@ def test_the_headline_names_the_strongest_floor_and_whether_it_is_told_apart():
     assert headline(table, tests, "best-1", images=1194, patients=50) == (
         "The configuration chosen on validation reaches macro AUROC 0.800 (0.70 to 0.90) and macro average "
         "precision 0.500 (0.40 to 0.60) over 5 labels on 1,194 test images of 50 patients; the strongest "
-        "floor, plain logistic regression, has macro average precision 0.480 (0.40 to 0.56); not told apart, "
-        "difference +0.020, p = 0.20."
+        "floor, plain logistic regression, has macro average precision 0.480 (0.40 to 0.56); no difference "
+        "shown (+0.020, p = 0.20)."
     )
 
 
-def test_an_interval_that_is_missing_or_a_point_is_not_written():
-    assert ranged(pd.Series({"value": 0.5, "low": NAN, "high": NAN})) == "0.500"
-    assert ranged(pd.Series({"value": 0.5, "low": 0.5, "high": 0.5})) == "0.500"
-    assert ranged(pd.Series({"value": 0.5, "low": 0.456, "high": 0.567})) == "0.500 (0.46 to 0.57)"
+def test_a_difference_that_was_shown_is_called_one():
+    table = pd.DataFrame(
+        [
+            score("macro_auroc", "", 0.8),
+            score("macro_ap", "", 0.5),
+            score("macro_ap", "", 0.1, setting="prevalence"),
+        ]
+    )
+    said = headline(table, comparisons("average", prevalence=(0.4, 0.001)), "best-1", images=9, patients=9)
+    assert said.endswith("has macro average precision 0.100; different (+0.400, p = 0.001).")
 
 
-def test_numbers_are_written_as_they_are_read():
-    assert [p_text(p) for p in (0.0001, 0.0123, 0.4)] == ["p < 0.001", "p = 0.012", "p = 0.40"]
-    assert [signed(x) for x in (0.01, -0.01, -1e-5)] == ["+0.010", "−0.010", "0.000"]
+def test_the_rules_say_that_no_difference_shown_is_not_the_same_as_equal():
+    assert "“no difference shown”, which is not the same as equal" in " ".join(RULES)
+
+
+def test_labels_of_too_few_data_are_listed_with_their_counts():
+    silent = claim(counts={"positives": 12, "patients": 9})
+    assert unclaimed([silent, claim(prevalence=(0.3, 0.001))]) == "Mass (12 positive images of 9 patients)"
+    assert unclaimed([claim(prevalence=(0.3, 0.001))]) == ""

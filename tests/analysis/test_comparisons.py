@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis import settings as names
-from analysis.scores import OPPONENTS
+from analysis.evidence import OPPONENTS
+from analysis.predictors import PREVALENCE
 
 
 def test_the_best_is_compared_with_every_opponent_in_two_families(analysed):
@@ -29,9 +29,11 @@ def test_a_difference_is_that_of_the_two_rows_of_the_score_table(analysed, score
 
 def test_a_strong_label_is_above_chance_and_noise_is_not(analysed, uninformed):
     table = analysed.result.comparisons
-    chance = table[(table["family"] == "labels") & (table["second"] == names.PREVALENCE)]
+    chance = table[(table["family"] == "labels") & (table["second"] == PREVALENCE)]
     strongest = chance.loc[chance["difference"].idxmax()]
     assert strongest["p_holm"] < 0.05
-    chance = uninformed.comparisons.query("family == 'average' and second == 'prevalence'").iloc[0]
+    chance = uninformed.result.comparisons.query("family == 'average' and second == 'prevalence'").iloc[0]
     assert chance["p_holm"] > 0.05
-    assert next(claim for claim in uninformed.claims if claim.label == "").verdict == "not above chance"
+    assert (
+        next(claim for claim in uninformed.result.claims if claim.label == "").verdict == "not above chance"
+    )

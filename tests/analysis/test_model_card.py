@@ -1,50 +1,73 @@
-"""The model card of a scored, an unscored and a phantom-trained head."""
+"""The model card of a scored, an unscored, a fine-tuned and a phantom-trained predictor."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from analysis.claims import ranged
+from analysis.analyze import read_tables
 from analysis.model_card import model_card
-from analysis.scores import read_tables
+from analysis.number_format import ranged
+from vlm.predictor import DecisionRule
 
 
 @pytest.fixture
-def card(analysed):
-    def written(trial=None, tables=True, **changes):
-        scores, comparisons = read_tables(analysed.folder) if tables else (None, None)
+def best(analysed):
+    return analysed.study.trials[1]
+
+
+@pytest.fixture
+def card(analysed, best):
+    def written(predictor=best, **changes):
         arguments = {
-            "title": "probe",
             "cohort": analysed.study.cohort,
-            "encoder": analysed.study.encoder,
-            "trial": trial or analysed.study.trials[1],
             "objective": "macro_ap",
-            "scores": scores,
-            "comparisons": comparisons,
-            "metadata": {"study": "synthetic"},
+            "tables": read_tables(analysed.folder, best),
+            "split_counts": analysed.evidence.split.counts,
+            "provenance": {"revision": "abc123", "nothing": ""},
         }
-        return model_card(**arguments | changes)
+        return model_card(predictor, **arguments | changes)
 
     return written
 
 
-def test_it_names_cohort_encoder_floors_and_use(card, analysed):
+def test_it_names_cohort_encoder_floors_and_use(card):
     text = card()
     for piece in (
-        "# probe",
+        "# a <b>study</b>",
+        "A linear head on frozen features of `synthetic`",
+        "Configuration 41 of the radtune study",
+        "chosen on validation by macro average precision",
         "Not a medical device",
         "c" * 16,
         "f" * 16,
         "| prevalence |",
         "| logreg |",
         "| **best-1** |",
-        "Study: synthetic.",
+        "Revision: abc123.",
         "uncertain: ignore",
         "learning_rate",
     ):
         assert piece in text
-    assert "best-2" not in text
+    assert "best-2" not in text and "Nothing:" not in text
+
+
+def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card, best):
+    tuned = replace(best, origin=replace(best.origin, trainable="fine_tune"))
+    text = card(tuned)
+    assert "A fine-tuned image tower with a linear head, from `synthetic`" in text
+    assert "frozen" not in text.split("## Scores")[0]
+    assert "what the encoder's features hold" not in text
+
+
+def test_a_published_configuration_is_not_called_chosen(card, analysed):
+    paper = analysed.study.trials[0]
+    text = card(paper, tables=read_tables(analysed.folder, paper))
+    assert "trained and cut as published" in text
+    assert "chosen on validation by" not in text
+    assert "Strategy: fixed at 0.5." in text
+    text = card(paper, tables=None)
+    assert "by which it was chosen" not in text
 
 
 def test_scores_stand_with_their_intervals_and_the_claims(card, analysed):
@@ -56,29 +79,54 @@ def test_scores_stand_with_their_intervals_and_the_claims(card, analysed):
 
 
 def test_its_tables_are_whole(card):
+    columns = None
     for line in card().splitlines():
-        if line.startswith("|"):
-            assert line.endswith("|")
+        columns = (columns or line.count("|")) if line.startswith("|") else None
+        if columns:
+            assert line.endswith("|") and line.count("|") == columns
     assert "nan" not in card().lower().replace("finance", "")
 
 
-def test_labels_that_share_the_global_threshold_are_named(card, analysed):
-    few_C = np.zeros(14, dtype=bool)
-    few_C[[8, 10]] = True
-    trial = replace(analysed.study.trials[1], strategy="shrunk", few_C=few_C)
-    assert "share the global one: Pneumothorax, Pleural Other." in card(trial=trial)
-    assert "global one" not in card(trial=replace(trial, few_C=np.zeros(14, dtype=bool)))
-    # Under these strategies no label has a threshold of its own, so none shares another's for want of one.
-    assert "global one" not in card(trial=replace(trial, strategy="fixed"))
-    assert "global one" not in card(trial=replace(trial, strategy="global"))
+def test_positives_are_those_of_the_counts_it_was_given(card, analysed):
+    train, val, test = analysed.evidence.split.counts
+    c = analysed.study.cohort.labels.index("Edema")
+    cells = [f"{one.positives_C[c]} ({one.patients_C[c]})" for one in (train, val, test)]
+    assert f"| Edema | {' | '.join(cells)} | {train.positives_C[c] / train.images:.1%} |" in card()
+    text = card(split_counts=[train, val], tables=None)
+    assert "| positive images (patients) | train | val | training prevalence |" in text
 
 
-def test_a_head_that_was_not_scored_says_so(card, analysed):
-    for text in (card(tables=False), card(trial=replace(analysed.study.trials[1], name="trial-99"))):
+def test_labels_that_share_the_global_threshold_are_named(card, best):
+    shared_C = np.zeros(14, dtype=bool)
+    shared_C[[8, 10]] = True
+    rule = DecisionRule(strategy="per_label", thresholds_C=np.full(14, 0.3), shared_C=shared_C)
+    assert "share the global one: Pneumothorax, Pleural Other." in card(replace(best, rule=rule))
+    rule = replace(rule, shared_C=np.zeros(14, dtype=bool))
+    assert "global one" not in card(replace(best, rule=rule))
+
+
+def test_no_label_shares_a_threshold_where_none_has_its_own(card, best):
+    few_C = np.ones(14, dtype=bool)
+    assert "global one" not in card(replace(best, rule=DecisionRule.fitted("global", [0.5] * 14, few_C)))
+    text = card(replace(best, rule=DecisionRule.fitted("fixed", [0.5] * 14, few_C)))
+    assert "global one" not in text
+    assert "Strategy: fixed at 0.5." in text and "fitted on\nvalidation" not in text
+
+
+def test_a_predictor_that_was_not_scored_says_so(card, best):
+    for text in (card(tables=None), card(replace(best, name="trial-99"))):
         assert "Not scored: this configuration is not among those" in text
         assert "macro average precision" in text
 
 
-def test_a_phantom_head_says_so_first(card, analysed):
+def test_one_trained_on_phantoms_says_so_first(card, analysed):
     cohort = replace(analysed.study.cohort, drawn=True)
     assert "**Trained on drawn phantoms." in card(cohort=cohort).split("## Intended use")[0]
+    named = replace(analysed.study.cohort, source="a table named phantom")
+    assert "Trained on drawn phantoms" not in card(cohort=named)
+
+
+def test_the_terms_of_use_are_stated_where_there_are_any(card, analysed):
+    cohort = replace(analysed.study.cohort, licence="CC BY 4.0")
+    assert "Terms of use of the images: CC BY 4.0." in card(cohort=cohort)
+    assert "Terms of use" not in card()

@@ -8,11 +8,8 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from analysis import settings as names
+from analysis import predictors as names
 from analysis.score_table import SCORE_COLUMNS, score_setting
-from analysis.scores import validation_rows
-from analysis.settings import floors_and_trials
-from analysis.test_split import open_test_labels
 from scoring.metric_table import METRICS
 from scoring.resampling import patient_weights
 from tests.analysis.synthetic import logits_of, targets_of
@@ -40,7 +37,7 @@ def test_every_setting_has_its_rows_and_the_table_its_columns(analysed):
 def test_a_trials_scores_are_scikit_learns(analysed, scores):
     targets_NC = targets_of(analysed.study)
     trial, logits_NC = logits_of(analysed.study, "best-1")
-    decisions_NC = expit(logits_NC) >= trial.thresholds_C
+    decisions_NC = expit(logits_NC) >= trial.rule.thresholds_C
     for c, label in enumerate(analysed.study.cohort.labels):
         if not 0 < targets_NC[:, c].sum() < len(targets_NC):
             continue
@@ -70,10 +67,7 @@ def test_the_papers_columns_follow_from_scikit_learn_on_min_max_scaled_images(an
 def test_every_row_of_a_macro_average_averages_the_same_labels(analysed, scores):
     for metric in ("macro_auroc", "macro_ap", "macro_f1"):
         assert scores.xs(metric, level="metric")["labels_averaged"].nunique() == 1
-    averaged = open_test_labels(
-        analysed.study.cohort, analysed.study.cohort.indices("test"), analysed.study.objective_labels_C
-    ).averaged_C
-    chosen = [label for label, used in zip(analysed.study.cohort.labels, averaged, strict=True) if used]
+    chosen = np.array(analysed.study.cohort.labels)[analysed.evidence.split.averaged_C]
     of_labels = [scores.loc[("logreg", "auroc", label), "value"] for label in chosen]
     assert scores.loc[("logreg", "macro_auroc", ""), "value"] == pytest.approx(np.mean(of_labels))
 
@@ -102,17 +96,9 @@ def test_intervals_hold_their_value_and_stay_in_range(analysed):
     assert bounded["low"].min() >= 0 and bounded["high"].max() <= 1
 
 
-def settings_of(study):
-    rows = validation_rows(study.cohort, study.objective_labels_C, seed=0)
-    arguments = (study.features_ND, study.pixel_features_ND, study.trials, study.objective, rows)
-    return floors_and_trials(study.cohort, study.encoder, *arguments, seed=0)[0]
-
-
 @pytest.fixture(scope="module")
 def split_and_best(analysed):
-    study = analysed.study
-    split = open_test_labels(study.cohort, study.cohort.indices("test"), study.objective_labels_C)
-    return split, next(setting for setting in settings_of(study) if setting.name == "best-1")
+    return analysed.evidence.split, analysed.evidence.row("best-1")
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(split_and_best):

@@ -10,7 +10,7 @@ import pytest
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.labels import LabelPolicy
-from cohort.manifest import MANIFEST, Cohort, check_output_folder, write_cohort, write_manifest
+from cohort.manifest import MANIFEST, Cohort, CohortFacts, check_output_folder, write_cohort, write_manifest
 
 NAN = np.nan
 TARGETS = np.array([[1, 0], [0, NAN], [1, 1], [0, 1], [NAN, NAN], [0, 0], [1, 0]])
@@ -261,9 +261,7 @@ def test_images_drawn_for_a_cohort_go_with_it(tmp_path):
                 staging,
                 columns(),
                 TARGETS,
-                labels=["Edema", "Fracture"],
-                source="drawn",
-                policy=LabelPolicy(),
+                CohortFacts(labels=["Edema", "Fracture"], source="drawn", policy=LabelPolicy()),
                 images_root=staging / "images",
             )
 

@@ -32,6 +32,12 @@ def unmasked(targets_NC, *predictions_NC):
 
 # ---- worked by hand ----
 
+
+def test_prevalences_worked_by_hand():
+    targets_NC = np.array([[1, 0], [0, 0], [0, np.nan]])
+    np.testing.assert_allclose(metrics.prevalences(targets_NC), [1.5 / 4, 0.5 / 3])
+
+
 # One label, by falling score: + - (+ -) -, the third and fourth with one score; and a masked image on top.
 RANKED_TARGETS = np.array([[NAN], [1], [0], [1], [0], [0]])
 RANKED_SCORES = np.array([[9.0], [5.0], [4.0], [3.0], [3.0], [1.0]])

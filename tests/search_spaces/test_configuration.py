@@ -27,6 +27,7 @@ def test_a_configuration_keeps_its_params_in_the_spaces_order():
         assert list(toy.params) == [name for name in ("kind", "depth") if name in params]
         assert toy.params is not params
         assert replace(toy, seed=4) == toy != replace(toy, seed=5)
+        assert toy.preset == "" and replace(toy, preset="paper").preset == "paper"
 
 
 def test_a_parameter_is_read_by_name_and_has_a_default_only_where_it_does_not_exist():

@@ -11,8 +11,10 @@ from sklearn.metrics import average_precision_score
 from cohort.errors import InputError
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE, WARM_STARTS, check, suggest, warm_starts
-from trainables.linear_probe import ProbeData, train_bank
+from tests.trainables.single_split import probe_data, training, validation
+from trainables.linear_probe import train_bank
 from trainables.losses import LOSSES
+from trainables.trial_data import ProbeData
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.filterwarnings("ignore:Argument ``group``")
@@ -91,28 +93,28 @@ def draw_data(seed, train=600, val=300, width=40) -> ProbeData:
     x_ND = rng.standard_normal((train + val, width)) * np.linspace(2, 0.3, width) + 1
     evidence_NC = (x_ND - 1) @ rng.standard_normal((width, 4)) + 3 * rng.standard_normal((train + val, 4))
     targets_NC = (evidence_NC > np.array([0, 3, 6, 8])).astype(np.float32)
-    return ProbeData(
-        train_features_ND=x_ND[:train].astype(np.float32),
-        train_targets_NC=targets_NC[:train],
-        val_features_ND=x_ND[train:].astype(np.float32),
-        val_targets_NC=targets_NC[train:],
+    return probe_data(
+        x_ND[:train],
+        targets_NC[:train],
+        x_ND[train:],
+        targets_NC[train:],
         val_patients_N=np.arange(val),
         val_folds_N=np.arange(val) % 5,
         labels=("heart", "effusion", "nodule", "hernia"),
-        objective_labels_C=np.ones(4, bool),
     )
 
 
 def best_logistic_regression(data: ProbeData) -> float:
     """Best validation macro average precision over a grid of C, standardised or not."""
-    mean_D, scale_D = data.train_features_ND.mean(0), data.train_features_ND.std(0)
+    (train_ND, targets_NC), (held_ND, held_NC) = training(data), validation(data)
+    mean_D, scale_D = train_ND.mean(0), train_ND.std(0)
     best = 0.0
     for mean, scale in ((0.0, 1.0), (mean_D, scale_D)):
-        x_ND, val_ND = (data.train_features_ND - mean) / scale, (data.val_features_ND - mean) / scale
+        x_ND, val_ND = (train_ND - mean) / scale, (held_ND - mean) / scale
         for strength in np.logspace(-4, 2, 7):
             model = LogisticRegression(C=strength, max_iter=1000)
-            scores_CN = [model.fit(x_ND, y_N).decision_function(val_ND) for y_N in data.train_targets_NC.T]
-            best = max(best, average_precision_score(data.val_targets_NC, np.transpose(scores_CN)))
+            scores_CN = [model.fit(x_ND, y_N).decision_function(val_ND) for y_N in targets_NC.T]
+            best = max(best, average_precision_score(held_NC, np.transpose(scores_CN)))
     return best
 
 

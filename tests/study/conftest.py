@@ -14,8 +14,8 @@ from study import Study
 LABELS = ("Bright", "Left", "Rare")
 
 
-def square_cohort(folder: Path, images: int = 160, seed: int = 0) -> Cohort:
-    """Noisy 32 x 32 squares, two a patient: bright ones, ones that are brighter on the left, a rare spot."""
+def square_cohort(folder: Path, images: int = 160, seed: int = 0, images_a_patient: int = 2) -> Cohort:
+    """Noisy 32 x 32 squares, a few a patient: bright ones, ones brighter on the left, a rare spot."""
     rng = np.random.default_rng(seed)
     pictures = folder.parent / f"{folder.name}-images"
     pictures.mkdir(parents=True)
@@ -27,7 +27,7 @@ def square_cohort(folder: Path, images: int = 160, seed: int = 0) -> Cohort:
         pixels[:, :16] += half
         pixels[20:28, 20:28] += spot
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(pictures / f"{i:03d}.png")
-    patients = [f"p{i // 2}" for i in range(images)]
+    patients = [f"p{i // images_a_patient}" for i in range(images)]
     columns = {
         "image": [f"{i:03d}" for i in range(images)],
         "file": [f"{i:03d}.png" for i in range(images)],
@@ -38,7 +38,7 @@ def square_cohort(folder: Path, images: int = 160, seed: int = 0) -> Cohort:
         "patient": patients,
         "study": patients,
         "view": ["PA"] * images,
-        "split": [("train", "train", "val", "test")[i // 2 % 4] for i in range(images)],
+        "split": [("train", "train", "val", "test")[i // images_a_patient % 4] for i in range(images)],
     }
     return write_cohort(
         folder,

@@ -1,5 +1,7 @@
 """Tests of the study file: its defaults, its one-line refusals, what a resumed study may change."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -41,8 +43,8 @@ def test_the_shipped_study_files_are_valid(name):
             r"unknown key search.configuration; did you mean configurations\?",
         ),
         (
-            {"trainable": "fine_tune", "fine_tune": {"patiense": 2}},
-            r"unknown key fine_tune.patiense; did you mean patience\?",
+            {"trainable": "fine_tune", "fine_tune": {"grace_epoch": 2}},
+            r"unknown key fine_tune.grace_epoch; did you mean grace_epochs\?",
         ),
         (
             {"search": {"configurations": 0}},
@@ -175,3 +177,51 @@ def test_the_fine_tuning_example_states_every_setting_with_its_default():
 def test_settings_of_another_trainable_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         validated(MINIMAL | change)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"analysis": {"beside": "runs/a"}}, "analysis.compare_with"),
+        ({"trainable": "fine_tune", "fine_tune": {"scheduler": "none"}}, "fine_tune.early_stopping"),
+        ({"trainable": "fine_tune", "fine_tune": {"patience": 2}}, "fine_tune.training.patience"),
+    ],
+)
+def test_an_old_key_is_refused_with_its_new_name(old, new):
+    with pytest.raises(InputError, match=f"is called {new} now$"):
+        validated(MINIMAL | old)
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"patience": 0}, r"fine_tune.training: patience must be at least 1 or None, not 0$"),
+        ({"patients": 3}, r"unknown key fine_tune.training.patients; did you mean patience\?"),
+    ],
+)
+def test_a_mistake_in_a_nested_block_is_refused_in_one_line(training, message):
+    with pytest.raises(InputError, match=message):
+        validated(MINIMAL | {"trainable": "fine_tune", "fine_tune": {"training": training}})
+
+
+def test_a_fine_tuning_study_without_its_block_has_the_defaults_and_may_be_resumed_with_them():
+    tuned = MINIMAL | {"trainable": "fine_tune"}
+    assert validated(tuned).fine_tune == FineTuneSettings()
+    refuse_changes(validated(tuned), validated(tuned | {"fine_tune": {"keep": 3}}))
+    with pytest.raises(InputError, match=r"fine_tune.keep: this study already ran with 3, .* with 5"):
+        refuse_changes(validated(tuned), validated(tuned | {"fine_tune": {"keep": 5}}))
+
+
+def test_a_stored_study_names_nothing_of_the_folder_it_lies_in(tmp_path):
+    given = validated(MINIMAL | {"encoder": "local-dir:models/clip", "analysis": {"compare_with": "runs/b"}})
+    stored = given.resolved(tmp_path).portable(tmp_path)
+    assert str(tmp_path) not in stored.to_yaml()
+    assert stored.resolved(tmp_path / "moved") == given.resolved(tmp_path / "moved")
+    outside = validated(MINIMAL | {"cohort": "/data/c"}).resolved(tmp_path).portable(tmp_path)
+    assert outside.cohort == "/data/c"
+
+
+def test_the_folder_of_a_stored_study_is_found_from_where_it_lies_now(tmp_path):
+    assert validated(MINIMAL | {"storage": "a/runs"}).root_of(tmp_path / "a" / "runs" / "s") == tmp_path
+    with pytest.raises(InputError, match="looked for 2 levels above"):
+        validated(MINIMAL).root_of(Path("/s"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,27 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
+from ray import tune
 
 from cohort.errors import InputError
 from search_spaces import linear_probe as space
 from study import Study
-from study.config import validated
-from study.driver import run_study
+from study.cli import main
+from study.inputs import development_data
 from study.journal import open_journal
-from study.probe_study import probe_data
+from study.progress import describe_run
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
+from vlm.embeddings import Embeddings
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Broken(tune.Trainable):
+    """As where a worker cannot import what it needs."""
+
+    def step(self):
+        raise RuntimeError("broken")
 
 
 def journal_trials(study):
@@ -81,7 +91,7 @@ def test_the_parent_run_says_what_was_run(studied):
         Path(file.path).name
         for file in MlflowClient(study.config.tracking.uri).list_artifacts(parent.info.run_id)
     }
-    assert artifacts >= {"study.yaml", "inputs.json", "environment.txt", "finalists.json"}
+    assert artifacts >= {"study.yaml", "inputs.json", "environment.txt", "repeats.json"}
     run = next(run for run in children if run.data.tags[NUMBER_TAG] == "0")
     assert run.data.params["learning_rate"] == "0.0001"
     assert run.data.tags["radtune.loss"] == "bce"
@@ -100,7 +110,7 @@ def test_the_lines_say_how_far_it_is_and_against_what(studied):
 
 def test_the_finalists_keep_every_value(studied):
     study, _ = studied
-    found = json.loads(study.folder.finalists_file.read_text())
+    found = json.loads(study.folder.repeats_file.read_text())
     assert found["repeated"][0]["number"] == study.best.number
     for one in found["repeated"]:
         assert len(one["seeds"]) == len(one["splits"]) == 5
@@ -159,8 +169,8 @@ def test_a_folder_that_holds_no_study_is_not_overwritten(tmp_path):
 def test_trials_see_no_row_of_the_test_split(tmp_path):
     cohort = square_cohort(tmp_path / "cohort")
     features_ND = np.arange(len(cohort.present), dtype=np.float32)[:, None] + np.zeros(4, np.float32)
-    data = probe_data(cohort, features_ND, seed=0)
-    seen = set(data.train_features_ND[:, 0]) | set(data.val_features_ND[:, 0])
+    embeddings = Embeddings(features_ND, "key", "fingerprint", "fp32", tmp_path, True)
+    seen = set(development_data(cohort, embeddings, seed=0).features_ND[:, 0])
     assert not seen & set(cohort.indices("test").astype(float))
     assert len(seen) == len(cohort.indices("train")) + len(cohort.indices("val"))
 
@@ -172,9 +182,93 @@ def test_more_than_this_machine_has_is_refused(tmp_path):
         study.run(echo=lambda line: None)
 
 
-def test_a_relative_store_inside_rays_snapshot_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("storage", ["runs", "."])
+def test_a_store_inside_rays_snapshot_is_refused(tmp_path, monkeypatch, storage):
+    """`ray job submit` starts the driver there, and Ray deletes it."""
     snapshot = tmp_path / "runtime_resources" / "working_dir_files"
     snapshot.mkdir(parents=True)
     monkeypatch.chdir(snapshot)
+    study = Study.from_dict({"name": "s", "cohort": "c", "encoder": "pixels", "storage": storage})
     with pytest.raises(InputError, match="disposable snapshot"):
-        run_study(validated({"name": "s", "cohort": "c", "encoder": "pixels"}))
+        study.run()
+
+
+def test_a_moved_project_is_resumed_and_analysed_where_it_lies_now(tmp_path, monkeypatch):
+    (tmp_path / "before").mkdir()
+    monkeypatch.chdir(tmp_path / "before")
+    square_cohort(tmp_path / "before" / "cohort")
+    relative = settings(Path("."), configurations=9) | {"tracking": {"uri": "sqlite:///mlflow.db"}}
+    Study.from_dict(relative).run(echo=lambda line: None)
+    stored = (tmp_path / "before" / "runs" / "squares" / "study.yaml").read_text()
+    assert str(tmp_path) not in stored
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = Study.open("after/runs/squares")
+    assert moved.folder.path == tmp_path / "after" / "runs" / "squares"
+    moved.run(resume=True, echo=lambda line: None)
+    assert sorted(Study.open("after/runs/squares").records) == list(range(9))
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_cohort_that_moved_is_named_anew_on_resume(studied, tmp_path):
+    study, _ = studied
+    folder = Path(study.config.storage).parent
+    shutil.copytree(folder / "cohort", tmp_path / "elsewhere")
+    moved = settings(folder) | {"cohort": str(tmp_path / "elsewhere")}
+    Study.from_dict(moved).run(resume=True, echo=lambda line: None)
+    assert Study.open(study.folder.path).config.cohort == str(tmp_path / "elsewhere")
+    study.run(resume=True, echo=lambda line: None)
+
+
+def test_the_table_of_trials_does_not_lag_behind_the_bank_files(studied):
+    study, _ = studied
+    table = pd.read_parquet(study.folder.trials_file)
+    table[table["number"] < 5].to_parquet(study.folder.trials_file)
+    try:
+        assert study.trials["number"].tolist() == list(range(24))
+        assert study.trials.set_index("number")["mlflow_run_id"][2] != ""
+    finally:
+        table.to_parquet(study.folder.trials_file)
+
+
+def test_features_in_another_precision_than_the_study_began_with_are_refused(studied, monkeypatch):
+    study, _ = studied
+    inputs = json.loads(study.folder.inputs_file.read_text())
+    assert inputs["precision"] == "fp32"
+    study.folder.inputs_file.write_text(json.dumps(inputs | {"embeddings_key": "0" * 32}))
+    try:
+        with pytest.raises(InputError, match="embeddings_key is no longer what the study ran with"):
+            study.analyze()
+    finally:
+        study.folder.inputs_file.write_text(json.dumps(inputs))
+
+
+def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
+    """Twenty patients of training and validation: five folds of four, too few for folds within them."""
+    square_cohort(tmp_path / "cohort", images=108, images_a_patient=4)
+    lines: list[str] = []
+    study = Study.from_dict(settings(tmp_path, configurations=4)).run(echo=lines.append)
+    assert any("patients dealt anew (too few patients)" in line for line in lines)
+    assert all(one["splits"] == [] for one in study.folder.repeats()["repeated"])
+    parent, _ = mlflow_children(study)
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_study_in_which_nothing_completes_says_so_with_the_first_reason(tmp_path, monkeypatch, capsys):
+    """Workers that cannot import their code, say; the command line ends with status 1."""
+    square_cohort(tmp_path / "cohort")
+    monkeypatch.setattr("study.driver.WORKER_RETRIES", 1)
+    broken = tune.with_resources(Broken, {"cpu": 1})
+    monkeypatch.setattr("study.linear_probe.Adapter.trainable", lambda *_: (broken, None))
+    (tmp_path / "s.yaml").write_text(json.dumps(settings(tmp_path, name="s", configurations=4)))
+    assert main(["run", str(tmp_path / "s.yaml")]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"no configuration completed \(4 FAIL\); #0: its worker process died \(.*broken", printed
+    )
+    assert "next: radtune analyze" not in printed
+    study = Study.open(tmp_path / "runs" / "s")
+    with pytest.raises(InputError, match="no configuration completed"):
+        study.analyze()
+    assert "no configuration completed" in describe_run(study.folder)

@@ -22,7 +22,7 @@ from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
 from trainables import checkpoints
 from trainables.checkpoints import CheckpointFolder
-from trainables.fine_tune import BEST, CHECKPOINT
+from trainables.fine_tune_state import BEST, CHECKPOINT
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.fault
@@ -100,7 +100,7 @@ def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
     assert driver.returncode == 130, output
     assert "radtune: interrupted; a study goes on with" in output and "finished in" not in output
     assert 0 < len(study.records) < 64
-    assert not study.folder.finalists_file.exists() and not is_locked(study.folder.lock_file)
+    assert not study.folder.repeats_file.exists() and not is_locked(study.folder.lock_file)
 
 
 def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
@@ -108,7 +108,8 @@ def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_p
     square_cohort(tmp_path / "cohort")
     build_tower("vit", tmp_path / "vit")
     # None is stopped early: a scheduler does not hear again of the epochs before the crash.
-    alike = {"batch_size": 16, "precision": "fp32", "scheduler": "none", "patience": None, "keep": 2}
+    training = {"batch_size": 16, "patience": None}
+    alike = {"training": training, "precision": "fp32", "early_stopping": "none", "keep": 2}
     search = {"configurations": 3, "fixed": {"epochs": 40}, "ranges": {"last_blocks": [1, 2]}}
     studies = {}
     for name in ("whole", "killed"):

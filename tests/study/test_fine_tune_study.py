@@ -14,14 +14,14 @@ from cohort.errors import InputError
 from cohort.manifest import Cohort
 from study import Study
 from study.lock import driver_lock
-from study.standing import describe_run
+from study.progress import describe_run
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
 from trainables import checkpoints
 from trainables.checkpoints import CheckpointFolder
-from trainables.fine_tune import BEST, CHECKPOINT
+from trainables.fine_tune_state import BEST, CHECKPOINT
 from vlm.bundle import Bundle
 
 CONFIGURATIONS = 6
@@ -40,7 +40,7 @@ def fine_tune_settings(folder, **changes):
         | {
             "encoder": f"local-dir:{folder}/vit",
             "trainable": "fine_tune",
-            "fine_tune": {"batch_size": 16, "keep": 1, "grace_epochs": 1, "precision": "fp32"},
+            "fine_tune": {"training": {"batch_size": 16}, "keep": 1, "grace_epochs": 1, "precision": "fp32"},
         }
         | changes
     )
@@ -135,7 +135,7 @@ def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tu
 
     with torch.no_grad():
         features = model.eval().encode_image(transform(Image.open(images[0]))[None]).numpy()
-    head = Bundle.load(bundle).head
+    (head,) = Bundle.load(bundle).predictor.heads
     logits = head.logits(features)[0]
     np.testing.assert_allclose(
         1 / (1 + np.exp(-logits)), [reported[f"probability.{label}"][0] for label in cohort.labels], atol=1e-4
@@ -162,14 +162,31 @@ def test_weights_of_another_epoch_than_the_record_are_refused(tuned):
         file.write_bytes(whole)
 
 
-def test_a_study_beside_must_have_finished(tuned):
+def test_a_study_that_is_compared_with_must_have_finished(tuned):
     study, _ = tuned
-    config = study.config.model_copy(
-        update={"analysis": study.config.analysis.model_copy(update={"beside": str(study.folder.path)})}
+    compared = {"compare_with": str(study.folder.path)}
+    again = Study(
+        study.config.model_copy(update={"analysis": study.config.analysis.model_copy(update=compared)})
     )
-    again = Study(config)
-    with driver_lock(study.folder.lock_file), pytest.raises(InputError, match="still runs"):
-        again._beside(Cohort.open(config.cohort))
+    with (
+        driver_lock(study.folder.lock_file),
+        pytest.raises(InputError, match=r"analysis\.compare_with: .*still runs"),
+    ):
+        again._compared_with(None)
+
+
+def test_a_settings_block_that_comes_or_goes_is_no_change_unless_it_says_something_else(tuned):
+    study, _ = tuned
+    folder = study.folder.path.parents[1]
+    without = fine_tune_settings(folder) | {"fine_tune": None}
+    with pytest.raises(InputError, match=r"fine_tune\.training\.batch_size: this study already ran with 16"):
+        Study.from_dict(without).run(resume=True)
+
+
+def test_the_published_configuration_is_exported_as_published_whatever_its_rank(tuned, tmp_path):
+    study, _ = tuned
+    rule = Bundle.load(study.export(tmp_path / "paper", trial=0)).predictor.rule
+    assert rule.strategy == "fixed" and (rule.thresholds_C == 0.5).all() and not rule.shared_C.any()
 
 
 def test_a_trial_that_cannot_go_on_fails_alone_and_says_why(tmp_path):
@@ -178,7 +195,7 @@ def test_a_trial_that_cannot_go_on_fails_alone_and_says_why(tmp_path):
     # A step of 1 that takes 10,000 times the weight off itself: they grow until they are no numbers.
     harsh = {"fixed": {"head_learning_rate": 1.0, "weight_decay": 1e4, "epochs": 10, "method": "bitfit"}}
     config = fine_tune_settings(tmp_path)
-    config["fine_tune"] |= {"scheduler": "none", "patience": None}
+    config["fine_tune"] |= {"early_stopping": "none", "training": {"batch_size": 16, "patience": None}}
     config["search"] |= harsh | {"configurations": 1, "ranges": {}}
     Study.from_dict(config).run(echo=lambda line: None)
 

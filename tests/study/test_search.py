@@ -8,8 +8,10 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from study.journal import open_journal
-from study.search import RUNG_OBSERVATIONS, BankSearcher, SearchPlan
-from trainables.records import RunFolder, TrialRecord, pack_bank
+from study.linear_probe import RUNG_OBSERVATIONS, Adapter
+from study.run_folder import RunFolder
+from study.search import Asking, BankSearcher, SearchPlan
+from trainables.records import TrialRecord, pack_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -45,9 +47,12 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
         study=study,
         run=run,
         plan=plan,
-        suggest=suggest,
-        paper={"loss": "bce", "x": 0.9},
-        warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}],
+        asking=Asking(
+            suggest=suggest,
+            presets={"paper": {"loss": "bce", "x": 0.9}},
+            warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}, {"loss": "bce", "x": 0.4}],
+            told=Adapter(None, None, None).told,
+        ),
         on_bank=lambda records: None,
     )
 
@@ -82,7 +87,10 @@ def numbers(banks):
 def test_every_configuration_is_tried_once_and_the_papers_is_first_and_alone(tmp_path):
     banks = drive(searcher(tmp_path))
     assert sorted(numbers(banks)) == list(range(64))
-    assert banks[0]["configurations"] == [{"number": 0, "params": {"loss": "bce", "x": 0.9}}]
+    assert banks[0]["configurations"] == [
+        {"number": 0, "params": {"loss": "bce", "x": 0.9}, "preset": "paper"}
+    ]
+    assert not any(one["preset"] for bank in banks[1:] for one in bank["configurations"])
     assert {len(bank["configurations"]) for bank in banks[1:]} == {7, 8}
     assert banks[1]["configurations"][0]["params"] == {"loss": "focal", "x": 0.5, "gamma": 2.0}
     assert sorted(RunFolder(tmp_path).records()) == list(range(64))
@@ -94,7 +102,7 @@ def test_the_same_seed_gives_the_same_study_whichever_bank_finishes_first(tmp_pa
     second = drive(searcher(tmp_path / "b", concurrent=3), finish_first=max)
     other = drive(searcher(tmp_path / "c", concurrent=3, seed=1), finish_first=min)
     assert [bank["configurations"] for bank in first] == [bank["configurations"] for bank in second]
-    assert [bank["rung_floor"] for bank in first] == [bank["rung_floor"] for bank in second]
+    assert [bank["prune_below"] for bank in first] == [bank["prune_below"] for bank in second]
     assert [bank["configurations"] for bank in first] != [bank["configurations"] for bank in other]
 
 
@@ -160,19 +168,46 @@ def test_a_worker_that_dies_fails_its_configurations_and_the_study_goes_on(tmp_p
     assert "worker process died" in RunFolder(tmp_path).records()[0].reason
 
 
-def test_the_rung_floor_is_a_quantile_of_what_earlier_heads_reached_there(tmp_path):
+def test_lagging_is_to_be_below_a_quantile_of_what_earlier_heads_reached_there(tmp_path):
     banks = drive(searcher(tmp_path, configurations=128, concurrent=1))
-    assert banks[0]["rung_floor"] == banks[1]["rung_floor"] == {}
+    assert banks[0]["prune_below"] == banks[1]["prune_below"] == {}
     records = RunFolder(tmp_path).records()
     earlier = sorted(records[n].objective for bank in banks[1:3] for n in numbers([bank]))
     assert len(earlier) >= RUNG_OBSERVATIONS
     position = (len(earlier) - 1) / 3
     low = earlier[math.floor(position)]
     expected = low + (position % 1) * (earlier[math.ceil(position)] - low)
-    assert banks[3]["rung_floor"][10] == pytest.approx(expected)
-    assert banks[3]["rung_floor"][5] == pytest.approx(expected / 2)
+    assert banks[3]["prune_below"][10] == pytest.approx(expected)
+    assert banks[3]["prune_below"][5] == pytest.approx(expected / 2)
 
 
 def test_no_bank_starts_after_the_deadline(tmp_path):
     search = searcher(tmp_path, deadline=0.0)
     assert search.suggest("a") == Searcher.FINISHED
+
+
+def test_a_crash_between_two_warm_starts_loses_none_of_them(tmp_path, monkeypatch):
+    enqueue = optuna.Study.enqueue_trial
+
+    def interrupted(study, params, **more):
+        if params.get("x") == 0.4:
+            raise KeyboardInterrupt
+        enqueue(study, params, **more)
+
+    monkeypatch.setattr(optuna.Study, "enqueue_trial", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        searcher(tmp_path)
+    monkeypatch.undo()
+    banks = drive(searcher(tmp_path))
+    assert [one["params"]["x"] for one in banks[1]["configurations"][:2]] == [0.5, 0.4]
+    assert sorted(numbers(banks)) == list(range(64))
+
+
+def test_a_worker_that_dies_is_named_by_what_it_said_last(tmp_path):
+    search = searcher(tmp_path, configurations=16, concurrent=1)
+    search.suggest("a")
+    search.note_error("a", "ModuleNotFoundError: No module named 'x'")
+    search.on_trial_complete("a", None, error=True)
+    assert RunFolder(tmp_path).records()[0].reason == (
+        "its worker process died (ModuleNotFoundError: No module named 'x')"
+    )

@@ -1,5 +1,7 @@
 """What stands in the MLflow store, and what happens when the store refuses."""
 
+import json
+
 import pytest
 from mlflow import MlflowClient
 
@@ -7,6 +9,7 @@ from cohort.errors import InputError
 from study.tracking import CURVE_EPOCHS, NUMBER_TAG, StudyTracker, record_opening
 from trainables.records import TrialRecord
 
+RUN_FILE = "mlflow_run_id"
 TAGS = {"radtune.study": "a", "radtune.cohort_hash": "c"}
 
 
@@ -41,7 +44,7 @@ def children(uri: str, parent: str) -> dict[int, object]:
 
 
 def test_a_curve_is_logged_by_epoch_and_a_long_one_thinned_to_its_last(uri, tmp_path):
-    tracker = StudyTracker(uri, "curves", tmp_path, TAGS)
+    tracker = StudyTracker(uri, "curves", tmp_path / RUN_FILE, TAGS)
     records = [
         record(0, epochs=3),
         record(1, epochs=CURVE_EPOCHS),
@@ -64,7 +67,7 @@ def test_a_curve_is_logged_by_epoch_and_a_long_one_thinned_to_its_last(uri, tmp_
 
 
 def test_a_failed_trial_and_what_was_got_over_are_told(uri, tmp_path):
-    tracker = StudyTracker(uri, "faults", tmp_path, TAGS)
+    tracker = StudyTracker(uri, "faults", tmp_path / RUN_FILE, TAGS)
     records = [
         record(0, state="FAIL", reason="diverged in step 7", objective=float("nan")),
         record(1, warnings=["a damaged checkpoint", "another"]),
@@ -79,10 +82,10 @@ def test_a_failed_trial_and_what_was_got_over_are_told(uri, tmp_path):
 
 
 def test_a_run_that_was_half_logged_is_logged_anew_once(uri, tmp_path):
-    first = StudyTracker(uri, "halves", tmp_path, TAGS)
+    first = StudyTracker(uri, "halves", tmp_path / RUN_FILE, TAGS)
     assert first.close([record(0), record(1)], [], {"seconds": 1.0}) == ""
     MlflowClient(uri).update_run(first.run_ids[1], status="RUNNING")  # as a killed driver leaves it
-    second = StudyTracker(uri, "halves", tmp_path, TAGS)
+    second = StudyTracker(uri, "halves", tmp_path / RUN_FILE, TAGS)
     assert second.parent == first.parent
     assert second.close([record(0), record(1)], [], {}) == ""
     assert sorted(children(uri, first.parent)) == [0, 1]
@@ -90,13 +93,13 @@ def test_a_run_that_was_half_logged_is_logged_anew_once(uri, tmp_path):
 
 
 def test_an_abandoned_tracker_writes_no_more_and_a_new_one_logs_the_rest(uri, tmp_path):
-    first = StudyTracker(uri, "abandoned", tmp_path, TAGS)
+    first = StudyTracker(uri, "abandoned", tmp_path / RUN_FILE, TAGS)
     first.log([record(number) for number in range(40)])
     first.abandon()
     assert not first._thread.is_alive()
     logged = len(first.run_ids)
     assert logged < 40
-    second = StudyTracker(uri, "abandoned", tmp_path, TAGS)
+    second = StudyTracker(uri, "abandoned", tmp_path / RUN_FILE, TAGS)
     assert len(second.run_ids) == logged
     assert second.close([record(number) for number in range(40)], [], {}) == ""
     assert sorted(children(uri, first.parent)) == list(range(40))
@@ -108,11 +111,11 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     )
     uri = f"sqlite:///{tmp_path}/store"
     with pytest.raises(InputError, match=r"tracking\.uri .*/store: MLflow cannot open this store"):
-        StudyTracker(uri, "a", tmp_path, TAGS)
+        StudyTracker(uri, "a", tmp_path / RUN_FILE, TAGS)
 
 
 def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp_path, monkeypatch):
-    tracker = StudyTracker(uri, "refused", tmp_path, TAGS)
+    tracker = StudyTracker(uri, "refused", tmp_path / RUN_FILE, TAGS)
 
     def refuse(*arguments, **options):
         raise OSError("no space left\non the device")
@@ -125,17 +128,20 @@ def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp
 
 
 def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
-    tracker = StudyTracker(uri, "openings", tmp_path, TAGS)
+    tracker = StudyTracker(uri, "openings", tmp_path / RUN_FILE, TAGS)
     tracker.close([], [], {})
     scores = tmp_path / "test_scores.csv"
     scores.write_text("setting,value\n")
-    for event in ("monday", "tuesday"):
-        record_opening(uri, tmp_path, event, {"test.macro_ap": 0.4, "test.nan": float("nan")}, [scores])
+    openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
+    for day in ("monday", "tuesday"):
+        with open(openings, "a") as file:
+            file.write(json.dumps({"when": day, "why": "analyze a"}) + "\n")
+        record_opening(uri, note, openings, {"test.macro_ap": 0.4, "test.nan": float("nan")}, [scores])
     run = MlflowClient(uri).get_run(tracker.parent)
-    assert run.data.tags["radtune.test_openings"] == "monday; tuesday"
+    assert run.data.tags["radtune.test_openings"] == "monday analyze a; tuesday analyze a"
     assert run.data.metrics == {"test.macro_ap": 0.4}
     (artifact,) = MlflowClient(uri).list_artifacts(tracker.parent, "analysis")
     assert artifact.path == "analysis/test_scores.csv"
-    (tmp_path / "mlflow_run_id").write_text("0" * 32)
+    note.write_text("0" * 32)
     with pytest.raises(InputError, match="cannot record this opening"):
-        record_opening(uri, tmp_path, "wednesday", {}, [])
+        record_opening(uri, note, openings, {}, [])

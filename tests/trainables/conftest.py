@@ -1,29 +1,14 @@
-"""A small problem for fine-tuning, and a configuration to begin with."""
+"""A small problem for fine-tuning, and towers for it."""
 
 import numpy as np
 import pytest
 
-from search_spaces.fine_tune import PAPER
-from trainables.fine_tune_data import FineTuneData
+from tests.trainables.single_split import single_split
+from tests.trainables.towers import KINDS, build_tower
+from trainables.trial_data import FineTuneData
+from vlm.encoders import load_encoder
 
 LABELS = ("Edema", "Effusion", "No Finding")
-PARAMS = PAPER | {"tower_learning_rate": 1e-3, "head_learning_rate": 1e-2, "epochs": 4}
-LORA = {
-    "method": "lora",
-    "adapter_learning_rate": 5e-3,
-    "lora_rank": 2,
-    "lora_alpha": 4.0,
-    "lora_dropout": 0.2,
-    "lora_targets": "attention+mlp",
-}
-BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
-
-
-def params(**changes) -> dict:
-    merged = PARAMS | changes
-    if merged["method"] in ("lora", "bitfit"):
-        merged = {k: v for k, v in merged.items() if k not in ("tower_learning_rate", "layer_decay")}
-    return merged
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +27,15 @@ def make_data(tmp_path_factory):
         targets_NC[3, 1] = np.nan
         file = tmp_path_factory.mktemp("store") / "images.npy"
         np.save(file, images_NHWC)
-        return FineTuneData(
-            images_file=file,
-            train_rows_N=np.arange(24)[::-1].copy(),
-            val_rows_N=np.arange(24, 40),
-            train_targets_NC=targets_NC[:24][::-1].copy(),
-            val_targets_NC=targets_NC[24:],
+        rows_N = np.concatenate([np.arange(24)[::-1], np.arange(24, 40)])  # not in the store's order
+        split = single_split(
+            targets_NC[rows_N[:24]],
+            targets_NC[24:],
             val_patients_N=np.arange(16) // 2,
             val_folds_N=np.arange(16) // 2 % 4,
             labels=LABELS,
-            objective_labels_C=np.array([True, True, True]),
         )
+        return FineTuneData(images_file=file, **split | {"rows_N": rows_N})
 
     return make
 
@@ -60,3 +43,19 @@ def make_data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(make_data):
     return make_data()
+
+
+@pytest.fixture(scope="session")
+def encoder_names(tmp_path_factory):
+    root = tmp_path_factory.mktemp("towers")
+    return {kind: build_tower(kind, root / kind) for kind in KINDS}
+
+
+@pytest.fixture(scope="session")
+def encoders(encoder_names):
+    return {kind: load_encoder(name, device="cpu") for kind, name in encoder_names.items()}
+
+
+@pytest.fixture(scope="session")
+def vit(encoders):
+    return encoders["vit"]

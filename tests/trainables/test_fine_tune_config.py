@@ -4,18 +4,18 @@ import sys
 
 import pytest
 
-from scoring import judging
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import SPACE
 from tests.conftest import REPOSITORY
-from tests.trainables.conftest import LORA, params
+from tests.trainables.fine_tuning import LORA, params
 from trainables.fine_tune_config import (
-    OBJECTIVES,
+    PAPER_TRAINING,
     Method,
     Training,
     learning_rate_factor,
     tower_method,
     tower_rate,
+    training_of,
 )
 
 
@@ -61,12 +61,11 @@ def test_configurations_outside_the_space_are_refused():
         Configuration(SPACE, -1, params())
 
 
-def test_it_imports_nothing_of_weight_and_knows_the_objectives_all_the_same():
+def test_it_imports_nothing_of_weight():
     heavy = "torch", "peft", "numpy", "optuna", "open_clip"
     code = f"import sys, trainables.fine_tune_config; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
-    assert OBJECTIVES == judging.OBJECTIVES
 
 
 @pytest.mark.parametrize(
@@ -77,10 +76,15 @@ def test_it_imports_nothing_of_weight_and_knows_the_objectives_all_the_same():
         ({"warm_up": 1.0}, "warm_up must be a share from 0 to below 1, not 1.0"),
         ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
         ({"schedule": "linear"}, "schedule must be one of cosine, constant, not 'linear'"),
-        ({"objective": "auc"}, "objective must be one of macro_ap, macro_auroc, macro_f1, not 'auc'"),
         ({"best_by": "luck"}, "best_by must be one of objective, loss, not 'luck'"),
     ],
 )
 def test_ways_of_training_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Training(**changes)
+
+
+def test_a_published_configuration_is_trained_as_published_and_others_as_the_study_says():
+    own = Training(batch_size=4)
+    assert training_of("paper", own) is PAPER_TRAINING
+    assert training_of("", own) is own

@@ -14,14 +14,15 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
-from cohort.errors import InputError
 from cohort.patients import patient_folds
 from scoring.metrics import f1
 from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
-from trainables.linear_probe import PAPER_TRAINING, ProbeData, train_bank
+from tests.trainables.single_split import probe_data, training, validation
+from trainables.linear_probe import PAPER_TRAINING, BankTraining, train_bank, training_of
 from trainables.losses import BankLoss
+from trainables.trial_data import ProbeData
 
 LABELS = ("heart", "effusion", "nodule", "hernia")
 
@@ -34,15 +35,14 @@ def draw_data(seed=0, train=160, val=80, width=12) -> ProbeData:
     targets_NC = evidence_NC > np.quantile(evidence_NC, [0.5, 0.7, 0.85, 0.9], axis=0).diagonal()
     patients_N = np.arange(val) // 2
     val_targets_NC = targets_NC[train:].astype(np.float32)
-    return ProbeData(
-        train_features_ND=x_ND[:train].astype(np.float32),
-        train_targets_NC=targets_NC[:train].astype(np.float32),
-        val_features_ND=x_ND[train:].astype(np.float32),
-        val_targets_NC=val_targets_NC,
+    return probe_data(
+        x_ND[:train],
+        targets_NC[:train],
+        x_ND[train:],
+        val_targets_NC,
         val_patients_N=patients_N,
         val_folds_N=patient_folds(val_targets_NC, patients_N, folds=3),
         labels=LABELS,
-        objective_labels_C=np.ones(4, bool),
     )
 
 
@@ -105,10 +105,11 @@ def test_a_bank_equals_the_same_heads_trained_one_by_one():
     stays at rounding instead of growing with the steps.
     """
     data, configs = draw_data(), mixed_bank()
-    bank = train_bank(configs, data, batch_size=32, rungs=(3, 9), seed=4)
+    how = BankTraining(batch_size=32, rungs=(3, 9))
+    bank = train_bank(configs, data, training=how, seed=4)
     assert {result.state for result in bank} == {"COMPLETE"}
     for one, result in zip(configs, bank, strict=True):
-        [alone] = train_bank([one], data, batch_size=32, rungs=(3, 9), seed=4)
+        [alone] = train_bank([one], data, training=how, seed=4)
         assert_same(result, alone, 1e-5)
         for strategy in STRATEGIES:
             np.testing.assert_allclose(result.thresholds[strategy], alone.thresholds[strategy], rtol=1e-4)
@@ -117,8 +118,9 @@ def test_a_bank_equals_the_same_heads_trained_one_by_one():
 
 def test_the_order_of_a_bank_does_not_matter_and_results_come_in_the_callers_order():
     data, configs = draw_data(), mixed_bank()
-    forward = train_bank(configs, data, batch_size=64)
-    backward = train_bank(configs[::-1], data, batch_size=64)
+    how = BankTraining(batch_size=64)
+    forward = train_bank(configs, data, training=how)
+    backward = train_bank(configs[::-1], data, training=how)
     assert [result.number for result in backward] == [one.number for one in configs[::-1]]
     for one, other in zip(forward, backward[::-1], strict=True):
         assert_same(one, other, 1e-5)
@@ -137,8 +139,9 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(seed):
 def test_number_and_seed_of_a_head_and_the_seed_of_the_order_each_change_it():
     data = draw_data()
     plain = config(3, normalisation="l2")
-    heads = train_bank([plain, replace(plain, number=4), replace(plain, seed=1)], data, batch_size=32)
-    heads += train_bank([plain], data, batch_size=32, seed=1)
+    how = BankTraining(batch_size=32)
+    heads = train_bank([plain, replace(plain, number=4), replace(plain, seed=1)], data, training=how)
+    heads += train_bank([plain], data, training=how, seed=1)
     weights = [head.head.weight_DC for head in heads]
     for one in range(4):
         for other in range(one):
@@ -150,7 +153,7 @@ def test_number_and_seed_of_a_head_and_the_seed_of_the_order_each_change_it():
 
 def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int, loss, clip_norm=1.0):
     """The same head by autograd, `torch.optim.AdamW` and torch's cosine schedule: weight_CD and bias_C."""
-    x_ND, y_NC = torch.tensor(data.train_features_ND), torch.tensor(data.train_targets_NC)
+    x_ND, y_NC = (torch.tensor(array) for array in training(data))
     layer = torch.nn.Linear(x_ND.shape[1], y_NC.shape[1])
     bound = math.sqrt(6 / (layer.in_features + layer.out_features))
     draw = np.random.default_rng([one.seed, 0, one.number])
@@ -178,8 +181,9 @@ def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int,
 @pytest.mark.parametrize("loss", ["bce", "penalised", "weighted", "focal"])
 def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, clip_norm):
     data = draw_data()
-    positives_C = data.train_targets_NC.sum(0)
-    weight_C = torch.tensor(((len(data.train_targets_NC) - positives_C) / positives_C) ** 0.5)
+    _, targets_NC = training(data)
+    positives_C = targets_NC.sum(0)
+    weight_C = torch.tensor(((len(targets_NC) - positives_C) / positives_C) ** 0.5)
     changes, reference = {
         "bce": ({}, binary_cross_entropy_with_logits),
         "penalised": ({"l2_penalty": 0.2}, binary_cross_entropy_with_logits),
@@ -193,7 +197,8 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
         ),
     }[loss]
     one = config(7, weight_decay=0.5, epochs=8, seed=2, **changes)
-    [result] = train_bank([one], data, batch_size=48, seed=5, rungs=(), clip_norm=clip_norm)
+    how = BankTraining(batch_size=48, rungs=(), clip_norm=clip_norm)
+    [result] = train_bank([one], data, training=how, seed=5)
     weight_CD, bias_C = torch_probe(one, data, 48, 5, reference, clip_norm)
     np.testing.assert_allclose(result.head.weight_DC, weight_CD.T, atol=2e-5)
     np.testing.assert_allclose(result.head.bias_C, bias_C, atol=2e-5)
@@ -202,15 +207,16 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
 def test_a_penalised_head_is_the_logistic_regression_of_the_same_strength():
     """C = 1 / (penalty x images), the intercept free in both; to 1 % of the largest coefficient."""
     data = draw_data()
-    mean_D, scale_D = data.train_features_ND.mean(0), data.train_features_ND.std(0)
+    x_ND, targets_NC = training(data)
+    standard_ND = (x_ND - x_ND.mean(0)) / x_ND.std(0)
     for penalty in (0.03, 0.3):
         one = config(
             learning_rate=0.1, weight_decay=0.0, l2_penalty=penalty, epochs=1000, normalisation="standardize"
         )
-        [result] = train_bank([one], data, rungs=())
+        [result] = train_bank([one], data, training=BankTraining(rungs=()))
         for c in range(4):
-            model = LogisticRegression(C=1 / (penalty * len(data.train_features_ND)), tol=1e-8)
-            model.fit((data.train_features_ND - mean_D) / scale_D, data.train_targets_NC[:, c])
+            model = LogisticRegression(C=1 / (penalty * len(x_ND)), tol=1e-8)
+            model.fit(standard_ND, targets_NC[:, c])
             scale = np.abs(model.coef_).max()
             np.testing.assert_allclose(result.head.weight_DC[:, c], model.coef_[0], atol=0.01 * scale)
             assert result.head.bias_C[c] == pytest.approx(model.intercept_[0], abs=0.01)
@@ -219,7 +225,7 @@ def test_a_penalised_head_is_the_logistic_regression_of_the_same_strength():
 def test_centred_features_have_mean_0_and_one_common_scale():
     data = draw_data()
     [result] = train_bank([config(normalisation="center")], data)
-    x_ND = (data.train_features_ND - result.head.mean_D) / result.head.scale_D
+    x_ND = (training(data)[0] - result.head.mean_D) / result.head.scale_D
     assert np.abs(x_ND.mean(0)).max() < 1e-5
     assert (x_ND**2).mean() == pytest.approx(1, abs=1e-4)
     assert np.ptp(result.head.scale_D) == 0
@@ -230,15 +236,14 @@ def test_one_step_worked_by_hand():
 
     A positive image with a positive feature: weight and bias rise. w = w0 (1 - 0.1 * 0.5) + 0.1, b = 0.1.
     """
-    data = ProbeData(
-        train_features_ND=np.array([[2.0]], np.float32),
-        train_targets_NC=np.array([[1.0]], np.float32),
-        val_features_ND=np.array([[1.0], [3.0]], np.float32),
-        val_targets_NC=np.array([[0.0], [1.0]], np.float32),
+    data = probe_data(
+        np.array([[2.0]]),
+        np.array([[1.0]]),
+        np.array([[1.0], [3.0]]),
+        np.array([[0.0], [1.0]]),
         val_patients_N=np.array([0, 1]),
         val_folds_N=np.array([0, 1]),
         labels=("mass",),
-        objective_labels_C=np.array([True]),
     )
     [result] = train_bank([config(9, learning_rate=0.1, weight_decay=0.5, epochs=1)], data)
     w0 = np.random.default_rng([0, 0, 9]).uniform(-math.sqrt(3), math.sqrt(3))
@@ -252,49 +257,50 @@ def test_one_step_worked_by_hand():
 @pytest.fixture(scope="module")
 def bank():
     data = draw_data(val=120)
-    return data, train_bank(mixed_bank(), data, batch_size=32, rungs=(1, 2, 4, 8, 16))
+    how = BankTraining(batch_size=32, rungs=(1, 2, 4, 8, 16))
+    return data, train_bank(mixed_bank(), data, training=how)
 
 
 def test_the_kept_weights_are_those_of_the_best_evaluation(bank):
     data, results = bank
+    val_ND, targets_NC = validation(data)
     for result in results:
         best = max(result.curve, key=lambda point: point["objective"])
         assert (result.objective, result.epoch) == (best["objective"], best["epoch"])
-        logits_NC = result.head.logits(data.val_features_ND)
-        score = average_precision_score(data.val_targets_NC, logits_NC, average="macro")
+        score = average_precision_score(targets_NC, result.head.logits(val_ND), average="macro")
         assert score == pytest.approx(result.objective, abs=1e-3)
     assert any(result.epoch < result.curve[-1]["epoch"] for result in results)
 
 
 def test_validation_metrics_agree_with_scikit_learn(bank):
     data, results = bank
+    val_ND, targets_NC = validation(data)
     for result in results:
-        logits_NC = result.head.logits(data.val_features_ND).astype(np.float64)
+        logits_NC = result.head.logits(val_ND).astype(np.float64)
         probs_NC = 1 / (1 + np.exp(-logits_NC))
         assert result.metrics["val.macro_ap"] == result.objective
-        auroc = roc_auc_score(data.val_targets_NC, logits_NC, average="macro")
+        auroc = roc_auc_score(targets_NC, logits_NC, average="macro")
         assert result.metrics["val.macro_auroc"] == pytest.approx(auroc, abs=1e-3)
-        losses = [log_loss(data.val_targets_NC[:, c], probs_NC[:, c]) for c in range(4)]
+        losses = [log_loss(targets_NC[:, c], probs_NC[:, c]) for c in range(4)]
         assert result.metrics["val.loss"] == pytest.approx(np.mean(losses), rel=1e-4)
         assert result.metrics["val.labels_averaged"] == 4
 
 
 def test_the_best_threshold_strategy_is_named_and_thresholds_are_fitted_on_all_of_validation(bank):
     data, results = bank
+    val_ND, rows = validation(data)[0], data.judged()
     for result in results:
-        probs_NC = 1 / (1 + np.exp(-result.head.logits(data.val_features_ND).astype(np.float64)))
-        fits = cross_fitted(
-            probs_NC, data.val_targets_NC, data.val_folds_N, data.val_patients_N, shrinkage=5.0
-        )
+        probs_NC = 1 / (1 + np.exp(-result.head.logits(val_ND).astype(np.float64)))
+        counts = cross_fitted(probs_NC, rows.targets_NC, rows.folds_N, rows.patients_N, shrinkage=5.0)
         for strategy in STRATEGIES:
             value = result.metrics[f"val.macro_f1_{strategy}"]
-            assert value == pytest.approx(np.nanmean(f1(fits[strategy])), abs=1e-6)
+            assert value == pytest.approx(f1(counts[strategy]).mean(), abs=1e-6)
             assert value <= result.metrics["val.macro_f1"]
         assert result.metrics["val.macro_f1"] == result.metrics[f"val.macro_f1_{result.strategy}"]
-        thresholds = fit_thresholds(probs_NC, data.val_targets_NC, data.val_patients_N, shrinkage=5.0)
+        thresholds = fit_thresholds(probs_NC, rows.targets_NC, rows.patients_N, shrinkage=5.0)
         for strategy, values_C in thresholds.by_strategy.items():
             np.testing.assert_allclose(result.thresholds[strategy], values_C, rtol=1e-4)
-        np.testing.assert_array_equal(result.few_C, thresholds.few_C)
+        np.testing.assert_array_equal(result.few, thresholds.few_C)
 
 
 @pytest.mark.parametrize(
@@ -302,13 +308,14 @@ def test_the_best_threshold_strategy_is_named_and_thresholds_are_fitted_on_all_o
 )
 def test_another_objective_can_be_chosen(objective, metric):
     data = draw_data()
-    for result in train_bank(mixed_bank(), data, batch_size=32, objective=objective):
+    how = BankTraining(batch_size=32)
+    for result in train_bank(mixed_bank(), data, training=how, objective_name=objective):
         assert result.objective == pytest.approx(result.metrics[metric])
         assert result.objective == max(point["objective"] for point in result.curve)
 
 
 def test_the_papers_training_looks_at_the_loss_every_epoch_and_keeps_the_lowest():
-    [result] = train_bank([Configuration(SPACE, 0, PAPER)], draw_data(), **PAPER_TRAINING)
+    [result] = train_bank([Configuration(SPACE, 0, PAPER)], draw_data(), training=PAPER_TRAINING)
     assert [point["epoch"] for point in result.curve] == list(range(1, 11))
     assert result.epoch == min(result.curve, key=lambda point: point["val_loss"])["epoch"]
     assert result.metrics["val.loss"] == min(point["val_loss"] for point in result.curve)
@@ -316,25 +323,29 @@ def test_the_papers_training_looks_at_the_loss_every_epoch_and_keeps_the_lowest(
 
 def test_features_that_are_constant_or_zero_do_no_harm():
     data = draw_data()
-    train_ND, val_ND = data.train_features_ND.copy(), data.val_features_ND.copy()
-    train_ND[:, 0], val_ND[:, 0] = 0.1, 0.1  # 0.1 is not a float32, so its deviation is not exactly 0
-    train_ND[0], val_ND[0] = 0, 0
-    train_ND[0, 0] = 0.1
-    data = replace(data, train_features_ND=train_ND, val_features_ND=val_ND)
+    features_ND = data.features_ND.copy()
+    features_ND[:, 0] = 0.1  # it is not a float32, so its deviation is not exactly 0
+    zero_in_train, zero_in_val = data.training_N()[0], data.judged_N()[0]
+    features_ND[[zero_in_train, zero_in_val]] = 0
+    features_ND[zero_in_train, 0] = 0.1
+    data = replace(data, features_ND=features_ND)
     for normalisation in ("none", "l2", "center", "standardize"):
         [result] = train_bank([config(normalisation=normalisation)], data)
         assert result.state == "COMPLETE"
-        assert np.abs(result.head.logits(val_ND)).max() < 100
+        assert np.abs(result.head.logits(validation(data)[0])).max() < 100
 
 
 def test_a_masked_entry_teaches_nothing():
     """Images whose every label is masked leave a head as if they were not there (one batch: no order)."""
     data = draw_data()
-    strangers_ND = np.full((50, 12), 7.0, np.float32)
-    padded = replace(
-        data,
-        train_features_ND=np.concatenate([data.train_features_ND, strangers_ND]),
-        train_targets_NC=np.concatenate([data.train_targets_NC, np.full((50, 4), np.nan, np.float32)]),
+    (x_ND, targets_NC), rows = training(data), data.judged()
+    padded = probe_data(
+        np.concatenate([x_ND, np.full((50, 12), 7.0)]),
+        np.concatenate([targets_NC, np.full((50, 4), np.nan)]),
+        *validation(data),
+        val_patients_N=rows.patients_N,
+        val_folds_N=rows.folds_N,
+        labels=LABELS,
     )
     configs = [one for one in mixed_bank() if one["normalisation"] in ("none", "l2")]
     for one, other in zip(train_bank(configs, padded), train_bank(configs, data), strict=True):
@@ -343,13 +354,14 @@ def test_a_masked_entry_teaches_nothing():
 
 def test_a_label_without_positives_in_training_is_trained_but_left_out_of_the_objective():
     data = draw_data()
-    targets_NC = data.train_targets_NC.copy()
-    targets_NC[:, 2] = 0
-    data = replace(data, train_targets_NC=targets_NC)
+    targets_NC = data.targets_NC.copy()
+    targets_NC[data.training_N(), 2] = 0
+    data = replace(data, targets_NC=targets_NC)
     assert data.scored_C.tolist() == [True, True, False, True]
     [result] = train_bank([config(learning_rate=0.1, epochs=20)], data)
-    logits_NC = result.head.logits(data.val_features_ND)
-    scores = [average_precision_score(data.val_targets_NC[:, c], logits_NC[:, c]) for c in (0, 1, 3)]
+    val_ND, targets_NC = validation(data)
+    logits_NC = result.head.logits(val_ND)
+    scores = [average_precision_score(targets_NC[:, c], logits_NC[:, c]) for c in (0, 1, 3)]
     assert result.objective == pytest.approx(np.mean(scores), abs=1e-3)
     assert logits_NC[:, 2].mean() < -1
     assert result.metrics["val.labels_averaged"] == 3
@@ -377,13 +389,12 @@ def test_a_head_that_diverges_fails_alone_and_says_when_and_at_which_rate(poison
     data = draw_data()  # 160 images, so two minibatches an epoch
     sound = [config(0), config(2, normalisation="center")]
     wild = config(1, loss="focal", focal_gamma=1.0, learning_rate=0.02, epochs=2)
-    first, failed, second = train_bank([sound[0], wild, sound[1]], data, batch_size=80, rungs=(1,))
+    how = BankTraining(batch_size=80, rungs=(1,))
+    first, failed, second = train_bank([sound[0], wild, sound[1]], data, training=how)
     assert failed.state == "FAIL" and failed.head is None and math.isnan(failed.objective)
     assert failed.reason == "diverged in epoch 2 at learning rate 0.01"
     assert (failed.epoch, failed.metrics, failed.thresholds) == (2, {}, {})
-    for result, alone in zip(
-        (first, second), train_bank(sound, data, batch_size=80, rungs=(1,)), strict=True
-    ):
+    for result, alone in zip((first, second), train_bank(sound, data, training=how), strict=True):
         assert_same(result, alone, 1e-5)
 
 
@@ -395,9 +406,12 @@ def test_a_bank_in_which_every_head_diverges_still_returns(poisoned):
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_logits_that_overflow_on_validation_are_a_divergence_too():
     data = draw_data()
-    data = replace(data, val_features_ND=data.val_features_ND * np.float32(3e37))
+    features_ND = data.features_ND.copy()
+    features_ND[data.judged_N()] *= np.float32(3e37)
     raw, normalised = train_bank(
-        [config(0, learning_rate=1.0, epochs=20), config(1, normalisation="l2", epochs=20)], data, rungs=()
+        [config(0, learning_rate=1.0, epochs=20), config(1, normalisation="l2", epochs=20)],
+        replace(data, features_ND=features_ND),
+        training=BankTraining(rungs=()),
     )
     assert (raw.state, raw.epoch) == ("FAIL", 20)
     assert normalised.state == "COMPLETE"
@@ -411,12 +425,12 @@ def test_decay_that_would_overshoot_zero_stops_there():
 
 
 def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on():
-    data, configs = draw_data(), mixed_bank()
-    free = train_bank(configs, data, rungs=(2, 4))
+    data, configs, how = draw_data(), mixed_bank(), BankTraining(rungs=(2, 4))
+    free = train_bank(configs, data, training=how)
     at_rung = sorted(result.curve[0]["objective"] for result in free)
     floor = at_rung[len(at_rung) // 2]
     for result, before in zip(
-        train_bank(configs, data, rungs=(2, 4), rung_floor={2: floor}), free, strict=True
+        train_bank(configs, data, training=how, prune_below={2: floor}), free, strict=True
     ):
         if before.curve[0]["objective"] < floor:
             assert result.state == "PRUNED" and result.epoch == 2 and len(result.curve) == 1
@@ -428,15 +442,15 @@ def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on
 
 
 def test_a_head_that_ends_at_a_rung_is_complete_however_low():
-    [result] = train_bank([config(epochs=4)], draw_data(), rungs=(4,), rung_floor={4: 1.0})
+    how = BankTraining(rungs=(4,))
+    [result] = train_bank([config(epochs=4)], draw_data(), training=how, prune_below={4: 1.0})
     assert result.state == "COMPLETE"
 
 
 def test_patience_ends_a_head_as_complete_after_so_many_looks_without_gain():
     one = config(learning_rate=0.3, weight_decay=0.0, epochs=60, normalisation="standardize")
-    [result] = train_bank(
-        [one], draw_data(train=40), rungs=range(1, 61), patience=3, best_by="loss", batch_size=8
-    )
+    how = BankTraining(rungs=range(1, 61), patience=3, best_by="loss", batch_size=8)
+    [result] = train_bank([one], draw_data(train=40), training=how)
     epochs = [point["epoch"] for point in result.curve]
     assert result.state == "COMPLETE" and epochs[-1] == result.epoch + 3 < 60
     assert result.reason == f"no better loss in 3 evaluations up to epoch {epochs[-1]}"
@@ -444,7 +458,7 @@ def test_patience_ends_a_head_as_complete_after_so_many_looks_without_gain():
 
 def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
     configs = [config(number, epochs=epochs) for number, epochs in enumerate((1, 3, 6))]
-    results = train_bank(configs, draw_data(), rungs=(2,))
+    results = train_bank(configs, draw_data(), training=BankTraining(rungs=(2,)))
     assert [[point["epoch"] for point in result.curve] for result in results] == [[1], [2, 3], [2, 6]]
     assert results[0].seconds < results[1].seconds < results[2].seconds
 
@@ -480,67 +494,35 @@ def test_params_must_be_exactly_one_whole_configuration():
         Configuration(SPACE, 0, PAPER | {"loss": "focal"})
 
 
-def broken(name, value, at=None):
-    def change(data):
-        array = getattr(data, name).copy()
-        if at is None:
-            return replace(data, **{name: value(array)})
-        array[at] = value
-        return replace(data, **{name: array})
-
-    return change
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("changes", "message"),
     [
-        (
-            broken("train_features_ND", np.nan, (3, 1)),
-            "train_features_ND must be finite, not NaN or infinite in 1 ",
-        ),
-        (broken("val_features_ND", np.inf, (0, 0)), "val_features_ND must be finite"),
-        (
-            broken("val_features_ND", lambda x: x[:, 1:]),
-            "train and val features must have one width, not 12 and 11",
-        ),
-        (broken("train_features_ND", lambda x: x.astype(np.float64)), "train_features_ND must be float32"),
-        (broken("train_targets_NC", 0.5, (0, 0)), "train_targets_NC must be 0, 1 or NaN, not 0.5"),
-        (
-            broken("val_targets_NC", lambda y: y[1:]),
-            "val_targets_NC must be float32 (80, 4), not float32 (79, 4)",
-        ),
-        (broken("val_folds_N", lambda f: f[1:]), "val_folds_N must have shape (80,), not (79,)"),
-        (
-            broken("objective_labels_C", lambda o: o * 1),
-            "objective_labels_C must be bool (4,), not int64 (4,)",
-        ),
-        (
-            broken("val_targets_NC", 0, (slice(None), 3)),
-            "objective_labels_C must have positives and negatives on validation, unlike hernia",
-        ),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"rungs": (0,)}, "rungs must be epochs from 1, not (0,)"),
+        ({"patience": 0}, "patience must be at least 1 or None, not 0"),
+        ({"best_by": "luck"}, "best_by must be objective or loss, not 'luck'"),
+        ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
     ],
 )
-def test_data_that_do_not_fit_are_refused(change, message):
+def test_ways_of_training_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError) as raised:
-        change(draw_data())
-    assert str(raised.value).startswith(message)
+        BankTraining(**changes)
+    assert str(raised.value) == message
 
 
-def test_nothing_to_optimise_is_the_users_to_mend():
-    with pytest.raises(InputError, match="pool labels"):
-        replace(draw_data(), objective_labels_C=np.zeros(4, bool))
+def test_a_published_configuration_is_trained_as_published_and_others_as_the_study_says():
+    assert training_of("paper", 256) is PAPER_TRAINING and PAPER_TRAINING.batch_size == 24
+    assert training_of("", 32) == BankTraining(batch_size=32)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"rungs": (0,)}, "rungs must be epochs from 1, not (0,)"),
-        ({"rung_floor": {7: 0.1}}, "rung_floor must speak of the rungs (5, 10, 20, 40), not of 7"),
-        ({"patience": 0}, "patience must be at least 1 or None, not 0"),
-        ({"best_by": "luck"}, "best_by must be objective or loss, not 'luck'"),
-        ({"objective": "f1"}, "objective must be one of macro_ap, macro_auroc, macro_f1, not 'f1'"),
-        ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
+        ({"prune_below": {7: 0.1}}, "prune_below must speak of the rungs (5, 10, 20, 40), not of 7"),
+        (
+            {"objective_name": "f1"},
+            "objective_name must be one of macro_ap, macro_auroc, macro_f1, not 'f1'",
+        ),
     ],
 )
 def test_an_argument_out_of_its_bounds_is_refused(arguments, message):
@@ -551,9 +533,17 @@ def test_an_argument_out_of_its_bounds_is_refused(arguments, message):
         train_bank([], draw_data())
 
 
+def test_a_bank_is_judged_on_one_fold():
+    data = draw_data()
+    fold_N = data.fold_N.copy()
+    fold_N[data.judged_N()[::2]] = 1
+    with pytest.raises(ValueError, match="data must have one fold, not 2"):
+        train_bank([config()], replace(data, fold_N=fold_N))
+
+
 @pytest.mark.gpu
 def test_an_accelerator_gives_the_same_heads():
-    data, configs = draw_data(), mixed_bank()
-    on_gpu = train_bank(configs, data, batch_size=32, device="cuda")
-    for one, other in zip(on_gpu, train_bank(configs, data, batch_size=32), strict=True):
+    data, configs, how = draw_data(), mixed_bank(), BankTraining(batch_size=32)
+    on_gpu = train_bank(configs, data, training=how, device="cuda")
+    for one, other in zip(on_gpu, train_bank(configs, data, training=how), strict=True):
         assert_same(one, other, 1e-3)

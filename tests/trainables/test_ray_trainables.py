@@ -1,90 +1,141 @@
-"""Tests of the Ray Tune Trainables without a cluster; `tests.study` runs them on one."""
+"""The Ray Tune trainables without a cluster; `tests.study` runs them on one."""
 
+import math
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from ray.tune.schedulers import TrialScheduler
 
+from search_spaces import linear_probe
 from search_spaces.fine_tune import PAPER
-from tests.trainables.towers import build_tower
+from tests.trainables.fine_tuning import PARAMS
+from tests.trainables.single_split import probe_data, single_split
 from trainables import ray_trainables
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
-from trainables.fine_tune import load_best
-from trainables.fine_tune_config import Training
-from trainables.fine_tune_data import FineTuneData
-from trainables.ray_trainables import (
-    EpochLines,
-    FineTune,
-    ForgetBankFiles,
-    scheduler,
-)
-from trainables.records import TrialRecord, unpack_bank
-from vlm.encoders import load_encoder
+from trainables.fine_tune import Compute
+from trainables.fine_tune_config import PAPER_TRAINING, Training
+from trainables.fine_tune_state import load_best
+from trainables.linear_probe import RUNGS
+from trainables.ray_trainables import FineTune, FineTuneTask, LinearProbeBank, ProbeTask
+from trainables.records import unpack_bank
+from trainables.trial_data import FineTuneData
 from vlm.linear_head import LinearHead
 
-PARAMS = PAPER | {"tower_learning_rate": 1e-3, "head_learning_rate": 1e-2, "epochs": 4}
+# ---- a bank of linear probes ----
 
 
 @pytest.fixture(scope="module")
-def towers(tmp_path_factory):
-    root = tmp_path_factory.mktemp("towers")
-    return {kind: build_tower(kind, root / kind) for kind in ("vit", "resnet")}
+def probe_task() -> ProbeTask:
+    rng = np.random.default_rng(0)
+    targets_NC = (rng.random((120, 2)) < 0.4).astype(np.float32)
+    x_ND = rng.normal(size=(120, 6)) + targets_NC[:, :1]
+    data = probe_data(
+        x_ND[:80],
+        targets_NC[:80],
+        x_ND[80:],
+        targets_NC[80:],
+        val_patients_N=np.arange(40),
+        val_folds_N=np.arange(40) % 4,
+        labels=("Edema", "Effusion"),
+    )
+    return ProbeTask(
+        data=data,
+        seed=3,
+        batch_size=16,
+        objective_name="macro_auroc",
+        threads=torch.get_num_threads(),
+        device="cpu",
+    )
+
+
+def probe_bank(task: ProbeTask, bank: int, configurations: list[dict], prune_below: dict) -> LinearProbeBank:
+    trainable = LinearProbeBank.__new__(LinearProbeBank)
+    config = {"bank": bank, "configurations": configurations, "prune_below": prune_below}
+    trainable.setup(config, task)
+    trainable.config = config  # as Ray's own constructor leaves it
+    return trainable
+
+
+def searched(number: int) -> dict:
+    params = linear_probe.warm_starts()[number % 2] | {"epochs": 8}
+    return {"number": number, "params": params, "preset": ""}
+
+
+def test_a_bank_reports_its_file_in_one_step_and_is_reused(probe_task):
+    trainable = probe_bank(probe_task, 4, [searched(5), searched(6)], {})
+    result = trainable.step()
+    records = unpack_bank(result["bank_file"])
+    assert [record.number for record in records] == [5, 6]
+    assert result["bank"] == 4 and result["done"]
+    assert result["objective"] == max(record.objective for record in records)
+    for record in records:
+        assert record.objective == pytest.approx(record.metrics["val.macro_auroc"])
+        assert record.preset == "" and record.epoch in (5, 8)
+    assert trainable.reset_config({"bank": 5, "configurations": [searched(5)], "prune_below": {}})
+    again = trainable.step()
+    (record,) = unpack_bank(again["bank_file"])
+    assert again["bank"] == 5
+    np.testing.assert_allclose(record.head.weight_DC, records[0].head.weight_DC, atol=1e-5)
+
+
+def test_a_searched_head_is_pruned_below_the_floor_and_a_published_one_never(probe_task):
+    floors = {RUNGS[0]: 2.0}  # above any objective
+    result = probe_bank(probe_task, 0, [searched(1)], floors).step()
+    (lagging,) = unpack_bank(result["bank_file"])
+    assert lagging.state == "PRUNED" and result["objective"] == 0.0
+    paper = {"number": 0, "params": linear_probe.PAPER, "preset": "paper"}
+    (published,) = unpack_bank(probe_bank(probe_task, 0, [paper], floors).step()["bank_file"])
+    assert (published.state, published.preset) == ("COMPLETE", "paper")
+    # Trained as published: looked at after every epoch, kept by its loss.
+    assert [point["epoch"] for point in published.curve][:5] == [1, 2, 3, 4, 5]
+    assert published.metrics["val.loss"] == min(point["val_loss"] for point in published.curve)
+
+
+# ---- one fine-tuning ----
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory) -> FineTuneData:
     rng = np.random.default_rng(0)
     file = tmp_path_factory.mktemp("store") / "images.npy"
     np.save(file, rng.integers(0, 256, (40, 32, 32, 1), dtype=np.uint8))
     targets_NC = (rng.random((40, 2)) < 0.5).astype(np.float32)
-    return FineTuneData(
-        images_file=file,
-        train_rows_N=np.arange(24),
-        val_rows_N=np.arange(24, 40),
-        train_targets_NC=targets_NC[:24],
-        val_targets_NC=targets_NC[24:],
+    split = single_split(
+        targets_NC[:24],
+        targets_NC[24:],
         val_patients_N=np.arange(16),
         val_folds_N=np.arange(16) % 4,
         labels=("Edema", "Effusion"),
-        objective_labels_C=np.array([True, True]),
     )
+    return FineTuneData(images_file=file, **split)
 
 
-def asked(number: int, **changes) -> dict:
-    return {"bank": number, "configurations": [{"number": number, "params": PARAMS | changes}]}
+def asked(number: int, preset: str = "", **changes) -> dict:
+    one = {"number": number, "params": PARAMS | changes, "preset": preset}
+    return {"bank": number, "configurations": [one]}
 
 
 @pytest.fixture
-def actor(towers, data, tmp_path):
+def actor(encoder_names, encoders, data, tmp_path):
     """Makes what Ray starts in a worker's process, ready for its first step."""
-    threads = torch.get_num_threads()
 
     def make(config: dict, tower: str = "vit") -> FineTune:
         trainable = FineTune.__new__(FineTune)
-        width = load_encoder(towers[tower], device="cpu").width
-        trainable.setup(
-            config,
-            encoder_name=towers[tower],
+        task = FineTuneTask(
+            encoder_name=encoder_names[tower],
             features="projected",
             data=data,
-            head=LinearHead(
-                weight_DC=np.zeros((width, 2), np.float32),
-                bias_C=np.zeros(2, np.float32),
-                mean_D=np.zeros(width, np.float32),
-                scale_D=np.ones(width, np.float32),
-            ),
+            head=LinearHead.plain(np.zeros((encoders[tower].width, 2))),
             seed=0,
             training=Training(batch_size=8, patience=None),
-            precision="fp32",
-            micro_batch=None,
-            compile_tower=False,
+            objective_name="macro_ap",
+            compute=Compute(precision="fp32"),
             checkpoints=tmp_path,
-            threads=threads,
+            threads=torch.get_num_threads(),
             gpu_share=0,
         )
+        trainable.setup(config, task)
         return trainable
 
     return make
@@ -148,14 +199,15 @@ def test_a_damaged_newest_resume_point_is_passed_over_and_said(actor, tmp_path):
     assert all(line.endswith("; began anew") for line in anew.warnings)
 
 
-def test_a_crash_before_the_best_weights_were_written_leaves_those_of_the_record(actor, towers, tmp_path):
+def test_a_crash_before_the_best_weights_were_written_leaves_those_of_the_record(actor, vit, tmp_path):
     first, folder = actor(asked(3)), CheckpointFolder(tmp_path, 3)
     record = record_of(first.step())
     assert record.epoch == 1
+    expected, _ = load_best(folder.best, vit)
     shutil.rmtree(folder.best)  # as if killed right after the resume point
     actor(asked(3))  # a new worker takes the trial up
-    tuned, head = load_best(folder.best, load_encoder(towers["vit"], device="cpu"))
-    assert tuned.fingerprint == first._trial.best_encoder().fingerprint
+    tuned, head = load_best(folder.best, vit)
+    assert tuned.fingerprint == expected.fingerprint
     for name, array in head.tensors().items():
         np.testing.assert_array_equal(array, record.head.tensors()[name])
 
@@ -200,100 +252,18 @@ def test_a_trial_that_diverges_reports_step_and_learning_rates(actor):
     assert len(record.curve) == len(results) - 1
 
 
-class Told:
-    """A trial as a scheduler sees it."""
-
-    def __init__(self, number: int) -> None:
-        self.trial_id, self.config = str(number), asked(number)
-
-
-OBJECTIVES = (0.1, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.2)
-"""Of eight trials; the first, the paper's, and the last lie far behind."""
-
-
-@pytest.mark.parametrize("name", ["asha", "median"])
-def test_the_scheduler_stops_a_laggard_and_spares_the_papers_configuration(name):
-    stopping = scheduler(name, grace_epochs=1)
-    controller = SimpleNamespace(get_live_trials=lambda: [SimpleNamespace(status="PENDING")])
-    stopped = []
-    for number, objective in enumerate(OBJECTIVES):  # one after the other, as on one GPU
-        trial = Told(number)
-        stopping.on_trial_add(None, trial)
-        for epoch in (1, 2, 3):
-            result = {"epoch": epoch, "objective": objective}
-            if stopping.on_trial_result(controller, trial, result) != TrialScheduler.CONTINUE:
-                stopped.append(number)
-                break
-        else:
-            stopping.on_trial_complete(None, trial, result)
-    assert stopped == [7]
+def test_a_published_configuration_is_trained_as_published(actor):
+    paper = asked(0, preset="paper") | {"bank": 0}
+    paper["configurations"][0]["params"] = PAPER
+    trainable = actor(paper)
+    record = record_of(trainable.step())
+    assert record.preset == "paper" and record.curve[0]["tower_learning_rate"] == 1e-5  # no warm-up
+    assert trainable._trial.training is PAPER_TRAINING
+    assert trainable.reset_config(asked(1)) and trainable._trial.training.batch_size == 8
 
 
-@pytest.mark.parametrize("name", ["asha", "median"])
-def test_a_resumed_studys_scheduler_knows_the_trials_before_it(name):
-    def decision(stopping) -> str:
-        controller = SimpleNamespace(get_live_trials=lambda: [])
-        laggard = Told(7)
-        stopping.on_trial_add(None, laggard)
-        decisions = (
-            stopping.on_trial_result(controller, laggard, {"epoch": epoch, "objective": OBJECTIVES[7]})
-            for epoch in (1, 2, 3)
-        )
-        return next((one for one in decisions if one != TrialScheduler.CONTINUE), TrialScheduler.CONTINUE)
-
-    finished = [
-        TrialRecord(
-            number=number,
-            params={},
-            state="COMPLETE",
-            curve=[{"epoch": epoch, "objective": objective} for epoch in (1, 2, 3)],
-        )
-        for number, objective in enumerate(OBJECTIVES[:7])
-    ]
-    assert decision(scheduler(name, 1)) == TrialScheduler.CONTINUE
-    assert decision(scheduler(name, 1, finished)) == TrialScheduler.STOP
-
-
-def test_the_papers_end_is_no_measure_for_the_others():
-    stopping, paper, other = scheduler("asha", 1), Told(0), Told(1)
-    for trial in (paper, other):
-        stopping.on_trial_add(None, trial)
-    last = {"epoch": 10, "objective": 1.0}
-    stopping.on_trial_result(None, paper, last)
-    stopping.on_trial_complete(None, paper, last)
-    assert stopping.on_trial_result(None, other, {"epoch": 9, "objective": 0.5}) == TrialScheduler.CONTINUE
-
-
-def test_what_a_finished_trial_reached_after_a_rung_that_would_stop_it_counts_in_a_replay():
-    def record(number: int, objectives: list[float]) -> TrialRecord:
-        curve = [{"epoch": epoch, "objective": value} for epoch, value in enumerate(objectives, start=1)]
-        return TrialRecord(number=number, params={}, state="COMPLETE", curve=curve)
-
-    # The last lay behind at the first rung and far ahead of all at the second.
-    finished = [record(1, [0.8, 0.8, 0.3]), record(2, [0.8, 0.8, 0.3]), record(3, [0.1, 0.1, 0.9])]
-    stopping, newcomer = scheduler("asha", 1, finished), Told(4)
-    stopping.on_trial_add(None, newcomer)
-    assert stopping.on_trial_result(None, newcomer, {"epoch": 1, "objective": 0.9}) == TrialScheduler.CONTINUE
-    assert stopping.on_trial_result(None, newcomer, {"epoch": 3, "objective": 0.31}) == TrialScheduler.STOP
-
-
-def test_no_scheduler_is_none():
-    assert scheduler("none", grace_epochs=1) is None
-
-
-def test_an_epoch_is_said_with_the_time_left_and_not_too_often():
-    lines: list[str] = []
-    trial, seldom = SimpleNamespace(config=asked(3)), EpochLines(lines.append, "macro_ap", pause=60)
-    first = {"epoch": 1, "objective": 0.25, "time_this_iter_s": 5.0, "done": False}
-    bank = {"bank": 1, "objective": 0.25, "done": False}
-    talk = EpochLines(lines.append, "macro_ap", pause=0)
-    for result in (first, bank, first | {"epoch": 4, "done": True}):
-        talk.on_trial_result(1, [], trial, result)
-    seldom.on_trial_result(1, [], trial, first)
-    assert lines == ["     #3 full: epoch 1/4, macro_ap 0.250, at most 15 s left"]
-
-
-def test_tune_does_not_keep_the_bytes_of_a_finished_bank():
-    trial = SimpleNamespace(last_result={"bank_file": b"...", "objective": 0.5})
-    ForgetBankFiles().on_trial_complete(1, [], trial)
-    assert trial.last_result == {"objective": 0.5}
+def test_a_record_counts_what_was_trained(actor, vit):
+    record = record_of(actor(asked(2)).step())
+    tower = sum(parameter.numel() for parameter in vit.tower.parameters())
+    assert record.metrics["trained_parameters"] == tower + 2 * vit.width + 2
+    assert math.isfinite(record.objective) and record.precision == "fp32"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cohort.errors import InputError
-from tests.trainables.towers import KINDS, build_tower
+from tests.trainables.towers import KINDS
 from trainables.fine_tune_config import Method
 from trainables.tower import (
     SplitAttention,
@@ -19,17 +19,6 @@ from trainables.tower import (
     numbered_layers,
 )
 from vlm.encoders import load_encoder
-
-
-@pytest.fixture(scope="module")
-def names(tmp_path_factory):
-    root = tmp_path_factory.mktemp("towers")
-    return {kind: build_tower(kind, root / kind) for kind in KINDS}
-
-
-@pytest.fixture(scope="module")
-def encoders(names):
-    return {kind: load_encoder(name, device="cpu") for kind, name in names.items()}
 
 
 def images(encoder, batch: int = 3) -> torch.Tensor:
@@ -232,8 +221,8 @@ def test_weight_decay_spares_biases_norms_and_embeddings(encoders):
 
 
 @pytest.mark.parametrize("kind", ["timm", "vit"])
-def test_pooled_features_train_what_stands_below_the_projection(names, kind):
-    encoder = load_encoder(names[kind], features="pooled", device="cpu")
+def test_pooled_features_train_what_stands_below_the_projection(encoder_names, kind):
+    encoder = load_encoder(encoder_names[kind], features="pooled", device="cpu")
     tower = TrainableTower(encoder, Method(name="last_blocks", last_blocks=1), seed=0)
     assert not any("head" in name or name.endswith("proj") for name in tower.trained)
     images_BHWC = images(encoder)

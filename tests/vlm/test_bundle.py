@@ -1,5 +1,8 @@
+"""A saved predictor predicts as it did, says what it is, and refuses what does not fit."""
+
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,40 +19,42 @@ from vlm.bundle import Bundle, save_bundle
 from vlm.embeddings import embed
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
+from vlm.predictor import DecisionRule, Origin, Predictor
 
 LABELS = ("Edema", "Cardiomegaly")
 
 
 def some_head(width: int, l2: bool = True) -> LinearHead:
     rng = np.random.default_rng(0)
-    return LinearHead(
-        weight_DC=rng.normal(0, 3, (width, 2)).astype(np.float32),
-        bias_C=rng.normal(0, 1, 2).astype(np.float32),
-        mean_D=np.zeros(width, np.float32),
-        scale_D=np.ones(width, np.float32),
-        l2=l2,
+    return LinearHead.plain(rng.normal(0, 3, (width, 2)), rng.normal(0, 1, 2), l2=l2)
+
+
+def predictor(encoder: Encoder, heads=None, thresholds_C=(0.5, 0.4)) -> Predictor:
+    return Predictor(
+        name="best-1",
+        labels=LABELS,
+        encoder=encoder,
+        heads=heads or (some_head(encoder.width),),
+        rule=DecisionRule.fitted("shrunk", thresholds_C, np.array([False, True])),
+        origin=Origin(note="trial 7", study="nih-probe", trial=7, params={"loss": "bce"}, objective=0.25),
     )
 
 
-def save(folder: Path, encoder: Encoder, **changes) -> Path:
-    arguments = {
-        "head": some_head(encoder.width),
-        "thresholds_C": np.array([0.5, 0.4]),
-        "threshold_strategy": "shrunk",
-        "fell_back": ["Cardiomegaly"],
-        "labels": LABELS,
-        "policy": LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement"),
-        "encoder": encoder,
-        "precision": "fp32",
-        "cohort_hash": "c0ffee",
-        "card": "# A card\n",
-        "origin": {"study": "nih-probe", "trial": 7},
-    }
-    return save_bundle(folder, **(arguments | changes))
+@pytest.fixture
+def save(drawn_cohort):
+    """A bundle of a predictor, or of a made-up one on an encoder."""
+    policy = LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement")
+
+    def write(folder: Path, what: Encoder | Predictor, cohort_hash="c0ffee", with_encoder=False) -> Path:
+        cohort = replace(drawn_cohort, policy=policy, content_hash=cohort_hash)
+        what = what if isinstance(what, Predictor) else predictor(what)
+        return save_bundle(folder, what, cohort, card="# A card\n", with_encoder=with_encoder)
+
+    return write
 
 
 @pytest.fixture
-def bundle_folder(miniature, tmp_path) -> Path:
+def bundle_folder(miniature, tmp_path, save) -> Path:
     return save(tmp_path / "bundle", miniature)
 
 
@@ -81,17 +86,14 @@ def test_predictions_reproduce_the_probabilities_of_the_cohorts_embeddings(
     ]
 
 
-def test_one_prediction_worked_by_hand(tmp_path):
+def test_one_prediction_worked_by_hand(tmp_path, save):
     """Two bright pixels of 1,024: features (1, 0.2), logits ln 3 and -ln 4, probabilities 3/4 and 1/5."""
     weight_DC = np.zeros((1024, 2), np.float32)
     weight_DC[0], weight_DC[1] = [np.log(3) - 0.1, 0], [0.5, 5 * -np.log(4)]
-    head = LinearHead(
-        weight_DC=weight_DC,
-        bias_C=np.zeros(2, np.float32),
-        mean_D=np.zeros(1024, np.float32),
-        scale_D=np.ones(1024, np.float32),
+    heads = (LinearHead.plain(weight_DC),)
+    folder = save(
+        tmp_path / "bundle", predictor(load_encoder("pixels"), heads, thresholds_C=[0.75001, 0.2 - 1e-6])
     )
-    folder = save(tmp_path / "bundle", load_encoder("pixels"), head=head, thresholds_C=[0.75001, 0.2 - 1e-6])
     pixels_HW = np.zeros((32, 32), np.uint8)
     pixels_HW[0, :2] = 255, 51
     Image.fromarray(pixels_HW).save(tmp_path / "x.png")
@@ -101,7 +103,7 @@ def test_one_prediction_worked_by_hand(tmp_path):
     assert (row["decision.Edema"], row["decision.Cardiomegaly"]) == (0, 1)
 
 
-def test_gray_and_colour_files_mix_in_a_batch(bundle_folder, tmp_path):
+def test_gray_and_colour_files_mix_in_a_batch(bundle_folder, tmp_path, save):
     rng = np.random.default_rng(1)
     gray_HW = rng.integers(0, 256, (50, 60), dtype=np.uint8)
     Image.fromarray(gray_HW).save(tmp_path / "gray.png")
@@ -116,7 +118,7 @@ def test_a_real_full_size_radiograph_is_predicted_as_the_store_prepares_it(real_
     path = sorted((real_data / "iu_xray" / "images_normalized").glob("*.png"))[0]
     bundle = Bundle.load(bundle_folder, "cpu")
     row = bundle.predict([path]).to_pylist()[0]
-    image_HW = apply_geometry(decode(path.read_bytes(), path.name), bundle.encoder.geometry)
+    image_HW = apply_geometry(decode(path.read_bytes(), path.name), bundle.predictor.encoder.geometry)
     expected_C = bundle.probabilities(image_HW[None, :, :, None])[0]
     assert [row[f"probability.{label}"] for label in LABELS] == pytest.approx(expected_C.tolist())
 
@@ -155,24 +157,33 @@ def test_settings_out_of_range_are_refused(bundle_folder):
 # What a bundle says
 
 
-def test_a_bundle_says_what_it_is(miniature, bundle_folder):
+def test_a_bundle_says_what_it_is(miniature, drawn_cohort, bundle_folder):
     description = json.loads((bundle_folder / "bundle.json").read_text())
     assert description["labels"] == list(LABELS)
     assert description["encoder"]["fingerprint"] == miniature.fingerprint
     assert description["transform"]["geometry"]["size"] == 160
-    assert description["normalisation"] == "l2"
-    assert description["thresholds"] == {"strategy": "shrunk", "fell_back": ["Cardiomegaly"]}
-    assert description["origin"] == {"study": "nih-probe", "trial": 7}
+    assert description["normalisation"] == ["l2"]
+    assert description["decisions"]["strategy"] == "shrunk"
+    assert description["decisions"]["shared"] == ["Cardiomegaly"]
+    assert (description["origin"]["study"], description["origin"]["trial"]) == ("nih-probe", 7)
+    train_NC = drawn_cohort.targets_NC(drawn_cohort.indices("train"))
+    assert description["training"]["cohort_hash"] == "c0ffee"
+    assert description["training"]["prevalences"] == pytest.approx(
+        dict(zip(LABELS, (train_NC.sum(axis=0) + 0.5) / 7, strict=True))
+    )
     assert (bundle_folder / "README.md").read_text() == "# A card\n"
     assert not (bundle_folder / "encoder").exists()
 
     bundle = Bundle.load(bundle_folder, "cpu")
     assert bundle.policy == LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement")
-    assert (bundle.labels, bundle.thresholds_C.tolist()) == (LABELS, [0.5, 0.4])
+    rule = bundle.predictor.rule
+    assert (bundle.labels, rule.thresholds_C.tolist()) == (LABELS, [0.5, 0.4])
+    assert rule.shared_C.tolist() == [False, True]
+    assert bundle.predictor.origin == predictor(miniature).origin
     assert load_file(bundle_folder / "head.safetensors")["thresholds_C"].dtype == np.float64
 
 
-def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_cohort, tmp_path):
+def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_cohort, tmp_path, save):
     elsewhere = shutil.copytree(miniature_folder, tmp_path / "elsewhere")
     encoder = load_encoder(f"local-dir:{elsewhere}", device="cpu")
     alone = save(tmp_path / "alone", encoder)
@@ -189,17 +200,28 @@ def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_co
         Bundle.load(alone, "cpu")
 
 
-def test_pixels_need_no_weights_in_the_bundle(tmp_path):
+def test_pixels_need_no_weights_in_the_bundle(tmp_path, save):
     folder = save(tmp_path / "bundle", load_encoder("pixels"), with_encoder=True)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "bundle.json", "head.safetensors"]
-    assert Bundle.load(folder).encoder.name == "pixels"
+    assert Bundle.load(folder).predictor.encoder.name == "pixels"
+
+
+def test_an_average_of_heads_is_exported_as_it_scores(miniature, drawn_cohort, tmp_path, save):
+    """One head on directions and one on features as they are: no single matrix holds both."""
+    heads = (some_head(32), some_head(32, l2=False))
+    folder = save(tmp_path / "bundle", predictor(miniature, heads))
+    embeddings = embed(drawn_cohort, miniature, tmp_path / "cache", precision="fp32")
+    logits_NC = np.mean([head.logits(embeddings.features_ND) for head in heads], axis=0)
+    table = Bundle.load(folder, "cpu").predict(image_paths(drawn_cohort))
+    probs_NC = np.stack([table[f"probability.{label}"].to_numpy() for label in LABELS], axis=1)
+    np.testing.assert_allclose(probs_NC, 1 / (1 + np.exp(-logits_NC)), rtol=0, atol=1e-5)
 
 
 # Bad input
 
 
 @pytest.mark.parametrize("with_encoder", [False, True])
-def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, with_encoder):
+def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, with_encoder, save):
     weights = shutil.copytree(miniature_folder, tmp_path / "weights")
     encoder = load_encoder(f"local-dir:{weights}", device="cpu")
     folder = save(tmp_path / "bundle", encoder, with_encoder=with_encoder)
@@ -211,9 +233,9 @@ def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, wi
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(miniature, bundle_folder, tmp_path):
+def test_a_folder_that_holds_something_else_is_left_alone(miniature, bundle_folder, tmp_path, save):
     assert save(bundle_folder, miniature, cohort_hash="another") == bundle_folder
-    assert Bundle.load(bundle_folder, "cpu").description["cohort_hash"] == "another"
+    assert Bundle.load(bundle_folder, "cpu").description["training"]["cohort_hash"] == "another"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
     (bundle_folder / "notes.txt").write_text("mine")
@@ -227,12 +249,12 @@ def test_a_folder_that_holds_something_else_is_left_alone(miniature, bundle_fold
         save(tmp_path / "other" / "README.md", miniature)
 
 
-def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder, tmp_path, monkeypatch):
+def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder, tmp_path, monkeypatch, save):
     monkeypatch.setattr(type(miniature), "save", lambda self, folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(bundle_folder, miniature, with_encoder=True)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-    assert Bundle.load(bundle_folder, "cpu").description["cohort_hash"] == "c0ffee"
+    assert Bundle.load(bundle_folder, "cpu").description["training"]["cohort_hash"] == "c0ffee"
 
 
 @pytest.mark.parametrize(
@@ -240,8 +262,12 @@ def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder,
     [
         ("bundle.json", None, r"no bundle there \(bundle.json is missing\)"),
         ("bundle.json", "{", "damaged"),
-        ("bundle.json", '{"format": 9}', "format must be 1, got 9"),
-        ("bundle.json", '{"format": 1}', r"damaged \(encoder, labels, policy missing\)"),
+        ("bundle.json", '{"format": 9}', "format must be 2, got 9"),
+        (
+            "bundle.json",
+            '{"format": 2}',
+            r"damaged \(decisions, encoder, labels, name, .* missing\)",
+        ),
         ("head.safetensors", None, "missing or damaged"),
         ("head.safetensors", "x" * 50, "missing or damaged"),
     ],
@@ -256,15 +282,17 @@ def test_a_damaged_bundle_is_one_line(bundle_folder, file, content, message):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("change", "message"),
     [
-        ({"labels": ("Edema",)}, r"head must be \(32, 1\), got \(32, 2\)"),
-        ({"thresholds_C": [0.5, 1.5]}, "thresholds_C must be 2 probabilities"),
-        ({"thresholds_C": [0.5, np.nan]}, "thresholds_C must be 2 probabilities"),
-        ({"fell_back": ["Hernia"]}, r"fell_back must be among the labels, got \['Hernia'\]"),
+        ({"labels": ["Edema"]}, r"shared_C must be bool \(2,\)"),
+        ({"decisions": {"strategy": "fixed"}}, "'ranks_only'"),
+        ({"origin": {"run": "this"}}, "unexpected keyword argument 'run'"),
+        ({"policy": {"uncertain": "perhaps"}}, "uncertain rule must be one of"),
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused(miniature, tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
-        save(tmp_path / "bundle", miniature, **changes)
-    assert not (tmp_path / "bundle").exists()
+def test_parts_that_do_not_fit_together_are_refused_in_one_line(bundle_folder, change, message):
+    description = json.loads((bundle_folder / "bundle.json").read_text())
+    (bundle_folder / "bundle.json").write_text(json.dumps(description | change))
+    with pytest.raises(InputError, match=f"its parts do not fit together .*{message}") as caught:
+        Bundle.load(bundle_folder, "cpu")
+    assert "\n" not in str(caught.value)

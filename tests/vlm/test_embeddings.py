@@ -16,7 +16,7 @@ from cohort.errors import InputError
 from cohort.geometry import apply_geometry
 from cohort.image_store import image_store
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
-from vlm.embeddings import embed, embed_images, embed_shard, embedding_precision, embeddings_key
+from vlm.embeddings import Shard, embed, embed_images, embed_shard, embedding_precision, embeddings_key
 from vlm.encoders import Encoder, load_encoder
 
 
@@ -86,10 +86,9 @@ def test_an_interrupted_pass_goes_on_from_its_finished_shards(drawn_cohort, mini
 def test_a_shard_is_a_function_of_what_can_be_sent_to_another_process(drawn_cohort, miniature, tmp_path):
     store = image_store(drawn_cohort, miniature.geometry, tmp_path)
     digests = drawn_cohort.column("digest")
-    task = pickle.dumps(
-        (miniature, store.folder / "images.npy", range(2, 5), digests[2:5], tmp_path / "shard.arrow")
-    )
-    shard = embed_shard(*pickle.loads(task), key="k", batch_size=2)
+    asked = Shard(tmp_path / "shard.arrow", range(2, 5), digests[2:5], "k")
+    task = pickle.dumps((miniature, store.folder / "images.npy", asked))
+    shard = embed_shard(*pickle.loads(task), batch_size=2)
     written = pa.ipc.open_file(shard).read_all()
     assert written["digest"].to_pylist() == digests[2:5]
     expected_ND = miniature.image_features(store.images_NHWC[2:5])

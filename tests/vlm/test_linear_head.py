@@ -55,6 +55,17 @@ def test_tensors_round_trip():
         np.testing.assert_array_equal(getattr(again, name), getattr(original, name))
 
 
+@pytest.mark.parametrize("l2", [False, True])
+def test_a_plain_head_takes_features_as_they_are_and_weights_of_any_float_type(l2):
+    weight_DC = np.array([[1, 0, -1], [2, 1, 0]], np.float64).T.copy().T  # not in C order
+    plain = LinearHead.plain(weight_DC, [0.5, 0, -0.5], l2=l2)
+    x_ND = np.random.default_rng(0).normal(size=(4, 2))
+    np.testing.assert_array_equal(plain.logits(x_ND), head(l2=l2).logits(x_ND))
+    assert plain.weight_DC.dtype == plain.bias_C.dtype == np.float32
+    assert LinearHead.plain(weight_DC).bias_C.tolist() == [0, 0, 0]
+    assert not LinearHead.plain(weight_DC).l2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

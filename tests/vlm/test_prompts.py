@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cohort.errors import InputError
-from cohort.labels import CHEXPERT_14, NIH_14
+from cohort.labels import CHEXPERT_14, MODALITIES, NIH_14
 from vlm.encoders import load_encoder
 from vlm.prompts import CHEST, LabelPrompts, label_prompts, text_prototypes
 
@@ -102,20 +102,6 @@ def test_other_modalities_say_what_they_are_and_labels_as_written():
             "an abnormal finding",
         ),
     )
-
-
-MODALITIES = (
-    "chest radiograph",
-    "radiograph",
-    "ultrasound",
-    "dermoscopy",
-    "ct",
-    "mri",
-    "fundus",
-    "histopathology",
-    "endoscopy",
-    "medical image",
-)
 
 
 @pytest.mark.parametrize("modality", MODALITIES[1:])

@@ -1,12 +1,11 @@
-"""Zero-shot scores worked by hand on an encoder whose text features are known."""
+"""Zero-shot as linear heads, worked by hand on an encoder whose text features are known."""
 
 import numpy as np
 import pytest
 import torch
 
-from analysis.zero_shot import zero_shot_scores
+from analysis.predictors import _prototype_head
 from cohort.errors import InputError
-from vlm.prompts import CHEST
 
 
 class TwoWords:
@@ -22,21 +21,22 @@ class TwoWords:
 IMAGES_ND = np.array([[3.0, 4.0], [6.0, 8.0]], dtype=np.float32)  # of one direction, lengths 5 and 10
 
 
+def scores_of(style):
+    return _prototype_head(TwoWords(), ["Mass"], style, "chest radiograph").logits(IMAGES_ND)
+
+
 def test_bare_names_give_raw_products():
-    scores_NC = zero_shot_scores(TwoWords(), IMAGES_ND, ["Mass"], "name", CHEST)
-    np.testing.assert_allclose(scores_NC, [[6.0], [12.0]])
+    np.testing.assert_allclose(scores_of("name"), [[6.0], [12.0]])
 
 
 def test_an_ensemble_gives_scaled_cosines_whatever_the_lengths():
-    scores_NC = zero_shot_scores(TwoWords(), IMAGES_ND, ["Mass"], "ensemble", CHEST)
-    np.testing.assert_allclose(scores_NC, [[6.0], [6.0]], rtol=1e-6)
+    np.testing.assert_allclose(scores_of("ensemble"), [[6.0], [6.0]], rtol=1e-6)
 
 
 def test_a_pair_gives_the_difference_of_presence_and_absence():
-    scores_NC = zero_shot_scores(TwoWords(), IMAGES_ND, ["Mass"], "pair", CHEST)
-    np.testing.assert_allclose(scores_NC, [[10 * (0.6 - 0.8)]] * 2, rtol=1e-5)
+    np.testing.assert_allclose(scores_of("pair"), [[10 * (0.6 - 0.8)]] * 2, rtol=1e-5)
 
 
 def test_an_unknown_style_is_refused():
     with pytest.raises(InputError, match="prompt style must be one of name, ensemble, pair, got 'poem'"):
-        zero_shot_scores(TwoWords(), IMAGES_ND, ["Mass"], "poem", CHEST)
+        scores_of("poem")

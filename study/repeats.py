@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
+from cohort.errors import InputError
 from cohort.patients import patient_folds
-from trainables.linear_probe import ProbeData
-from trainables.ray_trainables import train_configurations
+from search_spaces.configuration import Configuration
+from search_spaces.linear_probe import SPACE
+from trainables.linear_probe import train_bank, training_of
 from trainables.records import TrialRecord
+from trainables.trial_data import ProbeData
 
 REPEATS = 5
 
@@ -32,11 +35,12 @@ class Repeated:
     seeds: list[float]
     """The study's own split, another order of the minibatches, and other initial weights each time."""
     splits: list[float]
-    """Training and validation patients dealt into folds, each fold once the validation side."""
+    """Training and validation patients dealt into folds, each fold once the validation side; empty where
+    there are too few patients."""
 
 
 @dataclass(frozen=True)
-class Finalists:
+class Repeats:
     """The best configurations of a study, repeated."""
 
     objective: str
@@ -61,38 +65,34 @@ class Finalists:
 
 
 def repeat_finalists(
-    finalists: Sequence[TrialRecord],
-    data: ProbeData,
-    train_patients_N: np.ndarray,
-    *,
-    seed: int,
-    batch_size: int,
-    objective: str,
-) -> Finalists:
+    finalists: Sequence[TrialRecord], data: ProbeData, *, seed: int, batch_size: int, objective: str
+) -> Repeats:
     """Train the finalists `REPEATS` times on the study's split and `REPEATS` times on dealt-anew patients.
 
     Args:
         finalists: completed configurations, the best first.
         data: the study's training and validation.
-        train_patients_N: int64 patient codes of the training images, of one coding with `val_patients_N`.
         seed: the study's seed; the repeats use others.
     """
     if not finalists:
-        return Finalists(objective, [])
-    # The paper's configuration trains in a bank of its own, as it does in the study.
-    groups = [[one for one in finalists if (one.number == 0) == paper] for paper in (True, False)]
+        return Repeats(objective, [])
+    # A published configuration trains in a bank of its own, as it does in the study.
+    groups = [[one for one in finalists if bool(one.preset) == preset] for preset in (True, False)]
     by_seed: dict[int, list[float]] = {one.number: [] for one in finalists}
     by_split: dict[int, list[float]] = {one.number: [] for one in finalists}
 
     def train(group: Sequence[TrialRecord], on: ProbeData, seeds: Sequence[int], into: dict) -> None:
         """One bank: every finalist of the group under every seed."""
-        bank = [{"number": one.number, "params": one.params, "seed": s} for one in group for s in seeds]
-        for record in train_configurations(
-            bank, on, seed=seeds[0], batch_size=batch_size, objective=objective
-        ):
+        bank = [
+            Configuration(SPACE, one.number, one.params, seed=s, preset=one.preset)
+            for one in group
+            for s in seeds
+        ]
+        training = training_of(group[0].preset, batch_size)
+        for record in train_bank(bank, on, training=training, seed=seeds[0], objective_name=objective):
             into[record.number].append(record.objective)
 
-    dealt = _dealt(data, train_patients_N, seed)
+    dealt = _dealt(data, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # heads so few leave a second thread nothing but waiting
     try:
@@ -102,7 +102,7 @@ def repeat_finalists(
                 train(group, on, [seed + 1 + repeat], by_split)
     finally:
         torch.set_num_threads(threads)
-    return Finalists(
+    return Repeats(
         objective,
         [
             Repeated(
@@ -116,31 +116,15 @@ def repeat_finalists(
     )
 
 
-def _dealt(data: ProbeData, train_patients_N: np.ndarray, seed: int) -> list[ProbeData]:
-    """The study's training and validation images as folds by patient, each fold once the validation side."""
-    features_ND = np.concatenate([data.train_features_ND, data.val_features_ND])
-    targets_NC = np.concatenate([data.train_targets_NC, data.val_targets_NC])
-    patients_N = np.concatenate([train_patients_N, data.val_patients_N])
-    folds_N = patient_folds(targets_NC, patients_N, folds=REPEATS, seed=seed)
-    dealt = []
-    for fold in range(REPEATS):
-        held_N = folds_N == fold
-        held_NC = targets_NC[held_N]
-        both_C = (held_NC == 1).any(axis=0) & (held_NC == 0).any(axis=0)
-        dealt.append(
-            replace(
-                data,
-                train_features_ND=features_ND[~held_N],
-                train_targets_NC=targets_NC[~held_N],
-                val_features_ND=features_ND[held_N],
-                val_targets_NC=held_NC,
-                val_patients_N=patients_N[held_N],
-                val_folds_N=patient_folds(held_NC, patients_N[held_N], seed=seed),
-                objective_labels_C=data.objective_labels_C & both_C,
-            )
-        )
-    return dealt
+def _dealt(data: ProbeData, seed: int) -> list[ProbeData]:
+    """The study's training and validation images as folds by patient, each fold once the validation side;
+    none where the patients are too few for folds within folds, or a fold leaves no label to average."""
+    try:
+        folds_N = patient_folds(data.targets_NC, data.patients_N, folds=REPEATS, seed=seed)
+        return [data.dealt_anew(folds_N == fold, seed) for fold in range(REPEATS)]
+    except InputError:
+        return []
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if values else "(too few patients)"

@@ -1,0 +1,143 @@
+"""The conductor of an analysis: shared tables onto the disk, each section in its turn, then the page."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+from tqdm import tqdm
+
+from analysis.claims import Claim
+from analysis.evidence import Evidence
+from analysis.page import draw, write_page
+from analysis.section import Folded, Section, Words
+from analysis.sections import SECTIONS
+from analysis.terminal import summary
+from cohort.errors import InputError
+from cohort.files import write_atomically
+from vlm.predictor import Predictor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnalysisResult:
+    """What `write_analysis` wrote, for the command line, MLflow and a notebook."""
+
+    scores: pd.DataFrame
+    """`test_scores.csv`, see `Evidence.scores`."""
+    comparisons: pd.DataFrame
+    """`comparisons.csv`, see `Evidence.comparisons`."""
+    claims: list[Claim]
+    """One a label in the cohort's order, then one on the average: what this test split supports."""
+    gap: pd.DataFrame
+    """`generalization_gap.csv`, see `Evidence.gap`."""
+    headline: str
+    """One sentence: the best configuration's test score, its interval, and the strongest floor."""
+    text: str
+    """Headline, table and claims, for a terminal."""
+    report: Path
+    """The self-contained HTML report."""
+    failed: dict[str, str]
+    """Section -> why it could not be made; its place on the page says so too."""
+
+
+def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = SECTIONS) -> AnalysisResult:
+    """Write what the evidence supports.
+
+    `test_scores.csv`, `comparisons.csv`, `generalization_gap.csv`, `settings.csv`, `claims.txt`,
+    `test_predictions.parquet`, each section's own tables, `figures/*.png` and `report.html`, each atomically,
+    replacing an earlier analysis. A section that fails does not take the report with it.
+
+    Args:
+        folder: `RUN/analysis`.
+        sections: which, in the order of the page.
+
+    Raises:
+        InputError: there is no section of such a name.
+    """
+    for name in sections:
+        if name not in SECTIONS:
+            raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(SECTIONS)}")
+    # One that does not import is a fault of the code, and is found before anything is computed.
+    modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
+    with tqdm(total=5 + len(sections), desc="analysis", unit="step", disable=None, leave=False) as bar:
+
+        def step(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        step("intervals")
+        scores = evidence.scores
+        step("paired tests")
+        comparisons = evidence.comparisons
+        step("validation against test")
+        tables = {"test_scores": scores, "comparisons": comparisons, "generalization_gap": evidence.gap}
+        step("predictions")
+        predictions = evidence.predictions.to_parquet(index=False)
+        write_atomically(folder / "test_predictions.parquet", predictions)
+        # settings.csv comes last: it says that the tables before it are whole, and of which trials they are.
+        for name, table in (tables | {"settings": evidence.settings}).items():
+            _write_table(folder, name, table)
+        claims = "".join(f"{claim.sentence}\n" for claim in evidence.claims)
+        write_atomically(folder / "claims.txt", claims.encode())
+
+        made: dict[str, Section] = {}
+        drawings: dict[str, Markup] = {}
+        failed: dict[str, str] = {}
+        for name in sections:
+            step(name)
+            try:
+                made[name] = modules[name].run(evidence)
+                drawings |= draw(made[name], folder)
+            except Exception as error:
+                failed[name] = " ".join(str(error).split()) or type(error).__name__
+                made[name] = _failure(failed[name], error)
+            for table_name, table in made[name].tables.items():
+                _write_table(folder, table_name, table)
+        step("page")
+        report = write_page(evidence, made, drawings, folder)
+    return AnalysisResult(
+        scores=scores,
+        comparisons=comparisons,
+        claims=evidence.claims,
+        gap=evidence.gap,
+        headline=evidence.headline,
+        text=summary(evidence),
+        report=report,
+        failed=failed,
+    )
+
+
+def _failure(reason: str, error: Exception) -> Section:
+    lines = traceback.format_exception(error)
+    return Section(
+        parts=[
+            Words(text=f"This section could not be made: {reason}. The rest of the report is whole."),
+            Folded(title="What happened", parts=[Words(lines="".join(lines).splitlines()[-12:])]),
+        ]
+    )
+
+
+def _write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+
+
+def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """`test_scores.csv` and `comparisons.csv` of an analysis folder.
+
+    None where there is no analysis, and where it scored another configuration under the name of `predictor`,
+    as after a study that has grown since.
+    """
+    if not (folder / "settings.csv").exists():
+        return None
+    numbers = pd.read_csv(folder / "settings.csv").set_index("setting")["trial"]
+    if numbers.get(predictor.name) != predictor.origin.trial:
+        return None
+    scores, comparisons = (
+        pd.read_csv(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
+    )
+    return scores, comparisons

@@ -1,0 +1,236 @@
+"""What the sections of a report may read: predictors with their scores, and the tables that they share.
+
+A shared table is computed when it is first asked for, and once.
+
+Shape legend: N images, C labels, P patients, B resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import claims, comparisons, generalization_gap, score_table
+from analysis.predictors import (
+    LOGREG,
+    PAPER,
+    PIXELS,
+    PREVALENCE,
+    PROMPTED,
+    ZERO_SHOT,
+    Features,
+    Scored,
+    constant_floors,
+    logistic_floors,
+    random_row,
+    scored,
+    zero_shot,
+)
+from analysis.test_split import TestSplit, open_test_split
+from cohort.errors import InputError
+from cohort.manifest import Cohort
+from scoring.judging import JudgedRows
+from scoring.resampling import Ranking, patient_weights
+from trainables.records import TrialRecord
+from trainables.trial_data import ProbeData
+from vlm.encoders import Encoder, load_encoder
+from vlm.predictor import Predictor
+
+OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
+"""What the best configuration is tested against, with the study that it is compared with where there is one;
+fixed before any test score exists."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StudyFacts:
+    """What the report says of the study itself."""
+
+    name: str
+    trainable: str
+    objective: str
+    """macro_ap, macro_auroc or macro_f1."""
+    seed: int
+    bootstrap: int
+    """Resamples behind each interval, and draws of each paired test."""
+    records: Mapping[str, TrialRecord]
+    """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
+    repeats: Mapping[int, Mapping[str, list[float]]] = field(default_factory=dict)
+    """Trial number -> `seeds` and `splits`, the objective of each repeat."""
+    trials: pd.DataFrame
+    """`trials.parquet`."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Further lines for the account of where all came from, such as the revision."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """A study's predictors on a cohort's test split."""
+
+    cohort: Cohort
+    encoder: Encoder
+    split: TestSplit
+    judged: JudgedRows
+    """Validation, as the study judged on it."""
+    rows: tuple[Scored, ...]
+    """The least informed first."""
+    compared_with: str = ""
+    """Name of the row that is another study's best; empty where there is none."""
+    study: StudyFacts
+    no_zero_shot: str = ""
+    """Why there is no zero-shot row; empty where there is one."""
+
+    @cached_property
+    def best(self) -> str:
+        """The row that the claims are about: the best configuration on validation."""
+        names = [row.name for row in self.rows]
+        return "best-1" if "best-1" in names else names[-1]
+
+    def row(self, name: str) -> Scored:
+        return next(row for row in self.rows if row.name == name)
+
+    def has(self, name: str) -> bool:
+        return any(row.name == name for row in self.rows)
+
+    @cached_property
+    def _scored(self) -> dict[str, tuple[pd.DataFrame, Ranking | None]]:
+        weights_PB = patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
+        return {
+            row.name: score_table.score_setting(self.split, row, weights_PB, self.study.seed)
+            for row in self.rows
+        }
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """`test_scores.csv`: setting, metric, label, value, low, high, positives, positive_patients,
+        labels_averaged. `label` is empty for an average and `domain:<name>` for a domain; metrics that start
+        with `paper.` follow the paper's rules (within-image min-max, cut at 0.5, zero_division=0, all
+        labels)."""
+        return pd.concat([frame for frame, _ in self._scored.values()], ignore_index=True)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """`comparisons.csv`: family, first, second, metric, label, difference, low, high, p, p_holm."""
+        opponents = (*OPPONENTS, self.compared_with) if self.compared_with else OPPONENTS
+        return comparisons.compare(
+            self.split,
+            self.rows,
+            self.best,
+            opponents,
+            {name: ranking for name, (_, ranking) in self._scored.items()},
+            draws=self.study.bootstrap,
+            seed=self.study.seed,
+        )
+
+    @cached_property
+    def gap(self) -> pd.DataFrame:
+        """`generalization_gap.csv`: setting, metric, validation, test, gap, over the same labels."""
+        return generalization_gap.validation_to_test(self.rows, self.split, self.judged, self.study.objective)
+
+    @cached_property
+    def claims(self) -> list[claims.Claim]:
+        """One a label in the cohort's order, then one on the average: what this test split supports."""
+        found = claims.label_claims(self.scores, self.comparisons, self.cohort.labels, self.best)
+        return [*found, claims.average_claim(self.scores, self.comparisons, self.best)]
+
+    @cached_property
+    def headline(self) -> str:
+        """One sentence: the best configuration's test score, its interval, and the strongest floor."""
+        return claims.headline(
+            self.scores,
+            self.comparisons,
+            self.best,
+            images=len(self.split.targets_NC),
+            patients=self.split.patients,
+        )
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """`settings.csv`, a line a row: setting, trial (missing for a floor), threshold strategy, note."""
+        rows: list[tuple[Any, ...]] = []
+        for row in self.rows:
+            origin = row.predictor.origin if row.predictor else None
+            rows.append((row.name, origin.trial if origin else None, row.rule.strategy, row.note))
+        return pd.DataFrame(rows, columns=["setting", "trial", "strategy", "note"])
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """`test_predictions.parquet`, a row a trial and test image: setting, image, `probability.<label>` and
+        `decision.<label>`."""
+        frames = []
+        images = self.cohort.images(self.split.rows_N)
+        for row in self.rows:
+            if row.predictor is None or row.predictor.origin.trial is None:
+                continue
+            columns = {"setting": row.name, "image": images}
+            columns |= {
+                f"probability.{label}": row.test_unit_NC[:, c] for c, label in enumerate(self.cohort.labels)
+            }
+            columns |= {
+                f"decision.{label}": row.test_decisions_NC[:, c].astype(np.int8)
+                for c, label in enumerate(self.cohort.labels)
+            }
+            frames.append(pd.DataFrame(columns))
+        return pd.concat(frames, ignore_index=True)
+
+
+def gather(
+    facts: StudyFacts,
+    *,
+    cohort: Cohort,
+    data: ProbeData,
+    encoder: Encoder,
+    trials: Sequence[Predictor],
+    compared_with: Predictor | None,
+    features: Features,
+    openings: Path,
+) -> Evidence:
+    """Fit the floors, open the test split, and score every row on it.
+
+    Args:
+        facts: of the study.
+        cohort: with a test split.
+        data: the study's training and validation on its frozen features.
+        encoder: the study's: its text tower gives zero-shot.
+        trials: the study's chosen configurations; never chosen on test.
+        compared_with: the best of another study on the same cohort, under that study's name.
+        features: of any encoder on this cohort.
+        openings: the run folder's record of openings; see `analysis.test_split`.
+
+    Raises:
+        InputError: the test split is absent, no label of the objective has enough positive patients there, or
+            the study compared with bears the name of another row.
+    """
+    val_N, test_N = data.rows_N[data.judged_N()], cohort.indices("test")
+    predictors = constant_floors(data, encoder)
+    no_zero_shot = encoder.text_refusal
+    if not no_zero_shot:
+        predictors += zero_shot(data, encoder, cohort.modality, facts.objective)
+    pixels = load_encoder("pixels")
+    predictors += logistic_floors(data, encoder, pixels, features(pixels, "fp32"), facts.objective)
+    predictors += trials
+    if compared_with:
+        if any(compared_with.name == predictor.name for predictor in predictors):
+            raise InputError(
+                f"analysis.compare_with: a study named {compared_with.name} cannot stand beside the row of "
+                "that name; run it under another name"
+            )
+        predictors.append(compared_with)
+    rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed)]
+    rows += [scored(predictor, features, val_N, test_N) for predictor in predictors]
+    split = open_test_split(cohort, data.scored_C, openings, f"analyze {facts.name}")
+    return Evidence(
+        cohort=cohort,
+        encoder=encoder,
+        split=split,
+        judged=data.judged(),
+        rows=tuple(rows),
+        compared_with=compared_with.name if compared_with else "",
+        study=facts,
+        no_zero_shot=no_zero_shot,
+    )

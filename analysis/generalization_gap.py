@@ -1,0 +1,43 @@
+"""The objective on validation and on test: what choosing the best on validation made of its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from analysis.predictors import Scored
+from analysis.test_split import TestSplit
+from scoring.judging import JudgedRows, objective
+from scoring.metrics import confusion, f1, macro
+
+
+def validation_to_test(
+    rows: Sequence[Scored], split: TestSplit, judged: JudgedRows, objective_name: str
+) -> pd.DataFrame:
+    """setting, metric, validation, test, gap (validation minus test) of every row that an image can move.
+
+    Both sides average the labels that the test split averages. macro_f1 on test is that of the decisions; on
+    validation it is cross-fitted, as in a trial.
+    """
+    judged = replace(judged, averaged_C=split.averaged_C)
+    found = []
+    for row in rows:
+        if row.predictor is None or row.constant:
+            continue
+        scale, strength = row.rule.scale, [row.shrinkage]
+        validation = float(objective(objective_name, row.val_scores_NC[None], judged, strength, scale)[0])
+        if objective_name == "macro_f1":
+            counts = confusion(split.targets_NC, row.test_decisions_NC)
+            test = float(macro(f1(counts), split.averaged_C).value)
+        else:
+            on_test = JudgedRows(
+                targets_NC=split.targets_NC,
+                patients_N=split.patients_N,
+                folds_N=split.patients_N,
+                averaged_C=split.averaged_C,
+            )
+            test = float(objective(objective_name, row.test_scores_NC[None], on_test, strength, scale)[0])
+        found.append((row.name, objective_name, validation, test, validation - test))
+    return pd.DataFrame(found, columns=["setting", "metric", "validation", "test", "gap"])

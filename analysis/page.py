@@ -1,0 +1,118 @@
+"""The report: the sections on one HTML page that needs no network, their figures as PNG files beside it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+
+from analysis import figures
+from analysis.evidence import Evidence
+from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
+from cohort.files import write_atomically
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+LOST = {"PRUNED": "stopped early", "FAIL": "failed"}
+STRIP_WIDTH, STRIP_MARGIN = 120, 4
+"""Of the small drawings in tables, in pixels."""
+
+
+def draw(section: Section, folder: Path) -> dict[str, Markup]:
+    """Write the section's figures as `folder/figures/<name>.png`; name -> the figure as an SVG element."""
+    return {
+        picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{picture.name}.png"))
+        for picture in _pictures(section.parts)
+    }
+
+
+def write_page(
+    evidence: Evidence, made: Mapping[str, Section], drawings: Mapping[str, Markup], folder: Path
+) -> Path:
+    """Write `folder/report.html`, and return its path.
+
+    Args:
+        evidence: for the head of the page.
+        made: by name, in the order of the page.
+        drawings: what `draw` gave for these sections.
+    """
+    titles = {name: importlib.import_module(f"analysis.sections.{name}").TITLE for name in made}
+    html = _template().render(
+        title=evidence.study.name,
+        headline=evidence.headline,
+        facts=_facts(evidence),
+        sections=[(titles[name], section.parts) for name, section in made.items()],
+        drawings=drawings,
+    )
+    path = folder / "report.html"
+    write_atomically(path, html.encode())
+    return path
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for kind in (Words, Table, Terms, Picture, Folded):
+        environment.tests[kind.__name__.lower()] = lambda part, kind=kind: isinstance(part, kind)
+    environment.filters["cell"] = lambda cell: Cell(text=cell) if isinstance(cell, str) else cell
+    environment.filters["strip"] = _strip
+    return environment.get_template("page.html")
+
+
+def _pictures(parts: Sequence[Part]) -> list[Picture]:
+    """All pictures among the parts and in what is folded."""
+    found = []
+    for part in parts:
+        if isinstance(part, Picture):
+            found.append(part)
+        elif isinstance(part, Folded):
+            found += _pictures(part.parts)
+    return found
+
+
+def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """(what, value, detail) of the line beneath the headline."""
+    states = evidence.study.trials["state"].value_counts()
+    lost = [f"{states[state]} {what}" for state, what in LOST.items() if state in states]
+    return [
+        ("encoder", evidence.encoder.name, f"{evidence.encoder.width} features"),
+        ("configurations", f"{states.sum():,}", ", ".join(lost)),
+        *(
+            (SPLIT_NAMES[counts.split], f"{counts.images:,}", f"images of {counts.patients:,} patients")
+            for counts in evidence.split.counts
+        ),
+        (
+            "labels",
+            str(len(evidence.cohort.labels)),
+            f"{evidence.split.averaged_C.sum()} in the averages",
+        ),
+    ]
+
+
+def _strip(cell: Cell, ends: tuple[float, float]) -> Markup:
+    """A value and its interval as a small drawing, with a tick at 0.5; `ends` are the values at its ends."""
+    value, low, high, colour = cell.strip
+    bottom, top = ends
+
+    def x(at: float) -> str:
+        inner = STRIP_WIDTH - 2 * STRIP_MARGIN
+        return f"{STRIP_MARGIN + inner * (at - bottom) / (top - bottom):.1f}"
+
+    parts = [f'<line x1="{x(0.5)}" x2="{x(0.5)}" y1="2" y2="16" class="chance"/>']
+    if np.isfinite(low):
+        left, right = x(max(low, bottom)), x(min(high, top))
+        parts.append(f'<line x1="{left}" x2="{right}" y1="9" y2="9" stroke="{colour}" stroke-width="2"/>')
+    if np.isfinite(value):
+        parts.append(f'<circle cx="{x(value)}" cy="9" r="3.6" fill="{colour}"/>')
+    return Markup(
+        f'<svg class="strip" width="{STRIP_WIDTH}" height="18" role="img"><title>{escape(cell.text)}</title>'
+        f"{''.join(parts)}</svg>"
+    )

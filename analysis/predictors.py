@@ -1,0 +1,188 @@
+"""The rows of every table: what knows nothing, floors, zero-shot and chosen trials, with their scores.
+
+Every row is fitted on training and validation alone and arrives at the test split finished.
+
+Shape legend: N images, D features, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scoring.judging import SHRINKAGE, Scale, judge, objective
+from scoring.metrics import prevalences
+from trainables.logistic import train_logistic
+from trainables.trial_data import ProbeData
+from vlm.encoders import Encoder
+from vlm.linear_head import LinearHead
+from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.prompts import text_prototypes
+
+RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
+PIXELS, LOGREG, ZERO_SHOT, PROMPTED = "pixels", "logreg", "zero-shot", "zero-shot-prompts"
+FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
+"""Rows that no trial stands behind."""
+PAPER = "paper"
+
+Features = Callable[[Encoder, str], np.ndarray]
+"""Features of an encoder in a precision: float32, all present rows of the cohort in manifest order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """One row of the tables: a predictor with its scores on validation and on test."""
+
+    name: str
+    note: str
+    """What it knows, for the reader of the table."""
+    predictor: Predictor | None
+    """None for `random` alone, which no head makes."""
+    rule: DecisionRule
+    ranks_only: bool
+    constant: bool
+    """Every image gets the same scores, so that no image can be told from another."""
+    val_scores_NC: np.ndarray
+    """float64, as the predictor gives them."""
+    test_scores_NC: np.ndarray
+
+    @property
+    def test_unit_NC(self) -> np.ndarray:
+        """The test scores on [0, 1], order kept: probabilities of logits."""
+        return self.rule.scale.unit(self.test_scores_NC)
+
+    @property
+    def test_decisions_NC(self) -> np.ndarray:
+        """bool (N, C)."""
+        return self.rule.decide(self.test_scores_NC)
+
+    @property
+    def shrinkage(self) -> float:
+        """Strength of its threshold strategy `shrunk`."""
+        params = self.predictor.origin.params if self.predictor else {}
+        return params.get("threshold_shrinkage", SHRINKAGE)
+
+
+def scored(predictor: Predictor, features: Features, val_N: np.ndarray, test_N: np.ndarray) -> Scored:
+    """A predictor on the validation and test images of its cohort."""
+    features_ND = features(predictor.encoder, predictor.precision)
+    return Scored(
+        name=predictor.name,
+        note=predictor.origin.note,
+        predictor=predictor,
+        rule=predictor.rule,
+        ranks_only=predictor.ranks_only,
+        constant=predictor.constant,
+        val_scores_NC=predictor.scores(features_ND[val_N]),
+        test_scores_NC=predictor.scores(features_ND[test_N]),
+    )
+
+
+def random_row(labels: int, val: int, test: int, seed: int) -> Scored:
+    """Scores that are thrown: no head makes them."""
+    rng = np.random.default_rng(seed)
+    return Scored(
+        name=RANDOM,
+        note="a coin a label; mean and 95 % range of luck over 100 throws",
+        predictor=None,
+        rule=DecisionRule.fixed(labels),
+        ranks_only=True,
+        constant=False,
+        val_scores_NC=rng.normal(size=(val, labels)),
+        test_scores_NC=rng.normal(size=(test, labels)),
+    )
+
+
+def constant_floors(data: ProbeData, encoder: Encoder) -> list[Predictor]:
+    """What says the same of every image: each label's prevalence in training, and every label."""
+    prior_C = prevalences(data.targets_NC[data.training_N()])
+    rows = (
+        (
+            PREVALENCE,
+            np.log(prior_C / (1 - prior_C)),
+            False,
+            "how common each label is in training, the same for every image",
+        ),
+        (ALL_POSITIVE, np.zeros(len(prior_C)), True, "every label for every image"),
+    )
+    return [
+        Predictor(
+            name=name,
+            labels=data.labels,
+            encoder=encoder,
+            heads=(LinearHead.plain(np.zeros((encoder.width, len(prior_C))), bias_C),),
+            ranks_only=ranks_only,
+            rule=DecisionRule.fixed(len(prior_C)),
+            precision=data.precision,
+            origin=Origin(note=note),
+        )
+        for name, bias_C, ranks_only, note in rows
+    ]
+
+
+def zero_shot(data: ProbeData, encoder: Encoder, modality: str, objective_name: str) -> list[Predictor]:
+    """The bare label names, and the better of two styles of prompts by the study's objective on validation.
+
+    name      raw image feature . text feature of the bare label (arXiv 2506.14136).
+    ensemble  logit scale x cosine with the mean direction of several sentences (Radford et al. 2021).
+    pair      logit scale x (cosine with the finding - cosine with its absence): the logit of the softmax over
+              the two (Tiu et al. 2022).
+
+    Raises:
+        InputError: the encoder has no text tower in the space of its features.
+    """
+    styles = {
+        "name": (ZERO_SHOT, "image · text product with the bare label name"),
+        "ensemble": (PROMPTED, "mean of several prompts a label, chosen on validation"),
+        "pair": (PROMPTED, "finding against its absence, chosen on validation"),
+    }
+    judged_ND, rows = data.features_ND[data.judged_N()], data.judged()
+    predictors, values = {}, {}
+    for style, (name, note) in styles.items():
+        head = _prototype_head(encoder, data.labels, style, modality)
+        scores_1NC = head.logits(judged_ND).astype(np.float64)[None]
+        scale = Scale.standardising(scores_1NC)
+        (judged,) = judge(scores_1NC, rows, [SHRINKAGE], scale)
+        values[style] = objective(objective_name, scores_1NC, rows, [SHRINKAGE], scale)[0]
+        predictors[style] = Predictor(
+            name=name,
+            labels=data.labels,
+            encoder=encoder,
+            heads=(head,),
+            ranks_only=True,
+            rule=DecisionRule.fitted(
+                judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale
+            ),
+            precision=data.precision,
+            origin=Origin(note=note),
+        )
+    prompted = max(("ensemble", "pair"), key=values.get)
+    return [predictors["name"], predictors[prompted]]
+
+
+def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, modality: str) -> LinearHead:
+    """Zero-shot as a linear head: the text prototypes are its weights."""
+    present_CD, absent_CD = text_prototypes(encoder, labels, style, modality)
+    if style == "name":
+        return LinearHead.plain(present_CD.T)
+    direction_CD = present_CD if absent_CD is None else present_CD - absent_CD
+    return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True)
+
+
+def logistic_floors(
+    data: ProbeData, encoder: Encoder, pixels: Encoder, pixel_features_ND: np.ndarray, objective_name: str
+) -> list[Predictor]:
+    """Logistic regressions on raw pixels and on the frozen features; `pixel_features_ND` are of all rows."""
+    pixel_data = replace(data, features_ND=pixel_features_ND[data.rows_N], precision="fp32")
+    rows = (
+        (PIXELS, pixels, pixel_data, "raw pixels", True),
+        (LOGREG, encoder, data, "the frozen features", False),
+    )
+    predictors = []
+    for name, under, its_data, what, common_scale in rows:
+        record = train_logistic(its_data, objective_name=objective_name, common_scale=common_scale)
+        note = f"logistic regression on {what}, C = {record.params['C']:g}"
+        predictors.append(record.predictor(name, data.labels, under, note=note))
+    return predictors

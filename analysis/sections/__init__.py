@@ -1,0 +1,7 @@
+"""One file an analysis: a TITLE, and `run(evidence)` that gives a `analysis.section.Section`.
+
+To add one, write its file here and name it below.
+"""
+
+SECTIONS = ("scores", "claims", "labels", "gap", "search", "calibration", "data", "limits")
+"""All sections, in the order of the page; imports nothing, so that a study file is checked at once."""

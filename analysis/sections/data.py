@@ -1,0 +1,49 @@
+"""What was learnt from and scored on, and with which encoder, code and packages."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from importlib import metadata as packages
+
+from analysis.evidence import Evidence
+from analysis.section import Part, Row, Section, Table, Terms, Words
+
+TITLE = "Data and provenance"
+
+LIBRARIES = ("torch", "open_clip_torch", "ray", "optuna", "scikit-learn", "numpy")
+
+
+def run(evidence: Evidence) -> Section:
+    entries = [(name, "", value) for name, value in _provenance(evidence).items() if value]
+    parts: list[Part] = [_counts(evidence), Terms(entries=entries)]
+    if evidence.cohort.warnings:
+        parts.append(Words(text=" · ".join(evidence.cohort.warnings), kind="note"))
+    return Section(parts=parts)
+
+
+def _counts(evidence: Evidence) -> Table:
+    splits = evidence.split.counts
+    rows = [Row(cells=["all", *(f"{split.images:,} ({split.patients:,})" for split in splits), ""])]
+    for c, label in enumerate(evidence.cohort.labels):
+        cells = [f"{split.positives_C[c]:,} ({split.patients_C[c]:,})" for split in splits]
+        rows.append(Row(cells=[label, *cells, f"{sum(split.masked_C[c] for split in splits):,}"]))
+    columns = ["positive images (patients)", *(split.split for split in splits), "masked"]
+    return Table(columns=columns, rows=rows)
+
+
+def _provenance(evidence: Evidence) -> dict[str, str]:
+    cohort, encoder = evidence.cohort, evidence.encoder
+    policy = cohort.policy.to_dict()
+    versions = ", ".join(f"{name} {packages.version(name)}" for name in LIBRARIES)
+    return {
+        "cohort": f"{cohort.source}; {cohort.modality}; content hash {cohort.content_hash[:16]}",
+        "terms of use": cohort.licence,
+        "label policy": ", ".join(f"{name.replace('_', ' ')}: {rule}" for name, rule in policy.items()),
+        "flow": " → ".join(f"{what} {count:,}" for what, count in cohort.flow),
+        "encoder": f"{encoder.name}, {encoder.features} features, {encoder.width} wide, "
+        f"fingerprint {encoder.fingerprint[:16]}",
+        **evidence.study.provenance,
+        "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "software": f"Python {platform.python_version()}, {versions}",
+    }

@@ -1,0 +1,179 @@
+"""The best configuration on each label and domain: scores, counts, threshold, and what it is better than."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.claims import Claim
+from analysis.evidence import Evidence
+from analysis.figures import BEST, COLOURS, QUIET, RIGHT, STYLE, new_figure
+from analysis.number_format import NONE, score, share, strategy
+from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
+from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
+from analysis.test_split import SplitCounts
+from scoring.intervals import MIN_POSITIVE_PATIENTS
+
+TITLE = "Label by label"
+
+METRICS = {
+    "auroc": "AUROC",
+    "average_precision": "average\nprecision",
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+def run(evidence: Evidence) -> Section:
+    own = evidence.scores[evidence.scores["setting"] == evidence.best].set_index(["metric", "label"])
+    floors = [
+        name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.has(name) and name != evidence.best
+    ]
+    rule = evidence.row(evidence.best).rule
+    note = (
+        f"A probability at or above the threshold is a finding. Threshold strategy: {strategy(rule.strategy)}"
+    )
+    if rule.shared_C.any():
+        note += (
+            "; “shared” marks labels that have too few positive patients there and take the global threshold"
+        )
+    parts: list[Part] = [
+        Picture(name="forest", figure=forest(evidence.scores, evidence.cohort.labels, evidence.best, floors)),
+        _label_table(evidence, own),
+        Words(text=f"{note}.", kind="note"),
+    ]
+    if evidence.split.domains:
+        parts += [
+            _domain_table(own, list(evidence.split.domains)),
+            Words(
+                text="A domain is positive where any of its labels is; its score is the highest of theirs.",
+                kind="note",
+            ),
+        ]
+    return Section(parts=parts)
+
+
+def _label_table(evidence: Evidence, own: pd.DataFrame) -> Table:
+    """The labels by their number of positive patients on test, the most first."""
+    claims = {claim.label: claim for claim in evidence.claims}
+    order = np.argsort(-evidence.split.positive_patients_C, kind="stable")
+    return Table(
+        columns=[
+            "label",
+            "training\npositives",
+            "test\npositives",
+            "their\npatients",
+            *METRICS.values(),
+            "threshold",
+            "better than",
+        ],
+        rows=[_label_row(evidence, own, claims[evidence.cohort.labels[c]], int(c)) for c in order],
+        wide=True,
+        left=(0, 10),
+    )
+
+
+def _label_row(evidence: Evidence, own: pd.DataFrame, claim: Claim, c: int) -> Row:
+    counts = {one.split: one for one in evidence.split.counts}
+    averaged = evidence.split.averaged_C[c]
+    cells: list[Cell | str] = [
+        Cell(text=claim.label, small="" if averaged else "not in the averages"),
+        _positives(counts["train"], c),
+        _positives(counts["test"], c),
+        str(counts["test"].patients_C[c]),
+    ]
+    if claim.silent:
+        few = f"fewer than {MIN_POSITIVE_PATIENTS} positive patients"
+        why = claim.score.removesuffix(" on test") if claim.verdict == "none" else few
+        return Row(cells=[*cells, Cell(text=f"{why}: no claim", across=len(METRICS) + 2)], kind="quiet")
+    rule = evidence.row(evidence.best).rule
+    cells += [Cell.of_score(own.loc[(metric, claim.label)]) for metric in METRICS]
+    cells.append(Cell(text=score(rule.thresholds_C[c]), small="shared" if rule.shared_C[c] else ""))
+    return Row(cells=[*cells, Cell(chips=_chips(claim))])
+
+
+def _positives(counts: SplitCounts, c: int) -> Cell:
+    positives = counts.positives_C[c]
+    return Cell(text=f"{positives:,}", small=share(positives, counts.images - counts.masked_C[c]))
+
+
+def _chips(claim: Claim) -> list[tuple[str, str]]:
+    chance = {"above chance": ("chance", "good"), "below chance": ("below chance", "bad")}
+    return [
+        chance.get(claim.verdict, (claim.verdict, "")),
+        *((name, "good") for name in claim.better_than),
+        *((f"worse than {name}", "bad") for name in claim.worse_than),
+    ]
+
+
+def _domain_table(own: pd.DataFrame, domains: Sequence[str]) -> Table:
+    rows = []
+    for name in domains:
+        scores = own.xs(f"domain:{name}", level="label")
+        positives, patients = (int(scores[count].iloc[0]) for count in ("positives", "positive_patients"))
+        claimed = patients >= MIN_POSITIVE_PATIENTS
+        cells = [Cell.of_score(scores.loc[metric]) if claimed else NONE for metric in METRICS]
+        rows.append(Row(cells=[name, str(positives), str(patients), *cells]))
+    names = [name.replace("\n", " ") for name in METRICS.values()]
+    return Table(title="By domain", columns=["domain", "positive images", "patients", *names], rows=rows)
+
+
+def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Sequence[str]) -> Figure:
+    """AUROC of each label with its interval, and the floors' values; words where patients are too few.
+
+    Labels stand by their number of positive patients, the most first, then the macro average.
+    """
+    auroc = scores[scores["metric"] == "auroc"].set_index(["setting", "label"])
+    macro = scores[scores["metric"] == "macro_auroc"].set_index("setting")
+    order = sorted(labels, key=lambda label: -auroc.loc[(best, label), "positive_patients"])
+    with mpl.rc_context(STYLE):
+        figure = new_figure(7.6, 0.9 + 0.29 * (len(order) + 1))
+        axes = figure.subplots()
+        ticks = []
+        for place, label in enumerate([*order, ""]):
+            y = -place - (0.35 if label == "" else 0)
+            row = auroc.loc[(best, label)] if label else macro.loc[best]
+            patients = int(row["positive_patients"])
+            ticks.append(
+                (y, f"{label}  ({patients})" if label else f"macro average of {int(row['labels_averaged'])}")
+            )
+            if label and patients < MIN_POSITIVE_PATIENTS:
+                what = "no positive patient" if patients == 0 else "too few positive patients for a claim"
+                axes.text(0.5, y, f"  {what}", va="center", ha="left", color=QUIET, fontsize=8)
+                continue
+            for floor in floors:
+                value = auroc.loc[(floor, label), "value"] if label else macro.loc[floor, "value"]
+                axes.plot(
+                    value, y, marker="|", markersize=9, markeredgewidth=2, color=COLOURS[floor], linestyle=""
+                )
+            axes.plot([row["low"], row["high"]], [y, y], color=BEST, linewidth=1.6, solid_capstyle="butt")
+            axes.plot(row["value"], y, marker="o", markersize=5.5, color=BEST)
+        axes.axvline(0.5, color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)))
+        axes.set_yticks([y for y, _ in ticks], [text for _, text in ticks])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel("AUROC on test, 95 % interval over patients (positive patients in brackets)")
+        handles = [Line2D([], [], color=BEST, marker="o", markersize=5.5, label=best)]
+        handles += [
+            Line2D(
+                [],
+                [],
+                color=COLOURS[floor],
+                marker="|",
+                markersize=9,
+                markeredgewidth=2,
+                linestyle="",
+                label=floor,
+            )
+            for floor in floors
+        ]
+        handles.append(Line2D([], [], color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)), label="chance"))
+        axes.legend(handles=handles, **RIGHT)
+    return figure

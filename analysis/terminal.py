@@ -1,0 +1,78 @@
+"""The report in a terminal: headline, table of all rows, generalization gap, claims in brief."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from analysis.claims import unclaimed
+from analysis.evidence import Evidence
+from analysis.number_format import counted, ranged, score, signed
+
+WIDTH = 110
+COLUMNS = {
+    "macro_auroc": ("macro AUROC", 21),
+    "macro_ap": ("macro AP", 21),
+    "macro_f1": ("macro F1", 21),
+    "lrap": ("LRAP", 7),
+    "coverage_error": ("coverage", 10),
+    "exact_match": ("exact", 7),
+}
+"""Metric -> title and width; the wide ones show their intervals."""
+
+
+def summary(evidence: Evidence) -> str:
+    """What `radtune analyze` prints."""
+    return "\n".join(
+        [
+            *textwrap.wrap(evidence.headline, WIDTH),
+            "",
+            *_scores(evidence),
+            "",
+            *_gap(evidence),
+            "",
+            f"what may be claimed of {evidence.best} (macro AP; AUROC of a label):",
+            *_claims(evidence),
+        ]
+    )
+
+
+def _scores(evidence: Evidence) -> Iterator[str]:
+    scores = evidence.scores
+    averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
+    name_width = _name_width(evidence)
+    yield " " * name_width + "".join(f"{title:>{width}}" for title, width in COLUMNS.values())
+    for row in evidence.rows:
+        cells = ""
+        for metric, (_, width) in COLUMNS.items():
+            found = averages.loc[(row.name, metric)]
+            cells += f"{ranged(found) if width > 10 else score(found['value']):>{width}}"
+        yield f"{row.name:<{name_width}}{cells}"
+    averaged = counted(int(evidence.split.averaged_C.sum()), "label")
+    yield f"macro averages over {averaged}, the same in every row; 95 % intervals over patients"
+
+
+def _gap(evidence: Evidence) -> Iterator[str]:
+    yield f"generalization gap of {evidence.study.objective}, validation -> test (validation minus test):"
+    for row in evidence.gap.itertuples():
+        numbers = f"{row.validation:.3f} -> {row.test:.3f}  ({signed(row.gap)})"
+        yield f"  {row.setting:<{_name_width(evidence)}}  {numbers}"
+
+
+def _claims(evidence: Evidence) -> Iterator[str]:
+    average = [claim for claim in evidence.claims if not claim.label]
+    spoken = [claim for claim in evidence.claims if claim.label and not claim.silent]
+    width = max(len(claim.label or "average") for claim in [*average, *spoken])
+    for claim in [*average, *spoken]:
+        yield from textwrap.wrap(
+            f"{claim.label or 'average':<{width}}  {claim.brief}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent=" " * (width + 4),
+        )
+    if silent := unclaimed(evidence.claims):
+        yield from textwrap.wrap(f"no claim: {silent}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _name_width(evidence: Evidence) -> int:
+    return max(len(row.name) for row in evidence.rows)

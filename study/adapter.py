@@ -1,0 +1,60 @@
+"""What differs from trainable to trainable: the contract that each `study/<trainable>.py` keeps."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+from study.cluster import Capacity
+from study.config import StudyConfig
+from study.inputs import Inputs
+from study.run_folder import RunFolder
+from study.search import SearchPlan
+from trainables.records import TrialRecord
+from vlm.predictor import Predictor
+
+
+class Adapter(Protocol):
+    """A study's trainable, as the driver conducts it and the analysis takes its trials.
+
+    Made from its inputs at no cost; what only training needs is made by `prepare`. Holds nothing of the test
+    split.
+    """
+
+    space: ModuleType
+    """Module of `search_spaces`: suggest, PRESETS, warm_starts, COLUMNS."""
+
+    def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None: ...
+
+    def prepare(self) -> None:
+        """Make what trials need; InputError where the inputs do not allow it."""
+
+    def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan: ...
+
+    def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
+        """What a bank is told of the earlier ones, such as below which objective a trial is stopped."""
+
+    def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
+        """What is about to be done, in lines."""
+
+    def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
+        """The Tune trainable with its resources, and the scheduler that stops lagging trials or None."""
+
+    def tidy(self, records: Iterable[TrialRecord]) -> None:
+        """Delete what no finished trial needs; called after each."""
+
+    def close(self, records: Iterable[TrialRecord]) -> list[str]:
+        """The last look at a finished search; the lines that say what came of it."""
+
+    def analysed(self, top: int) -> int:
+        """How many of the best, `top` or fewer, can be analysed: those whose weights are kept."""
+
+    def predictor(self, record: TrialRecord, name: str, note: str) -> Predictor:
+        """A finished trial as a row of the tables; InputError where its weights are gone."""
+
+
+def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
+    """That of the study's trainable."""
+    return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)

@@ -1,0 +1,211 @@
+"""The adapter of fine-tuning: its trials, their checkpoints, and the tuned encoders under their heads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from cohort.errors import InputError
+from cohort.image_store import image_store
+from search_spaces import fine_tune as space
+from search_spaces import linear_probe as probe_space
+from search_spaces.configuration import Configuration
+from study.cluster import Capacity
+from study.config import StudyConfig
+from study.inputs import Inputs
+from study.run_folder import RunFolder
+from study.search import SearchPlan
+from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
+from trainables.fine_tune import Compute
+from trainables.fine_tune_state import checkpoint_bytes, load_best
+from trainables.linear_probe import BankTraining, train_bank
+from trainables.records import TrialRecord, ranking
+from trainables.tower import check_space
+from trainables.trial_data import FineTuneData
+from vlm.encoders import Encoder
+from vlm.linear_head import LinearHead
+from vlm.predictor import Predictor
+
+CPUS_A_TRIAL = 4
+"""Threads beyond which a trial on the CPU gains less than a second trial beside it."""
+
+
+class Adapter:
+    """Fine-tuning; see `study.adapter`."""
+
+    space = space
+
+    def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None:
+        self.config, self.inputs, self.run = config, inputs, run
+        self.settings = config.fine_tune
+
+    def prepare(self) -> None:
+        """Check the methods against the tower, decode the images once, train the probe that heads start from.
+
+        Raises:
+            InputError: a method of the search that does not fit the encoder's tower.
+        """
+        cohort, encoder, probe = self.inputs.cohort, self.inputs.encoder, self.inputs.data
+        search = self.config.search
+        trained = check_space(encoder, search.fixed, search.ranges)
+        self._trained_parameters = max(trained.values()) + (encoder.width + 1) * len(probe.labels)
+        encoder.to("cpu")  # the GPU is the trials'
+        torch.cuda.empty_cache()
+        store = image_store(cohort, encoder.geometry, self.config.cache)
+        self._data = FineTuneData(
+            images_file=(store.folder / "images.npy").absolute(),
+            rows_N=probe.rows_N,
+            targets_NC=probe.targets_NC,
+            patients_N=probe.patients_N,
+            fold_N=probe.fold_N,
+            threshold_fold_N=probe.threshold_fold_N,
+            labels=probe.labels,
+            objective_labels_C=probe.objective_labels_C,
+        )
+        self._head = self._best_warm_start()
+
+    def _best_warm_start(self) -> LinearHead:
+        """The best of the probe space's warm starts: one bank, a second or two."""
+        search = self.config.search
+        bank = [
+            Configuration(probe_space.SPACE, number, start, seed=search.seed)
+            for number, start in enumerate(probe_space.warm_starts(), start=1)
+        ]
+        records = train_bank(
+            bank,
+            self.inputs.data,
+            training=BankTraining(batch_size=search.batch_size),
+            objective_name=search.objective,
+            seed=search.seed,
+        )
+        ranked = ranking(records)
+        if not ranked:
+            raise InputError(
+                f"{self.config.cohort}: no linear probe on {self.config.encoder} could be trained to start "
+                "from; look at the features with `radtune run` and trainable: linear_probe"
+            )
+        return ranked[0].head
+
+    def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan:
+        """One configuration a trial, told as it ends: early stopping makes no order worth waiting for."""
+        search, sharing = self.config.search, self.settings.trials_per_gpu
+        if capacity.gpus:
+            slots = int(capacity.gpus * sharing)
+            if slots == 0:
+                raise InputError(
+                    f"resources.gpus: {capacity.gpus:g} is less than one trial takes "
+                    f"(1 / fine_tune.trials_per_gpu = {1 / sharing:g}); raise either"
+                )
+        else:
+            slots = capacity.cpus // CPUS_A_TRIAL
+        return SearchPlan(
+            configurations=search.configurations,
+            bank_size=1,
+            seed=search.seed,
+            concurrent=max(1, slots),
+            in_order=False,
+            deadline=deadline,
+        )
+
+    def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
+        """Nothing: lagging trials are stopped by Tune's scheduler."""
+        return {}
+
+    def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
+        parameters = self._trained_parameters
+        kept = min(self.settings.keep + 1, plan.configurations)  # and the published one's
+        # A running trial writes each file anew before it drops the old one.
+        resume_point = checkpoint_bytes(parameters, ema=True)
+        running = (KEPT_RESUME_POINTS + 1) * resume_point + 2 * 4 * parameters
+        disk = (plan.concurrent * running + kept * 4 * parameters) / 1e9
+        size, data = self.inputs.encoder.geometry.size, self._data
+        return [
+            f"{plan.configurations} configurations, {plan.concurrent} at a time on {capacity.cpus} cpus and "
+            f"{capacity.gpus:g} gpus; early stopping: {self.settings.early_stopping}",
+            f"{len(data.training_N())} training and {len(data.judged_N())} validation images of {size} px; "
+            f"at most {parameters / 1e6:.2f} M trained parameters",
+            f"checkpoints take at most {disk:.2f} GB: resume points of {resume_point / 1e9:.2f} GB, "
+            f"{KEPT_RESUME_POINTS + 1} a running trial, and the weights of the best {kept}",
+        ]
+
+    def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
+        from ray import tune
+
+        from study.early_stopping import early_stopping
+        from trainables.ray_trainables import FineTune, FineTuneTask
+
+        settings = self.settings
+        gpus = 1 / settings.trials_per_gpu if capacity.gpus else 0
+        threads = capacity.threads(plan.concurrent, settings.trials_per_gpu)
+        task = FineTuneTask(
+            encoder_name=self.config.encoder,
+            features=self.config.features,
+            data=self._data,
+            head=self._head,
+            seed=self.config.search.seed,
+            training=settings.training,
+            objective_name=self.config.search.objective,
+            compute=Compute(
+                device="cuda" if gpus else "cpu",
+                precision=settings.precision,
+                micro_batch=settings.micro_batch,
+                compile_tower=settings.compile,
+            ),
+            checkpoints=self.run.checkpoints.absolute(),
+            threads=threads,
+            gpu_share=gpus,
+        )
+        stopping = early_stopping(settings.early_stopping, settings.grace_epochs, self.run.records().values())
+        trainable = tune.with_parameters(FineTune, task=task)
+        return tune.with_resources(trainable, {"cpu": threads, "gpu": gpus}), stopping
+
+    def tidy(self, records: Iterable[TrialRecord]) -> None:
+        """Delete resume points of finished trials, and the weights of those that are not kept."""
+        records = list(records)
+        kept = {record.number for record in ranking(records)[: self.settings.keep]}
+        kept |= {record.number for record in records if record.preset}
+        for record in records:
+            folder = CheckpointFolder(self.run.checkpoints, record.number)
+            folder.drop_resume_points()
+            if record.number not in kept:
+                shutil.rmtree(folder.path, ignore_errors=True)
+
+    def close(self, records: Iterable[TrialRecord]) -> list[str]:
+        self.tidy(records)
+        kept = sorted(path.name for path in self.run.checkpoints.glob("trial-*"))
+        return [f"weights kept: {', '.join(kept)}"] if kept else []
+
+    def analysed(self, top: int) -> int:
+        return min(top, self.settings.keep)  # of the others no weights are left
+
+    def predictor(self, record: TrialRecord, name: str, note: str) -> Predictor:
+        """The head on the trial's own tuned tower."""
+        return record.predictor(
+            name,
+            self.inputs.cohort.labels,
+            self._tuned(record),
+            note=note,
+            study=self.config.name,
+            trainable="fine_tune",
+        )
+
+    def _tuned(self, record: TrialRecord) -> Encoder:
+        """The encoder with a trial's fine-tuned tower."""
+        try:
+            folder = CheckpointFolder(self.run.checkpoints, record.number).best
+            tuned, head = load_best(folder, self.inputs.encoder)
+        except CorruptCheckpoint as error:
+            raise InputError(
+                f"{self.run.path}: the weights of trial {record.number} are not there or damaged ({error}); "
+                "only those of the best are kept, see fine_tune.keep"
+            ) from None
+        if any(not np.array_equal(array, record.arrays[name]) for name, array in head.tensors().items()):
+            raise InputError(
+                f"{self.run.path}: the weights of trial {record.number} are of another epoch than its "
+                "record; run the study again under another name"
+            )
+        return tuned

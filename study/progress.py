@@ -1,0 +1,93 @@
+"""Where a study stands: in a line while it runs, on a page then or afterwards."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from study.config import load_config
+from study.lock import is_locked
+from study.run_folder import RunFolder
+from trainables.records import TrialRecord, ranking
+
+ROWS = 8
+
+
+def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> str:
+    """The best so far against the paper's configuration and the logistic-regression floor, in words."""
+    records = list(records)
+    ranked = ranking(records)
+    paper = next((record.objective for record in records if record.preset == "paper"), math.nan)
+    best = f"{ranked[0].objective:.3f} (#{ranked[0].number})" if ranked else "none yet"
+    return f"best {objective} {best} · paper {paper:.3f} · logreg {logreg:.3f}"
+
+
+def counted(records: Iterable[TrialRecord]) -> str:
+    """How many configurations ended how: `60 COMPLETE, 4 PRUNED`."""
+    states = [record.state for record in records]
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+
+
+def nothing_completed(records: Iterable[TrialRecord]) -> str:
+    """Why a study has no result, with the first reason in full; empty where one configuration completed."""
+    records = sorted(records, key=lambda record: record.number)
+    if ranking(records):
+        return ""
+    reason = next((f"; #{one.number}: {one.reason}" for one in records if one.reason), "")
+    return f"no configuration completed ({counted(records) or 'none was tried'}){reason}"
+
+
+def describe_run(run: RunFolder) -> str:
+    """What `radtune show` prints: state, counts, the best configurations, and what comes next.
+
+    Raises:
+        InputError: a bank file is damaged.
+    """
+    config = load_config(run.study_file)
+    records = run.records()
+    wanted, objective = config.search.configurations, config.search.objective
+    running = is_locked(run.lock_file)
+    state = "running" if running else "finished" if len(records) >= wanted else "stopped before its end"
+    counts = counted(records.values())
+    lines = [
+        f"{config.name}: {state}, {len(records)}/{wanted} configurations{f' ({counts})' if counts else ''}",
+        f"cohort {config.cohort}, encoder {config.encoder}",
+        progress(records.values(), run.logreg(), objective),
+        "",
+    ]
+    ranked = ranking(records.values())[:ROWS]
+    if ranked:
+        space = importlib.import_module(f"search_spaces.{config.trainable}")
+        lines += _table(ranked, objective, space.COLUMNS)
+    if failed := [record for record in records.values() if record.state == "FAIL"]:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        lines.append(f"failed: #{failed[0].number} {failed[0].reason}{more}")
+    if repeated := run.repeats()["lines"]:
+        lines += ["", *repeated]
+    if state == "stopped before its end":
+        lines += ["", "continue it with `radtune run STUDY.yaml --resume`"]
+    elif not running and not ranked:
+        lines += ["", nothing_completed(records.values())]
+    elif not running:
+        lines += ["", f"report: {run.report}" if run.report.exists() else f"next: radtune analyze {run.path}"]
+    return "\n".join(lines)
+
+
+def _table(ranked: Sequence[TrialRecord], objective: str, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Aligned lines; of each column the first of its parameters that the trial has."""
+    width = {name: max(len(name), 10) for name in columns}
+    titles = "  ".join(f"{name:>{width[name]}}" for name in columns)
+    lines = [f"{'#':>5}  {objective:>11}  {'macro_auroc':>11}  {titles}"]
+    for record in ranked:
+        cells = {
+            name: next((record.params[key] for key in keys if key in record.params), "")
+            for name, keys in columns.items()
+        }
+        shown = "  ".join(
+            f"{f'{cell:.3g}' if isinstance(cell, float) else cell!s:>{width[name]}}"
+            for name, cell in cells.items()
+        )
+        auroc = record.metrics.get("val.macro_auroc", math.nan)
+        lines.append(f"{record.number:>5}  {record.objective:>11.3f}  {auroc:>11.3f}  {shown}")
+    return lines

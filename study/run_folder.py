@@ -1,0 +1,152 @@
+"""runs/<study>: where each part of a study rests. The only file that knows the layout."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cohort.errors import InputError
+from cohort.files import write_atomically
+from trainables.records import TrialRecord, trials_frame, unpack_bank
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A study's own folder."""
+
+    path: Path
+
+    @property
+    def study_file(self) -> Path:
+        return self.path / "study.yaml"
+
+    @property
+    def inputs_file(self) -> Path:
+        """Cohort hash, encoder fingerprint, features and labels on which every record depends."""
+        return self.path / "inputs.json"
+
+    @property
+    def floors_file(self) -> Path:
+        return self.path / "floors.json"
+
+    @property
+    def repeats_file(self) -> Path:
+        """The finalists trained again."""
+        return self.path / "repeats.json"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "optuna.journal"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "driver.lock"
+
+    @property
+    def mlflow_run_file(self) -> Path:
+        """Id of the study's parent run in MLflow."""
+        return self.path / "mlflow_run_id"
+
+    @property
+    def openings_file(self) -> Path:
+        """A line for each time the test labels were read; only ever appended to."""
+        return self.path / "openings.jsonl"
+
+    @property
+    def banks(self) -> Path:
+        return self.path / "banks"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Fine-tuning only: a folder a trial, keyed by its number."""
+        return self.path / "checkpoints"
+
+    @property
+    def trials_file(self) -> Path:
+        return self.path / "trials.parquet"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / "environment.txt"
+
+    @property
+    def analysis(self) -> Path:
+        return self.path / "analysis"
+
+    @property
+    def report(self) -> Path:
+        return self.analysis / "report.html"
+
+    def is_empty(self) -> bool:
+        """Whether nothing but a driver's lock lies there."""
+        return not self.path.exists() or not any(
+            not path.name.startswith(self.lock_file.name) for path in self.path.iterdir()
+        )
+
+    # What banks left ---------------------------------------------------------------------------------------
+
+    def bank_file(self, bank: int) -> Path:
+        return self.banks / f"bank-{bank:04d}.safetensors"
+
+    def bank_files(self) -> list[Path]:
+        """The finished banks' files, in the order in which they were asked for."""
+        return sorted(self.banks.glob("bank-*.safetensors"))
+
+    def next_bank(self) -> int:
+        """The number of the first bank that has no file, nor any bank after it."""
+        files = self.bank_files()
+        return 1 + int(files[-1].stem.removeprefix("bank-")) if files else 0
+
+    def records(self) -> dict[int, TrialRecord]:
+        """Every finished configuration by number, read from the bank files.
+
+        Raises:
+            InputError: a bank file is damaged.
+        """
+        return {
+            record.number: record
+            for path in self.bank_files()
+            for record in unpack_bank(path.read_bytes(), name=str(path))
+        }
+
+    def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
+        """Write `trials.parquet`: a row a configuration, sorted by number."""
+        write_atomically(self.trials_file, trials_frame(records, mlflow_runs).to_parquet(index=False))
+
+    # What the driver noted ---------------------------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """What the study ran with, as `study.inputs` describes it; InputError where it never began."""
+        if not self.inputs_file.exists():
+            raise InputError(f"{self.path}: this study has not begun; `radtune run STUDY.yaml` begins it")
+        return json.loads(self.inputs_file.read_text())
+
+    def keep_identity(self, now: Mapping[str, Any]) -> None:
+        """Note what the study depends on; InputError, naming it, where it is no longer that."""
+        if not self.inputs_file.exists():
+            write_atomically(self.inputs_file, json.dumps(now, indent=1).encode())
+            return
+        for key, before in self.identity().items():
+            if before != now[key]:
+                raise InputError(
+                    f"{self.path}: {key} is no longer what the study ran with ({_short(before)} then, "
+                    f"{_short(now[key])} now); put the former back, or start a study under another name"
+                )
+
+    def logreg(self) -> float:
+        """The logistic regression's objective on validation; NaN before it is known."""
+        return json.loads(self.floors_file.read_text())["logreg"] if self.floors_file.exists() else math.nan
+
+    def repeats(self) -> dict[str, Any]:
+        """As `study.repeats` wrote them; nothing repeated where it did not."""
+        if not self.repeats_file.exists():
+            return {"repeated": [], "lines": []}
+        return json.loads(self.repeats_file.read_text())
+
+
+def _short(value: Any) -> Any:
+    return value[:16] if isinstance(value, str) else value

@@ -1,0 +1,68 @@
+"""The files that an analysis leaves, and a section that fails."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from analysis import figures
+from analysis.analyze import read_tables, write_analysis
+from analysis.sections import calibration
+from cohort.errors import InputError
+from tests.analysis.synthetic import logits_of
+
+
+def test_the_files_read_back_as_the_result(analysed):
+    best = analysed.study.trials[1]
+    read_scores, read_comparisons = read_tables(analysed.folder, best)
+    pd.testing.assert_frame_equal(
+        read_scores, analysed.result.scores.reset_index(drop=True), rtol=1e-4, atol=1e-6, check_dtype=False
+    )
+    assert list(read_comparisons["second"]) == list(analysed.result.comparisons["second"])
+    assert read_tables(analysed.folder / "figures", best) is None
+    another = replace(best, origin=replace(best.origin, trial=best.origin.trial + 1))
+    assert read_tables(analysed.folder, another) is None
+    assert (analysed.folder / "claims.txt").read_text().count("\n") == len(analysed.result.claims)
+    assert list(pd.read_csv(analysed.folder / "generalization_gap.csv")) == [
+        "setting",
+        "metric",
+        "validation",
+        "test",
+        "gap",
+    ]
+
+
+def test_the_predictions_on_disk_are_the_trials_probabilities_and_decisions(analysed):
+    table = pd.read_parquet(analysed.folder / "test_predictions.parquet")
+    trial, logits_NC = logits_of(analysed.study, "best-1")
+    own = table[table["setting"] == "best-1"]
+    labels = analysed.study.cohort.labels
+    np.testing.assert_array_equal(own[[f"probability.{label}" for label in labels]], expit(logits_NC))
+    np.testing.assert_array_equal(
+        own[[f"decision.{label}" for label in labels]], expit(logits_NC) >= trial.rule.thresholds_C
+    )
+    assert list(own["image"]) == analysed.study.cohort.images(analysed.study.cohort.indices("test"))
+
+
+@pytest.mark.parametrize("where", [(calibration, "run"), (figures, "write")])
+def test_a_section_that_fails_does_not_take_the_page_with_it(analysed, tmp_path, monkeypatch, where):
+    """Whether it is computed or drawn when it fails."""
+
+    def failing(*arguments):
+        raise ValueError("no probabilities\nanywhere")
+
+    monkeypatch.setattr(*where, failing)
+    result = write_analysis(analysed.evidence, tmp_path, ("calibration", "limits"))
+    assert result.failed == {"calibration": "no probabilities anywhere"}
+    html = result.report.read_text()
+    assert "This section could not be made: no probabilities anywhere." in html
+    assert "Calibration" in html and "Limits of this evidence" in html
+    assert not (tmp_path / "figures" / "reliability.png").exists()
+
+
+def test_a_section_that_does_not_exist_is_named_before_anything_is_written(analysed, tmp_path):
+    with pytest.raises(InputError, match="there is no section 'luck' of the report; there are: scores, "):
+        write_analysis(analysed.evidence, tmp_path, ("scores", "luck"))
+    assert not list(tmp_path.iterdir())

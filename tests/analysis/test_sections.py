@@ -1,0 +1,236 @@
+"""Each section says what the evidence holds, and nothing that it does not."""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.section import Cell, Picture, Row, Section, Table, Terms, Words
+from analysis.sections import SECTIONS, calibration, claims, data, gap, labels, limits, scores, search
+from vlm.predictor import DecisionRule
+
+
+def of_kind(section: Section, kind: type) -> list:
+    return [part for part in section.parts if isinstance(part, kind)]
+
+
+def texts(row: Row) -> list[str]:
+    return [cell.text if isinstance(cell, Cell) else cell for cell in row.cells]
+
+
+def noted(section: Section) -> str:
+    return " ".join(part.text for part in of_kind(section, Words) if part.kind == "note")
+
+
+def with_rule(evidence, rule: DecisionRule):
+    """The evidence with another rule under its best row."""
+    rows = tuple(replace(row, rule=rule) if row.name == evidence.best else row for row in evidence.rows)
+    return replace(evidence, rows=rows)
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_rows_of_every_table_fill_its_columns(analysed, name):
+    module = importlib.import_module(f"analysis.sections.{name}")
+    assert module.TITLE
+    for table in of_kind(module.run(analysed.evidence), Table):
+        for row in table.rows:
+            widths = [cell.across if isinstance(cell, Cell) else 1 for cell in row.cells]
+            assert sum(widths) == len(table.columns)
+
+
+# Against the floors
+
+
+def test_scores_has_a_line_a_row_the_best_marked_and_trials_below_a_rule(analysed):
+    ours, papers = of_kind(scores.run(analysed.evidence), Table)
+    for table in (ours, papers):
+        own = [row for row in table.rows if row.kind != "published"]
+        assert [texts(row)[0] for row in own] == [row.name for row in analysed.evidence.rows]
+        assert [texts(row)[0] for row in own if row.kind == "best"] == ["best-1"]
+        assert [texts(row)[0] for row in own if row.rule] == ["paper"]
+    row = analysed.result.scores.query("setting == 'best-1' and metric == 'macro_ap'").iloc[0]
+    assert f"{row['value']:.3f}" in texts(next(row for row in ours.rows if row.kind == "best"))
+
+
+def test_published_rows_stand_only_with_the_published_labels_on_radiographs_of_patients(analysed, uninformed):
+    def published(evidence):
+        table = of_kind(scores.run(evidence), Table)[1]
+        return [texts(row) for row in table.rows if row.kind == "published"]
+
+    assert published(analysed.evidence)[0] == [
+        "zero-shot, as published",
+        "0.105",
+        "0.000",
+        "0.250",
+        "7.70",
+        "–",
+    ]
+    assert len(published(analysed.evidence)) == 3
+    assert published(uninformed.evidence) == []
+    drawn = replace(analysed.evidence, cohort=replace(analysed.evidence.cohort, drawn=True))
+    assert published(drawn) == []
+
+
+def test_scores_says_why_there_is_no_zero_shot_row(analysed, uninformed):
+    assert "encoder synthetic has no text tower" in noted(scores.run(uninformed.evidence))
+    assert "no zero-shot row" not in noted(scores.run(analysed.evidence))
+
+
+# What may be claimed
+
+
+def test_claims_begin_with_the_average_and_end_with_labels_of_too_few_data(analysed):
+    (terms,) = of_kind(claims.run(analysed.evidence), Terms)
+    assert terms.entries[0][0] == "on average" and terms.kinds[0] == "best"
+    assert terms.entries[-1][0] == "no claim" and terms.kinds[-1] == "quiet"
+    silent = [claim.label for claim in analysed.result.claims if claim.silent]
+    assert silent and all(label in terms.entries[-1][2] for label in silent)
+    assert (
+        len(terms.entries)
+        == len(terms.kinds)
+        == 2 + sum(not claim.silent for claim in analysed.result.claims if claim.label)
+    )
+
+
+# Label by label
+
+
+def test_labels_come_by_their_positive_patients_with_counts_of_both_splits(analysed):
+    table = of_kind(labels.run(analysed.evidence), Table)[0]
+    patients = [int(texts(row)[3]) for row in table.rows]
+    assert patients == sorted(patients, reverse=True)
+    train_N, test_N = (analysed.study.cohort.indices(split) for split in ("train", "test"))
+    targets_NC = analysed.study.cohort.targets_NC()
+    for row in table.rows:
+        c = analysed.study.cohort.labels.index(texts(row)[0])
+        assert row.cells[1].text == f"{(targets_NC[train_N, c] == 1).sum():.0f}"
+        assert row.cells[1].small == f"{targets_NC[train_N, c].mean():.1%}"
+        assert row.cells[2].text == f"{(targets_NC[test_N, c] == 1).sum():.0f}"
+
+
+def test_a_silent_label_has_words_in_place_of_scores(analysed):
+    silent = {claim.label: claim for claim in analysed.result.claims if claim.silent}
+    for row in of_kind(labels.run(analysed.evidence), Table)[0].rows:
+        assert (row.kind == "quiet") == (texts(row)[0] in silent)
+        if row.kind == "quiet":
+            claim = silent[texts(row)[0]]
+            few = claim.verdict == "counts only"
+            wanted = "fewer than 10 positive patients" if few else "no positive image"
+            assert texts(row)[-1] == f"{wanted}: no claim"
+
+
+def test_only_labels_whose_rule_shares_the_global_threshold_are_called_shared(analysed):
+    evidence, count = analysed.evidence, len(analysed.study.cohort.labels)
+    shared_C = np.zeros(count, dtype=bool)
+    shared_C[evidence.cohort.labels.index("No Finding")] = True
+    rule = DecisionRule(strategy="per_label", thresholds_C=np.full(count, 0.3), shared_C=shared_C)
+    section = labels.run(with_rule(evidence, rule))
+    cells = {texts(row)[0]: row.cells[-2] for row in of_kind(section, Table)[0].rows if row.kind != "quiet"}
+    assert {label for label, cell in cells.items() if cell.small == "shared"} == {"No Finding"}
+    assert "“shared” marks labels" in noted(section)
+
+
+def test_fixed_thresholds_are_neither_shared_nor_fitted(analysed):
+    section = labels.run(with_rule(analysed.evidence, DecisionRule.fixed(len(analysed.study.cohort.labels))))
+    assert "Threshold strategy: fixed at 0.5." in noted(section)
+    assert "shared" not in noted(section)
+
+
+def test_domains_of_few_patients_have_no_scores(analysed):
+    domains = of_kind(labels.run(analysed.evidence), Table)[1]
+    assert domains.title == "By domain"
+    for row in domains.rows:
+        assert (texts(row)[3] == "–") == (int(texts(row)[2]) < 10)
+
+
+# How much was luck?
+
+
+def test_the_gap_is_validation_minus_test(analysed):
+    table = of_kind(gap.run(analysed.evidence), Table)[0]
+    assert table.columns[-1] == "gap"
+    best = analysed.result.gap.set_index("setting").loc["best-1"]
+    assert best["gap"] == pytest.approx(best["validation"] - best["test"])
+    wanted = f"{best['validation'] - best['test']:+.3f}".replace("-", "−")
+    assert texts(next(row for row in table.rows if row.kind == "best"))[-1] == wanted
+
+
+def test_finalists_stand_with_mean_and_deviation_of_their_repeats(analysed):
+    table = of_kind(gap.run(analysed.evidence), Table)[1]
+    assert [texts(row)[0] for row in table.rows] == ["best-1", "best-2", "best-3"]
+    seeds = analysed.study.facts.repeats[41]["seeds"]
+    assert texts(table.rows[0])[2] == f"{np.mean(seeds):.3f} ± {np.std(seeds, ddof=1):.3f}"
+
+
+def test_patients_too_few_to_be_dealt_anew_leave_a_dash(analysed):
+    facts = replace(analysed.evidence.study, repeats={41: {"seeds": [0.4, 0.5], "splits": []}})
+    (row,) = of_kind(gap.run(replace(analysed.evidence, study=facts)), Table)[1].rows
+    assert texts(row)[-1] == "–"
+
+
+def test_without_repeats_there_is_no_table_of_them(analysed):
+    evidence = replace(analysed.evidence, study=replace(analysed.evidence.study, repeats={}))
+    assert len(of_kind(gap.run(evidence), Table)) == 1
+
+
+# The search, calibration
+
+
+def test_configurations_are_folded_with_their_strategies(analysed):
+    section = search.run(analysed.evidence)
+    (table,) = section.parts[-1].parts
+    assert table.columns == ["parameter", "paper", "best-1", "best-2", "best-3"]
+    assert [texts(row)[0] for row in table.rows] == [
+        "trial number",
+        "epochs",
+        "learning rate",
+        "loss",
+        "threshold shrinkage",
+        "threshold strategy",
+    ]
+    assert texts(table.rows[-1])[1] == "fixed"  # the paper's probabilities are cut at 0.5
+    assert [part.name for part in of_kind(section, Picture)] == [
+        "search_history",
+        "search_slices",
+        "learning_curves",
+    ]
+
+
+def test_reliability_draws_only_groups_of_enough_predictions():
+    rng = np.random.default_rng(0)
+    probs_NC = rng.random((400, 2))
+    targets_NC = (rng.random((400, 2)) < probs_NC).astype(np.float64)
+    probs_NC[:5, 0] = 0.001  # five in a group of their own
+    figure = calibration.reliability(targets_NC, {"best-1": probs_NC}, np.array([True, False]))
+    x, y = figure.axes[0].lines[0].get_data()
+    assert min(x) > 0.02
+    assert np.abs(x - y).max() < 0.2
+
+
+# Data, limits
+
+
+def test_data_counts_every_split_and_names_where_all_came_from(analysed):
+    section = data.run(analysed.evidence)
+    (table,), (terms,) = of_kind(section, Table), of_kind(section, Terms)
+    assert table.columns[1:] == ["train", "val", "test", "masked"]
+    counts = analysed.evidence.split.counts
+    assert texts(table.rows[0])[1:4] == [f"{one.images:,} ({one.patients:,})" for one in counts]
+    said = " ".join(value for _, _, value in terms.entries)
+    for piece in ("c" * 16, "f" * 16, "uncertain: ignore", "abc123", "scikit-learn", "rows read 912"):
+        assert piece in said
+    assert "terms of use" not in [name for name, _, _ in terms.entries]
+
+
+def test_data_states_the_terms_of_use_where_there_are_any(analysed):
+    cohort = replace(analysed.evidence.cohort, licence="CC BY 4.0")
+    (terms,) = of_kind(data.run(replace(analysed.evidence, cohort=cohort)), Terms)
+    assert ("terms of use", "", "CC BY 4.0") in terms.entries
+
+
+def test_drawn_images_are_called_phantoms(analysed):
+    cohort = replace(analysed.study.cohort, drawn=True)
+    assert limits.limits_of(cohort, analysed.result.claims)[0].startswith("The images are drawn phantoms.")
+    named = replace(analysed.study.cohort, source="a table named phantom")
+    assert "phantom" not in limits.limits_of(named, analysed.result.claims)[0]

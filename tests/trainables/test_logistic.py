@@ -1,0 +1,143 @@
+"""The logistic regression, against scikit-learn and cases worked by hand."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from scoring.judging import SHRINKAGE, judge
+from tests.trainables.single_split import probe_data
+from trainables.logistic import STRENGTHS, train_logistic
+from trainables.records import TrialRecord
+
+TRAIN = 100
+
+
+def drawn(seed=0, images=200, features=10, labels=3):
+    rng = np.random.default_rng(seed)
+    targets_NC = (rng.random((images, labels)) < 0.3).astype(np.float32)
+    x_ND = rng.normal(size=(images, features)) * 3 + 5
+    x_ND[:, :labels] += 2 * targets_NC
+    return x_ND.astype(np.float32), targets_NC
+
+
+def split(x_ND, targets_NC, counted_C=None):
+    """The first half is trained on, the second judged, each image of its own patient."""
+    return probe_data(
+        x_ND[:TRAIN],
+        targets_NC[:TRAIN],
+        x_ND[TRAIN:],
+        targets_NC[TRAIN:],
+        val_patients_N=np.arange(len(x_ND) - TRAIN),
+        val_folds_N=np.arange(len(x_ND) - TRAIN) % 5,
+        labels=tuple("abc")[: targets_NC.shape[1]],
+        objective_labels_C=counted_C,
+    )
+
+
+def fitted(x_ND, targets_NC, strengths=(1e-3, 1e-1, 10.0), counted_C=None, **options) -> TrialRecord:
+    data = split(x_ND, targets_NC, counted_C)
+    return train_logistic(data, **{"objective_name": "macro_ap"} | options, strengths=strengths)
+
+
+def test_it_is_scikit_learns_one_label_against_the_rest_on_standardised_features():
+    x_ND, targets_NC = drawn()
+    record = fitted(x_ND, targets_NC, strengths=(0.1,))
+    standard_ND = (x_ND[:TRAIN] - x_ND[:TRAIN].mean(0)) / x_ND[:TRAIN].std(0)
+    held_ND = (x_ND[TRAIN:] - x_ND[:TRAIN].mean(0)) / x_ND[:TRAIN].std(0)
+    for c in range(3):
+        model = LogisticRegression(C=0.1, max_iter=500).fit(standard_ND, targets_NC[:TRAIN, c])
+        np.testing.assert_allclose(
+            record.head.logits(x_ND[TRAIN:])[:, c], model.decision_function(held_ND), atol=2e-3
+        )
+
+
+def test_the_strength_with_the_best_validation_objective_is_chosen_and_all_are_reported():
+    x_ND, targets_NC = drawn(1)
+    record = fitted(x_ND, targets_NC)
+    assert [point["C"] for point in record.curve] == [1e-3, 1e-1, 10.0]
+    best = max(record.curve, key=lambda point: point["objective"])
+    assert (record.params, record.objective) == ({"C": best["C"]}, best["objective"])
+    logits_NC = record.head.logits(x_ND[TRAIN:])
+    expected = np.mean([average_precision_score(targets_NC[TRAIN:, c], logits_NC[:, c]) for c in range(3)])
+    assert record.objective == pytest.approx(expected)
+
+
+def test_equally_good_strengths_give_the_smaller_one():
+    x_ND, targets_NC = drawn(2, features=1, labels=1)
+    targets_NC[:, 0] = x_ND[:, 0] > 6  # one feature: every strength ranks it perfectly
+    record = fitted(x_ND, targets_NC, strengths=(1.0, 10.0))
+    assert record.curve[0]["objective"] == record.curve[1]["objective"] == 1.0
+    assert record.params == {"C": 1.0}
+
+
+def test_masked_entries_drop_out_of_their_own_label_only():
+    x_ND, targets_NC = drawn(3)
+    masked_NC = targets_NC.copy()
+    masked_NC[:40, 1] = np.nan
+    whole, partly = fitted(x_ND, targets_NC, (0.1,)).head, fitted(x_ND, masked_NC, (0.1,)).head
+    np.testing.assert_array_equal(whole.weight_DC[:, 0], partly.weight_DC[:, 0])
+    standard_ND = (x_ND[:TRAIN] - x_ND[:TRAIN].mean(0)) / x_ND[:TRAIN].std(0)
+    model = LogisticRegression(C=0.1, max_iter=500).fit(standard_ND[40:], targets_NC[40:TRAIN, 1])
+    np.testing.assert_allclose(partly.weight_DC[:, 1], model.coef_[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_label_that_is_all_alike_in_training_gets_its_constant_prevalence(value):
+    x_ND, targets_NC = drawn(4)
+    targets_NC[:TRAIN, 2] = value
+    head = fitted(x_ND, targets_NC, (0.1,)).head
+    prevalence = (TRAIN * value + 0.5) / (TRAIN + 1)
+    np.testing.assert_allclose(expit(head.logits(x_ND)[:, 2]), prevalence, rtol=1e-5)
+
+
+def test_a_constant_feature_does_no_harm():
+    x_ND, targets_NC = drawn(5)
+    x_ND[:, 4] = 7.1
+    assert np.isfinite(fitted(x_ND, targets_NC, (0.1,)).head.weight_DC).all()
+
+
+def test_a_common_scale_divides_all_features_by_one_number():
+    """Root of the mean variance, so that a feature that hardly varies is not blown up."""
+    x_ND, targets_NC = drawn(6)
+    x_ND[:, 4] = 7 + x_ND[:, 4] / 1000
+    own, common = (fitted(x_ND, targets_NC, (0.1,), common_scale=scale).head for scale in (False, True))
+    np.testing.assert_allclose(own.scale_D, x_ND[:TRAIN].std(0), rtol=1e-5)
+    np.testing.assert_allclose(common.scale_D, np.sqrt(x_ND[:TRAIN].var(0).mean()), rtol=1e-5)
+    assert own.scale_D[4] < 0.01 < 1 < common.scale_D[4]
+    np.testing.assert_array_equal(own.mean_D, common.mean_D)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("macro_ap", average_precision_score), ("macro_auroc", roc_auc_score)]
+)
+def test_the_objective_averages_the_labels_that_count_only(name, metric):
+    x_ND, targets_NC = drawn(7)
+    record = fitted(x_ND, targets_NC, counted_C=np.array([True, False, True]), objective_name=name)
+    logits_NC = record.head.logits(x_ND[TRAIN:])
+    expected = np.mean([metric(targets_NC[TRAIN:, c], logits_NC[:, c]) for c in (0, 2)])
+    assert record.objective == pytest.approx(expected)
+    assert record.metrics["val.labels_averaged"] == 2
+
+
+def test_an_unknown_objective_is_refused():
+    with pytest.raises(
+        ValueError, match="objective must be macro_ap, macro_auroc or macro_f1, not 'accuracy'"
+    ):
+        fitted(*drawn(), objective_name="accuracy")
+
+
+def test_the_record_is_no_trial_and_judged_as_every_other_head():
+    x_ND, targets_NC = drawn(8)
+    data = split(x_ND, targets_NC)
+    record = train_logistic(data, objective_name="macro_f1")
+    assert (record.number, record.preset, record.state, record.reason) == (-1, "", "COMPLETE", "")
+    assert [point["C"] for point in record.curve] == list(STRENGTHS)
+    assert record.precision == data.precision
+    logits_NC = record.head.logits(data.features_ND[data.judged_N()])
+    (judged,) = judge(logits_NC[None], data.judged(), [SHRINKAGE])
+    assert record.metrics == judged.metrics and record.strategy == judged.strategy
+    assert record.objective == judged.metrics["val.macro_f1"]
+    assert record.thresholds == {name: values_C.tolist() for name, values_C in judged.thresholds.items()}
+    assert record.few == judged.few_C.tolist()

@@ -1,0 +1,97 @@
+"""The plain method that a search has to beat: a logistic regression a label on the same frozen features.
+
+Shape legend: N development images, D features, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from scoring.judging import SHRINKAGE, judge, objective
+from scoring.metrics import prevalences
+from trainables.records import TrialRecord, judged_fields
+from trainables.trial_data import ProbeData
+from vlm.linear_head import LinearHead
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverse regularisation strengths C; 1e-5 leaves little but the prevalence."""
+
+
+def train_logistic(
+    data: ProbeData,
+    *,
+    objective_name: str,
+    strengths: Sequence[float] = STRENGTHS,
+    common_scale: bool = False,
+) -> TrialRecord:
+    """One L2-regularised logistic regression a label on standardised features, C by the study's objective.
+
+    A masked entry drops out of its label's fit; a label whose known entries are all alike gets its constant
+    prevalence.
+
+    Args:
+        data: one fold.
+        objective_name: one of `scoring.judging.OBJECTIVES`.
+        strengths: values of C, ascending; of equally good ones the smaller is taken.
+        common_scale: divide all features by one scale instead of each by its own, which is right where all
+            are measured in one unit, as pixels are: a border that hardly varies is not blown up.
+
+    Returns:
+        a record that is no trial of the study, its parameter C and in its curve the objective of each C.
+    """
+    train_N, judged_N, rows = data.training_N(), data.judged_N(), data.judged()
+    train_ND, train_targets_NC = data.features_ND[train_N], data.targets_NC[train_N]
+    mean_D = train_ND.mean(axis=0, dtype=np.float64)
+    scale_D = train_ND.std(axis=0, dtype=np.float64)
+    if common_scale:
+        scale_D = np.full_like(scale_D, np.sqrt(np.mean(scale_D**2)))
+    # A feature that is constant up to rounding says nothing, and its rounding must not be blown up.
+    scale_D = np.where(scale_D <= 1e-6 * np.abs(mean_D), 1.0, scale_D)
+    scale_D[scale_D == 0] = 1.0
+    x_ND = (train_ND - mean_D) / scale_D
+
+    best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []
+    for strength in strengths:
+        weight_DC, bias_C = _fit(x_ND, train_targets_NC, strength)
+        head = LinearHead(
+            weight_DC=weight_DC.astype(np.float32),
+            bias_C=bias_C.astype(np.float32),
+            mean_D=mean_D.astype(np.float32),
+            scale_D=scale_D.astype(np.float32),
+        )
+        logits_1NC = head.logits(data.features_ND[judged_N])[None]
+        value = float(objective(objective_name, logits_1NC, rows, [SHRINKAGE])[0])
+        curve.append({"C": float(strength), "objective": value})
+        if best_head is None or value > best_value:
+            best_head, best_value, best_strength = head, value, float(strength)
+    (judged,) = judge(best_head.logits(data.features_ND[judged_N])[None], rows, [SHRINKAGE])
+    return TrialRecord(
+        number=-1,
+        params={"C": best_strength},
+        state="COMPLETE",
+        objective=best_value,
+        curve=curve,
+        precision=data.precision,
+        arrays=best_head.tensors(),
+        **judged_fields(judged),
+    )
+
+
+def _fit(x_ND: np.ndarray, targets_NC: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
+    bias_C = np.zeros(targets_NC.shape[1])
+    for c, prevalence in enumerate(prevalences(targets_NC)):
+        known_N = ~np.isnan(targets_NC[:, c])
+        positives = np.sum(targets_NC[:, c] == 1)
+        if positives in (0, known_N.sum()):
+            bias_C[c] = np.log(prevalence / (1 - prevalence))
+            continue
+        x_known_ND = x_ND if known_N.all() else x_ND[known_N]
+        with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
+            model = LogisticRegression(C=strength, max_iter=500).fit(x_known_ND, targets_NC[known_N, c] == 1)
+        weight_DC[:, c], bias_C[c] = model.coef_[0], model.intercept_[0]
+    return weight_DC, bias_C
