@@ -59,9 +59,7 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
     Raises:
         InputError: there is no section of such a name.
     """
-    for name in sections:
-        if name not in SECTIONS:
-            raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(SECTIONS)}")
+    checked(sections)
     # One that does not import is a fault of the code, and is found before anything is computed.
     modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
     with tqdm(total=5 + len(sections), desc="analysis", unit="step", disable=None, leave=False) as bar:
@@ -110,6 +108,14 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
         report=report,
         failed=failed,
     )
+
+
+def checked(sections: Sequence[str]) -> Sequence[str]:
+    """The sections; InputError where there is none of such a name."""
+    for name in sections:
+        if name not in SECTIONS:
+            raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(SECTIONS)}")
+    return sections
 
 
 def _failure(reason: str, error: Exception) -> Section:

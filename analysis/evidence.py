@@ -52,7 +52,6 @@ class StudyFacts:
     """What the report says of the study itself."""
 
     name: str
-    trainable: str
     objective: str
     """macro_ap, macro_auroc or macro_f1."""
     seed: int

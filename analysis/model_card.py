@@ -65,7 +65,8 @@ def model_card(
         cohort=cohort,
         encoder=predictor.encoder,
         origin=predictor.origin,
-        trained=TRAINED[predictor.origin.trainable],
+        trained=TRAINED.get(predictor.origin.trainable, "A linear head on"),
+        chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
         labels=labels,
         objective=OBJECTIVES[objective],
         policy=", ".join(

@@ -85,7 +85,7 @@ def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Pa
             and a negative there.
     """
     rows_N = cohort.indices("test")
-    _record(openings, why)
+    note_opening(openings, why)
     targets_NC = cohort.targets_NC(rows_N).astype(np.float64)
     patients_N = np.unique(cohort.patients_N(rows_N), return_inverse=True)[1]
     enough_C = positive_patients(targets_NC, patients_N) >= AVERAGED_PATIENTS
@@ -108,7 +108,7 @@ def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Pa
 
 def open_split_counts(cohort: Cohort, openings: Path, why: str) -> list[SplitCounts]:
     """The counts of every split that the cohort has, test labels among them; arguments as above."""
-    _record(openings, why)
+    note_opening(openings, why)
     return _counts(cohort)
 
 
@@ -131,7 +131,7 @@ def _counts(cohort: Cohort) -> list[SplitCounts]:
     return counts
 
 
-def _record(openings: Path, why: str) -> None:
+def note_opening(openings: Path, why: str) -> None:
     """Add a line, and have it on the disk before anything is read."""
     openings.parent.mkdir(parents=True, exist_ok=True)
     event = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "why": why}

@@ -32,6 +32,7 @@ from scoring.paired_tests import paired_permutation, permutation_p
 from scoring.resampling import Ranking, patient_weights, weighted_rankings
 from study import Study
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
+from trainables.records import TrialRecord
 
 MINIATURE = "miniature-biomedclip"
 METRICS = ("macro_auroc", "macro_ap")
@@ -91,6 +92,10 @@ def test_scores(pairs: Sequence[tuple[Study, Study]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _published(study: Study) -> TrialRecord:
+    return next(record for record in study.records.values() if record.preset)
+
+
 def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[str, tuple[float, ...]]:
     """metric -> fine-tuned minus probe, mean over seeds: difference, low, high, p."""
     tuned = pairs[0][1]
@@ -139,7 +144,7 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
         for (encoder, pairs), (left, right) in zip(by_encoder.items(), grid, strict=True):
             for place, (probe, tuned) in enumerate(pairs):
                 objective = tuned.config.search.objective
-                drawn = {PAPER: (tuned.records[0], COLOURS[PAPER]), "best-1": (tuned.best, BEST)}
+                drawn = {PAPER: (_published(tuned), COLOURS[PAPER]), "best-1": (tuned.best, BEST)}
                 for name, (record, colour) in drawn.items():
                     curve = pd.DataFrame(record.curve)
                     label = {PAPER: "the paper's", "best-1": "best on validation"}[name]

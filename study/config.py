@@ -17,7 +17,7 @@ from analysis.sections import SECTIONS
 from cohort.errors import InputError
 from search_spaces import SPACES
 from trainables.fine_tune_config import Training
-from vlm.encoder_names import resolved_name
+from vlm.encoder_names import LOCAL, resolved_name
 
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
@@ -163,16 +163,20 @@ class StudyConfig(_Settings):
         return self._with_paths(lambda path: str(root / path), resolved_name(self.encoder, root))
 
     def portable(self, root: Path) -> StudyConfig:
-        """The same study with every path inside `root` relative to it, so that the project can be moved."""
+        """The same study with every path inside `root` relative to it, so that the project can be moved.
+
+        Unchanged where the study is stored outside: from there `root` could not be found again.
+        """
+        if not Path(self.storage).is_relative_to(root):
+            return self
 
         def relative(path: str) -> str:
             inside = PurePath(path).is_absolute() and Path(path).is_relative_to(root)
             return str(Path(path).relative_to(root)) if inside else path
 
-        prefix = "local-dir:"
         encoder = self.encoder
-        if encoder.startswith(prefix):
-            encoder = prefix + relative(encoder.removeprefix(prefix))
+        if encoder.startswith(LOCAL):
+            encoder = LOCAL + relative(encoder.removeprefix(LOCAL))
         return self._with_paths(relative, encoder)
 
     def root_of(self, run: Path) -> Path:
@@ -353,7 +357,7 @@ def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
     """
     old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
     for key in old:
-        if key == ("encoder",) and all(flat[key].startswith("local-dir:") for flat in (old, new)):
+        if key == ("encoder",) and all(flat[key].startswith(LOCAL) for flat in (old, new)):
             continue  # the folder may have moved; that the weights are the same is told by their fingerprint
         if key not in RESUMABLE and old[key] != new[key]:
             raise InputError(

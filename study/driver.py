@@ -63,8 +63,8 @@ def run_study(
         inputs = open_inputs(config, run)
         trainable = adapter(config, inputs, run)
         trainable.prepare()
-        run.keep_identity(inputs.identity)
         write_atomically(run.study_file, stored.to_yaml().encode())
+        run.keep_identity(inputs.identity)
         Conductor(config, run, inputs, trainable, echo).conduct()
 
 
@@ -150,7 +150,7 @@ class Conductor:
                 trial_dirname_creator=lambda trial: f"{trial.config['bank']:04d}-{trial.trial_id}",
             ),
             run_config=tune.RunConfig(
-                name="tune",
+                name=self._run.tune.name,
                 storage_path=str(self._run.path.absolute()),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),

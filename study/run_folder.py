@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "banks"
 
     @property
+    def tune(self) -> Path:
+        """Ray Tune's own notes, which nobody reads again."""
+        return self.path / "tune"
+
+    @property
     def checkpoints(self) -> Path:
         """Fine-tuning only: a folder a trial, keyed by its number."""
         return self.path / "checkpoints"
@@ -82,9 +87,10 @@ class RunFolder:
         return self.analysis / "report.html"
 
     def is_empty(self) -> bool:
-        """Whether nothing but a driver's lock lies there."""
-        return not self.path.exists() or not any(
-            not path.name.startswith(self.lock_file.name) for path in self.path.iterdir()
+        """Whether nothing lies there but a driver's lock, or what a killed one had half written."""
+        return not self.path.exists() or all(
+            path.name == self.lock_file.name or (path.name.startswith(".") and path.name.endswith(".tmp"))
+            for path in self.path.iterdir()
         )
 
     # What banks left ---------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from dataclasses import replace
 from cohort.errors import InputError
 from trainables.records import TrialRecord, ranking
 
-NOTES = {"": "chosen on validation", "paper": "the paper's configuration"}
-"""Preset -> why a trial stands in the tables."""
+NOTES = {"paper": "the paper's configuration"}
+"""Preset -> what it is, for the reader of a table."""
 
 
 def chosen(records: Mapping[int, TrialRecord], top: int) -> dict[str, TrialRecord]:
@@ -42,9 +42,13 @@ def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -
     return names[0] if names else f"trial-{number}", record
 
 
-def note(record: TrialRecord) -> str:
-    """What a trial is, for the reader of a table."""
-    return f"trial {record.number}, {NOTES[record.preset]}"
+def note(name: str, record: TrialRecord) -> str:
+    """Why a trial stands in the tables under this name, for their reader."""
+    if record.preset:
+        why = NOTES.get(record.preset, f"the published configuration {record.preset}")
+    else:
+        why = "asked for by its number" if name == f"trial-{record.number}" else "chosen on validation"
+    return f"trial {record.number}, {why}"
 
 
 def as_searched(record: TrialRecord) -> TrialRecord:

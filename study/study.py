@@ -81,7 +81,7 @@ class Study:
 
     @property
     def trials(self) -> pd.DataFrame:
-        """One row a finished configuration, as in `trials.parquet`, which may lag behind after a crash."""
+        """One row a finished configuration, from the bank files: after a crash `trials.parquet` may lag."""
         runs: dict[int, str] = {}
         if self.folder.trials_file.exists():
             logged = pd.read_parquet(self.folder.trials_file, columns=["number", "mlflow_run_id"])
@@ -110,11 +110,12 @@ class Study:
         Raises:
             InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
         """
-        from analysis.analyze import write_analysis
+        from analysis.analyze import checked, write_analysis
         from study.tracking import record_opening
 
+        sections = checked(only or self.config.analysis.sections)  # before the test split is opened
         evidence = self.evidence()
-        result = write_analysis(evidence, self.folder.analysis, only or self.config.analysis.sections)
+        result = write_analysis(evidence, self.folder.analysis, sections)
         averages = evidence.scores[
             (evidence.scores["label"] == "") & (evidence.scores["setting"] == evidence.best)
         ]
@@ -141,13 +142,14 @@ class Study:
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
         records = chosen(self.records, trainable.analysed(self.config.analysis.top))
-        predictors = [trainable.predictor(record, name, note(record)) for name, record in records.items()]
+        predictors = [
+            trainable.predictor(record, name, note(name, record)) for name, record in records.items()
+        ]
         compared_with = self._compared_with(inputs)
         search = self.config.search
         return gather(
             StudyFacts(
                 name=self.config.name,
-                trainable=self.config.trainable,
                 objective=search.objective,
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
@@ -189,7 +191,7 @@ class Study:
         inputs, trainable = self._opened()
         top = trainable.analysed(self.config.analysis.top)
         name, record = exported(self.records, top, trial)
-        predictor = trainable.predictor(record, name, note(record))
+        predictor = trainable.predictor(record, name, note(name, record))
         card = model_card(
             predictor,
             inputs.cohort,
@@ -216,7 +218,8 @@ class Study:
 
     def _compared_with(self, inputs: Inputs):  # type: ignore[no-untyped-def]
         """The best configuration of the study in the same tables, under that study's name; None without."""
-        from study.selection import as_searched
+        from analysis.test_split import note_opening
+        from study.selection import as_searched, note
 
         if not self.config.analysis.compare_with:
             return None
@@ -229,8 +232,8 @@ class Study:
                 f"analysis.compare_with: {other.folder.path} ran on another cohort; "
                 "one table needs one cohort"
             )
-        note = f"trial {best.number}, chosen on validation"
-        return trainable.predictor(best, other.config.name, note)
+        note_opening(other.folder.openings_file, f"compared with by {self.config.name}")
+        return trainable.predictor(best, other.config.name, note(other.config.name, best))
 
     def _refuse_running(self, remedy: str, where: str = "") -> None:
         if is_locked(self.folder.lock_file):

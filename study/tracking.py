@@ -15,6 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from cohort.errors import InputError
+from study.config import SQLITE
 from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
-SQLITE = "sqlite:///"
 NUMBER_TAG = "radtune.trial"
 CURVE_EPOCHS = 50
 """Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
@@ -86,6 +87,8 @@ class StudyTracker:
         self._abandoned = True
         self._waiting.put(None)
         self._thread.join()
+        with suppress(Exception):  # whatever the store does, the fault that ends the study is the one to see
+            self._client.set_terminated(self.parent, status="KILLED")
 
     def close(
         self, records: Iterable[TrialRecord], artifacts: Iterable[Path], metrics: Mapping[str, float]
@@ -128,12 +131,11 @@ class StudyTracker:
         location, name = None, EXPERIMENT
         if self.uri.startswith(SQLITE):
             # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
-            location = Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts"
+            location = _artifacts_beside(self.uri)
         found = self._client.get_experiment_by_name(name)
-        if found is not None and location is not None and location != Path(found.artifact_location):
-            if not Path(found.artifact_location).exists():
-                name = f"{EXPERIMENT} in {location.parent}"
-                found = self._client.get_experiment_by_name(name)
+        if found is not None and location is not None and _is_gone(found.artifact_location, location):
+            name = f"{EXPERIMENT} in {location.parent}"
+            found = self._client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
         return self._client.create_experiment(name, artifact_location=location and str(location))
@@ -247,6 +249,9 @@ def record_opening(
         now = int(time.time() * 1000)
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         client.log_batch(parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+        place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
+        if uri.startswith(SQLITE) and _is_gone(place, _artifacts_beside(uri)):
+            return  # a moved store, until a resume begins an experiment here; the files lie in the run folder
         for path in artifacts:
             client.log_artifact(parent, str(path), artifact_path="analysis")
     except Exception as error:
@@ -254,6 +259,16 @@ def record_opening(
             f"tracking.uri {uri}: MLflow cannot record this opening of the test split ({_short(error)}); "
             "start the server, or run `radtune run STUDY.yaml --resume` to log the study anew"
         ) from None
+
+
+def _artifacts_beside(uri: str) -> Path:
+    """Where the artifacts of a SQLite store belong."""
+    return Path(uri.removeprefix(SQLITE)).parent / "mlartifacts"
+
+
+def _is_gone(place: str, expected: Path) -> bool:
+    """Whether an experiment's artifacts were kept on this machine somewhere that is no longer there."""
+    return "://" not in place and Path(place) != expected and not Path(place).exists()
 
 
 def _text(value: Any) -> str:

@@ -49,6 +49,6 @@ class EpochLines(tune.Callback):
         params, epoch = asked["params"], result["epoch"]
         left = (params["epochs"] - epoch) * result["time_this_iter_s"]
         self._echo(
-            f"     #{asked['number']} {params['method']}: epoch {epoch}/{params['epochs']}, "
+            f"     #{asked['number']} {params.get('method', '')}: epoch {epoch}/{params['epochs']}, "
             f"{self._objective} {result['objective']:.3f}, at most {left:.0f} s left"
         )

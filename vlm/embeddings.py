@@ -48,7 +48,6 @@ class Embeddings:
     key: str
     """Hash of encoder, geometry, precision and images."""
 
-    encoder_fingerprint: str
     precision: str
     """`fp32` or `bf16`."""
 
@@ -91,7 +90,7 @@ def embed(
             if not path.exists():
                 _embed_missing(cohort, encoder, Path(cache), folder, key, digests, batch_size, precision)
     features_ND = _read(path, key, digests, encoder.width)
-    return Embeddings(features_ND, key, encoder.fingerprint, precision, folder, cached)
+    return Embeddings(features_ND, key, precision, folder, cached)
 
 
 def embedding_precision(precision: str, encoder: Encoder) -> str:

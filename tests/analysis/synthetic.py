@@ -169,7 +169,6 @@ def finished_study(
     return Finished(
         facts=StudyFacts(
             name=name,
-            trainable="linear_probe",
             objective=objective,
             seed=0,
             bootstrap=bootstrap,
@@ -183,7 +182,7 @@ def finished_study(
         encoder=encoder,
         trials=[
             record.predictor(
-                row, CHEXPERT_14, encoder, note=note(record), study=name, trainable="linear_probe"
+                row, CHEXPERT_14, encoder, note=note(row, record), study=name, trainable="linear_probe"
             )
             for row, record in records.items()
         ],

@@ -15,7 +15,7 @@ from ray import tune
 
 from cohort.errors import InputError
 from search_spaces import linear_probe as space
-from study import Study
+from study import Study, inputs
 from study.cli import main
 from study.inputs import development_data
 from study.journal import open_journal
@@ -169,7 +169,7 @@ def test_a_folder_that_holds_no_study_is_not_overwritten(tmp_path):
 def test_trials_see_no_row_of_the_test_split(tmp_path):
     cohort = square_cohort(tmp_path / "cohort")
     features_ND = np.arange(len(cohort.present), dtype=np.float32)[:, None] + np.zeros(4, np.float32)
-    embeddings = Embeddings(features_ND, "key", "fingerprint", "fp32", tmp_path, True)
+    embeddings = Embeddings(features_ND, "key", "fp32", tmp_path, True)
     seen = set(development_data(cohort, embeddings, seed=0).features_ND[:, 0])
     assert not seen & set(cohort.indices("test").astype(float))
     assert len(seen) == len(cohort.indices("train")) + len(cohort.indices("val"))
@@ -206,9 +206,63 @@ def test_a_moved_project_is_resumed_and_analysed_where_it_lies_now(tmp_path, mon
     (tmp_path / "before").rename(tmp_path / "after")
     moved = Study.open("after/runs/squares")
     assert moved.folder.path == tmp_path / "after" / "runs" / "squares"
+    assert moved.analyze().report == tmp_path / "after" / "runs" / "squares" / "analysis" / "report.html"
+    assert not (tmp_path / "before").exists()
     moved.run(resume=True, echo=lambda line: None)
     assert sorted(Study.open("after/runs/squares").records) == list(range(9))
     assert not (tmp_path / "before").exists()
+
+
+def test_a_study_stored_elsewhere_is_opened_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    square_cohort(tmp_path / "project" / "cohort")
+    given = settings(Path("."), configurations=1) | {"storage": str(tmp_path / "scratch")}
+    study = Study.from_dict(given | {"tracking": {"uri": "sqlite:///mlflow.db"}}).run(echo=lambda line: None)
+    monkeypatch.chdir(tmp_path)
+    assert Study.open(study.folder.path).config == study.config
+
+
+def test_features_are_computed_in_the_precision_that_the_study_began_with(studied, monkeypatch):
+    """On a machine that is good at another one, too."""
+    study, _ = studied
+    asked = []
+
+    def embed(*arguments, precision, **more):
+        asked.append(precision)
+        return real(*arguments, precision=precision, **more)
+
+    real = inputs.embed
+    monkeypatch.setattr(inputs, "embed", embed)
+    monkeypatch.setattr("vlm.precision.multiplies_in_bf16", lambda device: True)
+    assert inputs.open_inputs(study.config, study.folder).embeddings.precision == "fp32"
+    assert asked == ["fp32"]
+
+
+def test_an_opening_is_noted_for_each_analysis_and_export_and_for_no_mistyped_section(studied, tmp_path):
+    study, _ = studied
+
+    def noted():
+        return (
+            study.folder.openings_file.read_text().splitlines() if study.folder.openings_file.exists() else []
+        )
+
+    before = len(noted())
+    with pytest.raises(InputError, match="there is no section 'scors'"):
+        study.analyze(["scors"])
+    assert len(noted()) == before
+    study.export(tmp_path / "bundle")
+    assert [json.loads(line)["why"] for line in noted()[before:]] == ["export best-1 of squares"]
+
+
+def test_an_interrupted_studys_parent_run_does_not_stay_open(tmp_path, monkeypatch):
+    square_cohort(tmp_path / "cohort")
+    study = Study.from_dict(settings(tmp_path, configurations=1))
+    monkeypatch.setattr("study.linear_probe.Adapter.close", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        study.run(echo=lambda line: None)
+    parent, _ = mlflow_children(study)
+    assert parent.info.status == "KILLED"
 
 
 def test_a_cohort_that_moved_is_named_anew_on_resume(studied, tmp_path):
@@ -232,7 +286,7 @@ def test_the_table_of_trials_does_not_lag_behind_the_bank_files(studied):
         table.to_parquet(study.folder.trials_file)
 
 
-def test_features_in_another_precision_than_the_study_began_with_are_refused(studied, monkeypatch):
+def test_features_in_another_precision_than_the_study_began_with_are_refused(studied):
     study, _ = studied
     inputs = json.loads(study.folder.inputs_file.read_text())
     assert inputs["precision"] == "fp32"
