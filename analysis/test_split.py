@@ -108,7 +108,8 @@ def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Pa
 
 def open_split_counts(cohort: Cohort, openings: Path, why: str) -> list[SplitCounts]:
     """The counts of every split that the cohort has, test labels among them; arguments as above."""
-    note_opening(openings, why)
+    if "test" in cohort.splits:
+        note_opening(openings, why)
     return _counts(cohort)
 
 

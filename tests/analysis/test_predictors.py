@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.predictors import _prototype_head
+from analysis.predictors import PROMPTED, _prototype_head, zero_shot
 from cohort.errors import InputError
+from tests.trainables.single_split import probe_data
 
 
 class TwoWords:
@@ -16,6 +17,15 @@ class TwoWords:
     def text_features(self, prompts):
         rows = [[0.0, 5.0] if "no " in p or "without" in p else [2.0, 0.0] for p in prompts]
         return torch.tensor(rows)
+
+
+class SpaceOfThree(TwoWords):
+    """A third axis that no prompt speaks of, so that images of one length differ freely in the first two."""
+
+    width = 3
+
+    def text_features(self, prompts):
+        return torch.nn.functional.pad(super().text_features(prompts), (0, 1))
 
 
 IMAGES_ND = np.array([[3.0, 4.0], [6.0, 8.0]], dtype=np.float32)  # of one direction, lengths 5 and 10
@@ -40,3 +50,32 @@ def test_a_pair_gives_the_difference_of_presence_and_absence():
 def test_an_unknown_style_is_refused():
     with pytest.raises(InputError, match="prompt style must be one of name, ensemble, pair, got 'poem'"):
         scores_of("poem")
+
+
+@pytest.mark.parametrize(
+    ("objective", "logits_of_the_first"),
+    [("macro_auroc", 10 * 0.26), ("macro_f1", 10 * (0.26 - 0.60))],
+)
+def test_prompts_are_chosen_by_the_studys_objective(objective, logits_of_the_first):
+    """By hand, in tens: 1 positive at (.26, .60), 2 at (.30, 0); 2 negatives at (.5, .5), 5 at (.1, .1).
+
+    The ensemble scores x: positives beat 5 of 7 negatives, AUROC .714, best F1 6 / 8 = .75. The pair scores
+    x - y: two of three positives beat all and one none, AUROC .667, best F1 4 / 5 = .80.
+    """
+    kinds = np.array([[0.26, 0.60], *[[0.30, 0.0]] * 2, *[[0.5, 0.5]] * 2, *[[0.1, 0.1]] * 5])
+    third = np.sqrt(1 - (kinds**2).sum(1, keepdims=True))
+    images_ND = np.tile(np.concatenate([kinds, third], axis=1), (10, 1))
+    targets_NC = np.tile([[1.0]] * 3 + [[0.0]] * 7, (10, 1))
+    images = np.arange(len(images_ND))
+    data = probe_data(
+        images_ND,
+        targets_NC,
+        images_ND,
+        targets_NC,
+        val_patients_N=images,
+        val_folds_N=images // 10 % 5,
+        labels=("Mass",),
+    )
+    _, prompted = zero_shot(data, SpaceOfThree(), "chest radiograph", objective)
+    assert prompted.name == PROMPTED
+    np.testing.assert_allclose(prompted.scores(images_ND[:1]), [[logits_of_the_first]], rtol=1e-5)

@@ -14,7 +14,13 @@ from study import Study
 LABELS = ("Bright", "Left", "Rare")
 
 
-def square_cohort(folder: Path, images: int = 160, seed: int = 0, images_a_patient: int = 2) -> Cohort:
+def square_cohort(
+    folder: Path,
+    images: int = 160,
+    seed: int = 0,
+    images_a_patient: int = 2,
+    splits: tuple[str, ...] = ("train", "train", "val", "test"),
+) -> Cohort:
     """Noisy 32 x 32 squares, a few a patient: bright ones, ones brighter on the left, a rare spot."""
     rng = np.random.default_rng(seed)
     pictures = folder.parent / f"{folder.name}-images"
@@ -38,7 +44,7 @@ def square_cohort(folder: Path, images: int = 160, seed: int = 0, images_a_patie
         "patient": patients,
         "study": patients,
         "view": ["PA"] * images,
-        "split": [("train", "train", "val", "test")[i // images_a_patient % 4] for i in range(images)],
+        "split": [splits[i // images_a_patient % len(splits)] for i in range(images)],
     }
     return write_cohort(
         folder,

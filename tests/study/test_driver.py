@@ -21,7 +21,8 @@ from study.inputs import development_data
 from study.journal import open_journal
 from study.progress import describe_run
 from study.tracking import NUMBER_TAG
-from tests.study.conftest import settings, square_cohort
+from tests.study.conftest import LABELS, settings, square_cohort
+from vlm.bundle import Bundle
 from vlm.embeddings import Embeddings
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -307,6 +308,22 @@ def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
     assert all(one["splits"] == [] for one in study.folder.repeats()["repeated"])
     parent, _ = mlflow_children(study)
     assert parent.info.status == "FINISHED"
+
+
+def test_without_a_test_split_a_study_is_exported_and_its_analysis_refused(tmp_path):
+    square_cohort(tmp_path / "cohort", splits=("train", "train", "val"))
+    study = Study.from_dict(settings(tmp_path, configurations=4)).run(echo=lambda _: None)
+    with pytest.raises(
+        InputError, match="this cohort has no split 'test', only train, val; build it with one"
+    ):
+        study.analyze()
+    bundle = study.export(tmp_path / "bundle")
+    assert Bundle.load(bundle).predictor.labels == LABELS
+    assert (
+        "| positive images (patients) | train | val | training prevalence |"
+        in (bundle / "README.md").read_text()
+    )
+    assert not study.folder.openings_file.exists()
 
 
 def test_a_study_in_which_nothing_completes_says_so_with_the_first_reason(tmp_path, monkeypatch, capsys):
