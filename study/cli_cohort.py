@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from cohort.readers import READERS
 from cohort.readers.shared_arguments import add_shared_arguments
 from study.command import Commands, add_command
-
-READERS = ("iu_xray", "table")
-"""Modules of `cohort.readers`; each is a command."""
 
 
 def add_commands(commands: Commands) -> None:

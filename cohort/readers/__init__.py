@@ -1,1 +1,7 @@
-"""One file per source of images and labels; each turns it into manifest rows."""
+"""One file per source of images and labels; each turns it into manifest rows.
+
+To add one, write its file here (`cohort.readers.shared_arguments` says what it holds) and name it below.
+"""
+
+READERS = ("iu_xray", "table")
+"""All readers, each a command of `radtune cohort`, in the order of its help; imports nothing."""

@@ -1,6 +1,6 @@
 """What a reader is to the command line, and the options that all readers share.
 
-A reader is a module of this package, named in `study.cli_cohort.READERS`, with
+A reader is a module of this package, named in `READERS` there, with
 
 - `HELP`: what it reads, in a line, for the list of commands; `EXAMPLE`: a command that works;
 - `arguments(parser)`: adds the options that are its own;

@@ -11,8 +11,8 @@ import yaml
 from mlflow import MlflowClient
 
 from cohort.manifest import Cohort
+from cohort.readers import READERS
 from study.cli import main
-from study.cli_cohort import READERS
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings
 

@@ -1,11 +1,12 @@
 """The options that all readers share, and the contract of a reader."""
 
 import argparse
+import importlib
 
 import pytest
 
 from cohort.errors import InputError
-from cohort.readers import iu_xray, table
+from cohort.readers import READERS
 from cohort.readers.shared_arguments import add_shared_arguments, comma_separated, shared
 
 
@@ -33,8 +34,9 @@ def test_names_are_separated_by_commas():
     assert comma_separated(" PA, AP,") == ["PA", "AP"] and comma_separated("") == []
 
 
-@pytest.mark.parametrize("reader", [iu_xray, table])
-def test_a_reader_s_own_example_is_understood_by_its_options(reader):
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_s_own_example_is_understood_by_its_options(name):
+    reader = importlib.import_module(f"cohort.readers.{name}")
     parser = argparse.ArgumentParser()
     reader.arguments(parser)
     add_shared_arguments(parser)
