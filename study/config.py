@@ -107,8 +107,9 @@ class AnalysisSettings(_Settings):
     compare_with: str | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
-    sections: list[Literal[SECTIONS]] = Field(list(SECTIONS), min_length=1)  # type: ignore[valid-type]
-    """What the report is made of, in its order; files of `analysis/sections/`."""
+    sections: list[Literal[SECTIONS]] | None = Field(None, min_length=1)  # type: ignore[valid-type]
+    """What the report is made of, in its order; files of `analysis/sections/`. None: all there are when it is
+    written."""
 
 
 class StudyConfig(_Settings):

@@ -111,9 +111,10 @@ class Study:
             InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
         """
         from analysis.analyze import checked, write_analysis
+        from analysis.sections import SECTIONS
         from study.tracking import record_opening
 
-        sections = checked(only or self.config.analysis.sections)  # before the test split is opened
+        sections = checked(only or self.config.analysis.sections or SECTIONS)  # before the test split
         evidence = self.evidence()
         result = write_analysis(evidence, self.folder.analysis, sections)
         averages = evidence.scores[

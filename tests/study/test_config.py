@@ -29,6 +29,19 @@ def test_the_complete_example_states_every_key_with_its_default():
     assert given == default
 
 
+def test_a_stored_study_leaves_the_sections_open_so_that_one_added_since_is_in_its_report():
+    raw = {"name": "a", "cohort": "c", "encoder": "pixels"}
+    assert yaml.safe_load(validated(raw).to_yaml())["analysis"]["sections"] is None
+    some = validated(raw | {"analysis": {"sections": ["claims", "scores"]}})
+    assert some.analysis.sections == ["claims", "scores"]
+    for wrong, rule in (
+        (["luck"], r"analysis.sections.0: .*'scores'.*but got 'luck'"),
+        ([], "at least 1 item"),
+    ):
+        with pytest.raises(InputError, match=rule):
+            validated(raw | {"analysis": {"sections": wrong}})
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
 def test_the_shipped_study_files_are_valid(name):
     load_config(REPOSITORY / "configs" / name)
