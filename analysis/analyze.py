@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from analysis.claims import Claim
 from analysis.evidence import Evidence
-from analysis.page import draw, write_page
+from analysis.page import section_html, write_page
 from analysis.section import Folded, Section, Words
 from analysis.sections import SECTIONS
 from analysis.terminal import summary
@@ -60,8 +60,9 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
         InputError: there is no section of such a name.
     """
     checked(sections)
-    # One that does not import is a fault of the code, and is found before anything is computed.
+    # One that does not import or has no title is a fault of the code, found before anything is computed.
     modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
+    titles = {name: module.TITLE for name, module in modules.items()}
     with tqdm(total=5 + len(sections), desc="analysis", unit="step", disable=None, leave=False) as bar:
 
         def step(what: str) -> None:
@@ -83,21 +84,21 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
         claims = "".join(f"{claim.sentence}\n" for claim in evidence.claims)
         write_atomically(folder / "claims.txt", claims.encode())
 
-        made: dict[str, Section] = {}
-        drawings: dict[str, Markup] = {}
+        on_page: list[tuple[str, Markup]] = []
         failed: dict[str, str] = {}
         for name in sections:
             step(name)
             try:
-                made[name] = modules[name].run(evidence)
-                drawings |= draw(made[name], folder)
+                section = modules[name].run(evidence)
+                html = section_html(section, folder)
+                for table_name, table in section.tables.items():
+                    _write_table(folder, table_name, table)
             except Exception as error:
                 failed[name] = " ".join(str(error).split()) or type(error).__name__
-                made[name] = _failure(failed[name], error)
-            for table_name, table in made[name].tables.items():
-                _write_table(folder, table_name, table)
+                html = section_html(_failure(failed[name], error), folder)
+            on_page.append((titles[name], html))
         step("page")
-        report = write_page(evidence, made, drawings, folder)
+        report = write_page(evidence, on_page, folder)
     return AnalysisResult(
         scores=scores,
         comparisons=comparisons,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -21,38 +20,34 @@ STRIP_WIDTH, STRIP_MARGIN = 120, 4
 """Of the small drawings in tables, in pixels."""
 
 
-def draw(section: Section, folder: Path) -> dict[str, Markup]:
-    """Write the section's figures as `folder/figures/<name>.png`; name -> the figure as an SVG element."""
-    return {
+def section_html(section: Section, folder: Path) -> Markup:
+    """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too."""
+    drawings = {
         picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{picture.name}.png"))
         for picture in _pictures(section.parts)
     }
+    return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 
 
-def write_page(
-    evidence: Evidence, made: Mapping[str, Section], drawings: Mapping[str, Markup], folder: Path
-) -> Path:
+def write_page(evidence: Evidence, sections: Sequence[tuple[str, Markup]], folder: Path) -> Path:
     """Write `folder/report.html`, and return its path.
 
     Args:
         evidence: for the head of the page.
-        made: by name, in the order of the page.
-        drawings: what `draw` gave for these sections.
+        sections: title and `section_html` of each, in the order of the page.
     """
-    titles = {name: importlib.import_module(f"analysis.sections.{name}").TITLE for name in made}
-    html = _template().render(
+    html = _template("page.html").render(
         title=evidence.study.name,
         headline=evidence.headline,
         facts=_facts(evidence),
-        sections=[(titles[name], section.parts) for name, section in made.items()],
-        drawings=drawings,
+        sections=sections,
     )
     path = folder / "report.html"
     write_atomically(path, html.encode())
     return path
 
 
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -64,7 +59,7 @@ def _template() -> jinja2.Template:
         environment.tests[kind.__name__.lower()] = lambda part, kind=kind: isinstance(part, kind)
     environment.filters["cell"] = lambda cell: Cell(text=cell) if isinstance(cell, str) else cell
     environment.filters["strip"] = _strip
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _pictures(parts: Sequence[Part]) -> list[Picture]:

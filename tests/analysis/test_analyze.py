@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from analysis import figures
 from analysis.analyze import read_tables, write_analysis
+from analysis.section import Row, Section, Table
 from analysis.sections import calibration
 from cohort.errors import InputError
 from tests.analysis.synthetic import logits_of
@@ -60,6 +61,33 @@ def test_a_section_that_fails_does_not_take_the_page_with_it(analysed, tmp_path,
     assert "This section could not be made: no probabilities anywhere." in html
     assert "Calibration" in html and "Limits of this evidence" in html
     assert not (tmp_path / "figures" / "reliability.png").exists()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        None,
+        Section(parts=["a text that is no Words"]),
+        Section(parts=[Table(columns=["AUROC"], rows=[Row(cells=[0.5])])]),
+        Section(parts=[], tables={"by_sex": [0.5]}),
+    ],
+    ids=["nothing", "no part", "no cell", "no table"],
+)
+def test_a_section_that_is_not_made_as_sections_are_does_not_take_the_page_with_it(
+    analysed, tmp_path, monkeypatch, made
+):
+    monkeypatch.setattr(calibration, "run", lambda evidence: made)
+    result = write_analysis(analysed.evidence, tmp_path, ("calibration", "limits"))
+    assert list(result.failed) == ["calibration"]
+    html = result.report.read_text()
+    assert html.count("<h2>") == 2 and html.count("This section could not be made") == 1
+
+
+def test_a_section_without_a_title_is_found_before_anything_is_written(analysed, tmp_path, monkeypatch):
+    monkeypatch.delattr(calibration, "TITLE")
+    with pytest.raises(AttributeError, match=r"calibration.*TITLE"):
+        write_analysis(analysed.evidence, tmp_path, ("calibration", "limits"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_section_that_does_not_exist_is_named_before_anything_is_written(analysed, tmp_path):
