@@ -21,17 +21,13 @@ from vlm.predictor import Predictor
 
 AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "lrap", "coverage_error")
 PER_LABEL = ("auroc", "average_precision", "f1", "brier_skill")
-TRAINED = {
-    "linear_probe": "A linear head on frozen features of",
-    "fine_tune": "A fine-tuned image tower with a linear head, from",
-}
-"""Trainable -> what an export of it is, before the encoder's name."""
 
 
 def model_card(
     predictor: Predictor,
     cohort: Cohort,
     *,
+    own_tower: bool,
     objective: str,
     tables: tuple[pd.DataFrame, pd.DataFrame] | None,
     split_counts: Sequence[SplitCounts],
@@ -42,6 +38,7 @@ def model_card(
     Args:
         predictor: the exported trial of a study; its name is its row in the tables.
         cohort: what it was trained on.
+        own_tower: whether its image tower was trained with its head, instead of frozen.
         objective: macro_ap, macro_auroc or macro_f1.
         tables: the analysis's scores and comparisons (`analysis.analyze.read_tables`); None, or tables
             without the predictor's row, give a card that says that it was not scored on test.
@@ -65,7 +62,7 @@ def model_card(
         cohort=cohort,
         encoder=predictor.encoder,
         origin=predictor.origin,
-        trained=TRAINED.get(predictor.origin.trainable, "A linear head on"),
+        own_tower=own_tower,
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
         labels=labels,
         objective=OBJECTIVES[objective],
@@ -131,7 +128,11 @@ def _tested(scores: pd.DataFrame, predictor: Predictor) -> list[dict[str, Any]]:
             {
                 "label": label,
                 "patients": patients,
-                "cells": [ranged(own.loc[(metric, label)]) if claimed else NONE for metric in PER_LABEL],
+                # There is no Brier skill of scores that only rank.
+                "cells": [
+                    ranged(own.loc[(metric, label)]) if claimed and (metric, label) in own.index else NONE
+                    for metric in PER_LABEL
+                ],
                 "threshold": score(threshold),
             }
         )

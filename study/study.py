@@ -193,9 +193,11 @@ class Study:
         top = trainable.analysed(self.config.analysis.top)
         name, record = exported(self.records, top, trial)
         predictor = trainable.predictor(record, name, note(name, record))
+        own_tower = predictor.encoder is not inputs.encoder
         card = model_card(
             predictor,
             inputs.cohort,
+            own_tower=own_tower,
             objective=self.config.search.objective,
             tables=read_tables(self.folder.analysis, predictor),
             split_counts=open_split_counts(
@@ -203,7 +205,6 @@ class Study:
             ),
             provenance={"revision": revision()},
         )
-        own_tower = predictor.encoder is not inputs.encoder
         return save_bundle(
             folder, predictor, inputs.cohort, card=card, with_encoder=with_encoder or own_tower
         )

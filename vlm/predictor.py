@@ -71,7 +71,7 @@ class Origin:
     """What it knows, for the reader of a table."""
     study: str = ""
     trainable: str = ""
-    """`linear_probe` or `fine_tune`; empty for what no study trained."""
+    """What trained it, such as `linear_probe`; empty for what no study trained."""
     trial: int | None = None
     """The configuration's number in the study."""
     preset: str = ""

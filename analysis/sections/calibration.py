@@ -24,7 +24,7 @@ FEWEST = 20
 
 def run(evidence: Evidence) -> Section:
     shown = (LOGREG, PAPER, evidence.best)
-    probs = {row.name: row.test_unit_NC for row in evidence.rows if row.name in shown}
+    probs = {row.name: row.test_unit_NC for row in evidence.rows if row.name in shown and not row.ranks_only}
     return Section(
         parts=[
             Picture(

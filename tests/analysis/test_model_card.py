@@ -21,6 +21,7 @@ def card(analysed, best):
     def written(predictor=best, **changes):
         arguments = {
             "cohort": analysed.study.cohort,
+            "own_tower": False,
             "objective": "macro_ap",
             "tables": read_tables(analysed.folder, best),
             "split_counts": analysed.evidence.split.counts,
@@ -52,9 +53,8 @@ def test_it_names_cohort_encoder_floors_and_use(card):
     assert "best-2" not in text and "Nothing:" not in text
 
 
-def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card, best):
-    tuned = replace(best, origin=replace(best.origin, trainable="fine_tune"))
-    text = card(tuned)
+def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card):
+    text = card(own_tower=True)
     assert "A fine-tuned image tower with a linear head, from `synthetic`" in text
     assert "frozen" not in text.split("## Scores")[0]
     assert "what the encoder's features hold" not in text
@@ -94,6 +94,14 @@ def test_positives_are_those_of_the_counts_it_was_given(card, analysed):
     assert f"| Edema | {' | '.join(cells)} | {train.positives_C[c] / train.images:.1%} |" in card()
     text = card(split_counts=[train, val], tables=None)
     assert "| positive images (patients) | train | val | training prevalence |" in text
+
+
+def test_scores_that_only_rank_have_no_brier_skill(card, analysed, best):
+    scores, comparisons = read_tables(analysed.folder, best)
+    tables = scores[~scores["metric"].str.contains("brier")], comparisons
+    (line,) = (one for one in card(tables=tables).split("## Scores")[1].splitlines() if "| No Finding" in one)
+    _label, _patients, auroc, _ap, _f1, skill, _threshold = (cell.strip() for cell in line.split("|")[1:-1])
+    assert auroc != "–" and skill == "–"
 
 
 def test_labels_that_share_the_global_threshold_are_named(card, best):

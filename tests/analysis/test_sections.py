@@ -208,6 +208,14 @@ def test_reliability_draws_only_groups_of_enough_predictions():
     assert np.abs(x - y).max() < 0.2
 
 
+def test_scores_that_only_rank_are_not_held_against_shares_of_positives(analysed):
+    evidence = analysed.evidence
+    rows = tuple(replace(row, ranks_only=row.name == evidence.best) for row in evidence.rows)
+    (picture,) = of_kind(calibration.run(replace(evidence, rows=rows)), Picture)
+    drawn = [line.get_label() for line in picture.figure.axes[0].lines]
+    assert "logreg" in drawn and evidence.best not in drawn
+
+
 # Data, limits
 
 
