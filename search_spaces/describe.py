@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import importlib
 import textwrap
+from collections.abc import Mapping
 
 from search_spaces.parameters import Interval, Parameter
 
 _WIDTH = 100
-
-# Names that every space has, so that the example fits each.
-_EXAMPLE = """\
-in a study file:
-  trainable: {name}
-  search:
-    fixed:
-      loss: bce                    # always this value, not searched
-    ranges:
-      weight_decay: {{high: 0.1}}    # low, high, log; what is left out stays as above
-      epochs: [10, 20]             # or a list of choices
-"""
 
 
 def describe(name: str) -> str:
@@ -38,7 +27,26 @@ def describe(name: str) -> str:
     for preset, params in module.PRESETS.items():
         lines += ["", f"preset {preset}:"]
         lines += [f"  {parameter_name}: {_plain(value)}" for parameter_name, value in params.items()]
-    return "\n".join([module.__doc__.splitlines()[0], "", *lines, "", _EXAMPLE.format(name=name)])
+    lines += ["", "in a study file:", f"  trainable: {name}", "  search:", *_example(parameters)]
+    return "\n".join([module.__doc__.splitlines()[0], "", *lines, ""])
+
+
+def _example(parameters: Mapping[str, Parameter]) -> list[str]:
+    """How a study file holds a choice, bounds an interval and lists values, by parameters of this space."""
+    free = {name: one.search for name, one in parameters.items() if one.under is None}
+    choices = [name for name, search in free.items() if not isinstance(search, Interval)]
+    intervals = [name for name, search in free.items() if isinstance(search, Interval)]
+    lines = []
+    if choices:
+        held = f"      {choices[0]}: {_plain(free[choices[0]][0])}"
+        lines += ["    fixed:", f"{held:<40}# always this value, not searched"]
+    if intervals:
+        bounded = f"      {intervals[0]}: {{high: {free[intervals[0]].high:g}}}"
+        lines += ["    ranges:", f"{bounded:<40}# low, high, log; what is left out stays as above"]
+    for name in intervals[1:2]:
+        listed = f"      {name}: [{free[name].low:g}, {free[name].high:g}]"
+        lines.append(f"{listed:<40}# or a list of choices")
+    return lines
 
 
 def _cells(parameter: Parameter) -> tuple[str, str, str]:
