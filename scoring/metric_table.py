@@ -1,7 +1,7 @@
 """The metrics of every score table, a row each: what a metric takes, of what it is one value, its bounds.
 
 To add one, write its function in `scoring.metrics` and its row in `METRICS` here; its average over labels,
-its intervals and its place in the tables follow from the row.
+its intervals and its rows in `test_scores.csv` follow from the row. A column of the report is its section's.
 
 Shape legend: N images, C labels, R patients, B resamples.
 """

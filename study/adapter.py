@@ -24,7 +24,7 @@ class Adapter(Protocol):
     """
 
     space: ModuleType
-    """Module of `search_spaces`: suggest, PRESETS, warm_starts, COLUMNS."""
+    """Its module of `search_spaces`; what that holds is said there."""
 
     def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None: ...
 
@@ -40,7 +40,9 @@ class Adapter(Protocol):
         """What is about to be done, in lines."""
 
     def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
-        """The Tune trainable with its resources, and the scheduler that stops lagging trials or None."""
+        """The Tune trainable with its resources, and the scheduler that stops lagging trials or None.
+
+        What it reports holds `objective`, finite, and `bank_file`: its records by `records.pack_bank`."""
 
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Delete what no finished trial needs; called after each."""

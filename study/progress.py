@@ -15,12 +15,12 @@ ROWS = 8
 
 
 def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> str:
-    """The best so far against the paper's configuration and the logistic-regression floor, in words."""
+    """The best so far against the published configurations and the logistic-regression floor, in words."""
     records = list(records)
     ranked = ranking(records)
-    paper = next((record.objective for record in records if record.preset == "paper"), math.nan)
     best = f"{ranked[0].objective:.3f} (#{ranked[0].number})" if ranked else "none yet"
-    return f"best {objective} {best} · paper {paper:.3f} · logreg {logreg:.3f}"
+    published = [f"{record.preset} {record.objective:.3f}" for record in records if record.preset]
+    return " · ".join([f"best {objective} {best}", *published, f"logreg {logreg:.3f}"])
 
 
 def counted(records: Iterable[TrialRecord]) -> str:
