@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from cohort.errors import InputError
-from search_spaces.fine_tune import PAPER, PARAMETERS, SPACE, WARM_STARTS, check, suggest
+from search_spaces.fine_tune import PAPER, PARAMETERS, SPACE, check, suggest, warm_starts
 from trainables.losses import LOSSES
 
 UNDER_METHOD = {
@@ -49,7 +49,7 @@ def test_a_list_of_numbers_and_an_interval_can_take_each_others_place():
     assert {params["epochs"] for params in asked(ranges={"epochs": [3, 5]})} == {3, 5}
 
 
-@pytest.mark.parametrize("params", [PAPER, *WARM_STARTS], ids=lambda params: params["method"])
+@pytest.mark.parametrize("params", [PAPER, *warm_starts()], ids=lambda params: params["method"])
 def test_named_configurations_are_whole_and_inside_the_space(params):
     assert set(params) == set(SPACE.names_under(params))
     check(params)

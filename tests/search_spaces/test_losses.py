@@ -1,5 +1,7 @@
 """The two halves of a loss, its ranges and its maths, know the same losses and the same parameters."""
 
+import pytest
+
 from search_spaces import fine_tune, linear_probe
 from search_spaces.losses import PARAMETERS, USUAL
 from trainables.losses import LOSSES
@@ -20,7 +22,8 @@ def test_every_space_has_the_same_losses():
         assert {name: space.PARAMETERS[name] for name in PARAMETERS} == PARAMETERS
 
 
-def test_under_every_loss_a_linear_probe_has_somewhere_to_start():
+@pytest.mark.parametrize("space", [linear_probe, fine_tune])
+def test_under_every_loss_there_is_somewhere_to_start(space):
     assert set(USUAL) == {name for loss in LOSSES for name in under(loss)}
     for loss in LOSSES:
-        assert len(linear_probe.warm_starts({"loss": loss})) == len(linear_probe.WARM_STARTS)
+        assert len(space.warm_starts({"loss": loss})) == len(space.WARM_STARTS)
