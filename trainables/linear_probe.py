@@ -28,7 +28,7 @@ from search_spaces.linear_probe import PAPER, PARAMETERS
 from trainables.losses import LOSSES, BankLoss, bce
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
-from vlm.linear_head import LinearHead
+from vlm.linear_head import LinearHead, normalised, standardisation
 
 NORMALISATIONS = PARAMETERS["normalisation"].search
 RUNGS = (5, 10, 20, 40)
@@ -97,24 +97,14 @@ class _Features:
         self.mean_D, self.scale_D = np.zeros(width, np.float32), np.ones(width, np.float32)
         self.l2 = normalisation == "l2"
         if normalisation in ("center", "standardize"):
-            mean_D = train_ND.mean(0, dtype=np.float64)
-            deviation_D = train_ND.std(0, dtype=np.float64)
-            if normalisation == "center":
-                deviation_D[:] = np.sqrt((deviation_D**2).mean())
-            # A feature that is constant up to rounding says nothing; its rounding must not be blown up.
-            constant_D = deviation_D <= np.maximum(1e-6 * np.abs(mean_D), np.finfo(np.float32).tiny)
-            self.mean_D = mean_D.astype(np.float32)
-            self.scale_D = np.where(constant_D, 1, deviation_D).astype(np.float32)
+            mean_D, scale_D = standardisation(train_ND, one_scale=normalisation == "center")
+            self.mean_D, self.scale_D = mean_D.astype(np.float32), scale_D.astype(np.float32)
         self.train_NE = torch.from_numpy(self._normalised(train_ND)).to(device)
         self.val_NE = torch.from_numpy(self._normalised(data.features_ND[data.judged_N()])).to(device)
 
     def _normalised(self, features_ND: np.ndarray) -> np.ndarray:
-        """As `LinearHead.logits`, which is what is exported, does it."""
-        if self.l2:
-            norm_N1 = np.linalg.norm(features_ND, axis=1, keepdims=True)
-            features_ND = features_ND / np.where(norm_N1 == 0, np.float32(1), norm_N1)
         features_NE = np.ones((len(features_ND), features_ND.shape[1] + 1), np.float32)
-        features_NE[:, :-1] = (features_ND - self.mean_D) / self.scale_D
+        features_NE[:, :-1] = normalised(features_ND, self.mean_D, self.scale_D, l2=self.l2)
         return features_NE
 
     def head(self, weight_CE: np.ndarray) -> LinearHead:

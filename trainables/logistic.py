@@ -15,7 +15,7 @@ from scoring.judging import SHRINKAGE, judge, objective
 from scoring.metrics import prevalences
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
-from vlm.linear_head import LinearHead
+from vlm.linear_head import LinearHead, standardisation
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse regularisation strengths C; 1e-5 leaves little but the prevalence."""
@@ -45,13 +45,7 @@ def train_logistic(
     """
     train_N, judged_N, rows = data.training_N(), data.judged_N(), data.judged()
     train_ND, train_targets_NC = data.features_ND[train_N], data.targets_NC[train_N]
-    mean_D = train_ND.mean(axis=0, dtype=np.float64)
-    scale_D = train_ND.std(axis=0, dtype=np.float64)
-    if common_scale:
-        scale_D = np.full_like(scale_D, np.sqrt(np.mean(scale_D**2)))
-    # A feature that is constant up to rounding says nothing, and its rounding must not be blown up.
-    scale_D = np.where(scale_D <= 1e-6 * np.abs(mean_D), 1.0, scale_D)
-    scale_D[scale_D == 0] = 1.0
+    mean_D, scale_D = standardisation(train_ND, one_scale=common_scale)
     x_ND = (train_ND - mean_D) / scale_D
 
     best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []

@@ -9,6 +9,32 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def standardisation(features_ND: np.ndarray, *, one_scale: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, (D,) float64.
+
+    A feature that is constant up to rounding says nothing, and its rounding must not be blown up: its scale
+    is 1.
+
+    Args:
+        features_ND: the training images' features.
+        one_scale: the root mean square of the deviations in place of each, for features of one unit.
+    """
+    mean_D = features_ND.mean(0, dtype=np.float64)
+    deviation_D = features_ND.std(0, dtype=np.float64)
+    if one_scale:
+        deviation_D[:] = np.sqrt((deviation_D**2).mean())
+    constant_D = deviation_D <= np.maximum(1e-6 * np.abs(mean_D), np.finfo(np.float32).tiny)
+    return mean_D, np.where(constant_D, 1.0, deviation_D)
+
+
+def normalised(x_ND: np.ndarray, mean_D: np.ndarray, scale_D: np.ndarray, *, l2: bool) -> np.ndarray:
+    """(x - mean) / scale, (N, D), with x / |x| in place of x where `l2`; a row of zeros stays zeros."""
+    if l2:
+        norm_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
+        x_ND = x_ND / np.where(norm_N1 == 0, np.float32(1), norm_N1)
+    return (x_ND - mean_D) / scale_D
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearHead:
     """logits = ((x - mean) / scale) @ weight + bias, with x / |x| in place of x where `l2` is set."""
@@ -58,10 +84,7 @@ class LinearHead:
         x_ND = np.asarray(features_ND, dtype=np.float32)
         if x_ND.ndim != 2 or x_ND.shape[1] != len(self.mean_D):
             raise ValueError(f"features_ND must have shape (images, {len(self.mean_D)}), not {x_ND.shape}")
-        if self.l2:
-            norm_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
-            x_ND = x_ND / np.where(norm_N1 == 0, np.float32(1), norm_N1)
-        return ((x_ND - self.mean_D) / self.scale_D) @ self.weight_DC + self.bias_C
+        return normalised(x_ND, self.mean_D, self.scale_D, l2=self.l2) @ self.weight_DC + self.bias_C
 
     def tensors(self) -> dict[str, np.ndarray]:
         """The head as named arrays for a safetensors file; `from_tensors` is the inverse."""

@@ -4,7 +4,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from vlm.linear_head import LinearHead
+from vlm.linear_head import LinearHead, standardisation
 
 
 def head(l2: bool = False, **changes) -> LinearHead:
@@ -23,6 +23,24 @@ def test_logits_of_one_image_worked_by_hand():
     np.testing.assert_allclose(head(l2=True).logits(np.array([[3.0, 4.0]])), [[2.7, 0.8, -1.1]], rtol=1e-6)
     standardised = head(mean_D=np.array([1, 2], np.float32), scale_D=np.array([2, 4], np.float32))
     np.testing.assert_allclose(standardised.logits(np.array([[3.0, 4.0]])), [[2.5, 0.5, -1.5]], rtol=1e-6)
+
+
+def test_mean_and_deviation_by_hand():
+    mean_D, scale_D = standardisation(np.array([[0, 1], [2, 7]], np.float32))
+    assert (mean_D.tolist(), scale_D.tolist()) == ([1, 4], [1, 3])
+    _, scale_D = standardisation(np.array([[0, 1], [2, 7]], np.float32), one_scale=True)
+    np.testing.assert_allclose(scale_D, [np.sqrt(5)] * 2)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.1])
+def test_a_feature_that_varies_by_rounding_alone_is_not_blown_up(value):
+    x_ND = np.random.default_rng(0).normal(size=(90, 2)).astype(np.float32)
+    x_ND[:, 1] = value
+    x_ND[::2, 1] = np.nextafter(np.float32(value), np.float32(np.inf))
+    assert x_ND[:, 1].std(dtype=np.float64) > 0
+    _, scale_D = standardisation(x_ND)
+    assert scale_D[1] == 1
+    np.testing.assert_allclose(scale_D[0], x_ND[:, 0].std(), rtol=1e-6)
 
 
 def test_a_row_of_zeros_stays_zeros_under_l2():
