@@ -7,12 +7,12 @@ A decision is `probs >= threshold`. Four strategies (`STRATEGIES`):
 
 fixed      0.5 for every label.
 global     one threshold for all labels, the one with the highest macro-F1: the plain mean of F1 over the
-           labels with at least `min_positive_patients` positive patients.
+           labels with at least `OWN_FROM` positive patients.
 per_label  each label's own threshold with the highest F1.
 shrunk     per label, drawn towards the global one: in logits, (1 - s) own + s global with
            s = shrinkage / (shrinkage + positive patients of the label).
 
-A label with fewer than `min_positive_patients` positive patients has no threshold of its own: under
+A label with fewer than `OWN_FROM` positive patients has no threshold of its own: under
 `per_label` and `shrunk` it takes the global one (`shares_global`). Where no label has enough, that is 0.5.
 
 Both optima are exact: F1 changes only where the threshold passes a probability that occurs, so sorting visits
@@ -36,6 +36,9 @@ from scoring.metrics import Confusion
 STRATEGIES = ("fixed", "global", "per_label", "shrunk")
 OWN = ("per_label", "shrunk")
 """The strategies under which a label has a threshold of its own, given enough positive patients."""
+
+OWN_FROM = 2
+"""Positive patients that a label needs, on the side that is fitted on, for a threshold of its own."""
 
 # Cuts of the macro-F1, a sum of C quotients, that differ by less are the same cut up to rounding.
 _EQUAL_MACRO_F1 = 1e-12
@@ -69,7 +72,6 @@ def fit_thresholds(
     patients_N: np.ndarray,
     *,
     shrinkage: float | np.ndarray = 0.0,
-    min_positive_patients: int = 2,
 ) -> Thresholds:
     """Thresholds of every strategy, fitted on all the images given; see the module for their definition.
 
@@ -78,14 +80,13 @@ def fit_thresholds(
         targets_NC: 0 or 1; NaN is masked.
         patients_N: integer codes, equal for images of one patient.
         shrinkage: >= 0, or one value a head (K,); n goes half the way for a label with n positive patients.
-        min_positive_patients: >= 1, what a label needs for a threshold of its own.
 
     Raises:
         ValueError: shapes that do not fit, a probability outside [0, 1] (NaN included), a negative shrinkage.
     """
-    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage, min_positive_patients)
+    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage)
     positive_patients_C = positive_patients(targets_NC, patients_N)
-    enough_C = positive_patients_C >= min_positive_patients
+    enough_C = positive_patients_C >= OWN_FROM
     everyone_N = np.ones(len(targets_NC), dtype=bool)
     parts = []
     for start in range(0, len(probs_KNC), _HEADS_AT_ONCE):
@@ -106,7 +107,6 @@ def cross_fitted(
     patients_N: np.ndarray,
     *,
     shrinkage: float | np.ndarray = 0.0,
-    min_positive_patients: int = 2,
 ) -> dict[str, Confusion]:
     """Counts of every strategy when the decisions on each fold use thresholds fitted on the other folds.
 
@@ -120,7 +120,6 @@ def cross_fitted(
         folds_N: integer codes of at least two folds, see `cohort.patients.patient_folds`.
         patients_N: integer codes, equal for images of one patient.
         shrinkage: >= 0, or one value a head (K,).
-        min_positive_patients: >= 1, on the side the threshold is fitted on.
 
     Returns:
         Strategy -> counts of each label, (..., C).
@@ -128,7 +127,7 @@ def cross_fitted(
     Raises:
         ValueError: as `fit_thresholds`; a patient in two folds; fewer than two folds.
     """
-    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage, min_positive_patients)
+    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage)
     folds_N, patients_N = np.asarray(folds_N), np.asarray(patients_N)
     folds = np.unique(folds_N)
     if folds_N.shape != (len(targets_NC),) or len(folds) < 2:
@@ -146,7 +145,7 @@ def cross_fitted(
         part = slice(start, start + _HEADS_AT_ONCE)
         bank = _Bank(probs_KNC[part], targets_NC, shrinkage_K[part])
         for held_N, positive_patients_C in zip(held_FN, positive_patients_FC, strict=True):
-            enough_C = positive_patients_C >= min_positive_patients
+            enough_C = positive_patients_C >= OWN_FROM
             for name, thresholds_KC in bank.fit(~held_N, positive_patients_C, enough_C).items():
                 counts[name][:, part] += bank.count(held_N, thresholds_KC)
 
@@ -157,7 +156,7 @@ def cross_fitted(
 
 
 def _check(
-    probs: np.ndarray, targets_NC: np.ndarray, shrinkage: float | np.ndarray, min_positive_patients: int
+    probs: np.ndarray, targets_NC: np.ndarray, shrinkage: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """probs_KNC, targets_NC and shrinkage_K, or the first rule that the arguments break."""
     probs, targets_NC = np.asarray(probs), np.asarray(targets_NC)
@@ -172,8 +171,6 @@ def _check(
     shrinkage_K = np.broadcast_to(np.asarray(shrinkage, dtype=np.float64), len(probs_KNC))
     if not ((shrinkage_K >= 0) & np.isfinite(shrinkage_K)).all():
         raise ValueError(f"Expected `shrinkage` to be finite and at least 0, but got {shrinkage}.")
-    if min_positive_patients < 1:
-        raise ValueError(f"Expected `min_positive_patients` >= 1, but got {min_positive_patients}.")
     return probs_KNC, targets_NC, shrinkage_K
 
 

@@ -195,7 +195,6 @@ def test_labels_share_the_global_threshold_only_where_labels_have_thresholds_of_
         ({"probs": np.full((2, 3), 0.5)}, r"for targets of shape \(3, 2\), but got \(2, 3\)"),
         ({"shrinkage": -1.0}, r"`shrinkage` to be finite and at least 0, but got -1.0"),
         ({"shrinkage": np.inf}, r"`shrinkage` to be finite"),
-        ({"min_positive_patients": 0}, r"`min_positive_patients` >= 1, but got 0"),
         ({"folds_N": np.zeros(3)}, r"two folds or more, but got shape \(3,\) with 1"),
         ({"folds_N": np.array([0, 1, 1])}, "one is in two folds"),
     ],
