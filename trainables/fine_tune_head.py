@@ -36,14 +36,7 @@ class Head(nn.Module):
         """Xavier-uniform (Glorot and Bengio, AISTATS 2010, eq. 16) and bias 0, on features as they are."""
         bound = math.sqrt(6 / (features + labels))
         weight_CD = np.random.default_rng(key).uniform(-bound, bound, (labels, features))
-        return cls(
-            LinearHead(
-                weight_DC=np.ascontiguousarray(weight_CD.T, dtype=np.float32),
-                bias_C=np.zeros(labels, np.float32),
-                mean_D=np.zeros(features, np.float32),
-                scale_D=np.ones(features, np.float32),
-            )
-        )
+        return cls(LinearHead.plain(weight_CD.T))
 
     def forward(self, features_BD: Tensor) -> Tensor:
         """float32 logits (B, C)."""
