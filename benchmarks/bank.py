@@ -10,28 +10,18 @@ and the share counts only the arithmetic of the bank's two products a step.
 """
 
 import argparse
-import platform
 import time
-from pathlib import Path
 
 import optuna
 import torch
 
 from benchmarks.features import TRAIN, probe_data
+from benchmarks.machine import processor
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
 from trainables.linear_probe import BankTraining, train_bank
 
 EPOCHS, BATCH = 50, 256
-
-
-def processor() -> str:
-    """The processor's name where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def peak_flops(device: str, size: int = 1024, repeats: int = 100) -> float:

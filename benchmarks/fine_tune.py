@@ -1,7 +1,7 @@
 """How fast a fine-tuning trial trains, beside the bare tower and beside decoding PNGs every epoch.
 
-    python benchmarks/fine_tune.py                a tiny ViT on a processor, ViT-B/16 on a GPU; 1 to 2 minutes
-    python benchmarks/fine_tune.py --tower vit_base_patch16_224 --images 2670 --epochs 10 --device cuda
+    python -m benchmarks.fine_tune                a tiny ViT on a processor, ViT-B/16 on a GPU; 1 to 2 minutes
+    python -m benchmarks.fine_tune --tower vit_base_patch16_224 --images 2670 --epochs 10 --device cuda
 
 Three loops train the same tower, full, at the same batch size and precision, an epoch each in turn:
 
@@ -21,7 +21,6 @@ import io
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,8 +34,6 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from an uninstalled checkout too
 
 from cohort.geometry import apply_geometry
 from search_spaces.configuration import Configuration

@@ -1,6 +1,6 @@
 """How often the intervals of `scoring.intervals` hold the truth, by simulation.
 
-    python benchmarks/interval_coverage.py [repeats]
+    python -m benchmarks.interval_coverage [repeats]
 
 Patients with 1 to 3 images and a shared patient effect; scores normal, shifted for positives. One label at
 10, 20 and 50 positive patients among 300 others, easy and hard; then averages over the labels of two real
@@ -11,13 +11,13 @@ About 80 s at 1,000 repeats on one core.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.machine import processor
 from scoring import metrics
 from scoring.intervals import average_interval, label_interval
 from scoring.resampling import patient_weights, weighted_confusion, weighted_ranking, weighted_rankings
@@ -123,7 +123,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     start = time.time()
     cases = [(positives, shift) for positives in (10, 20, 50) for shift in (0.5, 1.0, 2.0)]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {repeats} repeats")
+    print(f"{processor()}, {os.cpu_count()} cores; {repeats} repeats")
     print(f"{'':30s}{'metric':22s}{'truth':>8s}{'in use':>8s}{'percentile':>12s}")
     for positives, shift in tqdm(cases, disable=None, mininterval=5):
         for name, (truth, used, percentile) in one_label(positives, shift, repeats, rng).items():

@@ -1,6 +1,6 @@
 """Time of the test analysis on IU-Xray's scale: 575 images, 14 labels, 10 settings, 10,000 resamples.
 
-    python benchmarks/interval_speed.py
+    python -m benchmarks.interval_speed
 
 Prints CPU seconds for the intervals of all settings and for one paired test; about 5 s on one core.
 """
@@ -8,7 +8,6 @@ Prints CPU seconds for the intervals of all settings and for one paired test; ab
 from __future__ import annotations
 
 import os
-import platform
 import time
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from analysis.predictors import Scored
 from analysis.score_table import score_setting
 from analysis.test_split import TestSplit
+from benchmarks.machine import processor
 from cohort.labels import CHEXPERT_14
 from scoring.paired_tests import paired_permutation
 from scoring.resampling import patient_weights
@@ -52,7 +52,7 @@ def main() -> None:
         )
         for k in range(SETTINGS)
     ]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
+    print(f"{processor()}, {os.cpu_count()} cores")
     start = time.process_time()
     weights_PB = patient_weights(split.patients, RESAMPLES, seed=0)
     for setting in settings:
