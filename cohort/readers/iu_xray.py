@@ -310,7 +310,7 @@ def read_iu_xray(
     else:
         source = f"{SOURCE}, labels of {Path(labels).name}"
         policy = LabelPolicy(uncertain, blank or "negative", no_finding)
-        raw_NC, labelled_N = _labeler_cells(labels, uid, filename)
+        raw_NC, labelled_N = _labeler_cells(labels, uid, filename, no_finding)
     raw_NC[~labelled_N] = np.nan
     targets_NC, contradictions = apply_policy(raw_NC, CHEXPERT_14, policy)
     targets_NC[~labelled_N] = np.nan
@@ -377,12 +377,12 @@ def _file_names(uid: str, filename: str) -> list[str]:
 
 
 def _labeler_cells(
-    path: Path | str, uid: Sequence[str], filename: Sequence[str]
+    path: Path | str, uid: Sequence[str], filename: Sequence[str], no_finding: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """raw_NC from a labeler's CSV, and which of the images have a row in it."""
     import numpy as np
 
-    from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns
+    from cohort.readers.source_table import label_cells, read_source, require_cells, require_label_columns
 
     frame = read_source(path)
     key = next((column for column in ("filename", "uid") if column in frame.columns), None)
@@ -390,9 +390,7 @@ def _labeler_cells(
         raise InputError(f"{path}: no column 'uid' or 'filename' to tell which report a row labels")
     require_cells(frame, key)
     _refuse_repeated(frame[key])
-    if NO_FINDING not in frame.columns:
-        frame[NO_FINDING] = None
-    require_columns(frame, CHEXPERT_14, path)
+    frame = require_label_columns(frame, CHEXPERT_14, no_finding, path)
     cells_NC = label_cells(frame, CHEXPERT_14)
     position = {name: n for n, name in enumerate(frame[key])}
     rows_N = np.array([position.get(name, -1) for name in (filename if key == "filename" else uid)])

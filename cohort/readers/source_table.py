@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cohort.errors import InputError
-from cohort.labels import did_you_mean
+from cohort.labels import NO_FINDING, did_you_mean
 
 _BLANK = ("", "NA", "N/A", "nan", "NaN", "null")
 _LABEL_CELLS = {
@@ -72,6 +72,26 @@ def require_columns(frame: pd.DataFrame, names: Sequence[str], path: Path | str)
     for name in names:
         if name not in frame.columns:
             raise InputError(f"{path}: no column {name!r}; {did_you_mean(name, frame.columns)}")
+
+
+def require_label_columns(
+    frame: pd.DataFrame, labels: Sequence[str], no_finding: str, path: Path | str
+) -> pd.DataFrame:
+    """The table with a column for each of `labels`: an absent "No Finding" is added blank, to be derived.
+
+    Raises InputError for another absent label, and for an absent "No Finding" that is to be taken as given.
+    """
+    for label in labels:
+        if label not in frame.columns and label != NO_FINDING:
+            raise InputError(f"{path}: no label column {label!r}; {did_you_mean(label, frame.columns)}")
+    if NO_FINDING not in labels or NO_FINDING in frame.columns:
+        return frame
+    if no_finding == "as-given":
+        raise InputError(
+            f"{path}: no column {NO_FINDING!r}, so it cannot be taken as given; choose the rule complement "
+            "or strict, which derive it"
+        )
+    return frame.assign(**{NO_FINDING: None})
 
 
 def require_cells(frame: pd.DataFrame, name: str) -> None:

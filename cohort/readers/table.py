@@ -19,7 +19,6 @@ from cohort.labels import (
     NO_FINDING,
     LabelPolicy,
     apply_policy,
-    did_you_mean,
     likely_modality,
 )
 from cohort.readers.shared_arguments import comma_separated, shared
@@ -144,7 +143,14 @@ def read_table(
     """
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
-    from cohort.readers.source_table import label_cells, read_source, require_cells, require_columns, typed
+    from cohort.readers.source_table import (
+        label_cells,
+        read_source,
+        require_cells,
+        require_columns,
+        require_label_columns,
+        typed,
+    )
     from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
@@ -158,10 +164,11 @@ def read_table(
     frame = read_source(table)
     named = [image_column, patient_column, study_column, view_column, label_column, split_column, *keep]
     require_columns(frame, [name for name in named if name], table)
-    if labels is not None:
-        _check_label_columns(frame, labels, no_finding, table)
     if blank is None:
         blank = "negative" if set(CHEXPERT_14) <= set(frame.columns) else "missing"
+    if labels is not None:
+        _refuse_labels_named_wrongly(labels, table)
+        frame = require_label_columns(frame, labels, no_finding, table)
 
     flow = [("rows read", len(frame))]
     if views:
@@ -222,25 +229,12 @@ def read_table(
     return assemble(rows, images, out, skip_unreadable=skip_unreadable)
 
 
-def _check_label_columns(
-    frame: pd.DataFrame, labels: Sequence[str], no_finding: str, table: Path | str
-) -> None:
+def _refuse_labels_named_wrongly(labels: Sequence[str], table: Path | str) -> None:
     if not labels:
         raise InputError(f"{table}: no label is named; name at least one")
     label, count = Counter(labels).most_common(1)[0]
     if count > 1:
         raise InputError(f"{table}: label {label!r} is named {count} times; name it once")
-    for label in labels:
-        if label in frame.columns:
-            continue
-        if label != NO_FINDING:
-            raise InputError(f"{table}: no label column {label!r}; {did_you_mean(label, frame.columns)}")
-        if no_finding == "as-given":
-            raise InputError(
-                f"{table}: no column {NO_FINDING!r}, so it cannot be taken as given; choose the rule "
-                "complement or strict, which derive it, or leave it out of the labels"
-            )
-        frame[NO_FINDING] = None
 
 
 def _keep_views(frame: pd.DataFrame, column: str, views: Sequence[str], table: Path | str) -> pd.DataFrame:

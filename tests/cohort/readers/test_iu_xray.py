@@ -243,6 +243,15 @@ def test_a_labelers_csv_takes_the_place_of_mesh(source):
     assert cohort.uncertain["Edema"] == (cells[1:, 4] == -1).sum()
 
 
+def test_no_finding_that_the_labelers_csv_lacks_is_derived_and_never_taken_as_given(source):
+    labels = pd.DataFrame(0, index=range(20), columns=CHEXPERT_14[:-1]).assign(uid=range(1, 21))
+    labels.to_csv(source / "labels.csv", index=False)
+    message = r"labels\.csv: no column 'No Finding', so it cannot be taken as given"
+    with pytest.raises(InputError, match=message):
+        read(source, labels=source / "labels.csv", no_finding="as-given")
+    assert (read(source, labels=source / "labels.csv").targets_NC()[:, 13] == 1).all()
+
+
 def test_a_labelers_csv_may_name_files_instead_of_reports(source):
     labels = pd.DataFrame(1, index=range(20), columns=CHEXPERT_14[:-1])
     labels["filename"] = [f"{uid}_IM-1.dcm.png" for uid in range(1, 21)]
@@ -254,7 +263,7 @@ def test_a_labelers_csv_may_name_files_instead_of_reports(source):
     ("change", "message"),
     [
         (lambda f: f.rename(columns={"uid": "report"}), "no column 'uid' or 'filename'"),
-        (lambda f: f.rename(columns={"Edema": "edema"}), r"no column 'Edema'; did you mean 'edema'\?"),
+        (lambda f: f.rename(columns={"Edema": "edema"}), r"no label column 'Edema'; did you mean 'edema'\?"),
         (lambda f: pd.concat([f, f[:1]]), r"row 22: uid '1' stands in an earlier row already"),
         (lambda f: f.assign(uid=f["uid"] + 900), "none of its 20 rows has the uid of a frontal image"),
         (

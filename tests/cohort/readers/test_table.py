@@ -183,6 +183,18 @@ def test_blanks_are_negative_by_default_only_in_a_chexpert_table(source):
     assert cohort.policy.blank == "negative" and not np.isnan(cohort.targets_NC()).any()
 
 
+def test_blanks_stay_missing_where_one_of_the_fourteen_columns_is_only_derived(source):
+    del source[1][NO_FINDING]
+    rng = np.random.default_rng(0)
+    for label in CHEXPERT_14[:-1]:
+        source[1][label] = np.where(rng.random(60) < 0.3, 1.0, 0.0)
+    source[1].loc[:29, CHEXPERT_14[:-1]] = 0
+    source[1].loc[0, "Edema"] = np.nan
+    cohort = read(source, labels=CHEXPERT_14, no_finding="complement")
+    assert cohort.policy.blank == "missing"
+    assert np.isnan(cohort.targets_NC()[0, CHEXPERT_14.index("Edema")])
+
+
 def test_without_a_patient_column_every_image_is_its_own_patient_and_that_is_said(source):
     cohort = read(source, patient_column=None)
     assert cohort.column("patient") == cohort.images()
