@@ -128,11 +128,13 @@ def given_split(values: Sequence[object], patients: Sequence[str], where: str) -
 
 def too_rare_for_three_sides(
     targets_NC: np.ndarray, patients_N: np.ndarray, labels: Sequence[str]
-) -> list[tuple[str, int]]:
-    """Labels with fewer than three positive patients, which no patient-grouped split puts on all three sides.
-
-    Returns (label, positive patients), rarest first.
+) -> list[str]:
+    """Warnings of the labels with fewer than three positive patients, which no patient-grouped split puts on
+    all three sides; rarest first.
     """
     counts_C = positive_patients(targets_NC, patients_N)
     rare = [(label, int(count)) for label, count in zip(labels, counts_C, strict=True) if count < 3]
-    return sorted(rare, key=lambda pair: pair[1])
+    return [
+        f"{label}: {count} positive patients, too few for three sides"
+        for label, count in sorted(rare, key=lambda pair: pair[1])
+    ]

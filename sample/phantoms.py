@@ -257,7 +257,6 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
             (staging / name).mkdir()
         parts = _in_processes(_write_part, phantoms, "drawing phantoms", size, staging)
         digests = [digest for part in parts for digest in part]
-        rare = too_rare_for_three_sides(targets_NC, np.array(patients), CHEXPERT_14)
         columns = {
             "image": [phantom.image for phantom in phantoms],
             "file": [f"{phantom.image}.png" for phantom in phantoms],
@@ -283,10 +282,7 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
                 licence=LICENCE,
                 policy=LabelPolicy(no_finding="complement"),
                 flow=[("films drawn", images)],
-                warnings=[
-                    f"{label}: only {count} positive patients, too few for three sides"
-                    for label, count in rare
-                ],
+                warnings=too_rare_for_three_sides(targets_NC, np.array(patients), CHEXPERT_14),
             ),
             images_root=staging / "images",
         )

@@ -326,10 +326,7 @@ def read_iu_xray(
         splits = paper_split(uid)
     else:
         splits = stratified_split(targets_NC, uid, seed=seed)
-    warnings += [
-        f"{label}: {count} positive patients, too few for three sides"
-        for label, count in too_rare_for_three_sides(targets_NC, uid, CHEXPERT_14)
-    ]
+    warnings += too_rare_for_three_sides(targets_NC, uid, CHEXPERT_14)
     report = [
         " ".join(filter(None, parts)) or None
         for parts in zip(texts["findings"], texts["impression"], strict=True)

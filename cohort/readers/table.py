@@ -201,10 +201,7 @@ def read_table(
         split = given_split(frame[split_column], patient, f"{table}, column {split_column!r}")
     else:
         split = stratified_split(targets_NC, patient, fractions or FRACTIONS, seed)
-        warnings += [
-            f"{label}: {count} positive patients, too few for three sides"
-            for label, count in too_rare_for_three_sides(targets_NC, patient, labels)
-        ]
+        warnings += too_rare_for_three_sides(targets_NC, patient, labels)
 
     rows = SourceRows(
         image=image,

@@ -5,15 +5,12 @@ import pytest
 
 from cohort.errors import InputError
 from cohort.patients import patient_folds, positive_patients
-from cohort.splits import too_rare_for_three_sides
 
 
 def test_positive_patients_by_hand():
     targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
     patients = ["a", "a", "b", "c", "c"]
     assert positive_patients(targets, patients).tolist() == [2, 2]
-    assert too_rare_for_three_sides(targets, patients, ["x", "y"]) == [("x", 2), ("y", 2)]
-    assert too_rare_for_three_sides(targets, list("abcde"), ["x", "y"]) == [("y", 2)]
 
 
 def test_a_fold_keeps_patients_together_and_shares_out_rare_positives():

@@ -16,6 +16,7 @@ from cohort.splits import (
     given_split,
     paper_split,
     stratified_split,
+    too_rare_for_three_sides,
 )
 
 
@@ -149,3 +150,15 @@ def test_a_given_split_with_a_patient_on_two_sides_is_refused():
         InputError, match="patient 'a' lies in 'train' and in 'test'; a patient must be on one"
     ):
         given_split(["train", "val", "test"], ["a", "b", "a"], "t")
+
+
+def test_labels_too_rare_for_three_sides_are_named_with_their_positive_patients():
+    targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
+    patients = ["a", "a", "b", "c", "c"]
+    assert too_rare_for_three_sides(targets, patients, ["x", "y"]) == [
+        "x: 2 positive patients, too few for three sides",
+        "y: 2 positive patients, too few for three sides",
+    ]
+    assert too_rare_for_three_sides(targets, list("abcde"), ["x", "y"]) == [
+        "y: 2 positive patients, too few for three sides"
+    ]
