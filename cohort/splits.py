@@ -62,13 +62,12 @@ def stratified_split(
     fractions = np.asarray(fractions, dtype=np.float64)
     if fractions.shape != (3,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-9:
         raise InputError(f"fractions must be three positive numbers that sum to 1, got {fractions.tolist()}")
-    positive_NC = np.nan_to_num(np.asarray(targets_NC)) == 1
-    _, patients_N = np.unique(np.asarray(patients_N), return_inverse=True)
+    positive_NC = np.asarray(targets_NC) == 1
+    positive_PC, patients_N = positive_by_patient(positive_NC, patients_N)
     images_P = np.bincount(patients_N)
     if len(images_P) < 3:
         raise InputError(f"a split into {', '.join(SPLITS)} needs at least 3 patients, got {len(images_P)}")
 
-    positive_PC, _ = positive_by_patient(positive_NC, patients_N)
     size_P = np.log2(images_P).astype(np.int64)
     size_PB = size_P[:, None] == np.arange(1, size_P.max() + 1)
     strata_PS = np.concatenate([positive_PC, size_PB], axis=1)
