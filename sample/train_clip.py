@@ -33,7 +33,6 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import HFTokenizer
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
@@ -41,6 +40,7 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from sample.appearance import TRAINING
 from sample.phantoms import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
 from sample.reports import Statement, negative_statements, normal_statement, positive_statement
+from scoring.metrics import auroc, macro
 from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.precision import multiplies_in_bf16
 from vlm.prompts import CHEST, STYLES, label_prompts
@@ -203,8 +203,7 @@ def zero_shot_auroc(
         ]
     model.train()
     scores_NC = (torch.cat(parts).float() @ text_CD.float().T).numpy()
-    both = [c for c in range(labels_NC.shape[1]) if 0 < labels_NC[:, c].mean() < 1]
-    return float(np.mean([roc_auc_score(labels_NC[:, c], scores_NC[:, c]) for c in both]))
+    return float(macro(auroc(labels_NC, scores_NC)).value)
 
 
 def train(
