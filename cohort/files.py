@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cohort.errors import InputError
 
 
 @contextmanager
@@ -64,6 +66,21 @@ def replacing_folder(folder: Path | str, check: Callable[[Path], None]) -> Itera
     finally:
         _take_back(folder, previous)
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def refuse_foreign(folder: Path, own: Collection[str], what: str) -> None:
+    """InputError where `folder` is a file, or holds an entry that is not among `own` and that therefore no
+    `what` put there; a folder that does not exist holds none."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: the output must be a folder, and this is a file; choose another name")
+    foreign = sorted({entry.name for entry in folder.iterdir()} - set(own))
+    if foreign:
+        raise InputError(
+            f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no {what} put there; "
+            "choose an empty or new folder"
+        )
 
 
 def _take_back(folder: Path, previous: Path) -> None:

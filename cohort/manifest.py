@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cohort.errors import InputError
-from cohort.files import replacing_file, replacing_folder
+from cohort.files import refuse_foreign, replacing_file, replacing_folder
 from cohort.image_files import ImageFiles
 from cohort.labels import MODALITIES, LabelPolicy, did_you_mean
 
@@ -265,22 +265,14 @@ def check_output_folder(folder: Path | str, images_root: Path | str | None = Non
     folder = Path(folder)
     if not folder.exists():
         return
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the output must be a folder, and this is a file; choose another name")
-    entries = {entry.name for entry in folder.iterdir()}
     own = set()
-    if MANIFEST in entries:
+    if (folder / MANIFEST).exists():
         try:
             metadata = pq.read_schema(folder / MANIFEST).metadata or {}
         except (OSError, pa.ArrowException):
             metadata = {}
         own = {MANIFEST, *json.loads(metadata.get(b"radtune", b"{}")).get("contents", ())}
-    foreign = sorted(entries - own)
-    if foreign:
-        raise InputError(
-            f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no cohort put there; "
-            "choose an empty or new folder"
-        )
+    refuse_foreign(folder, own, "cohort")
     if images_root is not None and Path(images_root).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{folder}: the images lie inside this output folder; choose another one")
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.files import replacing_folder
+from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.image_files import in_threads
 from cohort.labels import LabelPolicy
@@ -316,15 +316,5 @@ def _version() -> str:
 
 
 def _check_output_folder(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder}: the output must be a folder, and this is a file; choose another name")
-    entries = {entry.name for entry in folder.iterdir()}
-    own = {DESCRIPTION, HEAD, CARD, ENCODER} if DESCRIPTION in entries else set()
-    foreign = sorted(entries - own)
-    if foreign:
-        raise InputError(
-            f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no bundle put there; "
-            "choose an empty or new folder"
-        )
+    own = {DESCRIPTION, HEAD, CARD, ENCODER} if (folder / DESCRIPTION).exists() else set()
+    refuse_foreign(folder, own, "bundle")

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from cohort.files import replacing_file, replacing_folder, write_atomically
+from cohort.errors import InputError
+from cohort.files import refuse_foreign, replacing_file, replacing_folder, write_atomically
 
 
 def anything_goes(folder):
@@ -73,3 +74,13 @@ def test_a_refused_folder_is_not_touched(tmp_path):
     with pytest.raises(ValueError, match="out"), replacing_folder(tmp_path / "out", refuse):
         raise AssertionError("never entered")
     assert names(tmp_path) == []
+
+
+def test_a_folder_is_foreign_where_it_holds_what_is_not_its_own(tmp_path):
+    refuse_foreign(tmp_path / "new", (), "cohort")
+    (tmp_path / "mine").touch()
+    refuse_foreign(tmp_path, {"mine", "more"}, "cohort")
+    with pytest.raises(InputError, match=r"holds 'mine' \(1 in all\), which no cohort put there"):
+        refuse_foreign(tmp_path, {"more"}, "cohort")
+    with pytest.raises(InputError, match="the output must be a folder, and this is a file"):
+        refuse_foreign(tmp_path / "mine", (), "cohort")
