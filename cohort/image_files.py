@@ -84,8 +84,8 @@ class ImageFiles:
 
 
 def list_images(root: Path | str) -> list[str]:
-    """Paths of the PNG and JPEG files in a folder (with subfolders) or zip archive, sorted, with forward
-    slashes.
+    """Paths of the files with one of `IMAGE_ENDINGS` in a folder (with subfolders) or zip archive, sorted,
+    with forward slashes.
 
     Raises InputError where `root` is neither, or where a member of the archive leads out of it.
     """

@@ -7,8 +7,8 @@
       README.md          the model card
       encoder/           only where it was asked for: the towers as an open_clip `local-dir:`
 
-probabilities = sigmoid of the mean of the heads' logits; a finding is decided present where its probability
-is at least its label's threshold.
+probabilities = sigmoid((mean of the heads' logits - centre) / width), on the decision rule's scale; a finding
+is decided present where its probability is at least its label's threshold.
 
 Shape legend: B images of a batch, H height, W width, D features, C labels.
 """

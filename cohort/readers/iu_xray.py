@@ -79,7 +79,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `radtune cohort iu-xray`; those of all readers come on top."""
     parser.add_argument("--reports", required=True, metavar="CSV", help="indiana_reports.csv")
     parser.add_argument("--projections", required=True, metavar="CSV", help="indiana_projections.csv")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of the PNGs")
+    parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the PNGs")
     parser.add_argument(
         "--labels",
         metavar="CSV",
