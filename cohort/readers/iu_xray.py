@@ -26,7 +26,6 @@ from cohort.readers.shared_arguments import shared
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from cohort.manifest import Cohort
 
@@ -269,7 +268,7 @@ def read_iu_xray(
 
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
-    from cohort.readers.source_table import read_source, require_cells, require_columns
+    from cohort.readers.source_table import read_source, require_cells, require_columns, require_distinct
     from cohort.splits import paper_split, stratified_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
@@ -280,8 +279,8 @@ def read_iu_xray(
     require_columns(frame, ["uid", "filename", "projection"], projections)
     for column in ("uid", "filename"):
         require_cells(frame, column)
-    _refuse_repeated(report_frame["uid"])
-    _refuse_repeated(frame["filename"])
+    require_distinct(report_frame["uid"], "uid")
+    require_distinct(frame["filename"], "filename")
     flow = [("rows of projections", len(frame))]
     frame = frame[[(cell or "").lower() == "frontal" for cell in frame["projection"]]]
     flow.append(("frontal", len(frame)))
@@ -359,14 +358,6 @@ def read_iu_xray(
     return assemble(rows, images, out, skip_unreadable=skip_unreadable)
 
 
-def _refuse_repeated(cells: pd.Series) -> None:
-    repeated = cells[cells.duplicated()]
-    if len(repeated):
-        raise InputError(
-            f"{repeated.index[0]}: {cells.name} {repeated.iloc[0]!r} stands in an earlier row already"
-        )
-
-
 def _file_names(uid: str, filename: str) -> list[str]:
     """The Kaggle release's name of a file, and Open-i's, which repeats the uid in two of its 7,470 names."""
     stem = filename.removesuffix(".png").removesuffix(".dcm")
@@ -379,14 +370,20 @@ def _labeler_cells(
     """raw_NC from a labeler's CSV, and which of the images have a row in it."""
     import numpy as np
 
-    from cohort.readers.source_table import label_cells, read_source, require_cells, require_label_columns
+    from cohort.readers.source_table import (
+        label_cells,
+        read_source,
+        require_cells,
+        require_distinct,
+        require_label_columns,
+    )
 
     frame = read_source(path)
     key = next((column for column in ("filename", "uid") if column in frame.columns), None)
     if key is None:
         raise InputError(f"{path}: no column 'uid' or 'filename' to tell which report a row labels")
     require_cells(frame, key)
-    _refuse_repeated(frame[key])
+    require_distinct(frame[key], key)
     frame = require_label_columns(frame, CHEXPERT_14, no_finding, path)
     cells_NC = label_cells(frame, CHEXPERT_14)
     position = {name: n for n, name in enumerate(frame[key])}

@@ -101,6 +101,17 @@ def require_cells(frame: pd.DataFrame, name: str) -> None:
             raise InputError(f"{row}: column {name!r} is blank; every row must have a value there")
 
 
+def require_distinct(cells: pd.Series, what: str, hint: str = "keep one of the two") -> None:
+    """InputError for the first cell that stands in an earlier row already; `what` is what a cell names."""
+    first: dict[str, str] = {}
+    for row, cell in cells.items():
+        if cell in first:
+            raise InputError(
+                f"{row}: {what} {cell!r} stands in an earlier row already ({first[cell]}); {hint}"
+            )
+        first[cell] = row
+
+
 def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank)."""
     raw_NC = np.full((len(frame), len(labels)), np.nan)

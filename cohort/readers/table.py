@@ -148,6 +148,7 @@ def read_table(
         read_source,
         require_cells,
         require_columns,
+        require_distinct,
         require_label_columns,
         typed,
     )
@@ -179,7 +180,11 @@ def read_table(
 
     if labels is not None:
         raw_NC = label_cells(frame, labels)
-        _refuse_duplicates(frame[image_column])
+        require_distinct(
+            frame[image_column],
+            "image",
+            "an image must have one row, unless a label column names one label a row",
+        )
     else:
         frame, labels, raw_NC = _merge_rows(
             frame, image_column, label_column, [patient_column, study_column, view_column, split_column]
@@ -241,17 +246,6 @@ def _keep_views(frame: pd.DataFrame, column: str, views: Sequence[str], table: P
         there = ", ".join(sorted({cell or "(blank)" for cell in frame[column]}))
         raise InputError(f"{table}: no row has a view among {', '.join(views)}; {column!r} holds: {there}")
     return kept
-
-
-def _refuse_duplicates(images: pd.Series) -> None:
-    first: dict[str, str] = {}
-    for row, image in images.items():
-        if image in first:
-            raise InputError(
-                f"{row}: image {image!r} stands in an earlier row already ({first[image]}); an image must "
-                "have one row, unless a label column names one label a row"
-            )
-        first[image] = row
 
 
 def _merge_rows(
