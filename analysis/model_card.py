@@ -66,9 +66,7 @@ def model_card(
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
         labels=labels,
         objective=OBJECTIVES[objective],
-        policy=", ".join(
-            f"{name.replace('_', ' ')}: {rule}" for name, rule in cohort.policy.to_dict().items()
-        ),
+        policy=cohort.policy.described(),
         splits=split_counts,
         label_rows=_label_rows(labels, split_counts),
         test=next((counts for counts in split_counts if counts.split == "test"), None),

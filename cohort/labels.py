@@ -159,6 +159,14 @@ class LabelPolicy:
     def uncertain_rule(self, label: str) -> str:
         return self.uncertain if isinstance(self.uncertain, str) else self.uncertain.get(label, "ignore")
 
+    def described(self) -> str:
+        """`uncertain: Edema ones, others ignore; blank: missing; No Finding: strict`."""
+        uncertain = self.uncertain
+        if not isinstance(uncertain, str):
+            rules = [f"{label} {rule}" for label, rule in uncertain.items()]
+            uncertain = ", ".join([*rules, "others ignore"])
+        return f"uncertain: {uncertain}; blank: {self.blank}; {NO_FINDING}: {self.no_finding}"
+
     def to_dict(self) -> dict[str, Any]:
         uncertain = self.uncertain if isinstance(self.uncertain, str) else dict(self.uncertain)
         return {"uncertain": uncertain, "blank": self.blank, "no_finding": self.no_finding}

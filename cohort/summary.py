@@ -25,10 +25,6 @@ def describe(cohort: Cohort) -> str:
     All counts are over all rows of the manifest, those with a missing file among them.
     """
     table = cohort.table
-    policy = cohort.policy.to_dict()
-    uncertain = policy["uncertain"]
-    if not isinstance(uncertain, str):
-        uncertain = ", ".join(f"{label} {rule}" for label, rule in uncertain.items()) + ", others ignore"
     colour = "gray" if cohort.channels == 1 else "in colour"
     sections = [
         _align(
@@ -38,10 +34,7 @@ def describe(cohort: Cohort) -> str:
                 ["images", f"{cohort.images_root} ({colour})"],
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
-                [
-                    "policy",
-                    f"uncertain: {uncertain}; blank: {policy['blank']}; {NO_FINDING}: {policy['no_finding']}",
-                ],
+                ["policy", cohort.policy.described()],
                 ["content", cohort.content_hash[:16]],
             ],
             "l",

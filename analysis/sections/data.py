@@ -34,12 +34,11 @@ def _counts(evidence: Evidence) -> Table:
 
 def _provenance(evidence: Evidence) -> dict[str, str]:
     cohort, encoder = evidence.cohort, evidence.encoder
-    policy = cohort.policy.to_dict()
     versions = ", ".join(f"{name} {packages.version(name)}" for name in LIBRARIES)
     return {
         "cohort": f"{cohort.source}; {cohort.modality}; content hash {cohort.content_hash[:16]}",
         "terms of use": cohort.licence,
-        "label policy": ", ".join(f"{name.replace('_', ' ')}: {rule}" for name, rule in policy.items()),
+        "label policy": cohort.policy.described(),
         "flow": " → ".join(f"{what} {count:,}" for what, count in cohort.flow),
         "encoder": f"{encoder.name}, {encoder.features} features, {encoder.width} wide, "
         f"fingerprint {encoder.fingerprint[:16]}",

@@ -137,6 +137,13 @@ def test_a_policy_is_validated_when_built(fields, message):
     assert str(error.value) == message
 
 
+def test_a_policy_is_described_in_words_with_the_rules_of_single_labels():
+    described = LabelPolicy({"Edema": "ones", "Fracture": "zeros"}, "negative", "strict").described()
+    assert described == (
+        "uncertain: Edema ones, Fracture zeros, others ignore; blank: negative; No Finding: strict"
+    )
+
+
 def test_a_policy_survives_its_dictionary():
     for policy in (LabelPolicy(), LabelPolicy({"Edema": "ones"}, "negative", "strict")):
         assert LabelPolicy.from_dict(policy.to_dict()) == policy
