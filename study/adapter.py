@@ -12,7 +12,9 @@ from study.config import StudyConfig
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search import SearchPlan
+from study.selection import note
 from trainables.records import TrialRecord
+from vlm.encoders import Encoder
 from vlm.predictor import Predictor
 
 
@@ -25,6 +27,8 @@ class Adapter(Protocol):
 
     space: ModuleType
     """Its module of `search_spaces`; what that holds is said there."""
+    config: StudyConfig
+    inputs: Inputs
 
     def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None: ...
 
@@ -53,10 +57,23 @@ class Adapter(Protocol):
     def analysed(self, top: int) -> int:
         """How many of the best, `top` or fewer, can be analysed: those whose weights are kept."""
 
-    def predictor(self, record: TrialRecord, name: str, note: str) -> Predictor:
-        """A finished trial as a row of the tables; InputError where its weights are gone."""
+    def encoder(self, record: TrialRecord) -> Encoder:
+        """What a finished trial's head stands on; InputError where its weights are gone."""
 
 
 def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
     """That of the study's trainable."""
     return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
+
+
+def predictor_of(trainable: Adapter, record: TrialRecord, name: str) -> Predictor:
+    """A finished trial, one with a head, as the row `name` of the tables; InputError where its weights are
+    gone."""
+    return record.predictor(
+        name,
+        trainable.inputs.cohort.labels,
+        trainable.encoder(record),
+        note=note(name, record),
+        study=trainable.config.name,
+        trainable=trainable.config.trainable,
+    )

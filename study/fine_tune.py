@@ -28,7 +28,6 @@ from trainables.tower import check_space
 from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import Predictor
 
 CPUS_A_TRIAL = 4
 """Threads beyond which a trial on the CPU gains less than a second trial beside it."""
@@ -182,19 +181,8 @@ class Adapter:
     def analysed(self, top: int) -> int:
         return min(top, self.settings.keep)  # of the others no weights are left
 
-    def predictor(self, record: TrialRecord, name: str, note: str) -> Predictor:
-        """The head on the trial's own tuned tower."""
-        return record.predictor(
-            name,
-            self.inputs.cohort.labels,
-            self._tuned(record),
-            note=note,
-            study=self.config.name,
-            trainable="fine_tune",
-        )
-
-    def _tuned(self, record: TrialRecord) -> Encoder:
-        """The encoder with a trial's fine-tuned tower."""
+    def encoder(self, record: TrialRecord) -> Encoder:
+        """The study's with the trial's own tuned tower."""
         try:
             folder = CheckpointFolder(self.run.checkpoints, record.number).best
             tuned, head = load_best(folder, self.inputs.encoder)

@@ -18,7 +18,7 @@ from study.run_folder import RunFolder
 from study.search import SearchPlan
 from trainables.linear_probe import RUNGS
 from trainables.records import TrialRecord, ranking
-from vlm.predictor import Predictor
+from vlm.encoders import Encoder
 
 LARGEST_BANK = 32
 """Beyond this many heads the stacked product gains nothing and the search learns less often."""
@@ -123,13 +123,6 @@ class Adapter:
     def analysed(self, top: int) -> int:
         return top
 
-    def predictor(self, record: TrialRecord, name: str, note: str) -> Predictor:
-        """The head on the study's frozen features."""
-        return record.predictor(
-            name,
-            self.inputs.cohort.labels,
-            self.inputs.encoder,
-            note=note,
-            study=self.config.name,
-            trainable="linear_probe",
-        )
+    def encoder(self, record: TrialRecord) -> Encoder:
+        """The study's own, frozen."""
+        return self.inputs.encoder

@@ -136,16 +136,15 @@ class Study:
             InputError: as `analyze`.
         """
         from analysis.evidence import StudyFacts, gather
+        from study.adapter import predictor_of
         from study.provenance import revision
-        from study.selection import chosen, note
+        from study.selection import chosen
 
         self._refuse_running("analyse it when it has finished")
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
         records = chosen(self.records, trainable.analysed(self.config.analysis.top))
-        predictors = [
-            trainable.predictor(record, name, note(name, record)) for name, record in records.items()
-        ]
+        predictors = [predictor_of(trainable, record, name) for name, record in records.items()]
         compared_with = self._compared_with(inputs)
         search = self.config.search
         return gather(
@@ -184,15 +183,16 @@ class Study:
         from analysis.analyze import read_tables
         from analysis.model_card import model_card
         from analysis.test_split import open_split_counts
+        from study.adapter import predictor_of
         from study.provenance import revision
-        from study.selection import exported, note
+        from study.selection import exported
         from vlm.bundle import save_bundle
 
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
         top = trainable.analysed(self.config.analysis.top)
         name, record = exported(self.records, top, trial)
-        predictor = trainable.predictor(record, name, note(name, record))
+        predictor = predictor_of(trainable, record, name)
         own_tower = predictor.encoder is not inputs.encoder
         card = model_card(
             predictor,
@@ -221,7 +221,8 @@ class Study:
     def _compared_with(self, inputs: Inputs):  # type: ignore[no-untyped-def]
         """The best configuration of the study in the same tables, under that study's name; None without."""
         from analysis.test_split import note_opening
-        from study.selection import as_searched, note
+        from study.adapter import predictor_of
+        from study.selection import as_searched
 
         if not self.config.analysis.compare_with:
             return None
@@ -235,7 +236,7 @@ class Study:
                 "one table needs one cohort"
             )
         note_opening(other.folder.openings_file, f"compared with by {self.config.name}")
-        return trainable.predictor(best, other.config.name, note(other.config.name, best))
+        return predictor_of(trainable, best, other.config.name)
 
     def _refuse_running(self, remedy: str, where: str = "") -> None:
         if is_locked(self.folder.lock_file):
