@@ -44,7 +44,7 @@ def compare(
     by_name = {setting.name: setting for setting in settings}
     rows = []
     for name in opponents:
-        if name in by_name and name != best:
+        if name in by_name:
             found = _against(split, by_name[best], by_name[name], rankings, draws=draws, seed=seed)
             rows += [(family, best, name, *rest) for family, *rest in found]
     frame = pd.DataFrame(rows, columns=COLUMNS)

@@ -18,6 +18,7 @@ import pandas as pd
 
 from analysis import claims, comparisons, generalization_gap, score_table
 from analysis.predictors import (
+    BEST_TRIAL,
     LOGREG,
     PAPER,
     PIXELS,
@@ -84,11 +85,10 @@ class Evidence:
     no_zero_shot: str = ""
     """Why there is no zero-shot row; empty where there is one."""
 
-    @cached_property
+    @property
     def best(self) -> str:
         """The row that the claims are about: the best configuration on validation."""
-        names = [row.name for row in self.rows]
-        return "best-1" if "best-1" in names else names[-1]
+        return BEST_TRIAL
 
     def row(self, name: str) -> Scored:
         return next(row for row in self.rows if row.name == name)

@@ -25,7 +25,8 @@ RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
 PIXELS, LOGREG, ZERO_SHOT, PROMPTED = "pixels", "logreg", "zero-shot", "zero-shot-prompts"
 FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
 """Rows that no trial stands behind."""
-PAPER = "paper"
+PAPER, BEST_TRIAL = "paper", "best-1"
+"""The published configuration, and the best on validation."""
 
 Features = Callable[[Encoder, str], np.ndarray]
 """Features of an encoder in a precision: float32, all present rows of the cohort in manifest order."""

@@ -32,9 +32,7 @@ METRICS = {
 
 def run(evidence: Evidence) -> Section:
     own = evidence.scores[evidence.scores["setting"] == evidence.best].set_index(["metric", "label"])
-    floors = [
-        name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.has(name) and name != evidence.best
-    ]
+    floors = [name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.has(name)]
     rule = evidence.row(evidence.best).rule
     note = (
         f"A probability at or above the threshold is a finding. Threshold strategy: {strategy(rule.strategy)}"
