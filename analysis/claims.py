@@ -141,6 +141,12 @@ def _claim(label: str, score: str, tests: pd.DataFrame) -> Claim:
     return Claim(label, verdict, score, "; ".join(parts), better, worse, undecided)
 
 
+def claimed(claims: Sequence[Claim]) -> list[Claim]:
+    """The average first, then the labels of which something can be said."""
+    average = [claim for claim in claims if not claim.label]
+    return average + [claim for claim in claims if claim.label and not claim.silent]
+
+
 def unclaimed(claims: Sequence[Claim]) -> str:
     """`Fracture (2 positive images of 1 patient), ...`: the labels of too few data; empty where there are
     none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from analysis.claims import unclaimed
+from analysis.claims import claimed, unclaimed
 from analysis.evidence import Evidence
 from analysis.number_format import counted, ranged, score, signed
 
@@ -60,10 +60,9 @@ def _gap(evidence: Evidence) -> Iterator[str]:
 
 
 def _claims(evidence: Evidence) -> Iterator[str]:
-    average = [claim for claim in evidence.claims if not claim.label]
-    spoken = [claim for claim in evidence.claims if claim.label and not claim.silent]
-    width = max(len(claim.label or "average") for claim in [*average, *spoken])
-    for claim in [*average, *spoken]:
+    spoken = claimed(evidence.claims)
+    width = max(len(claim.label or "average") for claim in spoken)
+    for claim in spoken:
         yield from textwrap.wrap(
             f"{claim.label or 'average':<{width}}  {claim.brief}",
             WIDTH,

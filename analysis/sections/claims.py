@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.claims import RULES, unclaimed
+from analysis.claims import RULES, claimed, unclaimed
 from analysis.evidence import Evidence
 from analysis.section import Folded, Section, Terms, Words
 
@@ -10,10 +10,9 @@ TITLE = "What may be claimed"
 
 
 def run(evidence: Evidence) -> Section:
-    average = [claim for claim in evidence.claims if not claim.label]
-    spoken = [claim for claim in evidence.claims if claim.label and not claim.silent]
-    entries = [(claim.label or "on average", claim.score, claim.conclusion) for claim in [*average, *spoken]]
-    kinds = ["best" if not claim.label else "" for claim in [*average, *spoken]]
+    spoken = claimed(evidence.claims)
+    entries = [(claim.label or "on average", claim.score, claim.conclusion) for claim in spoken]
+    kinds = ["best" if not claim.label else "" for claim in spoken]
     if silent := unclaimed(evidence.claims):
         entries.append(("no claim", "", f"{silent}."))
         kinds.append("quiet")
