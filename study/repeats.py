@@ -11,9 +11,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 
+from analysis.number_format import mean_and_deviation
 from cohort.errors import InputError
 from cohort.patients import patient_folds
 from search_spaces.configuration import Configuration
@@ -127,4 +127,4 @@ def _dealt(data: ProbeData, seed: int) -> list[ProbeData]:
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if values else "(too few patients)"
+    return mean_and_deviation(values) if values else "(too few patients)"
