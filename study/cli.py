@@ -245,13 +245,14 @@ def _predict(arguments: argparse.Namespace) -> None:
 def _ui(arguments: argparse.Namespace) -> None:
     import socket
 
-    prefix = "sqlite:///"
+    from study.config import SQLITE
+
     uri = arguments.uri
-    if uri.startswith(prefix):
-        database = Path(uri.removeprefix(prefix)).absolute()
+    if uri.startswith(SQLITE):
+        database = Path(uri.removeprefix(SQLITE)).absolute()
         if not database.exists():
             raise InputError(f"{database}: no MLflow store there; start where studies are run, or give --uri")
-        uri = prefix + str(database)
+        uri = SQLITE + str(database)
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", arguments.port)) == 0:
             raise InputError(f"--port {arguments.port}: in use already; give another one")

@@ -12,7 +12,7 @@ Commands = argparse._SubParsersAction
 def add_command(
     commands: Commands,
     name: str,
-    function: Callable[[argparse.Namespace], None],
+    function: Callable[[argparse.Namespace], int | None],
     summary: str,
     example: str = "",
 ) -> argparse.ArgumentParser:

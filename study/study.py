@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.evidence import Evidence
     from study.adapter import Adapter
     from study.inputs import Inputs
+    from vlm.predictor import Predictor
 
 
 class Study:
@@ -218,7 +219,7 @@ class Study:
         inputs = open_inputs(self.config, self.folder)
         return inputs, adapter(self.config, inputs, self.folder)
 
-    def _compared_with(self, inputs: Inputs):  # type: ignore[no-untyped-def]
+    def _compared_with(self, inputs: Inputs) -> Predictor | None:
         """The best configuration of the study in the same tables, under that study's name; None without."""
         from analysis.test_split import note_opening
         from study.adapter import predictor_of
