@@ -47,6 +47,14 @@ def test_the_predictions_on_disk_are_the_trials_probabilities_and_decisions(anal
     assert list(own["image"]) == analysed.study.cohort.images(analysed.study.cohort.indices("test"))
 
 
+def test_a_sections_table_becomes_its_file_beside_the_report(analysed, tmp_path, monkeypatch):
+    by_sex = pd.DataFrame({"sex": ["F", "M"], "macro_ap": [0.25, 0.5]})
+    monkeypatch.setattr(calibration, "run", lambda evidence: Section(parts=[], tables={"by_sex": by_sex}))
+    result = write_analysis(analysed.evidence, tmp_path, ("calibration",))
+    assert not result.failed and result.report.parent == tmp_path
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "by_sex.csv"), by_sex)
+
+
 @pytest.mark.parametrize("where", [(calibration, "run"), (figures, "write")])
 def test_a_section_that_fails_does_not_take_the_page_with_it(analysed, tmp_path, monkeypatch, where):
     """Whether it is computed or drawn when it fails."""
