@@ -12,6 +12,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from analysis.number_format import OBJECTIVES as OBJECTIVES  # benchmarks take it from here
 from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,
@@ -37,7 +38,6 @@ COLOURS = {
     ALL_POSITIVE: "#8a94a0",
 }
 INK, QUIET, RULE = "#1c2733", "#6b7783", "#dde3e8"
-OBJECTIVES = {"macro_ap": "macro average precision", "macro_auroc": "macro AUROC", "macro_f1": "macro F1"}
 
 STYLE = {
     "font.family": "DejaVu Sans",

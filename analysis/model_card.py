@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import average_claim, label_claims
-from analysis.figures import OBJECTIVES
-from analysis.number_format import NONE, ranged, score, share, strategy
+from analysis.number_format import NONE, OBJECTIVES, ranged, score, share, strategy
 from analysis.sections.limits import limits_of
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort

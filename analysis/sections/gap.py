@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, OBJECTIVES, QUIET, RIGHT, STYLE, new_figure
-from analysis.number_format import mean_and_deviation, score, signed
+from analysis.figures import BEST, COLOURS, QUIET, RIGHT, STYLE, new_figure
+from analysis.number_format import OBJECTIVES, mean_and_deviation, score, signed
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 
 TITLE = "How much was luck?"

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, INK, OBJECTIVES, OTHER, QUIET, RIGHT, STYLE, new_figure
-from analysis.number_format import NONE
+from analysis.figures import BEST, COLOURS, INK, OTHER, QUIET, RIGHT, STYLE, new_figure
+from analysis.number_format import NONE, OBJECTIVES
 from analysis.predictors import LOGREG, PAPER
 from analysis.section import Folded, Picture, Row, Section, Table
 from trainables.records import TrialRecord
