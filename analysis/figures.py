@@ -12,7 +12,6 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.number_format import OBJECTIVES as OBJECTIVES  # benchmarks take it from here
 from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,

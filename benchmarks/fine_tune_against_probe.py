@@ -23,7 +23,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures import BEST, COLOURS, OBJECTIVES, STYLE
+from analysis.figures import BEST, COLOURS, STYLE
+from analysis.number_format import OBJECTIVES
 from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
 from analysis.test_split import open_test_split
 from cohort.manifest import Cohort
