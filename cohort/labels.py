@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,8 @@ MODALITIES = (
     "endoscopy",
     "medical image",
 )
+
+LONGEST_WORDING = 200
 
 UNCERTAIN_RULES = ("ignore", "zeros", "ones")
 BLANK_RULES = ("negative", "missing")
@@ -235,3 +238,25 @@ def apply_policy(
             [found_N | (given_N == 0), clear_N & (given_N == 1)], [0.0, 1.0], default=np.nan
         )
     return targets_NC, contradictions
+
+
+def check_wording(
+    labels: Sequence[str], names: Mapping[str, str], prompts: Mapping[str, Sequence[str]]
+) -> None:
+    """InputError for a name or prompt of a label that is not there, and for one that is no short line of
+    text."""
+    for label, texts in [*((label, [name]) for label, name in names.items()), *prompts.items()]:
+        if label not in labels:
+            raise InputError(f"no label {label!r} to say in other words; {did_you_mean(label, labels)}")
+        if not texts:
+            raise InputError(f"label {label!r} has an empty list of prompts; give a sentence or leave it out")
+        for text in texts:
+            if not isinstance(text, str) or not text.strip() or not text.isprintable():
+                raise InputError(f"label {label!r}: its name or prompt must be a line of text, got {text!r}")
+            if len(text) > LONGEST_WORDING:
+                raise InputError(
+                    f"label {label!r}: {text[:40]!r}... has over {LONGEST_WORDING} characters; shorten it"
+                )
+    shown = Counter(names.get(label, label) for label in labels)
+    if twice := [name for name, count in shown.items() if count > 1]:
+        raise InputError(f"two labels would be called {twice[0]!r}; give them different names")

@@ -35,12 +35,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cohort.errors import InputError
+from cohort.exclusive import check_exclusive
 from cohort.files import refuse_foreign, replacing_file, replacing_folder
 from cohort.image_files import ImageFiles
-from cohort.labels import MODALITIES, LabelPolicy, did_you_mean
+from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
 
 MANIFEST = "cohort.parquet"
-FORMAT = 2
+FORMAT = 3
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
@@ -83,6 +84,17 @@ class Cohort:
     licence: str
     """Terms under which the images may be used, in a line; "" where nobody stated them."""
 
+    exclusive: bool
+    """Whether the labels are the classes of one question, such as a diagnosis: every row has exactly one of
+    them, or is masked whole."""
+
+    label_names: dict[str, str]
+    """Label -> how it is said to people and to a text tower; labels that are said as they are written stay
+    out."""
+
+    label_prompts: dict[str, tuple[str, ...]]
+    """Label -> sentences for a text tower instead of those of the modality; only where some were given."""
+
     policy: LabelPolicy
 
     images_root: Path
@@ -103,8 +115,8 @@ class Cohort:
     """Label -> how many cells of the source were uncertain."""
 
     content_hash: str
-    """sha256 over all rows, labels and the policy; not over where the images lie, nor over words about
-    them."""
+    """sha256 over all rows, labels, whether these are exclusive, and the policy; not over where the images
+    lie, nor over words about them."""
 
     @classmethod
     def open(cls, folder: Path | str) -> Cohort:
@@ -134,8 +146,12 @@ class Cohort:
                 raise InputError(
                     f"{path}: column {name!r} of type {column_type} is missing; build the cohort again"
                 )
+        prompts = {label: tuple(texts) for label, texts in metadata["label_prompts"].items()}
         try:
             check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
+            check_wording(metadata["labels"], metadata["label_names"], prompts)
+            if metadata["exclusive"]:
+                check_exclusive(_targets(table, metadata["labels"]), metadata["labels"])
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
         root = Path(metadata["images_root"])
@@ -148,6 +164,9 @@ class Cohort:
             drawn=metadata["drawn"],
             modality=metadata["modality"],
             licence=metadata["licence"],
+            exclusive=metadata["exclusive"],
+            label_names=metadata["label_names"],
+            label_prompts=prompts,
             policy=LabelPolicy.from_dict(metadata["policy"]),
             images_root=root if root.is_absolute() else folder / root,
             channels=metadata["channels"],
@@ -189,11 +208,7 @@ class Cohort:
 
     def targets_NC(self, indices: np.ndarray | None = None) -> np.ndarray:
         """float32 (N, C): 0, 1, or NaN where masked."""
-        columns = [
-            self.present[LABEL + label].cast(pa.float32()).to_numpy(zero_copy_only=False)
-            for label in self.labels
-        ]
-        targets_NC = np.stack(columns, axis=1).astype(np.float32)
+        targets_NC = _targets(self.present, self.labels)
         return targets_NC if indices is None else targets_NC[indices]
 
     def patients_N(self, indices: np.ndarray | None = None) -> np.ndarray:
@@ -230,6 +245,9 @@ class CohortFacts:
     drawn: bool = False
     modality: str = "medical image"
     licence: str = ""
+    exclusive: bool = False
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     channels: int = 1
     flow: Sequence[tuple[str, int]] = ()
     warnings: Sequence[str] = ()
@@ -238,6 +256,7 @@ class CohortFacts:
 
     def __post_init__(self) -> None:
         check_facts(self.drawn, self.modality, self.licence)
+        check_wording(self.labels, self.label_names, self.label_prompts)
 
 
 def write_cohort(
@@ -305,7 +324,8 @@ def write_manifest(
     recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
     of the cohort's splits are added to the warnings.
 
-    Raises InputError for a duplicate image id, an unknown split, and a patient on two sides.
+    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and exclusive
+    labels of which a row has two or none.
     """
     labels = facts.labels
     missing = [name for name in COLUMNS if name not in columns]
@@ -317,6 +337,8 @@ def write_manifest(
         raise ValueError(f"targets_NC must be {(len(columns['image']), len(labels))}, got {targets_NC.shape}")
     if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
         raise ValueError("targets_NC must hold 0, 1 and NaN only")
+    if facts.exclusive:
+        check_exclusive(targets_NC, labels)
     _check_rows(columns)
 
     arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}
@@ -340,6 +362,9 @@ def write_manifest(
         "drawn": facts.drawn,
         "modality": facts.modality,
         "licence": facts.licence,
+        "exclusive": facts.exclusive,
+        "label_names": dict(facts.label_names),
+        "label_prompts": {label: list(texts) for label, texts in facts.label_prompts.items()},
         "policy": facts.policy.to_dict(),
         "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
         "channels": facts.channels,
@@ -348,7 +373,7 @@ def write_manifest(
         "contradictions": list(facts.contradictions),
         "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
-        "content_hash": _content_hash(table, labels, facts.policy),
+        "content_hash": _content_hash(table, facts),
     }
     table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
     with replacing_file(folder / MANIFEST) as partial:
@@ -390,8 +415,15 @@ def _one_sided(targets_NC: np.ndarray, splits: Sequence[str], labels: Sequence[s
     return warnings
 
 
-def _content_hash(table: pa.Table, labels: Sequence[str], policy: LabelPolicy) -> str:
-    digest = hashlib.sha256(json.dumps([list(labels), policy.to_dict()], sort_keys=True).encode())
+def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
+    """float32 (N, C): 0, 1, or NaN where masked."""
+    columns = [table[LABEL + label].cast(pa.float32()).to_numpy(zero_copy_only=False) for label in labels]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _content_hash(table: pa.Table, facts: CohortFacts) -> str:
+    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict()]
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())
     return digest.hexdigest()

@@ -10,7 +10,14 @@ import pytest
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.labels import LabelPolicy
-from cohort.manifest import MANIFEST, Cohort, CohortFacts, check_output_folder, write_cohort, write_manifest
+from cohort.manifest import (
+    MANIFEST,
+    Cohort,
+    CohortFacts,
+    check_output_folder,
+    write_cohort,
+    write_manifest,
+)
 
 NAN = np.nan
 TARGETS = np.array([[1, 0], [0, NAN], [1, 1], [0, 1], [NAN, NAN], [0, 0], [1, 0]])
@@ -149,6 +156,49 @@ def test_wrong_facts_are_refused_when_written_and_when_opened(tmp_path, fact, me
 
 def test_the_longest_licence_is_taken(tmp_path):
     assert len(write(tmp_path / "c", facts={"licence": "x" * 200}).licence) == 200
+
+
+ONE_A_ROW = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [NAN, NAN], [0, 1], [1, 0]])
+
+
+def test_exclusive_labels_are_kept_and_belong_to_the_content(tmp_path):
+    one = write(tmp_path / "one", ONE_A_ROW, facts={"exclusive": True})
+    many = write(tmp_path / "many", ONE_A_ROW)
+    assert one.exclusive and not many.exclusive
+    assert one.content_hash != many.content_hash
+
+
+@pytest.mark.parametrize(("row", "has"), [([1, 1], "Edema, Fracture"), ([0, 0], "none"), ([1, NAN], "Edema")])
+def test_exclusive_labels_are_one_a_row(tmp_path, row, has):
+    targets_NC = ONE_A_ROW.copy()
+    targets_NC[3] = row
+    with pytest.raises(InputError, match=f"exactly one a row, but row 4 has {has}"):
+        write(tmp_path / "c", targets_NC, facts={"exclusive": True})
+
+
+def test_other_words_for_labels_are_kept_and_decide_about_no_row(tmp_path):
+    plain = write(tmp_path / "plain")
+    said = {"label_names": {"Edema": "pulmonary edema"}, "label_prompts": {"Edema": ["wet lungs", "edema"]}}
+    worded = write(tmp_path / "worded", facts=said)
+    assert worded.label_names == {"Edema": "pulmonary edema"}
+    assert worded.label_prompts == {"Edema": ("wet lungs", "edema")}
+    assert plain.label_names == plain.label_prompts == {}
+    assert worded.content_hash == plain.content_hash
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"label_names": {"Edem": "x"}}, "no label 'Edem'.*Edema"),
+        ({"label_names": {"Edema": "two\nlines"}}, "must be a line of text"),
+        ({"label_names": {"Edema": "Fracture"}}, "two labels would be called 'Fracture'"),
+        ({"label_prompts": {"Edema": []}}, "empty list of prompts"),
+        ({"label_prompts": {"Edema": ["x" * 201]}}, "over 200 characters"),
+    ],
+)
+def test_words_that_name_no_label_or_are_no_line_are_refused(tmp_path, words, message):
+    with pytest.raises(InputError, match=message):
+        write(tmp_path / "c", facts=words)
 
 
 def test_a_cohort_may_lack_splits_and_says_so_only_when_asked_for_one(tmp_path):
@@ -291,7 +341,7 @@ def test_what_is_no_cohort_is_refused(tmp_path):
         Cohort.open(tmp_path)
     assert "\n" not in str(error.value)
     pq.write_table(pa.table({"image": ["a"]}), tmp_path / MANIFEST)
-    with pytest.raises(InputError, match="format must be 2, got None"):
+    with pytest.raises(InputError, match="format must be 3, got None"):
         Cohort.open(tmp_path)
 
 
