@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cohort.duplicates import find_duplicates, first_pairs
 from cohort.labels import NO_FINDING
 from cohort.manifest import KEEP, LABEL, Cohort
 from cohort.patients import positive_patients
@@ -20,7 +21,8 @@ _LISTED = 5
 
 def describe(cohort: Cohort) -> str:
     """Counts and prevalence a label and split, patients, views, kept columns, masked cells, missing files,
-    contradictions, and the flow from rows read to images kept; for IU-Xray the paper's counts as well.
+    contradictions, identical images, and the flow from rows read to images kept; for IU-Xray the paper's
+    counts as well.
 
     All counts are over all rows of the manifest, those with a missing file among them.
     """
@@ -55,6 +57,7 @@ def describe(cohort: Cohort) -> str:
         sections.append("Kept columns\n" + _align([["", "filled", "values"], *rows], "lrl"))
     missing = table.num_rows - cohort.present.num_rows
     sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
+    sections += _identical_images(cohort)
     listed = ", ".join(cohort.contradictions[:_LISTED]) + (
         ", ..." if len(cohort.contradictions) > _LISTED else ""
     )
@@ -109,6 +112,28 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
         row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
         rows.append(row)
     return rows
+
+
+def _identical_images(cohort: Cohort) -> list[str]:
+    """A section, or none where every image file is another."""
+    found = find_duplicates(
+        cohort.images(),
+        cohort.column("digest"),
+        cohort.column("split"),
+        cohort.column("patient"),
+        cohort.targets_NC(),
+        cohort.labels,
+    )
+    if not found.pairs:
+        return []
+    across = {
+        "across splits": found.across_splits,
+        "across patients": found.across_patients,
+        "with different labels": found.across_labels,
+    }
+    rows = [["files that are the same", str(len(found.pairs)), first_pairs(found.pairs)]]
+    rows += [[what, str(len(pairs)), first_pairs(pairs)] for what, pairs in across.items() if pairs]
+    return [f"Identical images: {found.images} of {cohort.present.num_rows}\n" + _align(rows, "lrl")]
 
 
 def _column_summary(values: Sequence[object]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cohort.duplicates import find_duplicates, first_pairs
 from cohort.errors import InputError
 from cohort.image_files import ImageFiles, inspect_images, list_images
 from cohort.labels import NO_FINDING, LabelPolicy
@@ -51,12 +52,18 @@ class SourceRows:
 
 
 def assemble(
-    rows: SourceRows, images: Path | str, out: Path | str, *, skip_unreadable: bool = False
+    rows: SourceRows,
+    images: Path | str,
+    out: Path | str,
+    *,
+    skip_unreadable: bool = False,
+    allow_duplicates: bool = False,
 ) -> Cohort:
     """Find and open every image of `rows` in `images` (folder or zip archive), then write the cohort.
 
     Rows without a file are kept with `present` false and a warning. Raises InputError where no file at all is
-    there, where a name fits several files, and, unless `skip_unreadable`, for files that do not decode.
+    there, where a name fits several files, unless `skip_unreadable` for files that do not decode, and unless
+    `allow_duplicates` for files of several splits that are the same.
     """
     check_facts(False, rows.modality, rows.licence)  # before the images are read, which may take an hour
     count = len(rows.image)
@@ -85,6 +92,18 @@ def assemble(
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
+    duplicates = find_duplicates(rows.image, digest, rows.split, rows.patient, rows.targets_NC, rows.labels)
+    if duplicates.across_splits:
+        shared = (
+            f"{len(duplicates.across_splits)} image files lie in several splits under different names "
+            f"({first_pairs(duplicates.across_splits)})"
+        )
+        if not allow_duplicates:
+            raise InputError(
+                f"{images}: {shared}, so that a model would be tested on what it was trained on; keep one "
+                "row of each, give them one patient and one split, or pass --allow-duplicates"
+            )
+        warnings.append(f"{shared}: scores there flatter the model")
     if rows.contradictions:
         first = _first([rows.image[n] for n in rows.contradictions])
         warnings.append(

@@ -246,6 +246,7 @@ def read_iu_xray(
     seed: int = 0,
     licence: str = LICENCE,
     skip_unreadable: bool = False,
+    allow_duplicates: bool = False,
 ) -> Cohort:
     """Read the frontal images of IU-Xray, write the cohort to the folder `out`, and open it.
 
@@ -355,7 +356,7 @@ def read_iu_xray(
         warnings=warnings,
         where_to_get=WHERE_TO_GET,
     )
-    return assemble(rows, images, out, skip_unreadable=skip_unreadable)
+    return assemble(rows, images, out, skip_unreadable=skip_unreadable, allow_duplicates=allow_duplicates)
 
 
 def _file_names(uid: str, filename: str) -> list[str]:

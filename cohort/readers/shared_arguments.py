@@ -37,6 +37,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-finding", choices=NO_FINDING_RULES, help="how the label No Finding comes about")
     parser.add_argument("--licence", metavar="TEXT", help="terms under which the images may be used, a line")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
+    parser.add_argument(
+        "--allow-duplicates",
+        action="store_true",
+        help="only warn of image files that lie in several splits under different names",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
 
 
@@ -48,6 +53,7 @@ def shared(arguments: argparse.Namespace) -> dict[str, Any]:
         "seed": arguments.seed,
         "uncertain": _uncertain_rules(arguments.uncertain),
         "skip_unreadable": arguments.skip_unreadable,
+        "allow_duplicates": arguments.allow_duplicates,
     } | {name: value for name, value in given.items() if value is not None}
 
 

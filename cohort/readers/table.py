@@ -116,6 +116,7 @@ def read_table(
     modality: str | None = None,
     licence: str = "",
     skip_unreadable: bool = False,
+    allow_duplicates: bool = False,
 ) -> Cohort:
     """Read a CSV or Parquet table and its images, write the cohort to the folder `out`, and open it.
 
@@ -138,8 +139,9 @@ def read_table(
     `licence` a line about the terms of use.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
-    images, a patient on two sides, a label without a positive image, unreadable images
-    (skipped with a warning under `skip_unreadable`).
+    images, a patient on two sides, a label without a positive image, unreadable images (skipped with a
+    warning under `skip_unreadable`), and the same image file under several names in different splits (a
+    warning under `allow_duplicates`).
     """
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
@@ -228,7 +230,7 @@ def read_table(
         flow=flow,
         warnings=warnings,
     )
-    return assemble(rows, images, out, skip_unreadable=skip_unreadable)
+    return assemble(rows, images, out, skip_unreadable=skip_unreadable, allow_duplicates=allow_duplicates)
 
 
 def _refuse_labels_named_wrongly(labels: Sequence[str], table: Path | str) -> None:

@@ -14,7 +14,7 @@ def test_the_summary_counts_by_hand(tmp_path):
         {
             "image": images,
             "file": images,
-            "digest": ["d"] * 7 + [""],
+            "digest": ["x", "x", "y", "z", "x", "y", "u", ""],
             "present": [True] * 7 + [False],
             "patient": ["a", "a", "b", "c", "d", "e", "f", "f"],
             "study": images,
@@ -55,6 +55,13 @@ def test_the_summary_counts_by_hand(tmp_path):
         "age 6 20 to 70, median 45",
         "sex 7 F 5, M 2",
         "Files: 7 present, 1 missing or unreadable",
+        # i0, i1 and i4 are one file, i2 and i5 another; the missing file is none.
+        "Identical images: 5 of 7",
+        "files that are the same 2 i0 = i1; i2 = i5",
+        "across splits 2 i0 (train) = i4 (val); i2 (train) = i5 (val)",
+        "across patients 2 i0 (patient a) = i4 (patient d); i2 (patient b) = i5 (patient e)",
+        "with different labels 2 i0 (Edema) = i1 (Edema + Pleural Effusion); i2 (none) = "
+        "i5 (Pleural Effusion)",
         "Contradictions (No Finding together with a finding): 2 (i1, i3)",
         "careful",
         "no positive in test: Pleural Effusion",

@@ -17,7 +17,13 @@ def parsed(*argv):
 
 
 def test_what_is_not_given_is_left_to_the_reader():
-    assert parsed() == {"out": "c", "seed": 0, "uncertain": "ignore", "skip_unreadable": False}
+    assert parsed() == {
+        "out": "c",
+        "seed": 0,
+        "uncertain": "ignore",
+        "skip_unreadable": False,
+        "allow_duplicates": False,
+    }
     given = parsed("--blank", "missing", "--no-finding", "strict", "--licence", "CC0", "--seed", "3")
     assert given["blank"] == "missing" and given["no_finding"] == "strict"
     assert given["licence"] == "CC0" and given["seed"] == 3

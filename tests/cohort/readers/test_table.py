@@ -13,6 +13,7 @@ from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.manifest import Cohort
 from cohort.readers.table import read_table
+from cohort.summary import describe
 
 PATIENTS = 30
 
@@ -225,6 +226,38 @@ def test_unreadable_images_are_refused_by_name_or_skipped(source):
     assert any(w.startswith("2 unreadable image files were skipped: img_05.png") for w in cohort.warnings)
 
 
+def copy_image(source, original, copy):
+    folder = source[0] / "images"
+    (folder / f"img_{copy:02}.png").write_bytes((folder / f"img_{original:02}.png").read_bytes())
+
+
+def test_an_image_in_two_splits_under_two_names_is_refused_or_warned_of(source):
+    copy_image(source, 0, 8)  # of patient 000 in train and of patient 004 in test
+    message = (
+        r"images: 1 image files lie in several splits under different names \(img_00\.png \(train\) = "
+        r"img_08\.png \(test\)\), .*pass --allow-duplicates"
+    )
+    with pytest.raises(InputError, match=message):
+        read(source, split_column="set")
+    assert not (source[0] / "cohort").exists()
+    cohort = read(source, split_column="set", allow_duplicates=True)
+    assert any(w.startswith("1 image files lie in several splits") for w in cohort.warnings)
+
+
+def test_identical_images_within_a_split_are_shown_but_not_refused(source):
+    copy_image(source, 0, 1)
+    copy_image(source, 0, 2)
+    cohort = read(source, split_column="set")
+    assert not any("several splits" in w for w in cohort.warnings)
+    assert "Identical images: 3 of 60" in describe(cohort)
+
+
+def test_a_missing_file_is_a_copy_of_no_other(source):
+    for n in (0, 8):
+        (source[0] / "images" / f"img_{n:02}.png").unlink()
+    assert read(source, split_column="set").present.num_rows == 58
+
+
 def test_one_colour_image_makes_a_colour_cohort(source):
     (source[0] / "images" / "img_07.png").write_bytes(png(7, colour=True))
     assert read(source).channels == 3
@@ -385,3 +418,7 @@ def test_the_real_paediatric_archive_is_read_one_label_an_image(real_data, tmp_p
     assert cohort.labels == ("bacterial_pneumonia", "normal", "viral_pneumonia")
     assert cohort.targets_NC().sum(axis=0).tolist() == [320, 320, 320]
     assert cohort.present.num_rows == 960
+    lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
+    # Three radiographs of the release have a copy, each of the same patient and with the same label.
+    assert "Identical images: 6 of 960" in lines
+    assert not any(line.startswith(("across", "with different labels")) for line in lines)
