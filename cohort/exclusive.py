@@ -10,10 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from cohort.errors import InputError
+from cohort.labels import NO_FINDING
+
+_BY_CHANCE = 1e-3
 
 
-def check_exclusive(targets_NC: np.ndarray, labels: Sequence[str]) -> None:
-    """InputError where labels cannot be the classes of one question; see `Cohort.exclusive`."""
+def check_exclusive(targets_NC: np.ndarray, labels: Sequence[str], images: Sequence[str]) -> None:
+    """InputError where labels cannot be the classes of one question, with the id of the first image that
+    has not exactly one; see `Cohort.exclusive`."""
     if len(labels) < 2:
         raise InputError(f"exclusive labels must be two at least, got {', '.join(labels) or 'none'}")
     fits_N = _one_class_or_masked(targets_NC)
@@ -21,7 +25,7 @@ def check_exclusive(targets_NC: np.ndarray, labels: Sequence[str]) -> None:
         n = int(np.flatnonzero(~fits_N)[0])
         has = ", ".join(label for c, label in enumerate(labels) if targets_NC[n, c] == 1) or "none"
         raise InputError(
-            f"exclusive labels must be exactly one a row, but row {n + 1} has {has}; take them as "
+            f"exclusive labels must be exactly one a row, but image {images[n]!r} has {has}; take them as "
             "independent findings"
         )
 
@@ -31,6 +35,22 @@ def is_exclusive(targets_NC: np.ndarray) -> bool:
     is not masked whole, and one such row."""
     known = not np.isnan(targets_NC).all()
     return targets_NC.shape[1] >= 2 and known and bool(_one_class_or_masked(targets_NC).all())
+
+
+def more_than_chance(targets_NC: np.ndarray, labels: Sequence[str]) -> bool:
+    """Whether exclusive labels are so by more than chance: whether independent findings as frequent as these
+    would have one a row in all known rows with a probability below 1 in 1,000.
+
+    "No Finding" stands for the rows without a finding; with one finding beside it the two are one question,
+    however few the rows are. `targets_NC` must be exclusive, as `is_exclusive` says.
+    """
+    known_NC = targets_NC[~np.isnan(targets_NC).all(axis=1)]
+    share_C = known_NC[:, [label != NO_FINDING for label in labels]].mean(axis=0)
+    if len(share_C) == 1:
+        return True
+    one = sum(share * np.prod(1 - np.delete(share_C, c)) for c, share in enumerate(share_C))
+    none = np.prod(1 - share_C) if NO_FINDING in labels else 0.0
+    return bool((one + none) ** len(known_NC) < _BY_CHANCE)
 
 
 def _one_class_or_masked(targets_NC: np.ndarray) -> np.ndarray:

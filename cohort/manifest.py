@@ -151,7 +151,8 @@ class Cohort:
             check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
             check_wording(metadata["labels"], metadata["label_names"], prompts)
             if metadata["exclusive"]:
-                check_exclusive(_targets(table, metadata["labels"]), metadata["labels"])
+                targets_NC = _targets(table, metadata["labels"])
+                check_exclusive(targets_NC, metadata["labels"], table["image"].to_pylist())
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
         root = Path(metadata["images_root"])
@@ -338,7 +339,7 @@ def write_manifest(
     if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
         raise ValueError("targets_NC must hold 0, 1 and NaN only")
     if facts.exclusive:
-        check_exclusive(targets_NC, labels)
+        check_exclusive(targets_NC, labels, columns["image"])
     _check_rows(columns)
 
     arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}

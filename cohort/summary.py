@@ -36,6 +36,7 @@ def describe(cohort: Cohort) -> str:
                 ["images", f"{cohort.images_root} ({colour})"],
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
+                ["labels", "one a row (exclusive)" if cohort.exclusive else "independent findings"],
                 ["policy", cohort.policy.described()],
                 ["content", cohort.content_hash[:16]],
             ],

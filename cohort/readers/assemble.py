@@ -46,6 +46,7 @@ class SourceRows:
     modality: str
     licence: str
     flow: list[tuple[str, int]]
+    exclusive: bool = False
     warnings: list[str] = field(default_factory=list)
     where_to_get: str = "check the images' folder and the names in the table"
     """What to do about missing files, for the warning."""
@@ -131,6 +132,7 @@ def assemble(
         reader=rows.reader,
         modality=rows.modality,
         licence=rows.licence,
+        exclusive=rows.exclusive,
         policy=rows.policy,
         images_root=images,
         channels=inspected.channels,

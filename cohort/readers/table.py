@@ -59,6 +59,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", type=comma_separated, metavar="A,B,C", help="label columns holding 1, 0, -1 or blank"
     )
     labels.add_argument("--label-column", metavar="C", help="one label a row, in this column")
+    meaning = parser.add_mutually_exclusive_group()
+    meaning.add_argument(
+        "--exclusive",
+        action="store_true",
+        default=None,
+        help="the labels are the classes of one question, one a row (default: where they are, in all rows)",
+    )
+    meaning.add_argument(
+        "--multi-label",
+        action="store_false",
+        dest="exclusive",
+        help="they are independent findings, even where each row has one",
+    )
     parser.add_argument(
         "--split-column",
         metavar="C",
@@ -87,6 +100,7 @@ def read(arguments: argparse.Namespace) -> Cohort:
         views=arguments.views,
         labels=arguments.labels,
         label_column=arguments.label_column,
+        exclusive=arguments.exclusive,
         split_column=arguments.split_column,
         keep=arguments.keep,
         modality=arguments.modality,
@@ -106,6 +120,7 @@ def read_table(
     views: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     label_column: str | None = None,
+    exclusive: bool | None = None,
     split_column: str | None = None,
     keep: Sequence[str] = (),
     uncertain: str | Mapping[str, str] = "ignore",
@@ -128,6 +143,10 @@ def read_table(
     with `|` between them. In the second form what is not named is negative, and a blank cell means what
     `blank` says for all labels.
 
+    `exclusive` says whether the labels are the classes of one question (`Cohort.exclusive`). By default they
+    are where every row has exactly one of them, or is masked whole, in so many rows that independent findings
+    hardly would (`cohort.exclusive`).
+
     `blank` defaults to `negative` where the table has all fourteen CheXpert columns, because CheXpert and
     CheXbert leave out what a report does not mention, and to `missing` elsewhere. `uncertain` and
     `no_finding` are those of `LabelPolicy`.
@@ -139,10 +158,11 @@ def read_table(
     `licence` a line about the terms of use.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
-    images, a patient on two sides, a label without a positive image, unreadable images (skipped with a
-    warning under `skip_unreadable`), and the same image file under several names in different splits (a
-    warning under `allow_duplicates`).
+    images, a patient on two sides, a label without a positive image, a row with two `exclusive` labels or
+    none, unreadable images (skipped with a warning under `skip_unreadable`), and the same image file under
+    several names in different splits (a warning under `allow_duplicates`).
     """
+    from cohort.exclusive import check_exclusive, is_exclusive, more_than_chance
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.source_table import (
@@ -202,6 +222,15 @@ def read_table(
     image = frame[image_column].tolist()
     patient = frame[patient_column].tolist() if patient_column else image
     warnings = []
+    if exclusive:
+        check_exclusive(targets_NC, labels, image)
+    elif exclusive is None and is_exclusive(targets_NC):
+        exclusive = more_than_chance(targets_NC, labels)
+        if not exclusive:
+            warnings.append(
+                f"each of the {len(image)} rows has one label, as it may happen by chance in so few: taken "
+                "for independent findings; pass --exclusive where they are the classes of one question"
+            )
     if not patient_column:
         warnings.append("no patient column: every image counts as its own patient")
     if split_column:
@@ -227,6 +256,7 @@ def read_table(
         reader="table",
         modality=modality or likely_modality(labels),
         licence=licence,
+        exclusive=bool(exclusive),
         flow=flow,
         warnings=warnings,
     )

@@ -172,7 +172,7 @@ def test_exclusive_labels_are_kept_and_belong_to_the_content(tmp_path):
 def test_exclusive_labels_are_one_a_row(tmp_path, row, has):
     targets_NC = ONE_A_ROW.copy()
     targets_NC[3] = row
-    with pytest.raises(InputError, match=f"exactly one a row, but row 4 has {has}"):
+    with pytest.raises(InputError, match=f"exactly one a row, but image 'i3' has {has}"):
         write(tmp_path / "c", targets_NC, facts={"exclusive": True})
 
 
