@@ -28,7 +28,8 @@ from analysis.predictors import (
     Features,
     Scored,
     constant_floors,
-    logistic_floors,
+    logistic_floor,
+    pixel_floor,
     random_row,
     scored,
     zero_shot,
@@ -40,7 +41,7 @@ from scoring.judging import JudgedRows
 from scoring.resampling import Ranking, patient_weights
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
-from vlm.encoders import Encoder, load_encoder
+from vlm.encoders import Encoder
 from vlm.predictor import Predictor
 
 OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
@@ -210,8 +211,8 @@ def gather(
     no_zero_shot = encoder.text_refusal
     if not no_zero_shot:
         predictors += zero_shot(data, encoder, cohort.modality, facts.objective)
-    pixels = load_encoder("pixels")
-    predictors += logistic_floors(data, encoder, pixels, features(pixels, "fp32"), facts.objective)
+    predictors.append(pixel_floor(data, cohort.channels, features, facts.objective))
+    predictors.append(logistic_floor(data, encoder, facts.objective))
     predictors += trials
     if compared_with:
         if any(compared_with.name == predictor.name for predictor in predictors):

@@ -16,7 +16,8 @@ from scoring.judging import SHRINKAGE, Scale, judge, objective
 from scoring.metrics import prevalences
 from trainables.logistic import train_logistic
 from trainables.trial_data import ProbeData
-from vlm.encoders import Encoder
+from vlm.encoders import Encoder, load_encoder
+from vlm.encoders.pixels import NAMES, SIDES, name_of
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import text_prototypes
@@ -172,18 +173,30 @@ def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, modalit
     return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True)
 
 
-def logistic_floors(
-    data: ProbeData, encoder: Encoder, pixels: Encoder, pixel_features_ND: np.ndarray, objective_name: str
-) -> list[Predictor]:
-    """Logistic regressions on raw pixels and on the frozen features; `pixel_features_ND` are of all rows."""
-    pixel_data = replace(data, features_ND=pixel_features_ND[data.rows_N], precision="fp32")
-    rows = (
-        (PIXELS, pixels, pixel_data, "raw pixels", True),
-        (LOGREG, encoder, data, "the frozen features", False),
-    )
-    predictors = []
-    for name, under, its_data, what, common_scale in rows:
-        record = train_logistic(its_data, objective_name=objective_name, common_scale=common_scale)
-        note = f"logistic regression on {what}, C = {record.params['C']:g}"
-        predictors.append(record.predictor(name, data.labels, under, note=note))
-    return predictors
+def pixel_floor(data: ProbeData, channels: int, features: Features, objective_name: str) -> Predictor:
+    """A logistic regression on raw pixels, its size and C the best on validation by the study's objective.
+
+    Args:
+        channels: of the cohort's images, 1 gray or 3 colour.
+        features: of any encoder on this cohort.
+    """
+    best, best_encoder = None, None
+    for side in SIDES:  # of equally good ones the smaller is taken
+        encoder = load_encoder(name_of(side, channels))
+        features_ND = features(encoder, "fp32")[data.rows_N]
+        its_data = replace(data, features_ND=features_ND, precision="fp32")
+        record = train_logistic(its_data, objective_name=objective_name, common_scale=True)
+        if best is None or record.objective > best.objective:
+            best, best_encoder = record, encoder
+    side, channels = NAMES[best_encoder.name]
+    colour = "colour" if channels == 3 else "gray"
+    note = f"logistic regression on {side} x {side} {colour} pixels, C = {best.params['C']:g}"
+    note += ", size and C chosen on validation"
+    return best.predictor(PIXELS, data.labels, best_encoder, note=note)
+
+
+def logistic_floor(data: ProbeData, encoder: Encoder, objective_name: str) -> Predictor:
+    """A logistic regression on the frozen features, its C the best on validation."""
+    record = train_logistic(data, objective_name=objective_name)
+    note = f"logistic regression on the frozen features, C = {record.params['C']:g}, chosen on validation"
+    return record.predictor(LOGREG, data.labels, encoder, note=note)

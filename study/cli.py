@@ -171,10 +171,12 @@ ENCODERS = (
 def _embed(arguments: argparse.Namespace) -> None:
     from cohort.manifest import Cohort
     from vlm.embeddings import embed
+    from vlm.encoder_names import name_for
     from vlm.encoders import load_encoder
 
     cohort = Cohort.open(arguments.cohort)
-    encoder = load_encoder(arguments.encoder, features=arguments.features)
+    name = name_for(arguments.encoder, cohort.channels)
+    encoder = load_encoder(name, features=arguments.features)
     embeddings = embed(
         cohort, encoder, cache=arguments.cache, batch_size=arguments.batch_size, precision=arguments.precision
     )

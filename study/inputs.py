@@ -16,6 +16,7 @@ from study.config import StudyConfig
 from study.run_folder import RunFolder
 from trainables.trial_data import ProbeData
 from vlm.embeddings import Embeddings, embed
+from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
 
 OBJECTIVE_PATIENTS = 5
@@ -80,7 +81,8 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
     """
     on_gpu = config.resources.gpus != 0 and torch.cuda.is_available()
     cohort = Cohort.open(config.cohort)
-    encoder = load_encoder(config.encoder, features=config.features, device="cuda" if on_gpu else "cpu")
+    name = name_for(config.encoder, cohort.channels)
+    encoder = load_encoder(name, features=config.features, device="cuda" if on_gpu else "cpu")
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
     embeddings = embed(cohort, encoder, cache=config.cache, precision=precision)
     inputs = Inputs(cohort=cohort, encoder=encoder, embeddings=embeddings, seed=config.search.seed)

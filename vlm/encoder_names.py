@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 LOCAL = "local-dir:"
+PIXELS = "pixels"
+COLOUR_PIXELS = "pixels:32x32x3"
 
 
 def resolved_name(name: str, folder: Path) -> str:
@@ -15,3 +17,8 @@ def resolved_name(name: str, folder: Path) -> str:
     if not name.startswith(LOCAL):
         return name
     return f"{LOCAL}{folder / Path(name.removeprefix(LOCAL)).expanduser()}"
+
+
+def name_for(name: str, channels: int) -> str:
+    """The encoder that a name means for images of 1 or 3 channels: `pixels` sees colour where there is."""
+    return COLOUR_PIXELS if name == PIXELS and channels == 3 else name

@@ -24,7 +24,7 @@ from study.selection import note
 from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
-from vlm.encoders.pixels import SIZE
+from vlm.encoders.pixels import SIDE
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 
@@ -86,6 +86,9 @@ def made_up_cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
         drawn=False,
         modality="chest radiograph",
         licence="",
+        exclusive=False,
+        label_names={},
+        label_prompts={},
         policy=LabelPolicy(),
         images_root=Path("."),
         channels=1,
@@ -119,9 +122,16 @@ class Finished:
             encoder=self.encoder,
             trials=self.trials,
             compared_with=self.compared_with,
-            features=lambda encoder, precision: self.features_of[encoder.name],
+            features=self.features,
             openings=folder / "openings.jsonl",
         )
+
+    def features(self, encoder, precision: str) -> np.ndarray:
+        """Those of `pixels` are the image itself, of which its smaller sides take the means."""
+        if not encoder.name.startswith("pixels"):
+            return self.features_of[encoder.name]
+        x_NCHW = torch.from_numpy(self.features_of["pixels"]).reshape(-1, self.cohort.channels, SIDE, SIDE)
+        return encoder.tower.visual(x_NCHW).numpy()
 
 
 def finished_study(
@@ -141,7 +151,7 @@ def finished_study(
     known_NC = np.nan_to_num(made_up.targets_NC(), nan=0.0)
     x_ND = known_NC @ (strength_C[:, None] * direction_CD) * 2 + rng.normal(size=(images, WIDTH))
     pixels_ND = 0.35 * x_ND @ rng.normal(size=(WIDTH, 48)) + rng.normal(size=(images, 48)) * 3
-    pixels_ND = np.pad(pixels_ND, ((0, 0), (0, SIZE**2 - 48)))  # a black border
+    pixels_ND = np.pad(pixels_ND, ((0, 0), (0, SIDE**2 - 48)))  # a black border
     features_ND, pixels_ND = x_ND.astype(np.float32), pixels_ND.astype(np.float32)
 
     data = development_data(made_up, SimpleNamespace(features_ND=features_ND, precision="fp32"), seed=0)

@@ -28,7 +28,8 @@ def load_encoder(
     - `local-dir:FOLDER`: the same files in a folder, and for a Hugging Face text tower (as BiomedCLIP's) its
       config.json and tokenizer beside them.
     - `MODEL/TAG`: an architecture and a pretrained tag of open_clip, as `ViT-B-32/laion2b_s34b_b79k`.
-    - `pixels`: the image itself at 32 x 32 gray pixels, a floor for every encoder.
+    - `pixels`: the image itself at 32 x 32 gray pixels, a floor for every encoder; `pixels:16x16x3`: smaller
+      and in colour.
 
     `device` is the GPU where there is one, unless given. Nothing a model brings is run: weights are
     safetensors, or else a pickle that holds only tensors. Raises InputError, in one line, for an unknown

@@ -1,4 +1,9 @@
-"""The floor, an encoder that has learnt nothing: the image itself at 32 x 32 gray pixels.
+"""The floor, an encoder that has learnt nothing: the image itself at a few pixels a side, gray or in colour.
+
+    pixels            32 x 32 in the channels of the cohort, see `vlm.encoder_names.name_for`
+    pixels:16x16x3    side, side, channels; a side of `SIDES`, 1 (gray) or 3 channels (RGB)
+
+Every side is cut from the same 32 x 32 pixels, so that a cohort is decoded once for all of them.
 
 Shape legend: B images of a batch, C channels, H height, W width.
 """
@@ -7,36 +12,51 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
 
-SIZE = 32  # a ridge on 1,024 pixels of nih_cxr64 does no worse than on all 4,096
+SIDES = (8, 16, 32)
+SIDE = SIDES[-1]  # a ridge on 1,024 pixels of nih_cxr64 does no worse than on all 4,096
 
 
 class Pixels(nn.Module):
-    """Gray values in 0..1, row by row."""
+    """Values in 0..1, channel by channel and row by row; a side below 32 takes the means of squares."""
+
+    def __init__(self, side: int, channels: int) -> None:
+        super().__init__()
+        self.side, self.channels = side, channels
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return x_BCHW[:, 0].flatten(1)
+        return avg_pool2d(x_BCHW[:, : self.channels], SIDE // self.side).flatten(1)
+
+
+def name_of(side: int, channels: int) -> str:
+    """The encoder's name; gray at 32 pixels a side is plain `pixels`."""
+    return "pixels" if (side, channels) == (SIDE, 1) else f"pixels:{side}x{side}x{channels}"
+
+
+NAMES = {name_of(side, channels): (side, channels) for channels in (1, 3) for side in SIDES}
 
 
 def load(name: str, features: Features) -> Encoder:
-    """The encoder `pixels`, on the CPU; InputError for pooled features, and for a longer name."""
-    if name != "pixels":
-        raise InputError(f"unknown encoder {name!r}; did you mean 'pixels'?")
+    """One of `NAMES`, on the CPU; InputError for pooled features, and for another name."""
+    if name not in NAMES:
+        raise InputError(f"unknown encoder {name!r}; pixels come as {', '.join(NAMES)}")
     if features != "projected":
-        raise InputError("encoder pixels has no features before a projection; use projected features")
-    geometry = Geometry(size=SIZE, resize_mode="squash", channels=1)
+        raise InputError(f"encoder {name} has no features before a projection; use projected features")
+    side, channels = NAMES[name]
+    geometry = Geometry(size=SIDE, resize_mode="squash", channels=channels)
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return Encoder(
         name=name,
         features=features,
-        width=SIZE**2,
+        width=side**2 * channels,
         geometry=geometry,
         mean=mean,
         std=std,
-        fingerprint=fingerprint({}, {"pixels": SIZE}, geometry, mean, std, features),
-        tower=ImageTower(Pixels(), mean, std).eval(),
+        fingerprint=fingerprint({}, {"pixels": side}, geometry, mean, std, features),
+        tower=ImageTower(Pixels(side, channels), mean, std).eval(),
     )
