@@ -2,10 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+from study.rooms import import_rooms
+
 if TYPE_CHECKING:
     from study.study import Study
 
 __all__ = ["Study"]
+
+import_rooms()
 
 
 def __getattr__(name: str) -> Any:

@@ -6,15 +6,14 @@ import gc
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cohort.errors import InputError
 from study.config import Resources
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from study.rooms import REPOSITORY, ROOMS, shadowing
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,11 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     """Start Ray, or connect where RAY_ADDRESS names a cluster or Ray runs in this process already.
 
     A private Ray listens on this machine only, behind a token of its own that is never written to disk, and
-    ends with the block. Workers import radtune from this driver's own source folder, installed or not.
+    ends with the block. Its workers import radtune from this driver's own source folder, installed or not.
 
     Raises:
-        InputError: the study file asks for more than there is.
+        InputError: the study file asks for more than there is, or workers of a Ray that runs already would
+            import a file of the working directory in place of one of radtune's packages.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
@@ -53,8 +53,17 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     import ray
 
     ours = not ray.is_initialized()
+    if not ours and (file := shadowing(Path.cwd())):
+        raise InputError(
+            f"{file}: has the name of a package of radtune, and workers of the Ray that runs already import "
+            "it in its place; rename it, or call ray.shutdown() first"
+        )
     if ours and os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"worker_process_setup_hook": _importing_rooms()},
+        )
     elif ours:
         _refuse_absent_gpus(resources.gpus)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -66,7 +75,10 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
             log_to_driver=False,
             logging_level="ERROR",
             _node_ip_address="127.0.0.1",
-            runtime_env={"env_vars": {"PYTHONPATH": path}},
+            runtime_env={
+                "env_vars": {"PYTHONPATH": path},
+                "worker_process_setup_hook": _importing_rooms(),
+            },
         )
     try:
         have = ray.cluster_resources()
@@ -88,6 +100,21 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     finally:
         if ours:
             _shut_down()
+
+
+def _importing_rooms() -> Callable[[], None]:
+    """What a worker does before Ray puts the working directory first on its path; see `study.rooms`."""
+    rooms = ROOMS
+
+    def import_rooms() -> None:  # within a function: Ray sends it whole, to nodes that may lack this file
+        import importlib
+        from contextlib import suppress
+
+        for room in rooms:
+            with suppress(ImportError):  # it lies in the working directory alone, as an uninstalled checkout
+                importlib.import_module(room)
+
+    return import_rooms
 
 
 def _shut_down() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 from importlib.metadata import distributions
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from study.rooms import REPOSITORY
 
 
 def revision() -> str:
