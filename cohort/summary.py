@@ -20,9 +20,9 @@ _LISTED = 5
 
 
 def describe(cohort: Cohort) -> str:
-    """Counts and prevalence a label and split, patients, views, kept columns, masked cells, missing files,
-    contradictions, identical images, and the flow from rows read to images kept; for IU-Xray the paper's
-    counts as well.
+    """Counts and prevalence a label and split, patients, prompts, views, kept columns, masked cells, missing
+    files, contradictions, identical images, and the flow from rows read to images kept; for IU-Xray the
+    paper's counts as well.
 
     All counts are over all rows of the manifest, those with a missing file among them.
     """
@@ -50,6 +50,9 @@ def describe(cohort: Cohort) -> str:
         "Labels: positives (prevalence among unmasked), positive patients\n"
         + _align(_label_rows(cohort), "lr"),
     ]
+    if cohort.label_prompts:
+        prompts = [[label, "; ".join(texts)] for label, texts in cohort.label_prompts.items()]
+        sections.append("Prompts of their own\n" + _align(prompts, "l"))
     views = Counter(view or "(blank)" for view in table["view"].to_pylist())
     sections.append("Views\n" + _align([[view, str(count)] for view, count in views.most_common()], "lr"))
     kept = [name for name in table.column_names if name.startswith(KEEP)]
@@ -103,7 +106,8 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
     rows = [["", *(name for name, _ in sides), "patients " + "/".join(cohort.splits), "masked", "uncertain"]]
     patients = [positive_patients(targets_NC[side_N], patient_N[side_N]) for _, side_N in sides[:-1]]
     for c, label in enumerate(cohort.labels):
-        row = [label]
+        name = cohort.label_names.get(label)
+        row = [f"{label} ({name})" if name else label]
         for _, side_N in sides:
             column = targets_NC[side_N, c]
             known = (~np.isnan(column)).sum()

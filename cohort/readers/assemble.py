@@ -16,7 +16,7 @@ import numpy as np
 from cohort.duplicates import find_duplicates, first_pairs
 from cohort.errors import InputError
 from cohort.image_files import ImageFiles, inspect_images, list_images
-from cohort.labels import NO_FINDING, LabelPolicy
+from cohort.labels import NO_FINDING, LabelPolicy, check_wording
 from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
 
 _NAMED = 3
@@ -47,6 +47,8 @@ class SourceRows:
     licence: str
     flow: list[tuple[str, int]]
     exclusive: bool = False
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     where_to_get: str = "check the images' folder and the names in the table"
     """What to do about missing files, for the warning."""
@@ -66,7 +68,9 @@ def assemble(
     there, where a name fits several files, unless `skip_unreadable` for files that do not decode, and unless
     `allow_duplicates` for files of several splits that are the same.
     """
-    check_facts(False, rows.modality, rows.licence)  # before the images are read, which may take an hour
+    # Before the images are read, which may take an hour.
+    check_facts(False, rows.modality, rows.licence)
+    check_wording(rows.labels, rows.label_names, rows.label_prompts)
     count = len(rows.image)
     found = find_files(rows.names, list_images(images), images)
     missing = [n for n in range(count) if found[n] is None]
@@ -133,6 +137,8 @@ def assemble(
         modality=rows.modality,
         licence=rows.licence,
         exclusive=rows.exclusive,
+        label_names=rows.label_names,
+        label_prompts=rows.label_prompts,
         policy=rows.policy,
         images_root=images,
         channels=inspected.channels,

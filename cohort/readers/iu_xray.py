@@ -245,6 +245,8 @@ def read_iu_xray(
     no_finding: str = "complement",
     seed: int = 0,
     licence: str = LICENCE,
+    label_names: Mapping[str, str] | None = None,
+    label_prompts: Mapping[str, Sequence[str]] | None = None,
     skip_unreadable: bool = False,
     allow_duplicates: bool = False,
 ) -> Cohort:
@@ -262,8 +264,8 @@ def read_iu_xray(
     masked.
 
     Kept columns: report (findings and impression), mesh, side, zone, sites, severity, acuity, quality: see
-    `MeshFindings`. Raises InputError like `cohort.readers.table.read_table`; a label without positives and a
-    missing file are warnings here.
+    `MeshFindings`. `label_names` and `label_prompts` are those of `Cohort`. Raises InputError like
+    `cohort.readers.table.read_table`; a label without positives and a missing file are warnings here.
     """
     import numpy as np
 
@@ -352,6 +354,8 @@ def read_iu_xray(
         reader="iu_xray",
         modality="chest radiograph",
         licence=licence,
+        label_names=label_names or {},
+        label_prompts=label_prompts or {},
         flow=flow,
         warnings=warnings,
         where_to_get=WHERE_TO_GET,

@@ -18,6 +18,7 @@ from typing import Any
 
 from cohort.errors import InputError
 from cohort.labels import BLANK_RULES, NO_FINDING_RULES
+from cohort.readers.label_wording import read_wording
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,11 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         help="what an empty cell means (default: missing; negative in a CheXpert/CheXbert table)",
     )
     parser.add_argument("--no-finding", choices=NO_FINDING_RULES, help="how the label No Finding comes about")
+    parser.add_argument(
+        "--label-names",
+        metavar="LABEL=NAME,...|YAML",
+        help="how labels are said to people and to a text tower; a YAML file may hold prompts as well",
+    )
     parser.add_argument("--licence", metavar="TEXT", help="terms under which the images may be used, a line")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
     parser.add_argument(
@@ -48,6 +54,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments from the shared options; what is not given is left to the reader's own default."""
     given = {name: getattr(arguments, name) for name in ("blank", "no_finding", "licence")}
+    if arguments.label_names is not None:
+        given["label_names"], given["label_prompts"] = read_wording(arguments.label_names)
     return {
         "out": arguments.out,
         "seed": arguments.seed,

@@ -130,6 +130,8 @@ def read_table(
     seed: int = 0,
     modality: str | None = None,
     licence: str = "",
+    label_names: Mapping[str, str] | None = None,
+    label_prompts: Mapping[str, Sequence[str]] | None = None,
     skip_unreadable: bool = False,
     allow_duplicates: bool = False,
 ) -> Cohort:
@@ -155,7 +157,7 @@ def read_table(
     name all three sides; without it a patient-grouped stratified split is drawn with `fractions` (default:
     `cohort.splits.FRACTIONS`) and `seed`. `views` keeps only rows whose `view_column` is among them. `keep`
     names columns to carry along. `modality` is one of `MODALITIES` (default: what the labels suggest),
-    `licence` a line about the terms of use.
+    `licence` a line about the terms of use; `label_names` and `label_prompts` are those of `Cohort`.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
     images, a patient on two sides, a label without a positive image, a row with two `exclusive` labels or
@@ -257,6 +259,8 @@ def read_table(
         modality=modality or likely_modality(labels),
         licence=licence,
         exclusive=bool(exclusive),
+        label_names=label_names or {},
+        label_prompts=label_prompts or {},
         flow=flow,
         warnings=warnings,
     )

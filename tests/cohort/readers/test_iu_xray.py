@@ -227,6 +227,12 @@ def test_the_collections_licence_is_stated_unless_another_is_given(source):
     assert read(source, licence="of my own").licence == "of my own"
 
 
+def test_other_words_for_labels_reach_the_manifest(source):
+    cohort = read(source, label_names={"Edema": "pulmonary oedema"}, label_prompts={"Edema": ["wet lungs"]})
+    assert cohort.label_names == {"Edema": "pulmonary oedema"} and not cohort.exclusive
+    assert cohort.label_prompts == {"Edema": ("wet lungs",)}
+
+
 def test_a_labelers_csv_takes_the_place_of_mesh(source):
     rng = np.random.default_rng(0)
     cells = rng.choice([1, 0, -1, np.nan], size=(20, 13))

@@ -36,6 +36,13 @@ def test_uncertain_is_one_rule_or_one_a_label():
         parsed("--uncertain", "A=ones,B")
 
 
+def test_label_names_are_names_and_prompts(tmp_path):
+    assert parsed("--label-names", "a=an A")["label_names"] == {"a": "an A"}
+    (tmp_path / "names.yaml").write_text("a: {prompts: [an A]}")
+    given = parsed("--label-names", str(tmp_path / "names.yaml"))
+    assert given["label_names"] == {} and given["label_prompts"] == {"a": ("an A",)}
+
+
 def test_names_are_separated_by_commas():
     assert comma_separated(" PA, AP,") == ["PA", "AP"] and comma_separated("") == []
 

@@ -170,6 +170,25 @@ def test_labels_that_are_to_be_exclusive_name_the_image_that_has_two(source):
     assert not read(source, label_column="code").exclusive
 
 
+def test_other_words_for_labels_reach_the_manifest_and_are_shown(source):
+    cohort = read(
+        source,
+        label_names={"Edema": "pulmonary oedema"},
+        label_prompts={"Fracture": ["a broken rib", "a gap"]},
+    )
+    assert cohort.label_names == {"Edema": "pulmonary oedema"}
+    assert cohort.label_prompts == {"Fracture": ("a broken rib", "a gap")}
+    lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
+    assert any(line.startswith("Edema (pulmonary oedema) ") for line in lines)
+    assert "Fracture a broken rib; a gap" in lines
+
+
+def test_other_words_for_a_label_that_is_not_there_are_refused_before_any_image_is_read(source, monkeypatch):
+    monkeypatch.setattr("cohort.readers.assemble.inspect_images", None)
+    with pytest.raises(InputError, match=r"no label 'Edma' to say in other words; did you mean 'Edema'\?"):
+        read(source, label_names={"Edma": "oedema"})
+
+
 def test_several_labels_in_a_cell_and_a_blank_one(source):
     cohort = read(source, label_column="code")
     assert cohort.labels == ("edema", "fracture")
