@@ -36,6 +36,7 @@ from scoring.judging import Scale
 from scoring.metrics import prevalences
 from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoders import Encoder, load_encoder
+from vlm.json_files import read_object
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
@@ -281,22 +282,34 @@ def _load_encoder(folder: Path, description: Mapping[str, Any], device: str | No
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
+    """bundle.json, of this format and with every part of its kind."""
     path = folder / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{folder}: no bundle there ({DESCRIPTION} is missing); `radtune export` writes one")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_object(path)
         found = description["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{path}: damaged ({error}); export the bundle again") from error
     if found != FORMAT:
         raise InputError(
             f"{path}: format must be {FORMAT}, got {found}; export it with this version of radtune"
         )
-    missing = {"labels", "policy", "encoder", "decisions", "name", "origin"} - set(description)
-    if missing:
-        raise InputError(f"{path}: damaged ({', '.join(sorted(missing))} missing); export the bundle again")
+    wrong = _wrong_parts(description, _PARTS)
+    if not wrong:
+        wrong = _wrong_parts(description["encoder"], _ENCODER_PARTS)
+    if wrong or not all(isinstance(label, str) for label in description["labels"]):
+        named = ", ".join(wrong or ["labels"])
+        raise InputError(f"{path}: damaged ({named} missing or of another kind); export the bundle again")
     return description
+
+
+_PARTS = {"labels": list, "policy": dict, "encoder": dict, "decisions": dict, "name": str, "origin": dict}
+_ENCODER_PARTS = {"name": str, "features": str, "fingerprint": str, "precision": str, "in_bundle": bool}
+
+
+def _wrong_parts(description: Mapping[str, Any], parts: Mapping[str, type]) -> list[str]:
+    return sorted(part for part, kind in parts.items() if not isinstance(description.get(part), kind))
 
 
 def _normalisation(head: LinearHead) -> str:

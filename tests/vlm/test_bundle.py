@@ -14,6 +14,8 @@ from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.geometry import apply_geometry
 from cohort.labels import LabelPolicy
+from study.cli import main
+from tests.vlm.encoders.models import add_code, change_text
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.bundle import Bundle, save_bundle
 from vlm.embeddings import embed
@@ -220,6 +222,18 @@ def test_an_average_of_heads_is_exported_as_it_scores(miniature, drawn_cohort, t
 # Bad input
 
 
+def test_a_bundle_whose_encoder_asks_to_run_code_is_refused_and_does_not_run_it(
+    miniature, tmp_path, save, capsys
+):
+    folder, marker = save(tmp_path / "bundle", miniature, with_encoder=True), tmp_path / "ran"
+    add_code(folder / "encoder", marker)
+    change_text(folder / "encoder", tokenizer_kwargs={"trust_remote_code": True})
+    assert main(["predict", str(folder), str(tmp_path / "x.png")]) == 2
+    error = capsys.readouterr().err
+    assert "tokenizer_kwargs must be a mapping" in error and error.count("\n") == 1
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize("with_encoder", [False, True])
 def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, with_encoder, save):
     weights = shutil.copytree(miniature_folder, tmp_path / "weights")
@@ -266,8 +280,9 @@ def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder,
         (
             "bundle.json",
             '{"format": 2}',
-            r"damaged \(decisions, encoder, labels, name, .* missing\)",
+            r"damaged \(decisions, encoder, labels, name, .* missing or of another kind\)",
         ),
+        ("bundle.json", "[" * 100_000, "damaged \\(nested too deeply"),
         ("head.safetensors", None, "missing or damaged"),
         ("head.safetensors", "x" * 50, "missing or damaged"),
     ],
@@ -277,6 +292,18 @@ def test_a_damaged_bundle_is_one_line(bundle_folder, file, content, message):
     if content is not None:
         (bundle_folder / file).write_text(content)
     with pytest.raises(InputError, match=message) as caught:
+        Bundle.load(bundle_folder, "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("labels", "Edema"), ("labels", [1, 2]), ("encoder", "pixels"), ("encoder", {"name": "pixels"})],
+)
+def test_a_part_of_another_kind_is_refused_in_one_line(bundle_folder, part, value):
+    description = json.loads((bundle_folder / "bundle.json").read_text())
+    (bundle_folder / "bundle.json").write_text(json.dumps(description | {part: value}))
+    with pytest.raises(InputError, match="missing or of another kind") as caught:
         Bundle.load(bundle_folder, "cpu")
     assert "\n" not in str(caught.value)
 

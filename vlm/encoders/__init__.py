@@ -32,8 +32,9 @@ def load_encoder(
       and in colour.
 
     `device` is the GPU where there is one, unless given. Nothing a model brings is run: weights are
-    safetensors, or else a pickle that holds only tensors. Raises InputError, in one line, for an unknown
-    name, missing or damaged files, a hub that cannot be reached, and features that the model does not have.
+    safetensors, or else a pickle that holds only tensors, and of its settings only those that
+    `vlm.encoders.model_files` lists are taken. Raises InputError, in one line, for an unknown name, missing
+    or damaged files, other settings, a hub that cannot be reached, and features that the model lacks.
     """
     if features not in get_args(Features):
         raise InputError(f"features must be one of {', '.join(get_args(Features))}, got {features!r}")

@@ -14,6 +14,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,6 @@ import torch
 from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import VisionTransformer
-from safetensors import SafetensorError
 from torch import nn
 
 from cohort.errors import InputError
@@ -32,19 +32,23 @@ from vlm.encoder_names import LOCAL
 from vlm.encoders import KINDS
 from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
+from vlm.encoders.model_files import (
+    CONFIG_FILE,
+    TEXT_CONFIG_FILE,
+    TOKENIZER_FILES,
+    VOCABULARY_FILES,
+    copy_text_config,
+    copy_tokenizer,
+    read_model_config,
+)
 from vlm.tensor_files import write_tensors
 
 ALIASES = {"biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}
 PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
 
-# open_clip's file names, on the hub and in a folder.
-CONFIG_FILE = "open_clip_config.json"
+# open_clip's names for the weights, on the hub and in a folder.
 SAFE_WEIGHTS = "open_clip_model.safetensors"
 PICKLED_WEIGHTS = "open_clip_pytorch_model.bin"
-# Those of a Hugging Face text tower: its configuration, and what any one of the tokenizers is read from.
-TEXT_CONFIG_FILE = "config.json"
-VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
-TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 _OFFLINE = (
     f"put {CONFIG_FILE}, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} and, for a Hugging Face text tower (named "
@@ -163,19 +167,8 @@ class _Files:
 
 
 def _folder_files(name: str, folder: Path) -> _Files:
-    if not (folder / CONFIG_FILE).is_file():
-        raise InputError(
-            f"encoder {name}: no {CONFIG_FILE} in {folder}; it must be the folder of an open_clip model"
-        )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        model_config = config["model_cfg"]
-        text, _vision = model_config["text_cfg"], model_config["vision_cfg"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"encoder {name}: {folder / CONFIG_FILE} must be JSON with vision_cfg and text_cfg in model_cfg "
-            f"({type(error).__name__}: {error})"
-        ) from error
+    model_config, preprocess_config = read_model_config(name, folder)
+    text = model_config["text_cfg"]
     if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
         raise InputError(
             f"encoder {name}: no weights in {folder}; put {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} there"
@@ -184,7 +177,7 @@ def _folder_files(name: str, folder: Path) -> _Files:
         model_name=f"local-dir:{folder}",
         weights=None,
         model_config=model_config,
-        preprocess_config=config.get("preprocess_cfg", {}),
+        preprocess_config=preprocess_config,
         text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), folder),
         tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES, folder),
     )
@@ -230,26 +223,48 @@ def _tagged_files(name: str) -> _Files:
 def _text_folder(
     name: str, reference: str | None, files: tuple[str, ...], beside: Path | None = None
 ) -> Path | None:
-    """Where one of the files of a Hugging Face text tower lies: beside the model, or in the folder or hub
-    repository that the model's configuration refers to. None where it refers to none."""
+    """Where one of the files of a Hugging Face text tower lies: beside the model, or in the hub repository
+    that the model's configuration refers to. None where it refers to none."""
     if not reference:
         return None
-    for folder in (beside, Path(reference)):
-        if folder and any((folder / file).is_file() for file in files):
-            return folder
+    if beside and any((beside / file).is_file() for file in files):
+        return beside
     also = TOKENIZER_FILES if files is VOCABULARY_FILES else ()
     return hub_folder(name, reference, [files], also=also, offline=_OFFLINE)
 
 
 def _built(name: str, files: _Files, features: Features) -> OpenClipEncoder:
-    text = files.model_config["text_cfg"]
-    overrides = {}
-    if files.text_config is not None:
-        # The weights of the text tower come with the model's own.
-        own = {"hf_model_name": str(files.text_config), "hf_model_pretrained": False}
-        overrides["text_cfg"] = text | own
-    transform = ("mean", "std", "interpolation", "resize_mode", "fill_color")
     try:
+        clip, tokenizer = _towers(name, files)
+        return _encoder(name, files, features, clip, tokenizer)
+    except InputError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"encoder {name}: the weights are a pickle that is damaged or would run code when loaded; "
+            f"convert them to {SAFE_WEIGHTS} on a machine where you trust them"
+        ) from error
+    except Exception as error:  # of which type depends on which part of a stranger's model does not fit
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"encoder {name}: weights and {CONFIG_FILE} do not load ({reason})") from error
+
+
+def _towers(name: str, files: _Files) -> tuple[nn.Module, Callable[[list[str]], torch.Tensor]]:
+    """The model, frozen, and its tokenizer; nothing that came with them is run."""
+    text = files.model_config["text_cfg"]
+    transform = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+    # transformers looks into the folder that it is given for more than it is told of, code included.
+    with TemporaryDirectory(prefix="radtune-text-") as folder:
+        config, vocabulary = Path(folder, "config"), Path(folder, "tokenizer")
+        overrides = {}
+        if files.text_config is not None:
+            config.mkdir()
+            copy_text_config(name, files.text_config, config)
+            # The weights of the text tower come with the model's own.
+            overrides["text_cfg"] = text | {"hf_model_name": str(config), "hf_model_pretrained": False}
+        if files.tokenizer is not None:
+            vocabulary.mkdir()
+            copy_tokenizer(name, files.tokenizer, vocabulary)
         clip = open_clip.create_model(
             files.model_name,
             pretrained=None if files.weights is None else str(files.weights),
@@ -261,16 +276,28 @@ def _built(name: str, files: _Files, features: Features) -> OpenClipEncoder:
             weights_only=True,
             **overrides,
         )
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"encoder {name}: the weights are a pickle that is damaged or would run code when loaded; "
-            f"convert them to {SAFE_WEIGHTS} on a machine where you trust them"
-        ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"encoder {name}: weights and {CONFIG_FILE} do not load ({reason})") from error
-    clip.eval().requires_grad_(False)
+        options = text.get("tokenizer_kwargs") or {}
+        context_length = text.get("context_length", 77)
+        if files.tokenizer is None:
+            tokenizer = SimpleTokenizer(context_length=context_length, **options)
+        else:
+            tokenizer = HFTokenizer(
+                str(vocabulary),
+                context_length=context_length,
+                tokenizer_mode=text.get("tokenizer_mode"),
+                trust_remote_code=False,
+                **options,
+            )
+    return clip.eval().requires_grad_(False), tokenizer
 
+
+def _encoder(
+    name: str,
+    files: _Files,
+    features: Features,
+    clip: nn.Module,
+    tokenizer: Callable[[list[str]], torch.Tensor],
+) -> OpenClipEncoder:
     preprocess = clip.visual.preprocess_cfg
     height, width = np.broadcast_to(preprocess["size"], 2).tolist()
     if height != width:
@@ -287,16 +314,6 @@ def _built(name: str, files: _Files, features: Features) -> OpenClipEncoder:
     tower = ImageTower(visual, mean, std).eval()
     with torch.inference_mode():
         features_BD = tower(torch.zeros(1, geometry.size, geometry.size, 1, dtype=torch.uint8))
-
-    options = text.get("tokenizer_kwargs", {})
-    context_length = text.get("context_length", 77)
-    if files.tokenizer is None:
-        tokenizer = SimpleTokenizer(context_length=context_length, **options)
-    else:
-        mode = text.get("tokenizer_mode")
-        tokenizer = HFTokenizer(
-            str(files.tokenizer), context_length=context_length, tokenizer_mode=mode, **options
-        )
     architecture = _without_locations(files.model_config)
     return OpenClipEncoder(
         name=name,

@@ -32,6 +32,27 @@ def small_clip(folder: Path, image_size=32, vision=None, preprocess=None) -> Pat
     return folder
 
 
+def add_code(folder: Path, marker: Path) -> None:
+    """A tokenizer and a text model of one's own, each with a line that runs as its module is imported."""
+    code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+    code += "from transformers import BertTokenizer, BertConfig, BertModel\n"
+    code += "class Own(BertTokenizer): pass\nclass OwnConfig(BertConfig): model_type = 'own'\n"
+    (folder / "own.py").write_text(code)
+    for file, auto_map in (
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.Own", "own.Own"]}),
+        ("config.json", {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}),
+    ):
+        settings = json.loads((folder / file).read_text()) if (folder / file).exists() else {}
+        (folder / file).write_text(json.dumps(settings | {"auto_map": auto_map}))
+
+
+def change_text(folder: Path, **changes) -> None:
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"] |= changes
+    path.write_text(json.dumps(config))
+
+
 def snapshot(cache: Path, repository: str) -> Path:
     """Where the hub's client keeps the files of a repository."""
     folder = cache / f"models--{repository.replace('/', '--')}"
