@@ -1,4 +1,4 @@
-"""The style of the report's figures: small, of one palette, each as SVG for the page and as a PNG file.
+"""The style of the report's figures: narrow, of one palette, each as SVG for the page and as a PNG file.
 
 They are drawn on matplotlib's object interface, which keeps no global state and needs no display.
 """
@@ -6,11 +6,18 @@ They are drawn on matplotlib's object interface, which keeps no global state and
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from markupsafe import escape
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from analysis.predictors import (
     ALL_POSITIVE,
@@ -36,11 +43,17 @@ COLOURS = {
     RANDOM: "#8a94a0",
     ALL_POSITIVE: "#8a94a0",
 }
+WIDTH = 4.7
+"""Of a figure in inches. A phone shows it at three quarters of its size, where its text can still be read."""
+SMALL_WIDTH = 2.2
+"""Of a small figure, two of which stand side by side on a phone."""
+NAME_LENGTH = 26
+"""Letters of a name that a figure shows; the page and the tables have the whole of it."""
 INK, QUIET, RULE = "#1c2733", "#6b7783", "#dde3e8"
 
 STYLE = {
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 10,
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
     "axes.labelcolor": INK,
@@ -48,7 +61,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9,
+    "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "text.color": INK,
     "xtick.color": QUIET,
@@ -58,13 +71,15 @@ STYLE = {
     "grid.color": RULE,
     "grid.linewidth": 0.7,
     "legend.frameon": False,
-    "legend.fontsize": 8,
+    "legend.fontsize": 9,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text: smaller, searched and read aloud, in the reader's own font
     "svg.hashsalt": "radtune",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
-RIGHT = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-"""Where a legend stands: right of its axes, on none of the data."""
+_NAMED_GROUP = re.compile(r'<g id="[^"]*"')
+"""Nothing refers to these names, and each would stand on the page as often as there are figures."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -74,12 +89,40 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def write(figure: Figure, path: Path) -> str:
-    """Write `path` as PNG at 150 dots an inch and return the figure as an SVG element."""
+def legend_beneath(figure: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
+    """A legend beneath the axes, where it takes neither their width nor hides data."""
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, handlelength=1.6, columnspacing=1.2
+    )
+
+
+def short(name: str) -> str:
+    """A name as a figure has room for it."""
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
+
+
+def powers_of_ten(axes: Axes) -> None:
+    """A logarithmic x axis whose ticks are written 10⁻³."""
+    axes.set_xscale("log")
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    axes.xaxis.set_major_formatter(lambda value, _: "10" + str(round(np.log10(value))).translate(raised))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def write(figure: Figure, path: Path, alt: str) -> str:
+    """Write `path` as PNG at 300 dots an inch, for slides, and return the figure as an SVG element.
+
+    The same figure gives the same bytes.
+
+    Args:
+        alt: what it shows, for a reader who cannot see it.
+    """
     with mpl.rc_context(STYLE):
         png, svg = io.BytesIO(), io.StringIO()
-        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
         figure.set_layout_engine("none")  # keep the layout just found, which takes longer than the drawing
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(svg, format="svg", metadata=nothing)
     write_atomically(path, png.getvalue())
-    return svg.getvalue()[svg.getvalue().index("<svg") :]
+    element = svg.getvalue()[svg.getvalue().index("<svg") :]
+    return _NAMED_GROUP.sub("<g", element).replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from analysis import figures
 from analysis.evidence import Evidence
@@ -23,7 +23,9 @@ STRIP_WIDTH, STRIP_MARGIN = 120, 4
 def section_html(section: Section, folder: Path) -> Markup:
     """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too."""
     drawings = {
-        picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{picture.name}.png"))
+        picture.name: Markup(
+            figures.write(picture.figure, folder / "figures" / f"{picture.name}.png", picture.alt)
+        )
         for picture in _pictures(section.parts)
     }
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
@@ -108,6 +110,5 @@ def _strip(cell: Cell, ends: tuple[float, float]) -> Markup:
     if np.isfinite(value):
         parts.append(f'<circle cx="{x(value)}" cy="9" r="3.6" fill="{colour}"/>')
     return Markup(
-        f'<svg class="strip" width="{STRIP_WIDTH}" height="18" role="img"><title>{escape(cell.text)}</title>'
-        f"{''.join(parts)}</svg>"
+        f'<svg class="strip" width="{STRIP_WIDTH}" height="18" aria-hidden="true">{"".join(parts)}</svg>'
     )

@@ -32,7 +32,7 @@ class Cell:
     chips: Sequence[tuple[str, str]] = ()
     """Small labels in place of text: what stands on each, and good, bad or an empty string."""
     strip: tuple[float, float, float, str] | None = None
-    """value, low, high and colour of a small drawing in place of text, which becomes its title."""
+    """value, low, high and colour of a small drawing beside the text, where there is room for it."""
     across: int = 1
     """Columns that it takes; over several it is flush left."""
 
@@ -60,7 +60,8 @@ class Table:
     rows: Sequence[Row]
     title: str = ""
     wide: bool = False
-    """Over the whole width of the page."""
+    """Over the whole width of the page. Where it is too wide for it, the first column stays and the rest is
+    moved sideways."""
     left: Sequence[int] = (0,)
     """Columns that are flush left."""
     strip_range: tuple[float, float] = (0.0, 1.0)
@@ -82,6 +83,10 @@ class Picture:
 
     name: str
     figure: Figure
+    alt: str
+    """What it shows, for a reader who cannot see it."""
+    small: bool = False
+    """Two of them stand side by side on a phone."""
     caption: str = ""
     title: str = ""
 

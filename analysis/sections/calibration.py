@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, QUIET, RIGHT, STYLE, new_figure
+from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.predictors import LOGREG, PAPER
 from analysis.section import Picture, Section
 
@@ -30,6 +30,8 @@ def run(evidence: Evidence) -> Section:
             Picture(
                 name="reliability",
                 figure=reliability(evidence.split.targets_NC, probs, evidence.split.averaged_C),
+                alt="Share of positive test images against the predicted probability, with the diagonal of "
+                "perfect calibration.",
                 caption="Test images, the averaged labels pooled and grouped by predicted probability, at "
                 f"least {FEWEST} to a group. On the dashed line, of ten images given a probability of 0.3 "
                 "three are positive. A loss that is weighted for imbalance leaves this line by design; use "
@@ -51,7 +53,7 @@ def reliability(targets_NC: np.ndarray, probs: Mapping[str, np.ndarray], average
     """
     edges = [0.02, 0.05, 0.1, 0.15, *np.arange(0.2, 1, 0.1)]
     with mpl.rc_context(STYLE):
-        figure = new_figure(5.6, 3.5)
+        figure = new_figure(WIDTH, 3.8)
         axes = figure.subplots()
         known_NC = ~np.isnan(targets_NC[:, averaged_C])
         target_M = targets_NC[:, averaged_C][known_NC]
@@ -72,5 +74,5 @@ def reliability(targets_NC: np.ndarray, probs: Mapping[str, np.ndarray], average
         axes.set_xlabel("predicted probability")
         axes.set_ylabel("share of positives")
         axes.grid()
-        axes.legend(**RIGHT)
+        legend_beneath(figure, axes.get_lines()[: len(probs)])
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, QUIET, RIGHT, STYLE, new_figure
+from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.number_format import OBJECTIVES, mean_and_deviation, score, signed
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 
@@ -30,7 +30,12 @@ def run(evidence: Evidence) -> Section:
             "validation, so that number is too high. The generalization gap, validation minus test, shows by "
             "how much here."
         ),
-        Picture(name="generalization_gap", figure=validation_test(gap, evidence.study.objective)),
+        Picture(
+            name="generalization_gap",
+            figure=validation_test(gap, evidence.study.objective),
+            alt=f"{objective[0].upper()}{objective[1:]} of every row on validation and on test; the numbers "
+            "stand in the table.",
+        ),
         Table(columns=[objective, "validation", "test", "gap"], rows=rows),
     ]
     return Section(parts=parts + _repeated(evidence, objective))
@@ -70,7 +75,7 @@ def _repeated(evidence: Evidence, objective: str) -> list[Part]:
 def validation_test(gap: pd.DataFrame, objective: str) -> Figure:
     """The objective on validation and on test of each setting, joined by the gap."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(6.4, 0.8 + 0.3 * len(gap))
+        figure = new_figure(WIDTH, 1.1 + 0.3 * len(gap))
         axes = figure.subplots()
         dot = {"marker": "o", "markersize": 5.5}
         for place, row in enumerate(gap.itertuples()):
@@ -78,13 +83,13 @@ def validation_test(gap: pd.DataFrame, objective: str) -> Figure:
             axes.plot([row.validation, row.test], [-place, -place], color=colour, linewidth=1.6)
             axes.plot(row.validation, -place, color=colour, markerfacecolor="white", **dot)
             axes.plot(row.test, -place, color=colour, **dot)
-        axes.set_yticks([-place for place in range(len(gap))], gap["setting"])
+        axes.set_yticks([-place for place in range(len(gap))], [short(name) for name in gap["setting"]])
         axes.set_ylim(-len(gap) + 0.4, 0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.set_xlabel(f"{OBJECTIVES[objective]}, the same labels on both")
+        axes.set_xlabel(OBJECTIVES[objective])
         hollow = Line2D([], [], color=QUIET, markerfacecolor="white", linestyle="", label="validation", **dot)
         filled = Line2D([], [], color=QUIET, linestyle="", label="test", **dot)
-        axes.legend(handles=[hollow, filled], **RIGHT)
+        legend_beneath(figure, [hollow, filled])
     return figure

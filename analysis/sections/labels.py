@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from analysis.claims import Claim
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, QUIET, RIGHT, STYLE, new_figure
-from analysis.number_format import NONE, score, share, strategy
+from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
+from analysis.number_format import NONE, counted, score, share, strategy
 from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from analysis.test_split import SplitCounts
@@ -42,9 +42,17 @@ def run(evidence: Evidence) -> Section:
             "; “shared” marks labels that have too few positive patients there and take the global threshold"
         )
     parts: list[Part] = [
-        Picture(name="forest", figure=forest(evidence.scores, evidence.cohort.labels, evidence.best, floors)),
+        Picture(
+            name="forest",
+            figure=forest(evidence.scores, evidence.cohort.labels, evidence.best, floors),
+            alt=f"AUROC of {evidence.best} on each label with its interval, beside the floors; its numbers "
+            "stand in the table.",
+        ),
         _label_table(evidence, own),
-        Words(text=f"{note}.", kind="note"),
+        Words(
+            text=f"{note}. A label with fewer than {MIN_POSITIVE_PATIENTS} positive patients gets no claim.",
+            kind="note",
+        ),
     ]
     if evidence.split.domains:
         parts += [
@@ -64,36 +72,40 @@ def _label_table(evidence: Evidence, own: pd.DataFrame) -> Table:
     return Table(
         columns=[
             "label",
-            "training\npositives",
-            "test\npositives",
-            "their\npatients",
             *METRICS.values(),
             "threshold",
             "better than",
+            "training\npositives",
+            "test\npositives",
+            "their\npatients",
         ],
         rows=[_label_row(evidence, own, claims[evidence.cohort.labels[c]], int(c)) for c in order],
         wide=True,
-        left=(0, 10),
+        left=(0, 7),
     )
 
 
 def _label_row(evidence: Evidence, own: pd.DataFrame, claim: Claim, c: int) -> Row:
     counts = {one.split: one for one in evidence.split.counts}
     averaged = evidence.split.averaged_C[c]
-    cells: list[Cell | str] = [
-        Cell(text=claim.label, small="" if averaged else "not in the averages"),
-        _positives(counts["train"], c),
-        _positives(counts["test"], c),
-        str(counts["test"].patients_C[c]),
-    ]
+    first = Cell(text=claim.label, small="" if averaged else "not in the averages")
+    patients = counts["test"].patients_C[c]
+    last = [_positives(counts["train"], c), _positives(counts["test"], c), str(patients)]
     if claim.silent:
-        few = f"fewer than {MIN_POSITIVE_PATIENTS} positive patients"
+        few = counted(patients, "positive patient")
         why = claim.score.removesuffix(" on test") if claim.verdict == "none" else few
-        return Row(cells=[*cells, Cell(text=f"{why}: no claim", across=len(METRICS) + 2)], kind="quiet")
+        silence = Cell(text=f"no claim: {why}", across=len(METRICS) + 2)
+        return Row(cells=[first, silence, *last], kind="quiet")
     rule = evidence.row(evidence.best).rule
-    cells += [Cell.of_score(own.loc[(metric, claim.label)]) for metric in METRICS]
-    cells.append(Cell(text=score(rule.thresholds_C[c]), small="shared" if rule.shared_C[c] else ""))
-    return Row(cells=[*cells, Cell(chips=_chips(claim))])
+    return Row(
+        cells=[
+            first,
+            *(Cell.of_score(own.loc[(metric, claim.label)]) for metric in METRICS),
+            Cell(text=score(rule.thresholds_C[c]), small="shared" if rule.shared_C[c] else ""),
+            Cell(chips=_chips(claim)),
+            *last,
+        ]
+    )
 
 
 def _positives(counts: SplitCounts, c: int) -> Cell:
@@ -131,7 +143,7 @@ def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Seque
     macro = scores[scores["metric"] == "macro_auroc"].set_index("setting")
     order = sorted(labels, key=lambda label: -auroc.loc[(best, label), "positive_patients"])
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.6, 0.9 + 0.29 * (len(order) + 1))
+        figure = new_figure(WIDTH, 1.4 + 0.29 * (len(order) + 1))
         axes = figure.subplots()
         ticks = []
         for place, label in enumerate([*order, ""]):
@@ -139,11 +151,16 @@ def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Seque
             row = auroc.loc[(best, label)] if label else macro.loc[best]
             patients = int(row["positive_patients"])
             ticks.append(
-                (y, f"{label}  ({patients})" if label else f"macro average of {int(row['labels_averaged'])}")
+                (
+                    y,
+                    f"{short(label)}  ({patients})"
+                    if label
+                    else f"macro average of {int(row['labels_averaged'])}",
+                )
             )
             if label and patients < MIN_POSITIVE_PATIENTS:
-                what = "no positive patient" if patients == 0 else "too few positive patients for a claim"
-                axes.text(0.5, y, f"  {what}", va="center", ha="left", color=QUIET, fontsize=8)
+                what = "no positive patient" if patients == 0 else "too few for a claim"
+                axes.text(0.5, y, f"  {what}", va="center", ha="left", color=QUIET, fontsize=9)
                 continue
             for floor in floors:
                 value = auroc.loc[(floor, label), "value"] if label else macro.loc[floor, "value"]
@@ -157,7 +174,7 @@ def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Seque
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.set_xlabel("AUROC on test, 95 % interval over patients (positive patients in brackets)")
+        axes.set_xlabel("AUROC, 95 % interval (positive patients)", loc="right")
         handles = [Line2D([], [], color=BEST, marker="o", markersize=5.5, label=best)]
         handles += [
             Line2D(
@@ -173,5 +190,5 @@ def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Seque
             for floor in floors
         ]
         handles.append(Line2D([], [], color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)), label="chance"))
-        axes.legend(handles=handles, **RIGHT)
+        legend_beneath(figure, handles)
     return figure

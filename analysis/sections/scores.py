@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, OTHER
-from analysis.number_format import ranged, score
+from analysis.number_format import score
 from analysis.predictors import FLOORS
 from analysis.section import Cell, Row, Section, Table, Words
 from analysis.test_split import AVERAGED_PATIENTS
@@ -69,14 +70,14 @@ def _by_our_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
     for row in evidence.rows:
         colour = BEST if row.name == evidence.best else COLOURS.get(row.name, OTHER)
         own = auroc.loc[row.name]
-        strip = Cell(text=ranged(own), strip=(own["value"], own["low"], own["high"], colour))
-        cells = [Cell(text=row.name, small=row.note), strip, *_cells(averages.loc[row.name], METRICS)]
+        first, *others = _cells(averages.loc[row.name], METRICS)
+        drawn = replace(first, strip=(own["value"], own["low"], own["high"], colour))
+        cells = [Cell(text=row.name, small=row.note), drawn, *others]
         rows.append(Row(cells=cells, kind=_kind(evidence, row.name), rule=_begins_trials(evidence, row.name)))
     return Table(
-        columns=["setting", METRICS["macro_auroc"], "", *list(METRICS.values())[1:]],
+        columns=["setting", *METRICS.values()],
         rows=rows,
         wide=True,
-        left=(0, 1),
         strip_range=(
             min(0.45, float(np.nanmin(auroc[["value", "low"]]))),
             max(0.6, float(np.nanmax(auroc[["value", "high"]]))),

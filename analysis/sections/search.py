@@ -9,12 +9,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.evidence import Evidence
-from analysis.figures import BEST, COLOURS, INK, OTHER, QUIET, RIGHT, STYLE, new_figure
+from analysis.figures import (
+    BEST,
+    COLOURS,
+    INK,
+    OTHER,
+    QUIET,
+    SMALL_WIDTH,
+    STYLE,
+    WIDTH,
+    legend_beneath,
+    new_figure,
+    powers_of_ten,
+)
 from analysis.number_format import NONE, OBJECTIVES
 from analysis.predictors import LOGREG, PAPER
-from analysis.section import Folded, Picture, Row, Section, Table
+from analysis.section import Folded, Part, Picture, Row, Section, Table, Words
 from trainables.records import TrialRecord
 
 TITLE = "The search"
@@ -24,23 +37,42 @@ def run(evidence: Evidence) -> Section:
     study = evidence.study
     on_validation = {row.setting: row.validation for row in evidence.gap.itertuples()}
     floors = {name: on_validation[name] for name in (PAPER, LOGREG) if name in on_validation}
-    return Section(
-        parts=[
-            Picture(name="search_history", figure=search_history(study.trials, study.objective, floors)),
-            Picture(
-                name="search_slices",
-                figure=search_slices(study.trials, study.objective),
-                title="Each parameter that varied",
-                caption="Completed configurations; the ring is the best.",
-            ),
-            Picture(
-                name="learning_curves",
-                figure=learning_curves(study.records, study.objective),
-                title="Learning curves of the finalists",
-            ),
-            Folded(title="Their configurations", parts=[_configurations(evidence)]),
-        ]
-    )
+    objective = OBJECTIVES[study.objective]
+    parts: list[Part] = [
+        Picture(
+            name="search_history",
+            figure=search_history(study.trials, study.objective, floors),
+            alt=f"{objective} on validation of every configuration by its number, the best so "
+            "far, and floors.",
+        ),
+        *_slices(study.trials, study.objective),
+        Picture(
+            name="learning_curves",
+            figure=learning_curves(study.records, study.objective),
+            alt=f"Losses and {objective} of the finalists over their epochs.",
+            title="Learning curves of the finalists",
+        ),
+        Folded(title="Their configurations", parts=[_configurations(evidence)]),
+    ]
+    return Section(parts=parts)
+
+
+def _slices(trials: pd.DataFrame, objective: str) -> list[Part]:
+    """A small picture a parameter that varied, and how to read them; nothing where none did."""
+    pictures = [
+        Picture(
+            name=f"search_{name}",
+            figure=figure,
+            alt=f"{OBJECTIVES[objective]} on validation against {name.replace('_', ' ')}.",
+            title="Each parameter that varied" if place == 0 else "",
+            small=True,
+        )
+        for place, (name, figure) in enumerate(search_slices(trials, objective).items())
+    ]
+    if not pictures:
+        return []
+    note = f"{OBJECTIVES[objective]} on validation of the completed configurations; the ring is the best."
+    return [*pictures, Words(text=f"{note[0].upper()}{note[1:]}", kind="note")]
 
 
 def _configurations(evidence: Evidence) -> Table:
@@ -69,7 +101,7 @@ def search_history(trials: pd.DataFrame, objective: str, floors: Mapping[str, fl
     """
     column = f"val.{objective}"
     with mpl.rc_context(STYLE):
-        figure = new_figure(7.2, 3.1)
+        figure = new_figure(WIDTH, 3.6)
         axes = figure.subplots()
         for state, colour, label in (
             ("COMPLETE", BEST, "completed"),
@@ -96,53 +128,70 @@ def search_history(trials: pd.DataFrame, objective: str, floors: Mapping[str, fl
         axes.set_xlabel("configuration")
         axes.set_ylabel(f"{OBJECTIVES[objective]}, validation")
         axes.grid(axis="y")
-        axes.legend(**RIGHT)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend_beneath(figure, axes.get_legend_handles_labels()[0], columns=2)
     return figure
 
 
-def search_slices(trials: pd.DataFrame, objective: str) -> Figure:
-    """The objective against each parameter that varied, completed configurations only."""
+def search_slices(trials: pd.DataFrame, objective: str) -> dict[str, Figure]:
+    """Parameter that varied -> the objective against it, completed configurations only."""
     column = f"val.{objective}"
     rows = trials[(trials["state"] == "COMPLETE") & trials[column].notna()]
     names = [name for name in rows.columns if str(name).startswith("params.") and rows[name].nunique() > 1]
-    across = 4
-    down = max(1, -(-len(names) // across))
-    best = rows[column].idxmax() if len(rows) else None
+    return {
+        str(name).removeprefix("params."): _slice(rows[column], rows[name], str(name).removeprefix("params."))
+        for name in names
+    }
+
+
+def _slice(objective: pd.Series, values: pd.Series, name: str) -> Figure:
     with mpl.rc_context(STYLE):
-        figure = new_figure(9.4, 1.9 * down)
-        grid = figure.subplots(down, across, squeeze=False, sharey=True)
-        for axes, name in zip(grid.flat, names, strict=False):
-            values = rows[name]
-            if pd.api.types.is_numeric_dtype(values):
-                known = values.notna()
-                axes.scatter(values[known], rows.loc[known, column], s=7, color=BEST, linewidths=0, alpha=0.6)
-                positive = values[known] > 0
-                if positive.all() and values.max() > 20 * values[known].min():
-                    axes.set_xscale("log")
-                if best is not None and known[best]:
-                    axes.scatter(
-                        values[best], rows.loc[best, column], s=42, facecolors="none", edgecolors=INK
-                    )
+        figure = new_figure(SMALL_WIDTH, 2.0)
+        axes = figure.subplots()
+        dots = {"s": 7, "color": BEST, "linewidths": 0, "alpha": 0.6}
+        if pd.api.types.is_numeric_dtype(values):
+            known = values.dropna().astype(float)
+            axes.scatter(known, objective[known.index], **dots)
+            if (known > 0).all() and known.max() > 20 * known.min():
+                powers_of_ten(axes)
             else:
-                kinds = sorted(values.dropna().unique())
-                place = values.map({kind: i for i, kind in enumerate(kinds)})
-                jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(rows))
-                axes.scatter(place + jitter, rows[column], s=7, color=BEST, linewidths=0, alpha=0.6)
-                axes.set_xticks(range(len(kinds)), kinds)
-                axes.set_xlim(-0.5, len(kinds) - 0.5)
-            axes.set_title(str(name).removeprefix("params.").replace("_", " "))
-            axes.grid(axis="y")
-        for axes in grid.flat[len(names) :]:
-            axes.set_axis_off()
-        for axes in grid[:, 0]:
-            axes.set_ylabel(objective.replace("_", " "))
+                whole = bool((known % 1 == 0).all())
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=whole))
+            if (best := objective.idxmax()) in known.index:
+                axes.scatter(known[best], objective[best], s=42, facecolors="none", edgecolors=INK)
+        else:
+            kinds = sorted(values.dropna().unique())
+            place = values.map({kind: i for i, kind in enumerate(kinds)})
+            jitter = np.random.default_rng(0).uniform(-0.18, 0.18, len(values))
+            axes.scatter(place + jitter, objective, **dots)
+            # Words side by side would run into each other.
+            axes.set_xticks(
+                range(len(kinds)),
+                kinds,
+                rotation=35,
+                ha="right",
+                va="center",
+                rotation_mode="anchor",
+                fontsize=9,
+            )
+            axes.set_xlim(-0.5, len(kinds) - 0.5)
+        figure.suptitle(name.replace("_", " "), x=0.02, ha="left", fontsize=9, fontweight="bold")
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.set_ylim(*_padded(objective))
+        axes.grid(axis="y")
     return figure
+
+
+def _padded(values: pd.Series) -> tuple[float, float]:
+    """The same range for the slices of a study, so that their heights can be compared."""
+    margin = 0.06 * (values.max() - values.min()) or 0.01
+    return values.min() - margin, values.max() + margin
 
 
 def learning_curves(records: Mapping[str, TrialRecord], objective: str) -> Figure:
     """Losses and the objective of the chosen configurations over their epochs."""
     with mpl.rc_context(STYLE):
-        figure = new_figure(9.4, 2.9)
+        figure = new_figure(WIDTH, 3.0)
         left, right = figure.subplots(1, 2)
         shades = [BEST, OTHER, "#9fb8c9", "#c3d0da", "#dfe6eb"]
         ranked = [name for name in records if name != PAPER]
@@ -162,14 +211,15 @@ def learning_curves(records: Mapping[str, TrialRecord], objective: str) -> Figur
                 markersize=3,
                 label=name,
             )
-        left.set_title("binary cross-entropy")
-        right.set_title(OBJECTIVES[objective])
+        left.set_title("binary cross-entropy", fontsize=9)
+        right.set_title(OBJECTIVES[objective], fontsize=9)
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.grid(axis="y")
-        dashed = Line2D([], [], color=QUIET, linestyle=(0, (2, 2)), label="training")
-        whole = Line2D([], [], color=QUIET, label="validation")
-        left.legend(handles=[dashed, whole], loc="upper right")
-        if any(record.curve for record in records.values()):
-            right.legend(**RIGHT)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        handles = [
+            Line2D([], [], color=QUIET, linestyle=(0, (2, 2)), label="training"),
+            Line2D([], [], color=QUIET, label="validation"),
+        ]
+        legend_beneath(figure, [*handles, *right.get_lines()])
     return figure

@@ -37,6 +37,7 @@ class SyntheticEncoder:
     """What the analysis asks of an encoder; its text features point along the labels' directions."""
 
     direction_CD: np.ndarray
+    labels: tuple[str, ...] = CHEXPERT_14
     has_text: bool = True
     name: str = "synthetic"
     features: str = "projected"
@@ -53,17 +54,19 @@ class SyntheticEncoder:
             raise InputError(self.text_refusal)
         rng = np.random.default_rng(1)
         rows = [
-            self.direction_CD[CHEXPERT_14.index(prompt)] if prompt in CHEXPERT_14 else rng.normal(size=WIDTH)
+            self.direction_CD[self.labels.index(prompt)] if prompt in self.labels else rng.normal(size=WIDTH)
             for prompt in prompts
         ]
         return torch.tensor(np.stack(rows), dtype=torch.float32)
 
 
-def made_up_cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
+def made_up_cohort(
+    images: int, seed: int, masked: float = 0.02, labels: tuple[str, ...] = CHEXPERT_14
+) -> Cohort:
     """Labels as skewed as IU-Xray's, a tenth of the patients with two images, some cells masked."""
     rng = np.random.default_rng(seed)
     patients_N = np.sort(rng.integers(0, int(images / 1.1), images))
-    sick_P = rng.random((patients_N.max() + 1, len(CHEXPERT_14))) < np.array(PREVALENCES)
+    sick_P = rng.random((patients_N.max() + 1, len(labels))) < np.resize(PREVALENCES, len(labels))
     targets_NC = sick_P[patients_N].astype(object)
     targets_NC[rng.random(targets_NC.shape) < masked] = None
     split_P = rng.choice(["train", "val", "test"], p=[0.6, 0.2, 0.2], size=patients_N.max() + 1)
@@ -74,13 +77,13 @@ def made_up_cohort(images: int, seed: int, masked: float = 0.02) -> Cohort:
         "split": split_P[patients_N].tolist(),
     }
     table = pa.table(columns)
-    for c, label in enumerate(CHEXPERT_14):
+    for c, label in enumerate(labels):
         cells = [None if cell is None else int(cell) for cell in targets_NC[:, c]]
         table = table.append_column(f"label.{label}", pa.array(cells, type=pa.int8()))
     return Cohort(
         folder=Path("cohorts/synthetic"),
         table=table,
-        labels=CHEXPERT_14,
+        labels=labels,
         source="made up for tests",
         reader="",
         drawn=False,
@@ -140,14 +143,15 @@ def finished_study(
     has_text: bool = True,
     masked: float = 0.02,
     *,
+    labels: tuple[str, ...] = CHEXPERT_14,
     objective: str = "macro_ap",
     name: str = "synthetic-probe",
     bootstrap: int = 1000,
 ) -> Finished:
     rng = np.random.default_rng([seed, 1])
-    made_up = made_up_cohort(images, seed, masked)
-    direction_CD = rng.normal(size=(len(CHEXPERT_14), WIDTH)) / np.sqrt(WIDTH)
-    strength_C = np.linspace(0.3, 1.6, len(CHEXPERT_14))[rng.permutation(len(CHEXPERT_14))]
+    made_up = made_up_cohort(images, seed, masked, labels)
+    direction_CD = rng.normal(size=(len(labels), WIDTH)) / np.sqrt(WIDTH)
+    strength_C = np.linspace(0.3, 1.6, len(labels))[rng.permutation(len(labels))]
     known_NC = np.nan_to_num(made_up.targets_NC(), nan=0.0)
     x_ND = known_NC @ (strength_C[:, None] * direction_CD) * 2 + rng.normal(size=(images, WIDTH))
     pixels_ND = 0.35 * x_ND @ rng.normal(size=(WIDTH, 48)) + rng.normal(size=(images, 48)) * 3
@@ -175,7 +179,7 @@ def finished_study(
                 "splits": (record.objective - 0.02 + rng.normal(0, 0.02, 5)).tolist(),
             }
 
-    encoder = SyntheticEncoder(direction_CD, has_text)
+    encoder = SyntheticEncoder(direction_CD, labels, has_text)
     return Finished(
         facts=StudyFacts(
             name=name,
@@ -192,7 +196,7 @@ def finished_study(
         encoder=encoder,
         trials=[
             record.predictor(
-                row, CHEXPERT_14, encoder, note=note(row, record), study=name, trainable="linear_probe"
+                row, labels, encoder, note=note(row, record), study=name, trainable="linear_probe"
             )
             for row, record in records.items()
         ],

@@ -78,13 +78,14 @@ def test_every_figure_is_also_a_picture_on_disk(analysed, html):
         "learning_curves",
         "reliability",
         "search_history",
-        "search_slices",
+        "search_learning_rate",
     }
     for path in drawn:
         with Image.open(path) as image:
             image.verify()
             assert image.width > 500
-    assert html.count("<figure>") == len(drawn)
+    assert len(re.findall("<figure[ >]", html)) == len(drawn)
+    assert len(re.findall(r'<svg role="img" aria-label="[^"]{20,}"', html)) == len(drawn)
 
 
 def test_every_kind_of_part_is_escaped(page):
@@ -95,15 +96,15 @@ def test_every_kind_of_part_is_escaped(page):
         Words(text=evil, lines=[evil]),
         Table(columns=[evil], rows=[Row(cells=[*cells, strip])], title=evil),
         Terms(entries=[(evil, evil, evil)]),
-        Picture(name="drawn", figure=figures.new_figure(2, 2), caption=evil, title=evil),
+        Picture(name="drawn", figure=figures.new_figure(2, 2), alt=evil, caption=evil, title=evil),
     ]
     html = page(*parts, Folded(title=evil, parts=[Words(text=evil)]))
     assert evil not in html
-    assert html.count("&lt;b&gt;x&lt;/b&gt;") == 16
+    assert html.count("&lt;b&gt;x&lt;/b&gt;") == 17
 
 
 def test_a_folded_picture_is_drawn_too(page, tmp_path):
-    html = page(Folded(title="more", parts=[Picture(name="inner", figure=figures.new_figure(2, 2))]))
+    html = page(Folded(title="more", parts=[Picture(name="inner", figure=figures.new_figure(2, 2), alt="")]))
     assert (tmp_path / "figures" / "inner.png").exists()
     assert re.search(r"<details><summary>more</summary>.*<figure><svg.*</details>", html, flags=re.S)
 
@@ -114,6 +115,10 @@ def test_a_strip_marks_chance_and_is_cut_at_the_ends_of_its_range(page):
     assert 'x1="4.0" x2="4.0"' in html  # 0.5 lies at the left end
     assert 'cx="60.0"' in html  # half way
     assert 'x1="4.0" x2="93.6"' in html  # from the left end, not from outside, to 0.9
+
+
+def test_the_arrow_of_a_column_stays_with_its_name(page):
+    assert "macro AP\u00a0↑</th>" in page(Table(columns=["setting", "macro AP ↑"], rows=[]))
 
 
 def test_rows_say_of_what_kind_they_are(page):

@@ -98,15 +98,15 @@ def test_claims_begin_with_the_average_and_end_with_labels_of_too_few_data(analy
 
 def test_labels_come_by_their_positive_patients_with_counts_of_both_splits(analysed):
     table = of_kind(labels.run(analysed.evidence), Table)[0]
-    patients = [int(texts(row)[3]) for row in table.rows]
+    patients = [int(texts(row)[-1]) for row in table.rows]
     assert patients == sorted(patients, reverse=True)
     train_N, test_N = (analysed.study.cohort.indices(split) for split in ("train", "test"))
     targets_NC = analysed.study.cohort.targets_NC()
     for row in table.rows:
         c = analysed.study.cohort.labels.index(texts(row)[0])
-        assert row.cells[1].text == f"{(targets_NC[train_N, c] == 1).sum():.0f}"
-        assert row.cells[1].small == f"{targets_NC[train_N, c].mean():.1%}"
-        assert row.cells[2].text == f"{(targets_NC[test_N, c] == 1).sum():.0f}"
+        assert row.cells[-3].text == f"{(targets_NC[train_N, c] == 1).sum():.0f}"
+        assert row.cells[-3].small == f"{targets_NC[train_N, c].mean():.1%}"
+        assert row.cells[-2].text == f"{(targets_NC[test_N, c] == 1).sum():.0f}"
 
 
 def test_a_silent_label_has_words_in_place_of_scores(analysed):
@@ -114,10 +114,11 @@ def test_a_silent_label_has_words_in_place_of_scores(analysed):
     for row in of_kind(labels.run(analysed.evidence), Table)[0].rows:
         assert (row.kind == "quiet") == (texts(row)[0] in silent)
         if row.kind == "quiet":
-            claim = silent[texts(row)[0]]
-            few = claim.verdict == "counts only"
-            wanted = "fewer than 10 positive patients" if few else "no positive image"
-            assert texts(row)[-1] == f"{wanted}: no claim"
+            few = silent[texts(row)[0]].verdict == "counts only"
+            patients = (
+                "1 positive patient" if texts(row)[-1] == "1" else f"{texts(row)[-1]} positive patients"
+            )
+            assert texts(row)[1] == f"no claim: {patients if few else 'no positive image'}"
 
 
 def test_only_labels_whose_rule_shares_the_global_threshold_are_called_shared(analysed):
@@ -126,7 +127,7 @@ def test_only_labels_whose_rule_shares_the_global_threshold_are_called_shared(an
     shared_C[evidence.cohort.labels.index("No Finding")] = True
     rule = DecisionRule(strategy="per_label", thresholds_C=np.full(count, 0.3), shared_C=shared_C)
     section = labels.run(with_rule(evidence, rule))
-    cells = {texts(row)[0]: row.cells[-2] for row in of_kind(section, Table)[0].rows if row.kind != "quiet"}
+    cells = {texts(row)[0]: row.cells[6] for row in of_kind(section, Table)[0].rows if row.kind != "quiet"}
     assert {label for label, cell in cells.items() if cell.small == "shared"} == {"No Finding"}
     assert "“shared” marks labels" in noted(section)
 
@@ -192,7 +193,12 @@ def test_configurations_are_folded_with_their_strategies(analysed):
     assert texts(table.rows[-1])[1] == "fixed"  # the paper's probabilities are cut at 0.5
     assert [part.name for part in of_kind(section, Picture)] == [
         "search_history",
-        "search_slices",
+        "search_learning_rate",
+        "search_weight_decay",
+        "search_epochs",
+        "search_loss",
+        "search_positive_weight",
+        "search_normalisation",
         "learning_curves",
     ]
 
