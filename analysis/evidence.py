@@ -43,6 +43,7 @@ from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
+from vlm.prompts import Wording
 
 OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
 """What the best configuration is tested against, with the study that it is compared with where there is one;
@@ -210,7 +211,7 @@ def gather(
     predictors = constant_floors(data, encoder)
     no_zero_shot = encoder.text_refusal
     if not no_zero_shot:
-        predictors += zero_shot(data, encoder, cohort.modality, facts.objective)
+        predictors += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
     predictors.append(pixel_floor(data, cohort.channels, features, facts.objective))
     predictors.append(logistic_floor(data, encoder, facts.objective))
     predictors += trials

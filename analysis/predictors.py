@@ -20,7 +20,7 @@ from vlm.encoders import Encoder, load_encoder
 from vlm.encoders.pixels import NAMES, SIDES, name_of
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
-from vlm.prompts import text_prototypes
+from vlm.prompts import Wording, text_prototypes
 
 RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
 PIXELS, LOGREG, ZERO_SHOT, PROMPTED = "pixels", "logreg", "zero-shot", "zero-shot-prompts"
@@ -124,7 +124,7 @@ def constant_floors(data: ProbeData, encoder: Encoder) -> list[Predictor]:
     ]
 
 
-def zero_shot(data: ProbeData, encoder: Encoder, modality: str, objective_name: str) -> list[Predictor]:
+def zero_shot(data: ProbeData, encoder: Encoder, wording: Wording, objective_name: str) -> list[Predictor]:
     """The bare label names, and the better of two styles of prompts by the study's objective on validation.
 
     name      raw image feature . text feature of the bare label (arXiv 2506.14136).
@@ -143,7 +143,7 @@ def zero_shot(data: ProbeData, encoder: Encoder, modality: str, objective_name: 
     judged_ND, rows = data.features_ND[data.judged_N()], data.judged()
     predictors, values = {}, {}
     for style, (name, note) in styles.items():
-        head = _prototype_head(encoder, data.labels, style, modality)
+        head = _prototype_head(encoder, data.labels, style, wording)
         scores_1NC = head.logits(judged_ND).astype(np.float64)[None]
         scale = Scale.standardising(scores_1NC)
         (judged,) = judge(scores_1NC, rows, [SHRINKAGE], scale)
@@ -158,15 +158,15 @@ def zero_shot(data: ProbeData, encoder: Encoder, modality: str, objective_name: 
                 judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale
             ),
             precision=data.precision,
-            origin=Origin(note=note),
+            origin=Origin(note=note, params={"prompts": style}),
         )
     prompted = max(("ensemble", "pair"), key=values.get)
     return [predictors["name"], predictors[prompted]]
 
 
-def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, modality: str) -> LinearHead:
+def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, wording: Wording) -> LinearHead:
     """Zero-shot as a linear head: the text prototypes are its weights."""
-    present_CD, absent_CD = text_prototypes(encoder, labels, style, modality)
+    present_CD, absent_CD = text_prototypes(encoder, labels, style, wording)
     if style == "name":
         return LinearHead.plain(present_CD.T)
     direction_CD = present_CD if absent_CD is None else present_CD - absent_CD

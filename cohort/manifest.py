@@ -222,6 +222,10 @@ class Cohort:
         images = self.column("image")
         return images if indices is None else [images[i] for i in indices]
 
+    def label_name(self, label: str) -> str:
+        """How a label is said to people: as it is written, where nobody gave another name."""
+        return self.label_names.get(label, label)
+
     def files(self) -> ImageFiles:
         """The image files, aligned with `present`."""
         return ImageFiles(self.images_root, self.column("file"))

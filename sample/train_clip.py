@@ -43,7 +43,7 @@ from sample.reports import Statement, negative_statements, normal_statement, pos
 from scoring.metrics import auroc, macro
 from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.precision import multiplies_in_bf16
-from vlm.prompts import CHEST, STYLES, label_prompts
+from vlm.prompts import CHEST, STYLES, Wording, label_prompts
 from vlm.tensor_files import write_tensors
 
 LOG_FILE = "training_log.jsonl"
@@ -84,7 +84,7 @@ def vocabulary(phantoms: Sequence[Phantom]) -> list[str]:
     texts += [statement.text for statement in negative_statements(())]
     texts += [text.format("") for text in (*_PHRASES, *_ABSENCES)]
     for style in STYLES:
-        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, CHEST):
+        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, Wording(modality=CHEST)):
             texts += [*prompts.positive, *prompts.negative]
     words = {word for text in texts for word in _words(text)}
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + [str(digit) for digit in range(10)]

@@ -1,6 +1,7 @@
 """Label names -> prompts for the text tower, in three styles, and their features.
 
-name      the bare label as it stands in the cohort: what arXiv 2506.14136 gives to BiomedCLIP.
+name      the bare label, by its display name where the cohort gives one: what arXiv 2506.14136 gives to
+          BiomedCLIP.
 ensemble  several sentences a label; the class is the mean of their normalised features, normalised again
           (Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021,
           section 3.1.4).
@@ -8,21 +9,23 @@ pair      the same, once for the finding and once for its absence, to be compare
           "Expert-level detection of pathologies from unannotated chest X-ray images via self-supervised
           learning", Nature Biomedical Engineering 2022).
 
-Sentences call the image what the cohort's modality is called; those of chest radiographs also say findings
-as a radiologist would.
+Sentences call the image what the cohort's modality is called, and the finding by its display name; those of
+chest radiographs also say findings as a radiologist would. A label's own sentences, where the cohort gives
+some, stand in place of those for the finding; its absence is said in those of the modality all the same.
 
 Shape legend: P prompts, C labels, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cohort.errors import InputError
 from cohort.labels import NO_FINDING
+from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 
 STYLES = ("name", "ensemble", "pair")
@@ -105,25 +108,44 @@ class LabelPrompts:
     """It is not; only in the style `pair`."""
 
 
-def label_prompts(labels: Sequence[str], style: str, modality: str) -> list[LabelPrompts]:
-    """The prompts of each label for images of a modality; InputError for an unknown style or modality."""
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """How a cohort's images and labels are said; as `Cohort` has it. InputError for an unknown modality."""
+
+    modality: str
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.modality not in _IMAGES:
+            raise InputError(f"modality must be one of {', '.join(_IMAGES)}, got {self.modality!r}")
+
+    @classmethod
+    def of(cls, cohort: Cohort) -> Wording:
+        return cls(
+            modality=cohort.modality, label_names=cohort.label_names, label_prompts=cohort.label_prompts
+        )
+
+
+def label_prompts(labels: Sequence[str], style: str, wording: Wording) -> list[LabelPrompts]:
+    """The prompts of each label; InputError for an unknown style."""
     if style not in STYLES:
         raise InputError(f"prompt style must be one of {', '.join(STYLES)}, got {style!r}")
-    if modality not in _IMAGES:
-        raise InputError(f"modality must be one of {', '.join(_IMAGES)}, got {modality!r}")
-    return [_prompts(label, style, modality) for label in labels]
+    return [_prompts(label, style, wording) for label in labels]
 
 
-def _prompts(label: str, style: str, modality: str) -> LabelPrompts:
+def _prompts(label: str, style: str, wording: Wording) -> LabelPrompts:
+    name = wording.label_names.get(label)
     if style == "name":
-        return LabelPrompts((label,))
+        return LabelPrompts((name or label,))
+    modality = wording.modality
     chest = modality == CHEST
     if label == NO_FINDING:
         present, absent = (_NORMAL_CHEST, _ABNORMAL_CHEST) if chest else (_NORMAL, _ABNORMAL)
     else:
         present, absent = _PRESENT, _ABSENT
-    spoken = label.replace("_", " ").lower()
-    finding = _PHRASES.get(label, spoken) if chest else spoken
+    spoken = name or label.replace("_", " ").lower()
+    finding = _PHRASES.get(label, spoken) if chest and not name else spoken
     image, other_image = _IMAGES[modality][0], _IMAGES[modality][-1]
     words = {
         "finding": finding,
@@ -133,6 +155,7 @@ def _prompts(label: str, style: str, modality: str) -> LabelPrompts:
         "other_image": other_image,
     }
     positive, negative = (tuple(text.format_map(words) for text in texts) for texts in (present, absent))
+    positive = tuple(wording.label_prompts.get(label, positive))
     return LabelPrompts(positive, negative if style == "pair" else ())
 
 
@@ -141,15 +164,15 @@ def _without_article(phrase: str) -> str:
 
 
 def text_prototypes(
-    encoder: Encoder, labels: Sequence[str], style: str, modality: str
+    encoder: Encoder, labels: Sequence[str], style: str, wording: Wording
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Text features that stand for each label: (present_CD, absent_CD), float32.
 
     `absent_CD` is None but for the style `pair`. Rows have unit length, except in the style `name`, where
     they are as the tower gives them: the published scores are raw products. InputError where the encoder
-    has no text tower, or for an unknown style or modality.
+    has no text tower, or for an unknown style.
     """
-    prompts = label_prompts(labels, style, modality)
+    prompts = label_prompts(labels, style, wording)
     if style == "name":
         return encoder.text_features([prompt.positive[0] for prompt in prompts]).cpu().numpy(), None
     present_CD = _mean_directions(encoder, [prompt.positive for prompt in prompts])

@@ -11,10 +11,11 @@ import pandas as pd
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, OTHER
 from analysis.number_format import score
-from analysis.predictors import FLOORS
-from analysis.section import Cell, Row, Section, Table, Words
+from analysis.predictors import FLOORS, PROMPTED, ZERO_SHOT
+from analysis.section import Cell, Folded, Row, Section, Table, Terms, Words
 from analysis.test_split import AVERAGED_PATIENTS
 from cohort.labels import CHEXPERT_14
+from vlm.prompts import Wording, label_prompts
 
 TITLE = "Against the floors"
 
@@ -53,6 +54,7 @@ def run(evidence: Evidence) -> Section:
             ),
             _by_our_rules(evidence, averages),
             Words(text=_how_to_read(evidence), kind="note"),
+            *_prompts(evidence),
             _by_the_papers_rules(evidence, averages),
             Words(
                 text="arXiv 2506.14136 scales each image's scores to [0, 1], cuts at 0.5, averages all "
@@ -97,6 +99,33 @@ def _how_to_read(evidence: Evidence) -> str:
     if evidence.no_zero_shot:
         text += f" There is no zero-shot row: {evidence.no_zero_shot}."
     return text
+
+
+def _prompts(evidence: Evidence) -> list[Folded]:
+    """What stood for each label in front of the text tower: how good an opponent zero-shot is."""
+    if evidence.no_zero_shot:
+        return []
+    cohort, wording = evidence.cohort, Wording.of(evidence.cohort)
+    style = evidence.row(PROMPTED).predictor.origin.params["prompts"]
+    entries = []
+    bare, prompted = (label_prompts(cohort.labels, kind, wording) for kind in ("name", style))
+    for label, name, sentences in zip(cohort.labels, bare, prompted, strict=True):
+        said = " · ".join(sentences.positive)
+        if sentences.negative:
+            said += f" — against: {' · '.join(sentences.negative)}"
+        entries.append((name.positive[0], label if label != name.positive[0] else "", said))
+    return [
+        Folded(
+            title="The prompts of zero-shot",
+            parts=[
+                Words(
+                    text=f"{ZERO_SHOT} takes the bare names on the left, {PROMPTED} the mean of sentences "
+                    "beside each, in that of two styles that is better on validation."
+                ),
+                Terms(entries=entries),
+            ],
+        )
+    ]
 
 
 def _by_the_papers_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:

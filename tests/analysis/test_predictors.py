@@ -12,6 +12,9 @@ from cohort.geometry import apply_geometry
 from tests.trainables.single_split import probe_data
 from trainables.logistic import STRENGTHS
 from vlm.encoders import load_encoder
+from vlm.prompts import CHEST, Wording
+
+CHEST_X_RAYS = Wording(modality=CHEST)
 
 
 class TwoWords:
@@ -37,7 +40,7 @@ IMAGES_ND = np.array([[3.0, 4.0], [6.0, 8.0]], dtype=np.float32)  # of one direc
 
 
 def scores_of(style):
-    return _prototype_head(TwoWords(), ["Mass"], style, "chest radiograph").logits(IMAGES_ND)
+    return _prototype_head(TwoWords(), ["Mass"], style, CHEST_X_RAYS).logits(IMAGES_ND)
 
 
 def test_bare_names_give_raw_products():
@@ -81,7 +84,7 @@ def test_prompts_are_chosen_by_the_studys_objective(objective, logits_of_the_fir
         val_folds_N=images // 10 % 5,
         labels=("Mass",),
     )
-    _, prompted = zero_shot(data, SpaceOfThree(), "chest radiograph", objective)
+    _, prompted = zero_shot(data, SpaceOfThree(), CHEST_X_RAYS, objective)
     assert prompted.name == PROMPTED
     np.testing.assert_allclose(prompted.scores(images_ND[:1]), [[logits_of_the_first]], rtol=1e-5)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.section import Cell, Picture, Row, Section, Table, Terms, Words
+from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import SECTIONS, calibration, claims, data, gap, labels, limits, scores, search
 from vlm.predictor import DecisionRule
 
@@ -75,6 +75,24 @@ def test_published_rows_stand_only_with_the_published_labels_on_radiographs_of_p
 def test_scores_says_why_there_is_no_zero_shot_row(analysed, uninformed):
     assert "encoder synthetic has no text tower" in noted(scores.run(uninformed.evidence))
     assert "no zero-shot row" not in noted(scores.run(analysed.evidence))
+
+
+def test_the_prompts_of_zero_shot_are_printed_label_by_label(analysed, uninformed):
+    cohort = replace(
+        analysed.evidence.cohort,
+        label_names={"Edema": "oedema of the lungs"},
+        label_prompts={"Fracture": ("a broken rib", "a broken clavicle")},
+    )
+    (fold,) = of_kind(scores.run(replace(analysed.evidence, cohort=cohort)), Folded)
+    (terms,) = [part for part in fold.parts if isinstance(part, Terms)]
+    said = {name: (code, sentences) for name, code, sentences in terms.entries}
+    assert list(said)[:2] == ["Enlarged Cardiomediastinum", "Cardiomegaly"]
+    assert said["oedema of the lungs"][0] == "Edema"
+    assert "a chest X-ray showing oedema of the lungs · " in said["oedema of the lungs"][1]
+    assert said["Fracture"][1].startswith("a broken rib · a broken clavicle")
+    pair = analysed.evidence.row("zero-shot-prompts").predictor.origin.params["prompts"] == "pair"
+    assert ("against: no pleural effusion" in said["Pleural Effusion"][1]) == pair
+    assert of_kind(scores.run(uninformed.evidence), Folded) == []
 
 
 # What may be claimed

@@ -25,7 +25,7 @@ from sample.train_clip import (
 )
 from vlm.encoders import load_encoder
 from vlm.encoders.open_clip import PHANTOM_CLIP
-from vlm.prompts import CHEST, STYLES, label_prompts
+from vlm.prompts import CHEST, STYLES, Wording, label_prompts
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_plain_open_clip_loads_the_folder_and_agrees_with_the_encoder(encoder, u
 def test_label_names_and_prompts_are_whole_words_to_the_tokenizer(encoder):
     tokenizer = encoder.tokenizer.tokenizer
     for style in STYLES:
-        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, CHEST):
+        for prompts in label_prompts((*CHEXPERT_14, *NIH_14), style, Wording(modality=CHEST)):
             for text in (*prompts.positive, *prompts.negative):
                 pieces = tokenizer.tokenize(text)
                 assert tokenizer.unk_token not in pieces
