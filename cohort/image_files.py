@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sys
@@ -9,19 +10,23 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from cohort.decoding import IMAGE_ENDINGS, decode
+from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw
 from cohort.errors import InputError
+from cohort.intensity import VALUES, Intensity
 
 T = TypeVar("T")
+
+LARGEST_FILE = 2**30
+"""Bytes of an image file that are read; the largest image that is decoded has half as many uncompressed."""
 
 
 def climbs_out(name: str) -> bool:
@@ -33,13 +38,14 @@ def climbs_out(name: str) -> bool:
 class ImageFiles:
     """The bytes of image files in a folder or a zip archive, by position.
 
-    `root` is the folder or the archive, `names` the files' paths inside it. May be shared by threads and
-    sent to other processes.
+    `root` is the folder or the archive, `names` the files' paths inside it, `intensity` what `decode` makes
+    of 16-bit gray. May be shared by threads and sent to other processes.
     """
 
-    def __init__(self, root: Path | str, names: Sequence[str]) -> None:
+    def __init__(self, root: Path | str, names: Sequence[str], intensity: Intensity | None = None) -> None:
         self.root = Path(root)
         self.names = list(names)
+        self.intensity = intensity
         for name in self.names:
             if climbs_out(name):
                 raise InputError(
@@ -52,40 +58,76 @@ class ImageFiles:
         return len(self.names)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"root": self.root, "names": self.names}
+        return {"root": self.root, "names": self.names, "intensity": self.intensity}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
     def read(self, i: int) -> bytes:
-        """The i-th file's bytes; InputError where it cannot be read."""
+        """The i-th file's bytes; InputError where it cannot be read or is larger than `LARGEST_FILE`."""
+        data = self.head(i, LARGEST_FILE + 1)
+        _check_size(data, self.root / self.names[i])
+        return data
+
+    def head(self, i: int, size: int) -> bytes:
+        """The first `size` bytes of the i-th file, or all where it has no more; InputError where it cannot be
+        read."""
         name = self.names[i]
         try:
             if self.root.is_dir():
-                return (self.root / name).read_bytes()
+                return read_head(self.root / name, size)
             with self._opening:
                 if self._archive is None:
                     self._archive = zipfile.ZipFile(self.root)
-            return self._archive.read(name)
+            with self._archive.open(name) as member:
+                return member.read(size)
         except (
             OSError,
             KeyError,
+            ValueError,
             zipfile.BadZipFile,
             zlib.error,
             RuntimeError,
             NotImplementedError,
         ) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError | KeyError) else str(error)
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, FileNotFoundError | KeyError):
+                reason = "no such file"
             raise InputError(f"{self.root}: cannot read {name!r} ({' '.join(reason.split())})") from error
 
     def decode(self, i: int) -> np.ndarray:
         """The i-th image, as `decode` gives it."""
-        return decode(self.read(i), str(self.root / self.names[i]))
+        return decode(self.read(i), str(self.root / self.names[i]), self.intensity)
 
 
-def list_images(root: Path | str) -> list[str]:
-    """Paths of the files with one of `IMAGE_ENDINGS` in a folder (with subfolders) or zip archive, sorted,
-    with forward slashes.
+def read_image(path: Path) -> bytes:
+    """An image file's bytes; InputError where it cannot be read or is larger than `LARGEST_FILE`."""
+    try:
+        data = read_head(path, LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    _check_size(data, path)
+    return data
+
+
+def _check_size(data: bytes, path: Path) -> None:
+    if len(data) > LARGEST_FILE:
+        raise InputError(f"{path}: has more than {LARGEST_FILE:,} bytes; an image file may have no more")
+
+
+def read_head(path: Path, size: int) -> bytes:
+    """The first `size` bytes of a file, or all where it has no more.
+
+    OSError where it is no regular file, from which a read might never return.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    with open(path, "rb") as file:
+        return file.read(min(size, os.fstat(file.fileno()).st_size))
+
+
+def list_files(root: Path | str) -> list[str]:
+    """Paths of all files in a folder (with subfolders) or zip archive, sorted, with forward slashes.
 
     Raises InputError where `root` is neither, or where a member of the archive leads out of it.
     """
@@ -104,11 +146,12 @@ def list_images(root: Path | str) -> list[str]:
     else:
         raise InputError(f"{root}: images must be a folder or a zip archive, and this is neither")
     # macOS puts a resource fork beside every file it archives.
-    return sorted(
-        name
-        for name in names
-        if name.lower().endswith(IMAGE_ENDINGS) and not PurePosixPath(name).name.startswith("._")
-    )
+    return sorted(name for name in names if not PurePosixPath(name).name.startswith("._"))
+
+
+def list_images(root: Path | str) -> list[str]:
+    """Those of `list_files` with one of `IMAGE_ENDINGS`."""
+    return [name for name in list_files(root) if name.lower().endswith(IMAGE_ENDINGS)]
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -124,38 +167,81 @@ def _walk(root: Path) -> Iterator[str]:
         yield from files if below == "." else (f"{below}/{file}" for file in files)
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class Inspected:
-    """What one pass over image files found; aligned with them."""
+    """What one pass over image files found; positions are theirs."""
 
-    digests: list[str]
+    digests: list[str] = field(default_factory=list)
     """sha256 of each file's bytes; "" where it is unreadable."""
 
-    channels: int
+    channels: int = 1
     """1 where every readable image is gray, otherwise 3."""
 
-    unreadable: dict[int, str]
+    unreadable: dict[int, str] = field(default_factory=dict)
     """Position -> message, for files that cannot be read or decoded."""
 
+    turned: list[int] = field(default_factory=list)
+    """Images turned upright by their EXIF orientation."""
 
-def inspect_images(files: ImageFiles) -> Inspected:
-    """Read and decode every file once: its digest, whether it is gray, and proof that it decodes."""
+    high_byte: list[int] = field(default_factory=list)
+    """Images in colour or with transparency of whose 16 bits a channel eight are read."""
 
-    def inspect(i: int) -> tuple[str, int, str]:
+    gray_16_bit: list[int] = field(default_factory=list)
+
+    counts_V: np.ndarray = field(default_factory=lambda: np.zeros(VALUES, dtype=np.int64))
+    """In how many pixels of the 16-bit gray images each of the 65,536 values occurs; of those of them that
+    are trained on, where there are any."""
+
+
+def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspected:
+    """Read and decode every file once: its digest, what its pixels are, and proof that it decodes.
+
+    `training` are the positions of the images that are trained on.
+    """
+
+    def inspect(i: int) -> _Seen:
         try:
             data = files.read(i)
-            image = decode(data, files.names[i])
+            pixels, turned, high_byte = decode_raw(data, files.names[i])
         except InputError as error:
-            return "", 1, str(error)
-        return hashlib.sha256(data).hexdigest(), 1 if image.ndim == 2 else 3, ""
+            return _Seen(message=str(error))
+        return _Seen(
+            digest=hashlib.sha256(data).hexdigest(),
+            channels=1 if pixels.ndim == 2 else 3,
+            turned=turned,
+            high_byte=high_byte,
+            counts_V=np.bincount(pixels.reshape(-1), minlength=VALUES) if pixels.dtype == np.uint16 else None,
+        )
 
-    digests, channels, unreadable = [], 1, {}
-    for i, (digest, image_channels, message) in enumerate(in_threads(inspect, len(files), "checking images")):
-        digests.append(digest)
-        channels = max(channels, image_channels)
-        if message:
-            unreadable[i] = message
-    return Inspected(digests, channels, unreadable)
+    found = Inspected()
+    other_V = np.zeros_like(found.counts_V)
+    for i, seen in enumerate(in_threads(inspect, len(files), "checking images")):
+        found.digests.append(seen.digest)
+        found.channels = max(found.channels, seen.channels)
+        if seen.message:
+            found.unreadable[i] = seen.message
+        if seen.turned:
+            found.turned.append(i)
+        if seen.high_byte:
+            found.high_byte.append(i)
+        if seen.counts_V is not None:
+            found.gray_16_bit.append(i)
+            counted_V = found.counts_V if i in training else other_V
+            counted_V += seen.counts_V
+    if not found.counts_V.any():
+        found.counts_V = other_V
+    return found
+
+
+class _Seen(NamedTuple):
+    """What was found out about one file; fields as in `Inspected`, `message` where it is unreadable."""
+
+    digest: str = ""
+    channels: int = 1
+    turned: bool = False
+    high_byte: bool = False
+    counts_V: np.ndarray | None = None
+    message: str = ""
 
 
 def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:

@@ -33,7 +33,7 @@ class ImageStore:
 
     geometry: Geometry
     key: str
-    """Hash of the images' digests, the geometry and the decoding rules."""
+    """`pixels_key` of them."""
 
     folder: Path
 
@@ -47,16 +47,9 @@ def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache")
     An interrupted pass is taken up again where it stopped; two processes that need the same store make it
     once. Raises InputError for a file that cannot be decoded or is not the file the cohort was built from.
     """
-    present = cohort.present
-    digests = present["digest"].to_pylist()
+    digests = cohort.column("digest")
     channels = geometry.channels or cohort.channels
-    description = {
-        "decoding": DECODING,
-        "geometry": geometry.to_dict(),
-        "channels": channels,
-        "images": digests,
-    }
-    key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
+    key = pixels_key(cohort, geometry)
     folder = Path(cache) / f"images-{key}"
     finished = folder / "images.npy"
     if not finished.exists():
@@ -67,6 +60,19 @@ def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache")
                     folder, cohort.files(), digests, (geometry.size, geometry.size, channels), geometry
                 )
     return ImageStore(np.load(finished, mmap_mode="r"), geometry, key, folder)
+
+
+def pixels_key(cohort: Cohort, geometry: Geometry) -> str:
+    """32 hexadecimal digits that say which pixels of which images these are: a hash of the images' digests,
+    the geometry, the channels and the rules of decoding."""
+    description = {
+        "decoding": DECODING,
+        "intensity": cohort.intensity and cohort.intensity.to_dict(),
+        "geometry": geometry.to_dict(),
+        "channels": geometry.channels or cohort.channels,
+        "images": cohort.column("digest"),
+    }
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _fill_store(
@@ -86,7 +92,7 @@ def _fill_store(
             raise InputError(
                 f"{files.root / files.names[i]}: not the file the cohort was built from; build it again"
             )
-        image = apply_geometry(decode(data, str(files.root / files.names[i])), geometry)
+        image = apply_geometry(decode(data, str(files.root / files.names[i]), files.intensity), geometry)
         images_NHWC[i] = image[:, :, None] if image.ndim == 2 else image
         return i
 

@@ -38,10 +38,11 @@ from cohort.errors import InputError
 from cohort.exclusive import check_exclusive
 from cohort.files import refuse_foreign, replacing_file, replacing_folder
 from cohort.image_files import ImageFiles
+from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
 
 MANIFEST = "cohort.parquet"
-FORMAT = 3
+FORMAT = 4
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
@@ -103,6 +104,9 @@ class Cohort:
     channels: int
     """1 where every image is gray, otherwise 3."""
 
+    intensity: Intensity | None
+    """Which values of 16-bit gray are black and white; None where no image has 16 bits."""
+
     flow: tuple[tuple[str, int], ...]
     """From rows read to images kept: what, and how many were left after it."""
 
@@ -115,8 +119,8 @@ class Cohort:
     """Label -> how many cells of the source were uncertain."""
 
     content_hash: str
-    """sha256 over all rows, labels, whether these are exclusive, and the policy; not over where the images
-    lie, nor over words about them."""
+    """sha256 over all rows, labels, whether these are exclusive, the policy and the intensity; not over where
+    the images lie, nor over words about them."""
 
     @classmethod
     def open(cls, folder: Path | str) -> Cohort:
@@ -153,6 +157,7 @@ class Cohort:
             if metadata["exclusive"]:
                 targets_NC = _targets(table, metadata["labels"])
                 check_exclusive(targets_NC, metadata["labels"], table["image"].to_pylist())
+            intensity = metadata["intensity"] and Intensity(**metadata["intensity"])
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
         root = Path(metadata["images_root"])
@@ -171,6 +176,7 @@ class Cohort:
             policy=LabelPolicy.from_dict(metadata["policy"]),
             images_root=root if root.is_absolute() else folder / root,
             channels=metadata["channels"],
+            intensity=intensity,
             flow=tuple((what, count) for what, count in metadata["flow"]),
             warnings=tuple(metadata["warnings"]),
             contradictions=tuple(metadata["contradictions"]),
@@ -228,7 +234,7 @@ class Cohort:
 
     def files(self) -> ImageFiles:
         """The image files, aligned with `present`."""
-        return ImageFiles(self.images_root, self.column("file"))
+        return ImageFiles(self.images_root, self.column("file"), self.intensity)
 
     def column(self, name: str) -> list[Any]:
         """Any column of `present` as Python values, such as "view" or "keep.sex"."""
@@ -254,6 +260,7 @@ class CohortFacts:
     label_names: Mapping[str, str] = field(default_factory=dict)
     label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     channels: int = 1
+    intensity: Intensity | None = None
     flow: Sequence[tuple[str, int]] = ()
     warnings: Sequence[str] = ()
     contradictions: Sequence[str] = ()
@@ -373,6 +380,7 @@ def write_manifest(
         "policy": facts.policy.to_dict(),
         "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
         "channels": facts.channels,
+        "intensity": facts.intensity and facts.intensity.to_dict(),
         "flow": [[what, int(count)] for what, count in facts.flow],
         "warnings": [*facts.warnings, *_one_sided(targets_NC, columns["split"], labels)],
         "contradictions": list(facts.contradictions),
@@ -427,7 +435,8 @@ def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
 
 
 def _content_hash(table: pa.Table, facts: CohortFacts) -> str:
-    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict()]
+    levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
+    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())

@@ -34,6 +34,7 @@ def describe(cohort: Cohort) -> str:
                 ["cohort", str(cohort.folder)],
                 ["source", cohort.source],
                 ["images", f"{cohort.images_root} ({colour})"],
+                *([["16-bit gray", cohort.intensity.described()]] if cohort.intensity else []),
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
                 ["labels", "one a row (exclusive)" if cohort.exclusive else "independent findings"],

@@ -29,7 +29,8 @@ from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
-from cohort.image_files import in_threads
+from cohort.image_files import in_threads, read_image
+from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
 from scoring.judging import Scale
@@ -41,7 +42,7 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
 
 
@@ -76,7 +77,12 @@ def save_bundle(
             "precision": predictor.precision,
             "in_bundle": own_weights,
         },
-        "transform": {"geometry": encoder.geometry.to_dict(), "mean": encoder.mean, "std": encoder.std},
+        "transform": {
+            "intensity": cohort.intensity and cohort.intensity.to_dict(),
+            "geometry": encoder.geometry.to_dict(),
+            "mean": encoder.mean,
+            "std": encoder.std,
+        },
         "normalisation": [_normalisation(head) for head in predictor.heads],
         "decisions": {
             "strategy": rule.strategy,
@@ -120,6 +126,9 @@ class Bundle:
     policy: LabelPolicy
     """What uncertain, blank and No Finding cells were when it was trained."""
 
+    intensity: Intensity | None
+    """Which values of 16-bit gray are black and white; None where it was trained on images of 8 bits."""
+
     description: Mapping[str, Any]
     """All of bundle.json."""
 
@@ -157,12 +166,16 @@ class Bundle:
                 origin=Origin(**origin),
             )
             policy = LabelPolicy.from_dict(description["policy"])
+            intensity = description["transform"]["intensity"]
+            intensity = intensity and Intensity(**intensity)
         except (TypeError, KeyError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{folder}: its parts do not fit together ({reason}); export the bundle again"
             ) from error
-        return cls(folder=folder, predictor=predictor, policy=policy, description=description)
+        return cls(
+            folder=folder, predictor=predictor, policy=policy, intensity=intensity, description=description
+        )
 
     def predict(
         self,
@@ -176,8 +189,8 @@ class Bundle:
 
         Columns: `image` (the path as given), `probability.<label>` (float64), `decision.<label>` (int8, 0
         or 1) and, only with `skip_unreadable`, `unreadable` (why a row has neither, otherwise null).
-        Decoding, geometry and transform are those the head was trained with; so is the precision, unless
-        this device does not compute in it (then float32).
+        Decoding, intensity, geometry and transform are those the head was trained with; so is the precision,
+        unless this device does not compute in it (then float32).
 
         `device` moves the encoder there first. Raises InputError for unreadable files, which are counted and
         named, up to ten of them, unless `skip_unreadable`.
@@ -228,11 +241,10 @@ class Bundle:
         def read(i: int) -> np.ndarray | str:
             path = Path(images[i])
             try:
-                return apply_geometry(decode(path.read_bytes(), str(path)), self.predictor.encoder.geometry)
+                image = decode(read_image(path), str(path), self.intensity)
+                return apply_geometry(image, self.predictor.encoder.geometry)
             except InputError as error:
                 return str(error)
-            except OSError as error:
-                return f"{path}: {error.strerror}"
 
         rows: list[int] = []
         batch: list[np.ndarray] = []
@@ -304,7 +316,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-_PARTS = {"labels": list, "policy": dict, "encoder": dict, "decisions": dict, "name": str, "origin": dict}
+_PARTS = {"labels": list, "policy": dict, "encoder": dict, "transform": dict, "decisions": dict, "name": str}
+_PARTS |= {"origin": dict}
 _ENCODER_PARTS = {"name": str, "features": str, "fingerprint": str, "precision": str, "in_bundle": bool}
 
 

@@ -2,9 +2,9 @@
 
 Features lie in `CACHE/embeddings-KEY/features.arrow`: an Arrow IPC file of one record batch with the columns
 `digest` (sha256 of the image file) and `features` (fixed-size list of D float32). KEY is a hash of
-everything that decides about the numbers: the encoder's fingerprint, its geometry, the precision, and the
-images' digests in order. The same KEY stands inside the file, so that features that came from other weights
-are recognised under any name.
+everything that decides about the numbers: the encoder's fingerprint, the precision, and the pixels that it
+sees (`cohort.image_store.pixels_key`). The same KEY stands inside the file, so that features that came from
+other weights are recognised under any name.
 
 While an embedding pass runs, finished shards lie beside it in the same format; an interrupted pass goes on
 from them.
@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from cohort.errors import InputError
 from cohort.files import replacing_file
-from cohort.image_store import image_store
+from cohort.image_store import image_store, pixels_key
 from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.precision import resolve_precision
@@ -46,7 +46,7 @@ class Embeddings:
     """float32, memory-mapped, read-only, not normalised."""
 
     key: str
-    """Hash of encoder, geometry, precision and images."""
+    """Hash of encoder, precision and pixels."""
 
     precision: str
     """`fp32` or `bf16`."""
@@ -80,7 +80,7 @@ def embed(
         raise InputError(
             f"{cohort.folder}: none of its images is present; put them in place and build it again"
         )
-    key = embeddings_key(encoder, precision, digests)
+    key = embeddings_key(encoder, precision, cohort)
     folder = Path(cache) / f"embeddings-{key}"
     path = folder / "features.arrow"
     cached = path.exists()
@@ -101,14 +101,13 @@ def embedding_precision(precision: str, encoder: Encoder) -> str:
     return resolve_precision(precision, encoder.device)
 
 
-def embeddings_key(encoder: Encoder, precision: str, digests: Sequence[str]) -> str:
-    """32 hexadecimal digits that say whose features of which images these are."""
+def embeddings_key(encoder: Encoder, precision: str, cohort: Cohort) -> str:
+    """32 hexadecimal digits that say whose features of which pixels these are."""
     description = {
         "format": FORMAT,
         "encoder": encoder.fingerprint,
-        "geometry": encoder.geometry.to_dict(),
         "precision": precision,
-        "images": list(digests),
+        "pixels": pixels_key(cohort, encoder.geometry),
     }
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -5,7 +5,7 @@ Shape legend: N images, C labels.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from cohort.decoding import IMAGE_ENDINGS
 from cohort.duplicates import find_duplicates, first_pairs
 from cohort.errors import InputError
-from cohort.image_files import ImageFiles, inspect_images, list_images
+from cohort.image_files import ImageFiles, Inspected, inspect_images, list_files
+from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
 from cohort.labels import NO_FINDING, LabelPolicy, check_wording
 from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
+from cohort.other_formats import ENDINGS, HEAD, other_format
 
 _NAMED = 3
 
@@ -59,33 +62,56 @@ def assemble(
     images: Path | str,
     out: Path | str,
     *,
+    intensity: str = "full",
     skip_unreadable: bool = False,
     allow_duplicates: bool = False,
 ) -> Cohort:
     """Find and open every image of `rows` in `images` (folder or zip archive), then write the cohort.
 
-    Rows without a file are kept with `present` false and a warning. Raises InputError where no file at all is
-    there, where a name fits several files, unless `skip_unreadable` for files that do not decode, and unless
+    `intensity` is the rule for 16-bit gray, one of `cohort.intensity.RULES`; percentiles and full scale are
+    those of the training images, or of all where none of the former has 16 bits.
+
+    Rows without a file are kept with `present` false and a warning, those whose file is of a format that is
+    not readable yet with another. Raises InputError where no readable file is there, where a name fits
+    several files, for an unknown rule, unless `skip_unreadable` for files that do not decode, and unless
     `allow_duplicates` for files of several splits that are the same.
     """
     # Before the images are read, which may take an hour.
+    parse_rule(intensity)
     check_facts(False, rows.modality, rows.licence)
     check_wording(rows.labels, rows.label_names, rows.label_prompts)
     count = len(rows.image)
-    found = find_files(rows.names, list_images(images), images)
-    missing = [n for n in range(count) if found[n] is None]
+    files = list_files(images)
+    found = find_files(rows.names, [file for file in files if _readable(file)], images)
+    without = [n for n in range(count) if found[n] is None]
+    other = _other_formats(rows.names, without, files, images) if without else {}
+    missing = [n for n in without if n not in other]
+    formats = ", ".join(f"{number} {form}" for form, number in Counter(other.values()).most_common())
     if len(missing) == count:
         raise InputError(
             f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
             f"{rows.where_to_get}"
         )
+    if len(without) == count:
+        absent = f", {len(missing)} missing" if missing else ""
+        raise InputError(
+            f"{images}: none of the {count} images can be read: {formats}{absent}; only PNG and JPEG are "
+            "readable yet, convert them"
+        )
     warnings = list(rows.warnings)
     if missing:
         first = _first([rows.names[n][0] for n in missing])
         warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
+    if other:
+        first = _first([rows.names[n][0] for n in other])
+        warnings.append(
+            f"{len(other)} of {count} image files are not readable yet: {formats} ({first}); only PNG and "
+            "JPEG are, convert them"
+        )
 
     there = [n for n in range(count) if found[n] is not None]
-    inspected = inspect_images(ImageFiles(images, [found[n] for n in there]))
+    training = {i for i, n in enumerate(there) if rows.split[n] == "train"}
+    inspected = inspect_images(ImageFiles(images, [found[n] for n in there]), training)
     unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
     if unreadable:
         several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
@@ -94,6 +120,8 @@ def assemble(
             raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
         warnings.append(f"{len(unreadable)} unreadable image files were skipped: {message}")
 
+    levels = find_intensity(intensity, inspected.counts_V) if inspected.gray_16_bit else None
+    warnings += _pixel_warnings(inspected, levels, intensity)
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
@@ -142,11 +170,58 @@ def assemble(
         policy=rows.policy,
         images_root=images,
         channels=inspected.channels,
+        intensity=levels,
         flow=flow,
         warnings=warnings,
         contradictions=[rows.image[n] for n in rows.contradictions],
         uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
     )
+
+
+def _pixel_warnings(inspected: Inspected, intensity: Intensity | None, rule: str) -> list[str]:
+    """What was done to pixels on the way in, and what of it may not be meant."""
+    warnings = []
+    if turned := len(inspected.turned):
+        warnings.append(f"{turned} images turned upright by their EXIF orientation")
+    if coarse := len(inspected.high_byte):
+        warnings.append(
+            f"{coarse} images have 16 bits a channel in colour or with transparency: the upper 8 are read"
+        )
+    readable, deep = sum(map(bool, inspected.digests)), len(inspected.gray_16_bit)
+    if intensity is None:
+        if rule != "full":
+            warnings.append(f"intensity {rule} changes nothing: no image has 16-bit gray")
+        return warnings
+    if deep < readable:
+        warnings.append(f"{deep} of {readable} images have 16-bit gray, the others have 8 bits")
+    if doubt := nearly_black(intensity, inspected.counts_V):
+        warnings.append(doubt)
+    return warnings
+
+
+def _readable(file: str) -> bool:
+    return file.lower().endswith(IMAGE_ENDINGS)
+
+
+def _other_formats(
+    names: Sequence[Sequence[str]], without: Sequence[int], files: Sequence[str], root: Path | str
+) -> dict[int, str]:
+    """Row -> in what its image is, for the rows `without` a readable file for which another is there: the
+    file's ending, or `DICOM without ending`."""
+    others = [file for file in files if not _readable(file)]
+    index, heads = _FileIndex(others), ImageFiles(root, others)
+    position = {file: i for i, file in enumerate(others)}
+    found = {}
+    for n in without:
+        for name in names[n]:
+            stem = _without_ending(name) if _readable(name) else name
+            for file in index.fits(stem, root):
+                ending = PurePosixPath(file).suffix.lower()
+                if ending in ENDINGS:
+                    found[n] = ending
+                elif form := other_format(heads.head(position[file], HEAD), file):
+                    found[n] = f"{form} without ending"
+    return found
 
 
 def find_files(names: Sequence[Sequence[str]], files: Sequence[str], root: Path | str) -> list[str | None]:
@@ -225,7 +300,8 @@ class _FileIndex:
 
 
 def _without_ending(path: str) -> str:
-    return path[: path.rindex(".")]
+    folder, slash, file = path.rpartition("/")
+    return folder + slash + (file.rpartition(".")[0] or file)
 
 
 def _first(names: Sequence[str]) -> str:

@@ -247,6 +247,7 @@ def read_iu_xray(
     licence: str = LICENCE,
     label_names: Mapping[str, str] | None = None,
     label_prompts: Mapping[str, Sequence[str]] | None = None,
+    intensity: str = "full",
     skip_unreadable: bool = False,
     allow_duplicates: bool = False,
 ) -> Cohort:
@@ -259,7 +260,8 @@ def read_iu_xray(
     masked. Patient and study are both the report's uid, for nothing else identifies a patient.
 
     `split` is `stratified` (by uid, with `seed`) or `paper` (`cohort.splits.paper_split`). `uncertain`,
-    `blank` and `no_finding` are those of `cohort.labels.LabelPolicy`; `blank` defaults to negative for a
+    `blank` and `no_finding` are those of `cohort.labels.LabelPolicy`, `intensity` is one of
+    `cohort.intensity.RULES`; `blank` defaults to negative for a
     labeler's CSV, and says nothing about MeSH, where only reports that nobody annotated are blank: they are
     masked.
 
@@ -360,7 +362,14 @@ def read_iu_xray(
         warnings=warnings,
         where_to_get=WHERE_TO_GET,
     )
-    return assemble(rows, images, out, skip_unreadable=skip_unreadable, allow_duplicates=allow_duplicates)
+    return assemble(
+        rows,
+        images,
+        out,
+        intensity=intensity,
+        skip_unreadable=skip_unreadable,
+        allow_duplicates=allow_duplicates,
+    )
 
 
 def _file_names(uid: str, filename: str) -> list[str]:

@@ -41,6 +41,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL=NAME,...|YAML",
         help="how labels are said to people and to a text tower; a YAML file may hold prompts as well",
     )
+    parser.add_argument(
+        "--intensity",
+        metavar="RULE",
+        help="what is black and white in 16-bit gray: full (0 to the full scale of the bit depth), "
+        "window:LOW,HIGH, or percentiles:LOW,HIGH of the training images (default: full)",
+    )
     parser.add_argument("--licence", metavar="TEXT", help="terms under which the images may be used, a line")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
     parser.add_argument(
@@ -53,7 +59,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 
 def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments from the shared options; what is not given is left to the reader's own default."""
-    given = {name: getattr(arguments, name) for name in ("blank", "no_finding", "licence")}
+    given = {name: getattr(arguments, name) for name in ("blank", "no_finding", "intensity", "licence")}
     if arguments.label_names is not None:
         given["label_names"], given["label_prompts"] = read_wording(arguments.label_names)
     return {

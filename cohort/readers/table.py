@@ -132,6 +132,7 @@ def read_table(
     licence: str = "",
     label_names: Mapping[str, str] | None = None,
     label_prompts: Mapping[str, Sequence[str]] | None = None,
+    intensity: str = "full",
     skip_unreadable: bool = False,
     allow_duplicates: bool = False,
 ) -> Cohort:
@@ -157,7 +158,8 @@ def read_table(
     name all three sides; without it a patient-grouped stratified split is drawn with `fractions` (default:
     `cohort.splits.FRACTIONS`) and `seed`. `views` keeps only rows whose `view_column` is among them. `keep`
     names columns to carry along. `modality` is one of `MODALITIES` (default: what the labels suggest),
-    `licence` a line about the terms of use; `label_names` and `label_prompts` are those of `Cohort`.
+    `licence` a line about the terms of use; `label_names` and `label_prompts` are those of `Cohort`;
+    `intensity` is one of `cohort.intensity.RULES`.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
     images, a patient on two sides, a label without a positive image, a row with two `exclusive` labels or
@@ -264,7 +266,14 @@ def read_table(
         flow=flow,
         warnings=warnings,
     )
-    return assemble(rows, images, out, skip_unreadable=skip_unreadable, allow_duplicates=allow_duplicates)
+    return assemble(
+        rows,
+        images,
+        out,
+        intensity=intensity,
+        skip_unreadable=skip_unreadable,
+        allow_duplicates=allow_duplicates,
+    )
 
 
 def _refuse_labels_named_wrongly(labels: Sequence[str], table: Path | str) -> None:

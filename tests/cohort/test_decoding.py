@@ -1,14 +1,17 @@
 """Decoding: every kind of PNG and JPEG file to the pixels that were written."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from cohort import decoding
-from cohort.decoding import decode
+from cohort.decoding import LONGEST_RATIO, Decoded, decode, decode_raw
 from cohort.errors import InputError
+from cohort.intensity import Intensity
 from tests.cohort.made_images import encode, random_image
 
 
@@ -24,21 +27,105 @@ def test_jpeg_decodes_as_pillow_does_gray_and_rgb():
         np.testing.assert_array_equal(decode(data, "a"), np.asarray(Image.open(io.BytesIO(data))))
 
 
-@pytest.mark.parametrize(
-    ("brightest", "scale"),
-    [(255, 255), (256, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (65535, 65535)],
-)
-def test_16_bit_gray_is_scaled_from_the_smallest_depth_that_holds_it(brightest, scale):
-    image = np.array([[0, 1, brightest // 2, brightest]], dtype=np.uint16)
-    expected = np.floor(image * 255.0 / scale + 0.5)
-    result = decode(encode(image), "a")
-    assert result.dtype == np.uint8
-    np.testing.assert_array_equal(result, expected)
+def png(width, height, depth, colour_type, data):
+    """A PNG that Pillow does not write; `data` are its rows, each after a filter byte."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_16_bit_gray_is_read_as_it_is_stored():
+    image = np.array([[0, 1, 4095, 65535]], dtype=np.uint16)
+    pixels, turned, high_byte = decode_raw(encode(image), "a")
+    assert pixels.dtype == np.uint16 and not turned and not high_byte
+    np.testing.assert_array_equal(pixels, image)
 
 
 def test_a_16_bit_file_by_hand():
-    """4095 makes it 12 bits; 2048 * 255 / 4095 = 127.53, 8 * 255 / 4095 = 0.498."""
-    assert decode(encode(np.array([[4095, 2048, 8, 0]], dtype=np.uint16)), "a").tolist() == [[255, 128, 0, 0]]
+    """2048 * 255 / 4095 = 127.53, 8 * 255 / 4095 = 0.498."""
+    data = encode(np.array([[4095, 2048, 8, 0]], dtype=np.uint16))
+    assert decode(data, "a", Intensity(0, 4095, "full")).tolist() == [[255, 128, 0, 0]]
+
+
+def test_one_bright_pixel_changes_no_other_pixel_of_a_16_bit_image():
+    """Scaled by its own brightest pixel, the second had been a quarter as bright as the first."""
+    image = np.full((16, 16), 2031, dtype=np.uint16)
+    marked = image.copy()
+    marked[0, 0] = 5000
+    plain, bright = (decode(encode(x), "a", Intensity(0, 4095, "full")) for x in (image, marked))
+    assert (plain == 126).all() and (bright.reshape(-1)[1:] == 126).all() and bright[0, 0] == 255
+
+
+def test_8_bit_images_know_no_intensity():
+    gray, rgb = random_image(5, 7), random_image(5, 7, 3)
+    for image in (gray, rgb):
+        np.testing.assert_array_equal(decode(encode(image), "a", Intensity(100, 200, "full")), image)
+
+
+def test_16_bit_gray_without_an_intensity_is_refused():
+    with pytest.raises(InputError, match=r"^a\.png: has 16 bits, and nothing says which of its values"):
+        decode(encode(np.zeros((4, 4), dtype=np.uint16)), "a.png")
+
+
+def test_of_16_bits_in_colour_or_with_transparency_the_upper_8_are_read():
+    gray_alpha = png(2, 1, 16, 4, b"\0" + struct.pack(">4H", 0x1234, 0xFFFF, 0xABCD, 0))
+    colour = png(1, 1, 16, 2, b"\0" + struct.pack(">3H", 0x1234, 0xABCD, 0x0100))
+    assert decode(gray_alpha, "a").tolist() == [[0x12, 0xAB]]
+    assert decode(colour, "a").tolist() == [[[0x12, 0xAB, 0x01]]]
+    assert decode_raw(gray_alpha, "a").high_byte and decode_raw(colour, "a").high_byte
+    assert not decode_raw(encode(random_image(4, 4, 3)), "a").high_byte
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+@pytest.mark.parametrize("shape", [(16, 24), (16, 24, 3)])
+def test_every_exif_orientation_comes_out_upright(orientation, file_format, shape):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encode(random_image(*shape), file_format, exif=exif)
+    pixels, turned, _ = decode_raw(data, "a")
+    np.testing.assert_array_equal(pixels, np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+    assert turned == (orientation != 1)
+
+
+def test_exif_orientations_by_hand():
+    """Stored as the rows 1 2 and 3 4: what CIPA DC-008 says stands at the top left, and what right of it."""
+    stored = np.array([[1, 2], [3, 4]], dtype=np.uint8)
+    upright = {1: [1, 2], 2: [2, 1], 3: [4, 3], 4: [3, 4], 5: [1, 3], 6: [3, 1], 7: [4, 2], 8: [2, 4]}
+    for orientation, first_row in upright.items():
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        assert decode(encode(stored, exif=exif), "a")[0].tolist() == first_row
+
+
+def test_16_bit_gray_is_turned_too():
+    image = np.array([[1, 2], [3, 4]], dtype=np.uint16)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    assert decode_raw(encode(image, exif=exif), "a").pixels.tolist() == [[3, 1], [4, 2]]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\x7f"])
+def test_a_damaged_exif_block_turns_nothing(block):
+    data = encode(random_image(16, 24), "JPEG")
+    data = data[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(block)) + block + data[2:]
+    pixels, turned, _ = decode_raw(data, "a")
+    assert pixels.shape == (16, 24) and not turned
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_files_that_would_take_much_memory_are_refused_in_one_line():
+    for width, height in [(60_000, 60_000), (30_000, 6_000), (LONGEST_RATIO + 1, 1), (1, 60_000)]:
+        rows = (width + 8) // 8 * height if width * height < 10**6 else 10
+        with pytest.raises(InputError, match=r"^a\.png: unreadable image \(") as error:
+            decode(png(width, height, 1, 0, bytes(rows)), "a.png")
+        assert "\n" not in str(error.value)
+    assert decode(png(LONGEST_RATIO, 1, 1, 0, bytes(14)), "a.png").shape == (1, LONGEST_RATIO)
 
 
 def test_black_and_white_becomes_0_and_255():
@@ -86,8 +173,16 @@ def test_what_is_no_png_or_jpeg_is_refused():
             decode(data, "scan")
 
 
+@pytest.mark.parametrize("name", ["BMP", "TIFF", "GIF", "WebP"])
+def test_a_format_that_is_not_readable_yet_is_named(name):
+    with pytest.raises(
+        InputError, match=rf"^scan: unreadable image \({name} is not readable yet: PNG or JPEG"
+    ):
+        decode(encode(random_image(4, 4), name.upper()), "scan")
+
+
 def test_the_ending_chooses_the_decoder_whatever_its_case(monkeypatch):
-    monkeypatch.setitem(decoding.DECODERS, ".npy", lambda data, name: np.load(io.BytesIO(data)))
+    monkeypatch.setitem(decoding.DECODERS, ".npy", lambda data, name: Decoded(np.load(io.BytesIO(data))))
     buffer = io.BytesIO()
     np.save(buffer, random_image(3, 4))
     for name in ("a.npy", "folder/a.NPY"):

@@ -1,13 +1,16 @@
 """Image files: folders and archives listed and read, and one pass over them."""
 
 import hashlib
+import os
 import pickle
 import zipfile
 
+import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from cohort.errors import InputError
-from cohort.image_files import ImageFiles, climbs_out, inspect_images, list_images
+from cohort.image_files import ImageFiles, climbs_out, inspect_images, list_images, read_image
 from tests.cohort.made_images import encode, random_image, write_images
 
 
@@ -95,3 +98,43 @@ def test_one_pass_gives_digests_channels_and_the_unreadable(tmp_path):
     for i in (0, 2, 3, 4):
         assert inspected.digests[i] == hashlib.sha256((tmp_path / names[i]).read_bytes()).hexdigest()
     assert inspected.digests[1] == inspected.digests[5] == ""
+
+
+def test_the_pass_counts_the_values_of_16_bit_images_that_are_trained_on(tmp_path):
+    names = write_images(tmp_path, 1)
+    for name, values in (("a.png", [5, 5, 7]), ("b.png", [9, 9, 60_000])):
+        (tmp_path / name).write_bytes(encode(np.array([values], dtype=np.uint16)))
+    files = ImageFiles(tmp_path, [*names, "a.png", "b.png"])
+    counted = inspect_images(files, training={0, 1})
+    assert counted.gray_16_bit == [1, 2]
+    assert {int(v): int(counted.counts_V[v]) for v in np.flatnonzero(counted.counts_V)} == {5: 2, 7: 1}
+    # None of the images that are trained on has 16 bits, so all others count.
+    assert np.flatnonzero(inspect_images(files, training={0}).counts_V).tolist() == [5, 7, 9, 60_000]
+
+
+def test_the_pass_counts_what_it_turned(tmp_path):
+    write_images(tmp_path, 2)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    (tmp_path / "1.png").write_bytes(encode(random_image(4, 6), exif=exif))
+    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).turned == [1]
+
+
+def test_files_larger_than_an_image_may_be_are_not_read(tmp_path, monkeypatch):
+    names = write_images(tmp_path / "images", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.png", bytes(10**6))
+    monkeypatch.setattr("cohort.image_files.LARGEST_FILE", 100)
+    for root in (tmp_path / "images", tmp_path / "a.zip"):
+        with pytest.raises(
+            InputError, match=r"0\.png: has more than 100 bytes; an image file may have no more"
+        ):
+            ImageFiles(root, names).read(0)
+    with pytest.raises(InputError, match="has more than 100 bytes"):
+        read_image(tmp_path / "images" / names[0])
+
+
+def test_a_pipe_among_the_images_is_named_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "0.png")
+    with pytest.raises(InputError, match=r"cannot read '0\.png' \(not a file\)"):
+        ImageFiles(tmp_path, ["0.png"]).read(0)

@@ -1,5 +1,7 @@
 """The image store: decoded once, taken up again, never of other files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.geometry import Geometry, apply_geometry
 from cohort.image_store import image_store
+from cohort.intensity import Intensity
 from tests.cohort.made_images import cohort_of, encode, random_image, write_images
 
 
@@ -35,13 +38,25 @@ def test_the_store_is_made_once_and_another_geometry_has_its_own(tmp_path, monke
     assert len(keys | {first.key}) == 3
 
 
+def test_16_bit_images_are_stored_by_the_cohorts_rule_and_each_rule_has_its_own_store(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "0.png").write_bytes(encode(np.full((16, 16), 2048, dtype=np.uint16)))
+    cohort = cohort_of(images, tmp_path / "cohort")
+    stores = [
+        image_store(replace(cohort, intensity=Intensity(0, high, "full")), Geometry(16), tmp_path / "cache")
+        for high in (2048, 4096)
+    ]
+    assert [store.images_NHWC.max() for store in stores] == [255, 128]
+
+
 def test_an_interrupted_pass_is_taken_up_where_it_stopped(tmp_path, monkeypatch):
     write_images(tmp_path / "images", 40)
     cohort = cohort_of(tmp_path / "images", tmp_path / "cohort")
     monkeypatch.setattr("cohort.image_store.FLUSH_EVERY", 4)
     calls = []
 
-    def failing(data, name):
+    def failing(data, name, intensity):
         calls.append(name)
         if name.endswith("/30.png") and "broken" not in calls:
             calls.append("broken")

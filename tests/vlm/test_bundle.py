@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.geometry import apply_geometry
+from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from study.cli import main
 from tests.vlm.encoders.models import add_code, change_text
@@ -123,6 +124,30 @@ def test_a_real_full_size_radiograph_is_predicted_as_the_store_prepares_it(real_
     image_HW = apply_geometry(decode(path.read_bytes(), path.name), bundle.predictor.encoder.geometry)
     expected_C = bundle.probabilities(image_HW[None, :, :, None])[0]
     assert [row[f"probability.{label}"] for label in LABELS] == pytest.approx(expected_C.tolist())
+
+
+def test_16_bit_images_are_predicted_by_the_rule_of_the_cohort(miniature, drawn_cohort, tmp_path):
+    deep_HW = np.random.default_rng(0).integers(0, 4096, (40, 50), dtype=np.uint16)
+    Image.fromarray(deep_HW).save(tmp_path / "deep.png")
+    Image.fromarray(Intensity(0, 8191, "full").to_8_bit(deep_HW)).save(tmp_path / "as_trained.png")
+    cohort = replace(drawn_cohort, intensity=Intensity(0, 8191, "full"))
+    folder = save_bundle(tmp_path / "bundle", predictor(miniature), cohort, card="# A card\n")
+    bundle = Bundle.load(folder, "cpu")
+    assert bundle.intensity == cohort.intensity
+    deep, as_trained = bundle.predict([tmp_path / "deep.png", tmp_path / "as_trained.png"]).to_pylist()
+    assert {**deep, "image": ""} == {**as_trained, "image": ""}
+
+
+def test_images_that_the_training_says_nothing_about_are_refused(bundle_folder, tmp_path):
+    Image.fromarray(np.zeros((40, 50), dtype=np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "scan.dcm").write_bytes(bytes(128) + b"DICM")
+    bundle = Bundle.load(bundle_folder, "cpu")
+    for name, message in (
+        ("deep.png", "has 16 bits"),
+        ("scan.dcm", "DICOM is not readable yet: PNG or JPEG"),
+    ):
+        with pytest.raises(InputError, match=rf"^1 of 1 images cannot be read: .*{name}: .*{message}"):
+            bundle.predict([tmp_path / name])
 
 
 def test_unreadable_images_are_counted_and_named(drawn_cohort, bundle_folder, tmp_path):
@@ -276,10 +301,10 @@ def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder,
     [
         ("bundle.json", None, r"no bundle there \(bundle.json is missing\)"),
         ("bundle.json", "{", "damaged"),
-        ("bundle.json", '{"format": 9}', "format must be 2, got 9"),
+        ("bundle.json", '{"format": 9}', "format must be 3, got 9"),
         (
             "bundle.json",
-            '{"format": 2}',
+            '{"format": 3}',
             r"damaged \(decisions, encoder, labels, name, .* missing or of another kind\)",
         ),
         ("bundle.json", "[" * 100_000, "damaged \\(nested too deeply"),
@@ -315,6 +340,8 @@ def test_a_part_of_another_kind_is_refused_in_one_line(bundle_folder, part, valu
         ({"decisions": {"strategy": "fixed"}}, "'ranks_only'"),
         ({"origin": {"run": "this"}}, "unexpected keyword argument 'run'"),
         ({"policy": {"uncertain": "perhaps"}}, "uncertain rule must be one of"),
+        ({"transform": {"intensity": {"low": 5, "high": 5, "rule": "full"}}}, "intensity must go from"),
+        ({"transform": {"intensity": "full"}}, "must be a mapping"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused_in_one_line(bundle_folder, change, message):

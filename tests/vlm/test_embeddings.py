@@ -15,6 +15,7 @@ from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.geometry import apply_geometry
 from cohort.image_store import image_store
+from cohort.intensity import Intensity
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.embeddings import Shard, embed, embed_images, embed_shard, embedding_precision, embeddings_key
 from vlm.encoders import Encoder, load_encoder
@@ -97,14 +98,27 @@ def test_a_shard_is_a_function_of_what_can_be_sent_to_another_process(drawn_coho
 # What the key says
 
 
-def test_the_key_depends_on_encoder_precision_and_the_order_of_the_images(miniature):
+def test_the_key_depends_on_encoder_precision_and_the_order_of_the_images(drawn_cohort, miniature):
+    orders = [[0, 1], [1, 0], [0]]
     keys = {
-        embeddings_key(encoder, precision, digests)
+        embeddings_key(
+            encoder, precision, dataclasses.replace(drawn_cohort, table=drawn_cohort.table.take(rows))
+        )
         for encoder in (miniature, dataclasses.replace(miniature, fingerprint="another"))
         for precision in ("fp32", "bf16")
-        for digests in (["a", "b"], ["b", "a"], ["a"])
+        for rows in orders
     }
     assert len(keys) == 12 and all(len(key) == 32 for key in keys)
+
+
+def test_the_key_depends_on_how_files_become_pixels(drawn_cohort, miniature, monkeypatch):
+    keys = [embeddings_key(miniature, "fp32", drawn_cohort)]
+    for high in (4095, 65535):
+        window = dataclasses.replace(drawn_cohort, intensity=Intensity(0, high, "full"))
+        keys.append(embeddings_key(miniature, "fp32", window))
+    monkeypatch.setattr("cohort.image_store.DECODING", 0)
+    keys.append(embeddings_key(miniature, "fp32", drawn_cohort))
+    assert len(set(keys)) == 4
 
 
 def test_other_weights_have_their_own_place(drawn_cohort, miniature, tmp_path):

@@ -27,6 +27,7 @@ def test_what_is_not_given_is_left_to_the_reader():
     given = parsed("--blank", "missing", "--no-finding", "strict", "--licence", "CC0", "--seed", "3")
     assert given["blank"] == "missing" and given["no_finding"] == "strict"
     assert given["licence"] == "CC0" and given["seed"] == 3
+    assert parsed("--intensity", "window:0,4095")["intensity"] == "window:0,4095"
 
 
 def test_uncertain_is_one_rule_or_one_a_label():

@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from cohort.errors import InputError
+from cohort.intensity import Intensity
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.manifest import Cohort
 from cohort.readers.table import read_table
@@ -406,6 +407,114 @@ def test_a_folder_with_none_of_the_images_is_refused(source):
     message = r"empty: none of the 60 images is there \(the first looked for is 'img_00\.png'\)"
     with pytest.raises(InputError, match=message):
         read(source, images=source[0] / "empty")
+
+
+def write_16_bit(folder, rows, brightest=5000):
+    """Every image anew in 16 bits: 500 to 1499, and in one of the test split `brightest`."""
+    values = np.linspace(500, 1499, 144).astype(np.uint16).reshape(12, 12)
+    for n, name in enumerate(rows["file"]):
+        image = values.copy()
+        image[5, 5] = 700 + n
+        if n == 8:
+            image[0, 0] = brightest
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        (folder / "images" / name).write_bytes(buffer.getvalue())
+    assert rows.loc[8, "set"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "high"),
+    [("full", 0, 4095), ("window:600,1400", 600, 1400), ("percentiles:0,100", 500, 1499)],
+)
+def test_16_bit_images_follow_one_rule_found_on_the_training_images(source, rule, low, high):
+    write_16_bit(*source)
+    cohort = read(source, split_column="set", intensity=rule)
+    assert Cohort.open(cohort.folder).intensity == cohort.intensity == Intensity(low, high, rule)
+    assert cohort.warnings == ("no positive in val: Fracture",) and cohort.channels == 1
+    expected = cohort.intensity.to_8_bit(np.array([[500, 1499, 5000]], dtype=np.uint16))[0]
+    image, marked = cohort.files().decode(0), cohort.files().decode(8)
+    assert [image[0, 0], image[-1, -1], marked[0, 0]] == expected.tolist()
+    np.testing.assert_array_equal(image[6:], marked[6:])
+    assert f"16-bit gray  {low} to {high} become black to white ({rule})" in describe(cohort)
+
+
+def test_the_rule_for_16_bit_images_is_part_of_the_cohorts_content(source):
+    write_16_bit(*source)
+    hashes = [
+        read(source, split_column="set", intensity=rule).content_hash
+        for rule in ("full", "window:0,4095", "window:0,8191")
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_16_bit_images_among_others_are_counted_and_doubts_are_said(source):
+    write_16_bit(*source)
+    (source[0] / "images" / "img_00.png").write_bytes(png(0))
+    assert "59 of 60 images have 16-bit gray, the others have 8 bits" in read(source).warnings
+    source[1]["set"] = "test"  # so that the brightest pixel counts
+    write_16_bit(*source, brightest=65535)
+    doubt = read(source, split_column="set").warnings[-1]
+    assert doubt.startswith("99 % of the 16-bit pixels are at most 14") and "percentiles:0.5,99.5" in doubt
+
+
+def test_a_cohort_of_8_bits_knows_no_intensity(source):
+    cohort = read(source, intensity="window:0,4095")
+    assert cohort.intensity is None and "16-bit gray" not in describe(cohort).split("Warnings")[0]
+    assert cohort.warnings == ("intensity window:0,4095 changes nothing: no image has 16-bit gray",)
+
+
+def test_a_wrong_rule_is_refused_before_any_image_is_read(source, monkeypatch):
+    monkeypatch.setattr("cohort.readers.assemble.inspect_images", None)
+    with pytest.raises(InputError, match=r"intensity must be full, window:LOW,HIGH or percentiles:LOW,HIGH"):
+        read(source, intensity="auto")
+
+
+def test_images_turned_by_their_exif_orientation_are_counted(source):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for name in ("img_03.png", "img_07.png"):
+        Image.open(source[0] / "images" / name).save(source[0] / "images" / name, exif=exif)
+    assert "2 images turned upright by their EXIF orientation" in read(source).warnings
+
+
+def test_images_of_other_formats_are_not_called_missing(source):
+    images = source[0] / "images"
+    for n in range(4):
+        Image.open(images / f"img_{n:02}.png").save(images / f"img_{n:02}.tif")
+        (images / f"img_{n:02}.png").unlink()
+    (images / "img_04.png").rename(images / "img_04")
+    (images / "img_04").write_bytes(bytes(128) + b"DICM")
+    (images / "img_05.png").rename(images / "img_05.txt")
+    source[1]["file"] = source[1]["file"].str.removesuffix(".png")
+    cohort = read(source)
+    assert cohort.warnings[:2] == (
+        "1 of 60 image files are missing (img_05); check the images' folder and the names in the table",
+        "5 of 60 image files are not readable yet: 4 .tif, 1 DICOM without ending (img_00, img_01, img_02, "
+        "...); only PNG and JPEG are, convert them",
+    )
+    assert cohort.present.num_rows == 54
+
+
+@pytest.mark.parametrize("named", ["img_{:02}.dcm", "img_{:02}.png", "img_{:02}"])
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_folder_of_other_formats_says_so(source, named, archive):
+    folder = source[0]
+    (folder / "dicom").mkdir()
+    for n in range(2 * PATIENTS - 1):
+        (folder / "dicom" / f"img_{n:02}.dcm").write_bytes(b"")
+    images = folder / "dicom"
+    if archive:
+        images = folder / "dicom.zip"
+        with zipfile.ZipFile(images, "w") as file:
+            for path in (folder / "dicom").iterdir():
+                file.write(path, path.name)
+    source[1]["file"] = [named.format(n) for n in range(2 * PATIENTS)]
+    message = (
+        "none of the 60 images can be read: 59 .dcm, 1 missing; only PNG and JPEG are readable yet, convert"
+    )
+    with pytest.raises(InputError, match=message):
+        read(source, images=images)
 
 
 def test_a_foreign_output_folder_is_refused_before_anything_is_read(source):
