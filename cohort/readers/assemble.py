@@ -81,34 +81,7 @@ def assemble(
     check_facts(False, rows.modality, rows.licence)
     check_wording(rows.labels, rows.label_names, rows.label_prompts)
     count = len(rows.image)
-    files = list_files(images)
-    found = find_files(rows.names, [file for file in files if _readable(file)], images)
-    without = [n for n in range(count) if found[n] is None]
-    other = _other_formats(rows.names, without, files, images) if without else {}
-    missing = [n for n in without if n not in other]
-    formats = ", ".join(f"{number} {form}" for form, number in Counter(other.values()).most_common())
-    if len(missing) == count:
-        raise InputError(
-            f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
-            f"{rows.where_to_get}"
-        )
-    if len(without) == count:
-        absent = f", {len(missing)} missing" if missing else ""
-        raise InputError(
-            f"{images}: none of the {count} images can be read: {formats}{absent}; only PNG and JPEG are "
-            "readable yet, convert them"
-        )
-    warnings = list(rows.warnings)
-    if missing:
-        first = _first([rows.names[n][0] for n in missing])
-        warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
-    if other:
-        first = _first([rows.names[n][0] for n in other])
-        warnings.append(
-            f"{len(other)} of {count} image files are not readable yet: {formats} ({first}); only PNG and "
-            "JPEG are, convert them"
-        )
-
+    found, warnings = _find_images(rows, images)
     there = [n for n in range(count) if found[n] is not None]
     training = {i for i, n in enumerate(there) if rows.split[n] == "train"}
     inspected = inspect_images(ImageFiles(images, [found[n] for n in there]), training)
@@ -176,6 +149,39 @@ def assemble(
         contradictions=[rows.image[n] for n in rows.contradictions],
         uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
     )
+
+
+def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None], list[str]]:
+    """The readable file of each row, or None, and the warnings so far; InputError where no row has one."""
+    count = len(rows.image)
+    files = list_files(images)
+    found = find_files(rows.names, [file for file in files if _readable(file)], images)
+    without = [n for n in range(count) if found[n] is None]
+    other = _other_formats(rows.names, without, files, images) if without else {}
+    missing = [n for n in without if n not in other]
+    formats = ", ".join(f"{number} {form}" for form, number in Counter(other.values()).most_common())
+    if len(missing) == count:
+        raise InputError(
+            f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
+            f"{rows.where_to_get}"
+        )
+    if len(without) == count:
+        absent = f", {len(missing)} missing" if missing else ""
+        raise InputError(
+            f"{images}: none of the {count} images can be read: {formats}{absent}; only PNG and JPEG are "
+            "readable yet, convert them"
+        )
+    warnings = list(rows.warnings)
+    if missing:
+        first = _first([rows.names[n][0] for n in missing])
+        warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
+    if other:
+        first = _first([rows.names[n][0] for n in other])
+        warnings.append(
+            f"{len(other)} of {count} image files are not readable yet: {formats} ({first}); only PNG and "
+            "JPEG are, convert them"
+        )
+    return found, warnings
 
 
 def _pixel_warnings(inspected: Inspected, intensity: Intensity | None, rule: str) -> list[str]:
