@@ -316,8 +316,15 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-_PARTS = {"labels": list, "policy": dict, "encoder": dict, "transform": dict, "decisions": dict, "name": str}
-_PARTS |= {"origin": dict}
+_PARTS = {
+    "labels": list,
+    "policy": dict,
+    "encoder": dict,
+    "transform": dict,
+    "decisions": dict,
+    "name": str,
+    "origin": dict,
+}
 _ENCODER_PARTS = {"name": str, "features": str, "fingerprint": str, "precision": str, "in_bundle": bool}
 
 
