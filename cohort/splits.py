@@ -17,7 +17,15 @@ from cohort.patients import positive_by_patient, positive_patients
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
-_SPELLINGS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 # Iterative stratification is greedy and knows nothing of how many images a patient has, so the order in
 # which it meets the patients matters in small cohorts, where a draw costs milliseconds. The best of so many
@@ -102,8 +110,8 @@ def stratified_split(
 
 
 def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
-    """The split of a source's own column: `train`, `val` (`valid`, `validation`) and `test`, in any case; not
-    all of them need occur.
+    """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`) and `test`
+    (`testing`), in any case; not all of them need occur.
 
     `where` names the column in messages. Raises InputError for another value and for a patient on two sides.
     """

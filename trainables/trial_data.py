@@ -76,10 +76,7 @@ class TrialData:
                 f"{', '.join(self.labels[c] for c in one_sided)}"
             )
         if not self.scored_C.any():
-            raise InputError(
-                "no label has enough positive patients on validation and a positive on training, so there is "
-                "nothing to optimise: pool labels, or give validation more patients"
-            )
+            raise InputError(f"there is nothing to optimise: {self._why_nothing_is_scored()}")
 
     @property
     def folds(self) -> int:
@@ -111,6 +108,27 @@ class TrialData:
         for fold in range(self.folds):
             trained_C &= (self.targets_NC[self.training_N(fold)] == 1).any(0)
         return self.objective_labels_C & trained_C
+
+    def _why_nothing_is_scored(self) -> str:
+        """What keeps every label out of the averages, with the first label each reason holds for."""
+        judged_NC = self.targets_NC[self.fold_N >= 0]
+        positive_C, negative_C = (judged_NC == 1).any(axis=0), (judged_NC == 0).any(axis=0)
+        one_sided_C = positive_C & ~negative_C
+        reasons = {
+            "no negative image on validation: give images without it, or build the cohort with --blank "
+            "negative where blank cells say that": one_sided_C,
+            "too few positive patients on validation: pool labels, or give validation more patients": (
+                ~one_sided_C & ~self.objective_labels_C
+            ),
+            "no positive image on training: give training some": self.objective_labels_C,
+        }
+        said = []
+        for reason, concerned_C in reasons.items():
+            if count := int(concerned_C.sum()):
+                first = self.labels[int(np.argmax(concerned_C))]
+                who = f"{first!r} has" if count == 1 else f"{count} labels ({first!r} first) have"
+                said.append(f"{who} {reason}")
+        return "; ".join(said)
 
     def dealt_anew(self, held_N: np.ndarray, seed: int) -> Self:
         """The same rows as another single split: those of `held_N` (bool) are judged, the rest trained on.

@@ -15,7 +15,7 @@ from cohort.errors import InputError
 from cohort.labels import NO_FINDING, did_you_mean
 
 _BLANK = ("", "NA", "N/A", "nan", "NaN", "null")
-_LABEL_CELLS = {
+LABEL_CELLS = {  # the cells of a label column, in lower case
     "1": 1.0,
     "1.0": 1.0,
     "0": 0.0,
@@ -31,7 +31,8 @@ def read_source(path: Path | str) -> pd.DataFrame:
     """A CSV or Parquet table with every cell as stripped text, or None where it is blank.
 
     Text, so that an id such as `007` stays what it is. The index names each row as a person finds it: in a
-    CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent or unreadable.
+    CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable
+    or without a row.
     """
     path = Path(path)
     try:
@@ -45,6 +46,8 @@ def read_source(path: Path | str) -> pd.DataFrame:
         raise InputError(f"{path}: no such file") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable CSV or Parquet table ({_one_line(error)})") from error
+    if len(frame) == 0:
+        raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
     header = 0 if _is_parquet(path) else 1
     rows = [f"{path}, row {row + 1 + header}" for row in range(len(frame))]
     cells = {str(name): [_text(cell) for cell in frame[name]] for name in frame}
@@ -119,7 +122,7 @@ def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
         for n, (row, cell) in enumerate(frame[label].items()):
             if cell is None:
                 continue
-            value = _LABEL_CELLS.get(cell.lower())
+            value = LABEL_CELLS.get(cell.lower())
             if value is None:
                 raise InputError(
                     f"{row}: label {label!r} must be 1, 0, -1 (uncertain) or blank, got {cell!r}"

@@ -15,8 +15,6 @@ from cohort.errors import InputError
 from cohort.labels import (
     CHEXPERT_14,
     MODALITIES,
-    NIH_14,
-    NO_FINDING,
     LabelPolicy,
     apply_policy,
     likely_modality,
@@ -24,7 +22,6 @@ from cohort.labels import (
 from cohort.readers.shared_arguments import comma_separated, shared
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from cohort.manifest import Cohort
@@ -34,9 +31,6 @@ EXAMPLE = (
     "radtune cohort table --table labels.csv --images images --image-column image_id "
     "--patient-column patient_id --labels Cardiomegaly,Effusion --out cohorts/mine"
 )
-
-# ChestX-ray14's own table writes several labels into one cell.
-LABEL_SEPARATOR = "|"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +52,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--labels", type=comma_separated, metavar="A,B,C", help="label columns holding 1, 0, -1 or blank"
     )
-    labels.add_argument("--label-column", metavar="C", help="one label a row, in this column")
+    labels.add_argument(
+        "--label-column", metavar="C", help="one label a row, or several in a cell, in this column"
+    )
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(
         "--exclusive",
@@ -71,6 +67,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         dest="exclusive",
         help="they are independent findings, even where each row has one",
+    )
+    parser.add_argument(
+        "--label-separator", metavar="C", help="between several labels in a cell of that column (default: |)"
     )
     parser.add_argument(
         "--split-column",
@@ -100,6 +99,7 @@ def read(arguments: argparse.Namespace) -> Cohort:
         views=arguments.views,
         labels=arguments.labels,
         label_column=arguments.label_column,
+        label_separator=arguments.label_separator,
         exclusive=arguments.exclusive,
         split_column=arguments.split_column,
         keep=arguments.keep,
@@ -120,6 +120,7 @@ def read_table(
     views: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     exclusive: bool | None = None,
     split_column: str | None = None,
     keep: Sequence[str] = (),
@@ -143,8 +144,8 @@ def read_table(
 
     Labels stand either in one column a label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one column
     for all (`label_column`): one label a row, several rows of one image merged, or several labels in a cell
-    with `|` between them. In the second form what is not named is negative, and a blank cell means what
-    `blank` says for all labels.
+    with `label_separator` between them (default: `|`). In the second form what is not named is negative, and
+    a blank cell means what `blank` says for all labels.
 
     `exclusive` says whether the labels are the classes of one question (`Cohort.exclusive`). By default they
     are where every row has exactly one of them, or is masked whole, in so many rows that independent findings
@@ -169,6 +170,7 @@ def read_table(
     from cohort.exclusive import check_exclusive, is_exclusive, more_than_chance
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
+    from cohort.readers.label_column import SEPARATOR, merge_rows, missed_separator
     from cohort.readers.source_table import (
         label_cells,
         read_source,
@@ -185,6 +187,11 @@ def read_table(
         raise InputError(
             "labels stand in columns of their own (labels) or in one (label_column); name one of the two"
         )
+    if label_separator is not None and (label_column is None or not label_separator):
+        raise InputError(
+            f"label separator {label_separator!r} must be a text between the labels of a label column, and "
+            "one must be named; leave it out"
+        )
     if views and not view_column:
         raise InputError(f"views {', '.join(views)} are asked for, but no view column is named")
 
@@ -198,6 +205,7 @@ def read_table(
         frame = require_label_columns(frame, labels, no_finding, table)
 
     flow = [("rows read", len(frame))]
+    warnings = []
     if views:
         frame = _keep_views(frame, view_column, views, table)
         flow.append((f"view among {', '.join(views)}", len(frame)))
@@ -212,9 +220,11 @@ def read_table(
             "an image must have one row, unless a label column names one label a row",
         )
     else:
-        frame, labels, raw_NC = _merge_rows(
-            frame, image_column, label_column, [patient_column, study_column, view_column, split_column]
-        )
+        separator = label_separator or SEPARATOR
+        single = [patient_column, study_column, view_column, split_column]
+        frame, labels, raw_NC = merge_rows(frame, image_column, label_column, separator, single)
+        if missed := missed_separator(labels, separator):
+            warnings.append(missed)
         flow.append(("images", len(frame)))
 
     policy = LabelPolicy(uncertain, blank, no_finding)
@@ -225,7 +235,6 @@ def read_table(
 
     image = frame[image_column].tolist()
     patient = frame[patient_column].tolist() if patient_column else image
-    warnings = []
     if exclusive:
         check_exclusive(targets_NC, labels, image)
     elif exclusive is None and is_exclusive(targets_NC):
@@ -291,43 +300,3 @@ def _keep_views(frame: pd.DataFrame, column: str, views: Sequence[str], table: P
         there = ", ".join(sorted({cell or "(blank)" for cell in frame[column]}))
         raise InputError(f"{table}: no row has a view among {', '.join(views)}; {column!r} holds: {there}")
     return kept
-
-
-def _merge_rows(
-    frame: pd.DataFrame, image_column: str, label_column: str, single: Sequence[str | None]
-) -> tuple[pd.DataFrame, list[str], np.ndarray]:
-    """One row an image, from one label a row: (frame, labels, raw_NC); `single` must agree within an
-    image."""
-    import numpy as np
-
-    position: dict[str, int] = {}
-    first_rows: list[int] = []
-    positive: list[set[str]] = []
-    columns = {name: frame[name].tolist() for name in {image_column, label_column, *filter(None, single)}}
-    for row in range(len(frame)):
-        image = columns[image_column][row]
-        n = position.setdefault(image, len(first_rows))
-        if n == len(first_rows):
-            first_rows.append(row)
-            positive.append(set())
-        for name in filter(None, single):
-            if columns[name][row] != columns[name][first_rows[n]]:
-                raise InputError(
-                    f"{frame.index[row]}: image {image!r} has {columns[name][row]!r} in column {name!r}, but "
-                    f"{columns[name][first_rows[n]]!r} in an earlier row; rows of one image must agree"
-                )
-        cell = columns[label_column][row] or ""
-        positive[n] |= {part.strip() for part in cell.split(LABEL_SEPARATOR)} - {""}
-
-    labels = _in_known_order(set().union(*positive))
-    if not labels:
-        raise InputError(f"{frame.index[0]}: column {label_column!r} is blank here and in every other row")
-    raw_NC = np.array([[float(label in has) if has else np.nan for label in labels] for has in positive])
-    return frame.iloc[first_rows], labels, raw_NC
-
-
-def _in_known_order(labels: set[str]) -> list[str]:
-    for vocabulary in (CHEXPERT_14, (*NIH_14, NO_FINDING)):
-        if labels <= set(vocabulary):
-            return [label for label in vocabulary if label in labels]
-    return sorted(labels)

@@ -132,8 +132,9 @@ def test_the_papers_procedure_gives_its_numbers_on_the_real_table(real_data):
 
 
 def test_a_given_split_is_read_in_its_usual_spellings():
-    values = ["Train", "val", "valid", " validation", "TEST"]
-    assert given_split(values, list("abcde"), "t") == ["train", "val", "val", "val", "test"]
+    values = ["Train", "training", "val", "valid", " validation", "TEST", "Testing"]
+    expected = ["train", "train", "val", "val", "val", "test", "test"]
+    assert given_split(values, list("abcdefg"), "t") == expected
 
 
 def test_a_given_split_may_lack_sides():

@@ -241,15 +241,35 @@ def test_no_images_at_all_are_refused(probe):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        changed("objective_labels_C", False, at=slice(None)),
-        changed("targets_NC", 0, at=slice(None, 60)),  # no positive in training
+        (
+            changed("objective_labels_C", False, at=slice(None)),
+            r"^there is nothing to optimise: 3 labels \('heart' first\) have too few positive patients on "
+            r"validation: pool labels, or give validation more patients$",
+        ),
+        (
+            changed("targets_NC", 0, at=slice(None, 60)),
+            r"3 labels \('heart' first\) have no positive image on training: give training some$",
+        ),
     ],
 )
-def test_nothing_to_optimise_is_the_users_to_mend(probe, changes):
-    with pytest.raises(InputError, match=r"^no label has enough positive patients .* pool labels"):
+def test_nothing_to_optimise_is_the_users_to_mend(probe, changes, message):
+    with pytest.raises(InputError, match=message):
         replace(probe, **changes(probe))
+
+
+def test_labels_without_a_negative_are_told_from_labels_without_positives(probe):
+    """The first label is positive in every image; the others have no positive on validation."""
+    targets_NC = probe.targets_NC.copy()
+    targets_NC[:, 0] = 1
+    targets_NC[probe.fold_N >= 0, 1:] = 0
+    message = (
+        r"^there is nothing to optimise: 'heart' has no negative image on validation: .*--blank negative .*; "
+        r"2 labels \('effusion' first\) have too few positive patients on validation: pool labels"
+    )
+    with pytest.raises(InputError, match=message):
+        replace(probe, targets_NC=targets_NC, objective_labels_C=np.zeros(3, dtype=bool))
 
 
 @pytest.mark.parametrize(

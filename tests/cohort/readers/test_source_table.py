@@ -41,6 +41,14 @@ def test_an_unreadable_table_is_refused_in_one_line(tmp_path, name, content):
     assert "\n" not in str(error.value)
 
 
+def test_a_table_without_rows_is_refused_as_that(tmp_path):
+    (tmp_path / "t.csv").write_text("image,A\n")
+    pd.DataFrame({"image": []}).to_parquet(tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(InputError, match=f"{name}: there are no rows below the header"):
+            read_source(tmp_path / name)
+
+
 def test_an_absent_table_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"t\.csv: no such file"):
         read_source(tmp_path / "t.csv")

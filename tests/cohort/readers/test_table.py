@@ -198,6 +198,29 @@ def test_several_labels_in_a_cell_and_a_blank_one(source):
     assert negative.targets_NC()[3].tolist() == [0, 0]
 
 
+def test_a_separator_of_ones_own(source):
+    source[1]["code"] = source[1]["code"].str.replace("|", "; ")
+    cohort = read(source, label_column="code", label_separator=";")
+    assert cohort.labels == ("edema", "fracture") and cohort.targets_NC()[1].tolist() == [1, 1]
+
+
+def test_a_separator_that_was_missed_is_warned_of(source):
+    source[1]["code"] = source[1]["code"].str.replace("|", ",")
+    cohort = read(source, label_column="code")
+    assert cohort.labels == ("edema", "edema,fracture", "fracture")
+    (warning,) = [w for w in cohort.warnings if "several in one" in w]
+    assert warning.startswith(
+        "1 of 3 labels look like several in one ('edema,fracture'), for cells are cut at '|'"
+    )
+    assert warning.endswith("pass --label-separator ',' if they are")
+
+
+def test_a_column_of_yes_and_no_names_no_labels(source):
+    message = r"column 'Edema' holds 0, 1, which say yes or no .*pass --labels 'Edema' instead"
+    with pytest.raises(InputError, match=message):
+        read(source, label_column="Edema")
+
+
 def test_known_vocabularies_keep_their_own_order(source):
     source[1]["code"] = source[1]["code"].map({"edema": "Hernia", "": NO_FINDING}).fillna("Effusion|Mass")
     assert read(source, label_column="code").labels == ("Effusion", "Mass", "Hernia", NO_FINDING)
@@ -336,6 +359,8 @@ def test_a_label_too_rare_for_three_sides_is_warned_of(source):
         ({"labels": ["sex"]}, r"table\.csv, row 2: label 'sex' must be 1, 0, -1 .* got 'F'"),
         ({"labels": ["Edema"], "label_column": "code"}, "name one of the two"),
         ({"labels": None}, "name one of the two"),
+        ({"label_separator": ";"}, "label separator ';' must be a text between the labels of a label column"),
+        ({"label_column": "code", "label_separator": ""}, "label separator '' must be a text between"),
         ({"views": ["PA"]}, "views PA are asked for, but no view column is named"),
         ({"view_column": "view", "views": ["LL"]}, "no row has a view among LL; 'view' holds: AP, PA"),
         ({"uncertain": {"Oedema": "ones"}}, "uncertain rule for unknown label 'Oedema'"),
