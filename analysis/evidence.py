@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, generalization_gap, score_table
+from analysis import claims, comparisons, generalization_gap, prediction_table, score_table
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
@@ -161,23 +160,8 @@ class Evidence:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """`test_predictions.parquet`, a row a trial and test image: setting, image, `probability.<label>` and
-        `decision.<label>`."""
-        frames = []
-        images = self.cohort.images(self.split.rows_N)
-        for row in self.rows:
-            if row.predictor is None or row.predictor.origin.trial is None:
-                continue
-            columns = {"setting": row.name, "image": images}
-            columns |= {
-                f"probability.{label}": row.test_unit_NC[:, c] for c, label in enumerate(self.cohort.labels)
-            }
-            columns |= {
-                f"decision.{label}": row.test_decisions_NC[:, c].astype(np.int8)
-                for c, label in enumerate(self.cohort.labels)
-            }
-            frames.append(pd.DataFrame(columns))
-        return pd.concat(frames, ignore_index=True)
+        """`test_predictions.parquet`, see `analysis.prediction_table`."""
+        return prediction_table.predictions(self.cohort, self.split, self.rows)
 
 
 def gather(

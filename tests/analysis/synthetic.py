@@ -75,6 +75,7 @@ def made_up_cohort(
         "present": [True] * images,
         "patient": [f"p{p}" for p in patients_N],
         "split": split_P[patients_N].tolist(),
+        "keep.age": rng.integers(20, 90, images).tolist(),
     }
     table = pa.table(columns)
     for c, label in enumerate(labels):
