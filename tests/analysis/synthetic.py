@@ -91,6 +91,7 @@ def made_up_cohort(
         modality="chest radiograph",
         licence="",
         exclusive=False,
+        intensity=None,
         label_names={},
         label_prompts={},
         policy=LabelPolicy(),
