@@ -26,9 +26,23 @@ def replacing_file(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        _name_place(error, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _flush_entry(path.parent)
+
+
+def check_output_file(path: Path | str) -> None:
+    """InputError where `replacing_file` could not write `path`: found out before the work, not after it."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: the output must be a file, and this is none; choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: no folder {path.parent}; make it first, or choose another name")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: the folder {path.parent} may not be written to; choose another name")
 
 
 def write_atomically(path: Path | str, data: bytes) -> None:
@@ -63,6 +77,9 @@ def replacing_folder(folder: Path | str, check: Callable[[Path], None]) -> Itera
             os.replace(folder, previous)
         os.replace(staging, folder)
         _flush_entry(folder.parent)
+    except OSError as error:
+        _name_place(error, folder)
+        raise
     finally:
         _take_back(folder, previous)
         shutil.rmtree(staging, ignore_errors=True)
@@ -81,6 +98,12 @@ def refuse_foreign(folder: Path, own: Collection[str], what: str) -> None:
             f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no {what} put there; "
             "choose an empty or new folder"
         )
+
+
+def _name_place(error: OSError, path: Path) -> None:
+    """Say where it happened: a full disk is found by a write, which knows no name."""
+    if error.filename is None:
+        error.filename = str(path)
 
 
 def _take_back(folder: Path, previous: Path) -> None:

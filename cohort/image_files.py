@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import sys
@@ -24,6 +25,8 @@ from cohort.errors import InputError
 from cohort.intensity import VALUES, Intensity
 
 T = TypeVar("T")
+MOST_IMAGES = 1_000_000
+"""That `find_images` gives."""
 
 LARGEST_FILE = 2**30
 """Bytes of an image file that are read; the largest image that is decoded has half as many uncompressed."""
@@ -152,6 +155,28 @@ def list_files(root: Path | str) -> list[str]:
 def list_images(root: Path | str) -> list[str]:
     """Those of `list_files` with one of `IMAGE_ENDINGS`."""
     return [name for name in list_files(root) if name.lower().endswith(IMAGE_ENDINGS)]
+
+
+def find_images(words: Sequence[Path | str]) -> list[str]:
+    """Paths of image files, each word one of these: a file, taken as it is; a folder, for all images in it
+    and its subfolders; a pattern with `*`, `?` or `[...]`, for the files that it matches, sorted.
+
+    Raises InputError where a folder holds no image, a pattern matches none, or all are more than a million.
+    """
+    found: list[str] = []
+    for word in map(str, words):
+        if os.path.isdir(word):
+            below = [os.path.join(word, name) for name in list_images(word)]
+        elif glob.has_magic(word) and not os.path.exists(word):
+            below = sorted(path for path in glob.glob(word) if os.path.isfile(path))
+        else:
+            below = [word]
+        if not below:
+            raise InputError(f"{word}: no image there; images end in {', '.join(IMAGE_ENDINGS)}")
+        found += below
+        if len(found) > MOST_IMAGES:
+            raise InputError(f"{word}: more than {MOST_IMAGES} images; take a part of them at a time")
+    return found
 
 
 def _walk(root: Path) -> Iterator[str]:

@@ -81,8 +81,15 @@ def _fill_store(
     """Decode what `done.npy` does not mark yet into `images.partial.npy`, then give that its final name."""
     partial, done = folder / "images.partial.npy", folder / "done.npy"
     mode = "r+" if partial.exists() and done.exists() else "w+"
-    images_NHWC = np.lib.format.open_memmap(partial, mode, np.uint8, (len(files), *shape_HWC))
-    done_N = np.lib.format.open_memmap(done, mode, np.bool_, (len(files),))
+    try:
+        images_NHWC = np.lib.format.open_memmap(partial, mode, np.uint8, (len(files), *shape_HWC))
+        done_N = np.lib.format.open_memmap(done, mode, np.bool_, (len(files),))
+        _reserve(partial)
+        _reserve(done)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        done.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(partial)) from None
     missing = np.flatnonzero(~done_N)
 
     def fill(k: int) -> int:
@@ -108,3 +115,11 @@ def _fill_store(
     # Every image is flushed already; the partial file outlives a killed pass, which no `replacing_file` does.
     os.replace(partial, folder / "images.npy")
     done.unlink()
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space of a file now: a mapped page for which there is none ends the process without a
+    word. OSError where there is not enough."""
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -7,6 +7,7 @@ inside the command that needs it, so that `radtune --help` answers at once.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -30,13 +31,24 @@ a first study, start to end:
 """
 
 
+_FULL = "make room there, or choose another place"
+_FORBIDDEN = "choose a place that you may write to, or change its permissions"
+NO_ROOM = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _FORBIDDEN),
+}
+"""What the user can mend of a disk, with the remedy."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 when it came to nothing, 2 for what the user can mend, 130 when
     interrupted."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        return arguments.command(arguments) or 0
+        code = arguments.command(arguments) or 0
+        sys.stdout.flush()
+        return code
     except InputError as error:
         if arguments.debug:
             raise
@@ -46,8 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("radtune: interrupted; a study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        _close_stdout()
+        return 0
+    except OSError as error:
+        if arguments.debug or error.errno not in NO_ROOM:
+            raise
+        if error.filename is None:  # printing
+            _close_stdout()
+        place = error.filename or "standard output"
+        print(f"radtune: error: {place}: {error.strerror}; {NO_ROOM[error.errno]}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,12 +170,19 @@ def _parser() -> argparse.ArgumentParser:
         "predict",
         _predict,
         "probabilities and decisions of a bundle, as CSV",
-        "radtune predict exports/sample scans/*.png --out predictions.csv",
+        "radtune predict exports/sample scans/ --out predictions.csv",
     )
     predict.add_argument("bundle", metavar="BUNDLE", help="a folder that `radtune export` wrote")
-    predict.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG files")
+    predict.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="PNG or JPEG files, folders of them, or quoted patterns such as 'scans/a*.png'",
+    )
     predict.add_argument("--out", metavar="CSV", help="file to write (default: standard output)")
-    predict.add_argument("--skip-unreadable", action="store_true", help="leave unreadable images out")
+    predict.add_argument(
+        "--skip-unreadable", action="store_true", help="leave the cells of unreadable images empty"
+    )
 
     ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
@@ -234,14 +261,25 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    import pandas as pd
+    import pyarrow as pa
+
+    from cohort.files import check_output_file, replacing_file
+    from cohort.image_files import find_images
     from vlm.bundle import Bundle
 
-    bundle = Bundle.load(arguments.bundle)
-    table = bundle.predict(arguments.images, skip_unreadable=arguments.skip_unreadable)
-    frame = table.to_pandas()
-    frame.to_csv(arguments.out or sys.stdout, index=False, float_format="%.6f")
     if arguments.out:
-        print(f"{len(frame)} images: {arguments.out}")
+        check_output_file(arguments.out)
+    images = find_images(arguments.images)
+    table = Bundle.load(arguments.bundle).predict(images, skip_unreadable=arguments.skip_unreadable)
+    # Whole numbers stay whole beside the empty cells of unreadable images.
+    frame = table.to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get)
+    if not arguments.out:
+        frame.to_csv(sys.stdout, index=False, float_format="%.6f")
+        return
+    with replacing_file(arguments.out) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.6f")
+    print(f"{len(frame)} images: {arguments.out}")
 
 
 def _ui(arguments: argparse.Namespace) -> None:
@@ -264,7 +302,18 @@ def _ui(arguments: argparse.Namespace) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Print a line of a study's progress; where nobody reads it any more, stop the study as Ctrl-C does."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        _close_stdout()
+        # Ray takes what is raised from its callbacks for a fault of the trial, unless it is this.
+        raise KeyboardInterrupt from None
+
+
+def _close_stdout() -> None:
+    """So that nothing more is written where it cannot be, at the interpreter's end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _shown(path: Path) -> Path:

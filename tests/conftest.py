@@ -1,6 +1,8 @@
 """Fixtures that every room's tests share."""
 
 import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,19 @@ def real_data() -> Path:
     if not (folder / "nih_cxr64" / "labels.csv").exists():
         pytest.skip(f"no real data at {folder}; set RADTUNE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def tiny_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """Makes a disk of so many bytes; skips where this user may mount none."""
+    disk = tmp_path / "tiny-disk"
+    disk.mkdir()
+
+    def make(size: int) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("a disk can be mounted by root only")
+        return disk
+
+    yield make
+    subprocess.run(["umount", str(disk)], capture_output=True)

@@ -6,6 +6,8 @@ A checksum recognises damage (a torn write, a bad disk), not intent.
 from __future__ import annotations
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,13 +40,22 @@ def write_tensors(
         tensors: of any dtype and device.
         metadata: kept beside them.
         checksum: keep one over names, contents and metadata, for `read_tensors` to verify.
+
+    Raises:
+        OSError: there is no room for it.
     """
     plain = {name: torch.as_tensor(tensor).detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = dict(metadata or {})
     if checksum:
         metadata[_CHECKSUM] = _checksum(plain, metadata)
     with replacing_file(path) as temporary:
-        save_file(plain, temporary, metadata=metadata or None)
+        try:
+            save_file(plain, temporary, metadata=metadata or None)
+        except SafetensorError as error:
+            if not (number := re.search(r"\(os error (\d+)\)", str(error))):
+                raise
+            # The system's own error, a full disk say, is only in the words of the library's.
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         # safetensors leaves a file that only its owner can read, on a cluster's shared disk too.
         temporary.chmod(temporary.parent.stat().st_mode & 0o666)
 

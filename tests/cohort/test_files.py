@@ -5,7 +5,13 @@ import os
 import pytest
 
 from cohort.errors import InputError
-from cohort.files import refuse_foreign, replacing_file, replacing_folder, write_atomically
+from cohort.files import (
+    check_output_file,
+    refuse_foreign,
+    replacing_file,
+    replacing_folder,
+    write_atomically,
+)
 
 
 def anything_goes(folder):
@@ -84,3 +90,32 @@ def test_a_folder_is_foreign_where_it_holds_what_is_not_its_own(tmp_path):
         refuse_foreign(tmp_path, {"more"}, "cohort")
     with pytest.raises(InputError, match="the output must be a folder, and this is a file"):
         refuse_foreign(tmp_path / "mine", (), "cohort")
+
+
+def test_an_output_file_is_refused_where_it_could_not_be_written(tmp_path):
+    check_output_file(tmp_path / "new.csv")
+    (tmp_path / "old.csv").touch()
+    check_output_file(tmp_path / "old.csv")
+    for path, message in (
+        (tmp_path, "the output must be a file"),
+        ("/dev/null", "the output must be a file"),
+        (tmp_path / "none" / "x.csv", "no folder .*none; make it first"),
+        (tmp_path / "old.csv" / "x.csv", "no folder .*old.csv; make it first"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_output_file(path)
+
+
+def test_a_disk_without_room_is_named_and_left_as_it_was(tmp_path, tiny_disk):
+    disk = tiny_disk(8192)
+    write_atomically(disk / "x", b"old")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomically(disk / "x", bytes(10_000))
+    assert caught.value.filename == str(disk / "x")
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        replacing_folder(disk / "folder", anything_goes) as new,
+    ):
+        (new / "y").write_bytes(bytes(10_000))
+    assert caught.value.filename == str(disk / "folder")
+    assert names(disk) == ["x"] and (disk / "x").read_bytes() == b"old"

@@ -10,7 +10,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from cohort.errors import InputError
-from cohort.image_files import ImageFiles, climbs_out, inspect_images, list_images, read_image
+from cohort.image_files import (
+    ImageFiles,
+    climbs_out,
+    find_images,
+    inspect_images,
+    list_images,
+    read_image,
+)
 from tests.cohort.made_images import encode, random_image, write_images
 
 
@@ -28,6 +35,24 @@ def test_a_folder_and_an_archive_list_and_read_alike(tmp_path):
     folder, archive = ImageFiles(tmp_path / "images", listed), ImageFiles(tmp_path / "images.zip", listed)
     assert [folder.read(i) for i in range(4)] == [archive.read(i) for i in range(4)]
     assert pickle.loads(pickle.dumps(archive)).read(1) == folder.read(1)
+
+
+def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
+    write_images(tmp_path / "scans" / "deep", 2)
+    write_images(tmp_path / "scans", 1)
+    for name in ("[1].png", "notes.txt"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["scans", "missing.png", "notes.txt"]) == [
+        *("scans/0.png", "scans/deep/0.png", "scans/deep/1.png", "missing.png", "notes.txt"),
+    ]
+    assert find_images(["scans/deep/*.png"]) == ["scans/deep/0.png", "scans/deep/1.png"]
+    assert find_images(["[1].png"]) == ["[1].png"], "a file is no pattern"
+    with pytest.raises(InputError, match=r"scans/\*.gif: no image there; images end in .png"):
+        find_images(["scans/*.gif"])
+    monkeypatch.setattr("cohort.image_files.MOST_IMAGES", 2)
+    with pytest.raises(InputError, match="more than 2 images; take a part of them at a time"):
+        find_images(["scans"])
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,104 @@ def test_what_is_wrong_is_said_in_one_line(studied, table, tmp_path, capsys):
     assert "no MLflow store there" in refused(capsys, "ui", "--uri", f"sqlite:///{tmp_path}/none.db")
 
 
+# Files of predictions, and disks without room
+
+
+@pytest.fixture
+def bundle(studied, tmp_path):
+    """A bundle of the study, and the folder of the cohort's images."""
+    study, _ = studied
+    return study.export(tmp_path / "bundle"), Cohort.open(study.config.cohort).images_root
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicted(
+    bundle, tmp_path, capsys, monkeypatch
+):
+    folder, images = bundle
+    monkeypatch.setattr("vlm.bundle.Bundle.load", lambda *_: pytest.fail("the work began"))
+    predict = "predict", folder, images, "--out"
+    assert "no folder" in refused(capsys, *predict, tmp_path / "none" / "x.csv")
+    assert "must be a file" in refused(capsys, *predict, tmp_path)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "may not be written to" in refused(capsys, *predict, tmp_path / "x.csv")
+
+
+def test_folders_and_patterns_are_searched_for_images(bundle, tmp_path, capsys):
+    folder, images = bundle
+    (tmp_path / "scans" / "deep").mkdir(parents=True)
+    for name in ("b.png", "deep/a.png", "a.PNG", "notes.txt"):
+        (tmp_path / "scans" / name).write_bytes((images / "000.png").read_bytes())
+    out = tmp_path / "out.csv"
+    assert (
+        main(["predict", str(folder), str(tmp_path / "scans"), f"{images}/00[01].png", "--out", str(out)])
+        == 0
+    )
+    named = [f"{tmp_path}/scans/{name}" for name in ("a.PNG", "b.png", "deep/a.png")]
+    assert pd.read_csv(out)["image"].tolist() == [*named, f"{images}/000.png", f"{images}/001.png"]
+    (tmp_path / "empty").mkdir()
+    assert "no image there" in refused(capsys, "predict", folder, tmp_path / "empty")
+    assert "no image there" in refused(capsys, "predict", folder, tmp_path / "*.gif")
+
+
+def test_decisions_stay_whole_numbers_beside_unreadable_images(bundle, tmp_path, capsys):
+    folder, images = bundle
+    (tmp_path / "cut.png").write_bytes(b"cut")
+    words = ["predict", folder, images / "000.png", tmp_path / "cut.png", "--skip-unreadable"]
+    assert main([str(word) for word in words]) == 0
+    lines = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    column = lines[0].index("decision.Bright")
+    assert lines[1][column] in ("0", "1") and lines[2][column] == ""
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written_stays(studied, bundle, tiny_disk, tmp_path, capsys):
+    study, _ = studied
+    folder, images = bundle
+    disk = tiny_disk(4096)
+
+    def full(*argv):
+        error = refused(capsys, *argv)
+        assert str(disk) in error and "No space left on device; make room there" in error
+        return sorted(path.relative_to(disk).as_posix() for path in disk.rglob("*") if path.is_file())
+
+    assert full("export", study.folder.path, "--out", disk / "bundle") == []
+    assert full("predict", folder, images, "--out", disk / "x.csv") == []
+    left = full("embed", study.config.cohort, "--encoder", "pixels", "--cache", disk / "cache")
+    assert {path.split("/")[-1] for path in left} == {"lock"}
+
+
+def test_a_full_disk_is_found_while_features_are_written_too(studied, tiny_disk, capsys):
+    """There is room for the images, 160 x 32 x 32, and none for their features."""
+    study, _ = studied
+    disk = tiny_disk(200_000)
+    error = refused(capsys, "embed", study.config.cohort, "--encoder", "pixels", "--cache", disk / "cache")
+    assert "No space left on device" in error and str(disk) in error
+    assert not [path for path in disk.rglob("*") if path.suffix in (".tmp", ".arrow")]
+
+
+def test_what_cannot_be_printed_is_one_line(bundle):
+    folder, images = bundle
+    command = [sys.executable, "-m", "study", "predict", str(folder), str(images / "000.png")]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("radtune: error: standard output: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_study_that_nobody_reads_any_more_stops_as_after_ctrl_c():
+    """`radtune run ... | head -2`: what is raised is no error to Ray, and nothing is printed at the end."""
+    code = "import study.cli as c, sys\n"
+    code += "def run(_):\n  while True: c._say('a line')\n"
+    code += "c._run = run\nsys.exit(c.main(['run', 'x.yaml']))"
+    command = f'{sys.executable} -c "$CODE" | head -2; exit ${{PIPESTATUS[0]}}'
+    environment = os.environ | {"CODE": code}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (130, "a line\na line\n")
+    assert done.stderr.startswith("radtune: interrupted") and done.stderr.count("\n") == 1
+
+
 def test_a_damaged_bank_file_is_named(studied, tmp_path, capsys):
     study, _ = studied
     bank = study.folder.bank_files()[1]

@@ -103,6 +103,26 @@ def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
     assert not study.folder.repeats_file.exists() and not is_locked(study.folder.lock_file)
 
 
+def test_a_study_whose_lines_nobody_reads_any_more_stops_quietly_and_goes_on_with_resume(tmp_path):
+    """`radtune run STUDY.yaml | head -1`"""
+    square_cohort(tmp_path / "cohort")
+    file = tmp_path / "squares.yaml"
+    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64)))
+    command = [sys.executable, "-m", "study", "run", str(file)]
+    driver = subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    driver.stdout.readline()
+    driver.stdout.close()
+    error = driver.stderr.read()
+    assert driver.wait(timeout=120) == 130
+    assert error.startswith("radtune: interrupted; a study goes on with") and error.count("\n") == 1, error
+    study = Study.from_yaml(file)
+    assert len(study.records) < 64 and not is_locked(study.folder.lock_file)
+    output, _ = start(file, "--resume").communicate(timeout=300)
+    assert "finished in" in output and len(study.records) == 64
+
+
 def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
     """Killed between two epochs, its newest resume point torn, resumed: the study that nobody killed."""
     square_cohort(tmp_path / "cohort")

@@ -98,3 +98,10 @@ def test_the_checksum_covers_the_metadata(tmp_path):
     with pytest.raises(CorruptFile, match="its content does not match its checksum"):
         read_tensors(path, checksum=True)
     assert read_tensors(path)[1] == {"made": '{"at": 2}'}
+
+
+def test_a_full_disk_is_the_systems_own_error(tiny_disk):
+    path = tiny_disk(8192) / "weights.safetensors"
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_tensors(path, {"a": torch.zeros(10_000)})
+    assert caught.value.filename == str(path) and list(path.parent.iterdir()) == []
