@@ -334,7 +334,7 @@ def write_manifest(
     `columns` holds the columns named in this module's table except the labels: all of `COLUMNS`, and any
     `keep.<name>`. `targets_NC` is (N, C) with 1, 0 and NaN for masked. `images_root` inside `folder` is
     recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
-    of the cohort's splits are added to the warnings.
+    of the cohort's splits are the first warnings.
 
     Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and exclusive
     labels of which a row has two or none.
@@ -382,7 +382,7 @@ def write_manifest(
         "channels": facts.channels,
         "intensity": facts.intensity and facts.intensity.to_dict(),
         "flow": [[what, int(count)] for what, count in facts.flow],
-        "warnings": [*facts.warnings, *_one_sided(targets_NC, columns["split"], labels)],
+        "warnings": [*_one_sided(targets_NC, columns["split"], labels), *facts.warnings],
         "contradictions": list(facts.contradictions),
         "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),

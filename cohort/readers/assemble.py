@@ -5,7 +5,7 @@ Shape legend: N images, C labels.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
 from cohort.labels import NO_FINDING, LabelPolicy, check_wording
 from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
 from cohort.other_formats import ENDINGS, HEAD, other_format
+from cohort.readers.named_files import FileIndex, find_files, without_ending
 
 _NAMED = 3
 
@@ -81,10 +82,11 @@ def assemble(
     check_facts(False, rows.modality, rows.licence)
     check_wording(rows.labels, rows.label_names, rows.label_prompts)
     count = len(rows.image)
-    found, warnings = _find_images(rows, images)
+    found, absent = _find_images(rows, images)
     there = [n for n in range(count) if found[n] is not None]
     training = {i for i, n in enumerate(there) if rows.split[n] == "train"}
     inspected = inspect_images(ImageFiles(images, [found[n] for n in there]), training)
+    warnings = list(rows.warnings)
     unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
     if unreadable:
         several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
@@ -145,17 +147,18 @@ def assemble(
         channels=inspected.channels,
         intensity=levels,
         flow=flow,
-        warnings=warnings,
+        warnings=[*warnings, *absent],  # what is not there stands last, where it is seen
         contradictions=[rows.image[n] for n in rows.contradictions],
         uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
     )
 
 
 def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None], list[str]]:
-    """The readable file of each row, or None, and the warnings so far; InputError where no row has one."""
+    """The readable file of each row, or None, and warnings of those without; InputError where no row has
+    one."""
     count = len(rows.image)
     files = list_files(images)
-    found = find_files(rows.names, [file for file in files if _readable(file)], images)
+    found, warnings = find_files(rows.names, [file for file in files if _readable(file)], images)
     without = [n for n in range(count) if found[n] is None]
     other = _other_formats(rows.names, without, files, images) if without else {}
     missing = [n for n in without if n not in other]
@@ -163,7 +166,7 @@ def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None]
     if len(missing) == count:
         raise InputError(
             f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
-            f"{rows.where_to_get}"
+            f"{'; '.join(warnings) or rows.where_to_get}"
         )
     if len(without) == count:
         absent = f", {len(missing)} missing" if missing else ""
@@ -171,7 +174,6 @@ def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None]
             f"{images}: none of the {count} images can be read: {formats}{absent}; only PNG and JPEG are "
             "readable yet, convert them"
         )
-    warnings = list(rows.warnings)
     if missing:
         first = _first([rows.names[n][0] for n in missing])
         warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
@@ -215,12 +217,12 @@ def _other_formats(
     """Row -> in what its image is, for the rows `without` a readable file for which another is there: the
     file's ending, or `DICOM without ending`."""
     others = [file for file in files if not _readable(file)]
-    index, heads = _FileIndex(others), ImageFiles(root, others)
+    index, heads = FileIndex(others), ImageFiles(root, others)
     position = {file: i for i, file in enumerate(others)}
     found = {}
     for n in without:
         for name in names[n]:
-            stem = _without_ending(name) if _readable(name) else name
+            stem = without_ending(name) if _readable(name) else name
             for file in index.fits(stem, root):
                 ending = PurePosixPath(file).suffix.lower()
                 if ending in ENDINGS:
@@ -228,86 +230,6 @@ def _other_formats(
                 elif form := other_format(heads.head(position[file], HEAD), file):
                     found[n] = f"{form} without ending"
     return found
-
-
-def find_files(names: Sequence[Sequence[str]], files: Sequence[str], root: Path | str) -> list[str | None]:
-    """The file that each entry's names stand for, or None.
-
-    A name fits a file when one path is the tail of the other (`train/p1/1.png` fits below `CheXpert/` and
-    from within `train/`), with or without the file's ending. The longest fit wins; an exact path always
-    does. Raises InputError where two files fit equally well, where two entries fit one file, and for a name
-    that leads out of the folder.
-    """
-    index = _FileIndex(files)
-    found: list[str | None] = []
-    taken: dict[str, str] = {}
-    for alternatives in names:
-        file = None
-        for name in alternatives:
-            fits = index.fits(name, root)
-            if len(fits) > 1:
-                raise InputError(
-                    f"{root}: the image {name!r} may be {fits[0]!r} or {fits[1]!r}; "
-                    "name it with its folder and ending"
-                )
-            if fits:
-                file = fits[0]
-                break
-        if file in taken:
-            raise InputError(
-                f"{root}: {taken[file]!r} and {alternatives[0]!r} both stand for the file {file!r}; "
-                "an image must have one row"
-            )
-        if file is not None:
-            taken[file] = alternatives[0]
-        found.append(file)
-    return found
-
-
-class _FileIndex:
-    """Files by their whole path and by the tails of it, each with and without the file's ending."""
-
-    def __init__(self, files: Sequence[str]) -> None:
-        self._whole: dict[str, list[str]] = defaultdict(list)
-        for file in files:
-            self._whole[file].append(file)
-            self._whole[_without_ending(file)].append(file)
-        self._files = files
-        self._by_tail: dict[int, dict[str, list[str]]] = {}
-
-    def fits(self, name: str, root: Path | str) -> list[str]:
-        """The files that fit `name` best: its whole path, a path that ends in it, a path that it ends in."""
-        parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part != "/"]
-        if ".." in parts:
-            raise InputError(
-                f"{root}: the image {name!r} leads out of its folder; only files inside it are read"
-            )
-        if not parts:
-            return []
-        path = "/".join(parts)
-        fits = self._whole.get(path) or self._tails(len(parts)).get(path, [])
-        start = 1
-        while not fits and start < len(parts):
-            fits = self._whole.get("/".join(parts[start:]), [])
-            start += 1
-        with_ending = [file for file in fits if parts[-1] == file.rpartition("/")[2]]
-        return with_ending or fits
-
-    def _tails(self, length: int) -> dict[str, list[str]]:
-        if length not in self._by_tail:
-            tails = self._by_tail[length] = defaultdict(list)
-            for file in self._files:
-                parts = file.split("/")
-                if len(parts) > length:
-                    tail = "/".join(parts[len(parts) - length :])
-                    tails[tail].append(file)
-                    tails[_without_ending(tail)].append(file)
-        return self._by_tail[length]
-
-
-def _without_ending(path: str) -> str:
-    folder, slash, file = path.rpartition("/")
-    return folder + slash + (file.rpartition(".")[0] or file)
 
 
 def _first(names: Sequence[str]) -> str:

@@ -293,6 +293,29 @@ def test_missing_files_are_named_counted_and_kept_as_rows(source):
     )
 
 
+def test_the_folder_of_an_image_is_not_ignored(source):
+    """Patient 000's images are said to lie in another folder, where there are none."""
+    source[1]["file"] = ["b/", "b/", *["images/"] * 58] + source[1]["file"]
+    cohort = read(source)
+    assert cohort.column("file")[0] == "img_02.png" and cohort.present.num_rows == 58
+    assert cohort.warnings[-1].startswith("2 of 60 image files are missing (b/img_00.png, b/img_01.png)")
+    with pytest.raises(
+        InputError, match=r"none of the 60 images is there .* lead through another folder than"
+    ):
+        source[1]["file"] = "b/" + source[1]["file"].str.removeprefix("images/").str.removeprefix("b/")
+        read(source)
+
+
+def test_what_is_missing_stands_in_the_last_line(source):
+    """Below all that is said of the labels."""
+    source[1]["Rare"] = (source[1].index < 2).astype(int)
+    source[1].loc[30, "file"] = "img_3O.png"
+    cohort = read(source, labels=["Edema", "Rare"], patient_column=None)
+    assert len(cohort.warnings) > 2
+    last = describe(cohort).splitlines()[-1]
+    assert last.startswith("  1 of 60 image files are missing (img_3O.png); check the images' folder")
+
+
 def test_unreadable_images_are_refused_by_name_or_skipped(source):
     folder = source[0] / "images"
     (folder / "img_05.png").write_bytes((folder / "img_05.png").read_bytes()[:60])

@@ -1,13 +1,17 @@
-"""Assembling: from the names in a table to the files."""
+"""From the names in a table to the files."""
 
 import pytest
 
 from cohort.errors import InputError
-from cohort.readers.assemble import find_files
+from cohort.readers.named_files import find_files
 
 
-def find(names, files):
-    return find_files([[name] for name in names], files, "root")
+def find(names, files, root="root"):
+    return find_files([[name] for name in names], files, root)[0]
+
+
+def warned(names, files, root="root"):
+    return find_files([[name] for name in names], files, root)[1]
 
 
 @pytest.mark.parametrize("name", ["1.png", "1", "a/1.png", "a/1", "x/a/1.png", "/abs/x/a/1", "a\\1.png"])
@@ -18,6 +22,41 @@ def test_a_name_fits_with_or_without_ending_and_folders(name):
 @pytest.mark.parametrize("name", ["b/1.png", "11.png", "1.jpg", "a", "/", "."])
 def test_another_path_does_not_fit(name):
     assert find([name], ["a/1.png"]) == [None]
+
+
+def test_the_folders_in_front_of_a_name_may_be_those_of_the_root(tmp_path):
+    assert find(["CheXpert/train/p1/1.png", "train/2.png"], ["p1/1.png", "2.png"], "data/train") == [
+        "p1/1.png",
+        "2.png",
+    ]
+    assert warned(["CheXpert/train/p1/1.png"], ["p1/1.png"], "data/train") == []
+    assert find(["a/1.png"], ["1.png"], "data/../a/") == ["1.png"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "b.zip").write_bytes(b"")
+    assert find(["a/1.png"], ["1.png"], tmp_path / "link") == ["1.png"]
+    assert find(["b/1.png"], ["1.png"], tmp_path / "b.zip") == ["1.png"]
+
+
+def test_a_name_in_one_folder_is_not_the_file_of_another():
+    assert find(["b/1.png"], ["1.png"], "images/a") == [None]
+    assert find(["b/1.png", "a/2.png"], ["1.png", "2.png"], "images/a") == [None, "2.png"]
+    assert find(["a/p1/1.png", "b/p1/1.png"], ["p1/1.png"], "images/a") == ["p1/1.png", None]
+    assert find(["p2/1.png", "b/p1/1.png"], ["p1/1.png", "p2/1.png"], "images/a") == ["p2/1.png", None]
+    assert warned(["b/1.png", "b/2.png"], ["1.png", "2.png"], "images/a") == [
+        "2 names lead through another folder than images/a: 'b/1.png' is not taken for its '1.png'; give the "
+        "folder that they start from"
+    ]
+
+
+def test_folders_in_front_of_every_name_may_be_those_of_a_root_that_was_renamed():
+    """As in the archive of CheXpert-small, whose folder the table calls by the longer name."""
+    files = ["train/p1/1.png", "valid/p2/1.png"]
+    names = [f"CheXpert-v1.0-small/{file}" for file in files]
+    assert find(names, files, "archive") == files
+    assert warned(names, files, "archive") == [
+        "the folder 'CheXpert-v1.0-small' in front of 2 names is taken for archive"
+    ]
 
 
 def test_dots_in_a_name_are_not_taken_for_an_ending():
@@ -53,7 +92,8 @@ def test_a_name_that_climbs_out_is_refused():
 
 def test_the_first_alternative_that_is_there_is_taken():
     alternatives = [["1.dcm.png", "CXR1.png"], ["2.dcm.png", "CXR2.png"], ["3.dcm.png", "CXR3.png"]]
-    assert find_files(alternatives, ["CXR1.png", "2.dcm.png"], "root") == ["CXR1.png", "2.dcm.png", None]
+    found, warnings = find_files(alternatives, ["CXR1.png", "2.dcm.png"], "root")
+    assert found == ["CXR1.png", "2.dcm.png", None] and warnings == []
 
 
 def test_many_files_of_the_same_name_are_found_in_linear_time():
