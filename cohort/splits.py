@@ -65,8 +65,10 @@ def stratified_split(
 
     `targets_NC` holds 0, 1 and NaN, `patients_N` any codes. Returns one of `SPLITS` an image. The same
     arguments give the same split. Raises InputError where there are fewer patients than sides, or too few for
-    `fractions` to leave one on each.
+    `fractions` to leave one on each, and for a seed outside 0..2**32 - 1.
     """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed of a split must lie in 0..{2**32 - 1}, got {seed}")
     fractions = np.asarray(fractions, dtype=np.float64)
     if fractions.shape != (3,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-9:
         raise InputError(f"fractions must be three positive numbers that sum to 1, got {fractions.tolist()}")

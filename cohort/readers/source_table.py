@@ -5,6 +5,9 @@ Shape legend: N rows, C labels.
 
 from __future__ import annotations
 
+import csv
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +16,11 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.labels import NO_FINDING, did_you_mean
+
+# Narrower than what Python reads as a number: `2024_01` is an id and `inf` a word.
+_ID = re.compile(r"0\d.*|[+-]?\d{16,}", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 _BLANK = ("", "NA", "N/A", "nan", "NaN", "null")
 LABEL_CELLS = {  # the cells of a label column, in lower case
@@ -32,34 +40,47 @@ def read_source(path: Path | str) -> pd.DataFrame:
 
     Text, so that an id such as `007` stays what it is. The index names each row as a person finds it: in a
     CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable
-    or without a row.
+    or without a row, and where a row of a CSV file has more or fewer cells than the header.
     """
     path = Path(path)
     try:
-        if _is_parquet(path):
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(
-                path, dtype=str, keep_default_na=False, na_values=list(_BLANK), encoding="utf-8-sig"
-            )
+        frame = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: not a readable CSV or Parquet table ({_one_line(error)})") from error
+    except (OSError, ValueError, csv.Error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
     if len(frame) == 0:
         raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
-    header = 0 if _is_parquet(path) else 1
-    rows = [f"{path}, row {row + 1 + header}" for row in range(len(frame))]
     cells = {str(name): [_text(cell) for cell in frame[name]] for name in frame}
-    return pd.DataFrame(cells, index=rows, dtype=object)
+    return pd.DataFrame(cells, index=[f"{path}, row {row}" for row in frame.index], dtype=object)
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in (".parquet", ".pq")
+def _read_parquet(path: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(path)
+    return frame.set_axis(range(1, len(frame) + 1))
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _read_csv(path: Path) -> pd.DataFrame:
+    """The cells with the numbers of their rows; ValueError where these are not as long as the header. pandas
+    fills up short rows with blanks, and moves all cells by a column where every row has one too many."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        rows = {number: cells for number, cells in enumerate(reader, start=2) if cells}
+    if not header:
+        raise ValueError("its first row is empty")
+    name, count = Counter(filter(None, header)).most_common(1)[0] if any(header) else ("", 0)
+    if count > 1:
+        raise ValueError(f"{count} columns are called {name!r}; give them different names")
+    for number, cells in rows.items():
+        if len(cells) != len(header):
+            raise ValueError(
+                f"row {number} has {len(cells)} cells and the header {len(header)}; a text that holds commas "
+                "needs quotes"
+            )
+    columns = {name: [cells[c] for cells in rows.values()] for c, name in enumerate(header) if name}
+    return pd.DataFrame(columns, index=list(rows), dtype=object)
 
 
 def _text(cell: object) -> str | None:
@@ -67,7 +88,8 @@ def _text(cell: object) -> str | None:
         return None
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # Parquet stores a column of whole numbers with gaps as floats
-    return str(cell).strip() or None
+    text = str(cell).strip()
+    return None if text in _BLANK else text
 
 
 def require_columns(frame: pd.DataFrame, names: Sequence[str], path: Path | str) -> None:
@@ -132,14 +154,12 @@ def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
 
 
 def typed(cells: Sequence[str | None]) -> list:
-    """Whole numbers or numbers where every cell is one (and none has a leading zero, which makes it an
-    id)."""
+    """Whole numbers or numbers where every cell is one, and none is an id: has a leading zero, or so many
+    digits that a number would lose some."""
     given = [cell for cell in cells if cell is not None]
-    if not given or any(len(cell) > 1 and cell[0] == "0" and cell[1].isdigit() for cell in given):
+    if not given or any(map(_ID.fullmatch, given)):
         return list(cells)
-    for number in (int, float):
-        try:
+    for written, number in ((_WHOLE, int), (_NUMBER, float)):
+        if all(map(written.fullmatch, given)):
             return [None if cell is None else number(cell) for cell in cells]
-        except ValueError:
-            continue
     return list(cells)

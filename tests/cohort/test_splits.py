@@ -109,6 +109,12 @@ def test_too_few_patients_for_the_fractions_are_refused(patients, fractions):
         stratified_split(np.ones((patients, 1)), np.arange(patients), fractions)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(InputError, match="seed of a split must lie in"):
+        stratified_split(np.ones((9, 1)), np.arange(9), seed=seed)
+
+
 def test_fewer_patients_than_sides_are_refused():
     with pytest.raises(InputError, match="at least 3 patients, got 2"):
         stratified_split(np.zeros((9, 1)), np.arange(9) % 2)

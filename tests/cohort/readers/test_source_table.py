@@ -32,6 +32,8 @@ def test_parquet_reads_like_the_same_csv(tmp_path):
         ("t.csv", b""),
         ("t.parquet", b"nonsense"),
         ("t.csv", b"\xff\xfe\x00"),
+        ("t.csv", b'a,b\n1,"2\n3,4\n'),
+        ("t.csv", b"\na,b\n1,2\n"),
     ],
 )
 def test_an_unreadable_table_is_refused_in_one_line(tmp_path, name, content):
@@ -39,6 +41,34 @@ def test_an_unreadable_table_is_refused_in_one_line(tmp_path, name, content):
     with pytest.raises(InputError, match="not a readable CSV or Parquet table") as error:
         read_source(tmp_path / name)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        # What pandas makes of these: A is 0 and B blank; B of b.png is blank; the second A is called A.1.
+        ("image,A,B\na.png,1,0,\nb.png,0,1,\n", "row 2 has 4 cells and the header 3"),
+        ("image,A,B\na.png,1,0\n\nb.png,1\n", "row 4 has 2 cells and the header 3"),
+        ("image,A,A\na.png,1,0\n", "2 columns are called 'A'; give them different names"),
+    ],
+)
+def test_a_row_that_does_not_fit_the_header_is_refused(tmp_path, content, reason):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(InputError, match=rf"t\.csv: not a readable CSV or Parquet table \({reason}"):
+        read_source(tmp_path / "t.csv")
+
+
+def test_rows_keep_their_numbers_below_blank_lines_and_texts_of_several(tmp_path):
+    (tmp_path / "t.csv").write_text('image,,report\n\na.png,x,"two\nlines, one cell"\nb.png,,\n')
+    frame = read_source(tmp_path / "t.csv")
+    assert frame.columns.tolist() == ["image", "report"]
+    assert [row.rpartition(" ")[2] for row in frame.index] == ["3", "4"]
+    assert frame["report"].tolist() == ["two\nlines, one cell", None]
+
+
+def test_words_for_blank_are_blank_in_parquet_as_in_csv(tmp_path):
+    pd.DataFrame({"a": ["NA", " nan ", "x"]}).to_parquet(tmp_path / "t.parquet")
+    assert read_source(tmp_path / "t.parquet")["a"].tolist() == [None, None, "x"]
 
 
 def test_a_table_without_rows_is_refused_as_that(tmp_path):
@@ -83,6 +113,10 @@ def test_another_label_cell_is_refused_with_its_row(tmp_path):
         (["007", "8"], ["007", "8"]),
         (["0", "0.5"], [0.0, 0.5]),
         (["1", "F"], ["1", "F"]),
+        (["2024_01", "2024_02"], ["2024_01", "2024_02"]),
+        (["1", "inf"], ["1", "inf"]),
+        (["1234567890123456789", "1"], ["1234567890123456789", "1"]),
+        (["-1.5e-3", "+2", ".5"], [-0.0015, 2.0, 0.5]),
         ([None, None], [None, None]),
     ],
 )
