@@ -65,7 +65,7 @@ def model_card(
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
         labels=labels,
         objective=OBJECTIVES[objective],
-        policy=cohort.policy.described(),
+        policy=cohort.policy.described(cohort.labels),
         splits=split_counts,
         label_rows=_label_rows(labels, split_counts),
         test=next((counts for counts in split_counts if counts.split == "test"), None),

@@ -162,13 +162,15 @@ class LabelPolicy:
     def uncertain_rule(self, label: str) -> str:
         return self.uncertain if isinstance(self.uncertain, str) else self.uncertain.get(label, "ignore")
 
-    def described(self) -> str:
-        """`uncertain: Edema ones, others ignore; blank: missing; No Finding: strict`."""
+    def described(self, labels: Sequence[str]) -> str:
+        """`uncertain: Edema ones, others ignore; blank: missing; No Finding: strict`, the last where it is
+        one of the labels."""
         uncertain = self.uncertain
         if not isinstance(uncertain, str):
             rules = [f"{label} {rule}" for label, rule in uncertain.items()]
             uncertain = ", ".join([*rules, "others ignore"])
-        return f"uncertain: {uncertain}; blank: {self.blank}; {NO_FINDING}: {self.no_finding}"
+        rules = f"uncertain: {uncertain}; blank: {self.blank}"
+        return rules + (f"; {NO_FINDING}: {self.no_finding}" if NO_FINDING in labels else "")
 
     def to_dict(self) -> dict[str, Any]:
         uncertain = self.uncertain if isinstance(self.uncertain, str) else dict(self.uncertain)

@@ -24,7 +24,8 @@ def describe(cohort: Cohort) -> str:
     files, contradictions, identical images, and the flow from rows read to images kept; for IU-Xray the
     paper's counts as well.
 
-    All counts are over all rows of the manifest, those with a missing file among them.
+    What does not apply stays out: views that nobody gave, "No Finding" where it is no label, columns that
+    are 0 throughout. All counts are over all rows of the manifest, those with a missing file among them.
     """
     table = cohort.table
     colour = "gray" if cohort.channels == 1 else "in colour"
@@ -38,7 +39,7 @@ def describe(cohort: Cohort) -> str:
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
                 ["labels", "one a row (exclusive)" if cohort.exclusive else "independent findings"],
-                ["policy", cohort.policy.described()],
+                ["policy", cohort.policy.described(cohort.labels)],
                 ["content", cohort.content_hash[:16]],
             ],
             "l",
@@ -46,16 +47,18 @@ def describe(cohort: Cohort) -> str:
     ]
     if cohort.flow:
         sections.append("Flow\n" + _align([[f"{count}", what] for what, count in cohort.flow], "rl"))
+    label_rows = _label_rows(cohort)
+    known = " among unmasked" if "masked" in label_rows[0] else ""
     sections += [
         "Splits\n" + _align(_split_rows(cohort), "lr"),
-        "Labels: positives (prevalence among unmasked), positive patients\n"
-        + _align(_label_rows(cohort), "lr"),
+        f"Labels: positives (prevalence{known}), positive patients\n" + _align(label_rows, "lr"),
     ]
     if cohort.label_prompts:
         prompts = [[label, "; ".join(texts)] for label, texts in cohort.label_prompts.items()]
         sections.append("Prompts of their own\n" + _align(prompts, "l"))
     views = Counter(view or "(blank)" for view in table["view"].to_pylist())
-    sections.append("Views\n" + _align([[view, str(count)] for view, count in views.most_common()], "lr"))
+    if set(views) != {"(blank)"}:
+        sections.append("Views\n" + _align([[view, str(count)] for view, count in views.most_common()], "lr"))
     kept = [name for name in table.column_names if name.startswith(KEEP)]
     if kept:
         rows = [[name.removeprefix(KEEP), *_column_summary(table[name].to_pylist())] for name in kept]
@@ -63,13 +66,14 @@ def describe(cohort: Cohort) -> str:
     missing = table.num_rows - cohort.present.num_rows
     sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
     sections += _identical_images(cohort)
-    listed = ", ".join(cohort.contradictions[:_LISTED]) + (
-        ", ..." if len(cohort.contradictions) > _LISTED else ""
-    )
-    sections.append(
-        f"Contradictions ({NO_FINDING} together with a finding): {len(cohort.contradictions)}"
-        + (f" ({listed})" if listed else "")
-    )
+    if NO_FINDING in cohort.labels and not cohort.exclusive:
+        listed = ", ".join(cohort.contradictions[:_LISTED]) + (
+            ", ..." if len(cohort.contradictions) > _LISTED else ""
+        )
+        sections.append(
+            f"Contradictions ({NO_FINDING} together with a finding): {len(cohort.contradictions)}"
+            + (f" ({listed})" if listed else "")
+        )
     if cohort.reader == "iu_xray":
         comparison = compare_with_paper(cohort).replace("\n", "\n  ")
         sections.append(f"Positives beside the counts of arXiv 2506.14136\n  {comparison}")
@@ -83,7 +87,7 @@ def _split_rows(cohort: Cohort) -> list[list[str]]:
     split_N = np.asarray(table["split"].to_pylist(), dtype=object)
     patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
     present_N = table["present"].to_numpy()
-    rows = [["", "images", "share", "present", "patients"]]
+    rows = [["", "images", "share", "patients", "missing"]]
     for name in (*cohort.splits, "all"):
         side_N = split_N == name if name != "all" else np.ones(len(split_N), dtype=bool)
         rows.append(
@@ -91,11 +95,11 @@ def _split_rows(cohort: Cohort) -> list[list[str]]:
                 name,
                 str(side_N.sum()),
                 f"{side_N.mean():.1%}",
-                str((side_N & present_N).sum()),
                 str(len(set(patient_N[side_N]))),
+                str((side_N & ~present_N).sum()),
             ]
         )
-    return rows
+    return _without_zeros(rows)
 
 
 def _label_rows(cohort: Cohort) -> list[list[str]]:
@@ -117,7 +121,7 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
         row.append("/".join(str(counts[c]) for counts in patients))
         row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
         rows.append(row)
-    return rows
+    return _without_zeros(rows)
 
 
 def _identical_images(cohort: Cohort) -> list[str]:
@@ -154,6 +158,12 @@ def _column_summary(values: Sequence[object]) -> list[str]:
         return [str(len(given)), f"{len(counts)} different texts"]
     shown = [f"{value} {count}" for value, count in counts.most_common(_LISTED)]
     return [str(len(given)), ", ".join(shown) + (", ..." if len(counts) > _LISTED else "")]
+
+
+def _without_zeros(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows, header first, without the columns in which every row has 0."""
+    kept = [c for c in range(len(rows[0])) if any(row[c] != "0" for row in rows[1:])]
+    return [[row[c] for c in kept] for row in rows]
 
 
 def _align(rows: Sequence[Sequence[str]], flush: str) -> str:

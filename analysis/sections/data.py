@@ -38,7 +38,7 @@ def _provenance(evidence: Evidence) -> dict[str, str]:
     return {
         "cohort": f"{cohort.source}; {cohort.modality}; content hash {cohort.content_hash[:16]}",
         "terms of use": cohort.licence,
-        "label policy": cohort.policy.described(),
+        "label policy": cohort.policy.described(cohort.labels),
         "flow": " → ".join(f"{what} {count:,}" for what, count in cohort.flow),
         "encoder": f"{encoder.name}, {encoder.features} features, {encoder.width} wide, "
         f"fingerprint {encoder.fingerprint[:16]}",

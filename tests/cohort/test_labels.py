@@ -138,10 +138,10 @@ def test_a_policy_is_validated_when_built(fields, message):
 
 
 def test_a_policy_is_described_in_words_with_the_rules_of_single_labels():
-    described = LabelPolicy({"Edema": "ones", "Fracture": "zeros"}, "negative", "strict").described()
-    assert described == (
-        "uncertain: Edema ones, Fracture zeros, others ignore; blank: negative; No Finding: strict"
-    )
+    policy = LabelPolicy({"Edema": "ones", "Fracture": "zeros"}, "negative", "strict")
+    rules = "uncertain: Edema ones, Fracture zeros, others ignore; blank: negative"
+    assert policy.described(["Edema", NO_FINDING]) == f"{rules}; No Finding: strict"
+    assert policy.described(["Edema", "Fracture"]) == rules
 
 
 def test_a_policy_survives_its_dictionary():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cohort.labels import LabelPolicy
+from cohort.labels import NO_FINDING, LabelPolicy
 from cohort.manifest import write_cohort
 from cohort.summary import describe
 
@@ -24,7 +24,7 @@ def test_the_summary_counts_by_hand(tmp_path):
             "keep.sex": ["F", "M", "F", "F", "M", None, "F", "F"],
         },
         np.array([[1, 0], [1, 1], [0, 0], [np.nan, 1], [1, 0], [0, 1], [0, np.nan], [1, np.nan]]),
-        labels=["Edema", "Pleural Effusion"],
+        labels=["Edema", NO_FINDING],
         source="a table",
         drawn=True,
         modality="ultrasound",
@@ -44,12 +44,12 @@ def test_the_summary_counts_by_hand(tmp_path):
         "licence CC BY 4.0",
         "policy uncertain: Edema ones, others ignore; blank: missing; No Finding: strict",
         "12 rows read",
-        "train 4 50.0% 4 3",
+        "train 4 50.0% 3 0",
         "test 2 25.0% 1 1",
-        "all 8 100.0% 7 6",
+        "all 8 100.0% 6 1",
         # positives (prevalence) train, val, test, all; positive patients; masked; uncertain
         "Edema 2 (66.7%) 1 (50.0%) 1 (50.0%) 4 (57.1%) 1/1/1 1 3",
-        "Pleural Effusion 2 (50.0%) 1 (50.0%) 0 (all masked) 3 (50.0%) 2/1/0 2 0",
+        "No Finding 2 (50.0%) 1 (50.0%) 0 (all masked) 3 (50.0%) 2/1/0 2 0",
         "PA 5",
         "(blank) 1",
         "age 6 20 to 70, median 45",
@@ -60,11 +60,10 @@ def test_the_summary_counts_by_hand(tmp_path):
         "files that are the same 2 i0 = i1; i2 = i5",
         "across splits 2 i0 (train) = i4 (val); i2 (train) = i5 (val)",
         "across patients 2 i0 (patient a) = i4 (patient d); i2 (patient b) = i5 (patient e)",
-        "with different labels 2 i0 (Edema) = i1 (Edema + Pleural Effusion); i2 (none) = "
-        "i5 (Pleural Effusion)",
+        "with different labels 2 i0 (Edema) = i1 (Edema + No Finding); i2 (none) = i5 (No Finding)",
         "Contradictions (No Finding together with a finding): 2 (i1, i3)",
         "careful",
-        "no positive in test: Pleural Effusion",
+        "no positive in test: No Finding",
     ):
         assert expected in lines, expected
     assert not any(line != line.rstrip() for line in describe(cohort).splitlines())
@@ -83,8 +82,26 @@ def test_a_cohort_of_test_images_only_is_shown_without_the_other_splits(tmp_path
         images_root="/images",
     )
     lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
-    assert "test 2 100.0% 2 2" in lines
-    assert "test all patients test masked uncertain" in lines
-    assert "Edema 1 (50.0%) 1 (50.0%) 1 0 0" in lines
+    assert "images share patients" in lines and "test 2 100.0% 2" in lines
+    assert "test all patients test" in lines
+    assert "Edema 1 (50.0%) 1 (50.0%) 1" in lines
     assert "licence not stated" in lines
     assert not any(line.startswith(("train", "val", "Warnings")) for line in lines)
+
+
+def test_what_does_not_apply_is_left_out(tmp_path):
+    """Skin lesions, one diagnosis each: no views, nothing masked, uncertain or missing, no "No Finding"."""
+    images = ["a", "b"]
+    facts = {"labels": ["nv", "mel"], "source": "skin", "policy": LabelPolicy(), "images_root": "/images"}
+    columns = {name: images for name in ("image", "file", "digest", "patient", "study")}
+    columns |= {"view": ["", ""], "present": [True, True], "split": ["test", "test"]}
+    text = describe(write_cohort(tmp_path / "c", columns, np.eye(2), **facts))
+    for absent in ("Views", "masked", "uncertain\n", NO_FINDING, "Contradictions", "Identical", "  missing"):
+        assert absent not in text, absent
+    assert "uncertain: ignore; blank: missing\n" in text
+    with_finding = {**facts, "labels": ["nv", NO_FINDING]}
+    text = describe(write_cohort(tmp_path / "d", columns, np.array([[1, 0], [0, 0]]), **with_finding))
+    assert "Contradictions (No Finding together with a finding): 0" in text
+    assert "Contradictions" not in describe(
+        write_cohort(tmp_path / "e", columns, np.eye(2), **with_finding, exclusive=True)
+    )
