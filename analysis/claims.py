@@ -1,45 +1,70 @@
 """What a test split supports, label by label, in sentences that follow from written rules.
 
-The rules (`RULES`) stand in every report. They were fixed before any score was seen: the metric, the
+The rules (`rules`) stand in every report. They were fixed before any score was seen: the metric, the
 opponents and the families of tests are those of `analysis.comparisons.compare`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from analysis.number_format import counted, p_text, ranged, signed
-from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, PROMPTED, ZERO_SHOT
+from analysis.number_format import OBJECTIVES, counted, p_text, ranged, signed
+from analysis.predictors import (
+    ALL_POSITIVE,
+    LOGREG,
+    PAPER,
+    PIXELS,
+    PREVALENCE,
+    PROMPTED,
+    PUBLICATION,
+    PUBLISHED,
+    ZERO_SHOT,
+)
 from scoring.intervals import MIN_POSITIVE_PATIENTS
 
 LEVEL = 0.05
 """Two rows are called different where the Holm-adjusted p-value is below this."""
 
-RULES = (
-    f"A label with fewer than {MIN_POSITIVE_PATIENTS} positive patients on test gets counts and no claim.",
-    "“Above chance” means that the AUROC exceeds one half, tested against the model's own ranking reversed.",
-    "“Better than” and “worse than” a floor mean that the two AUROCs differ in a paired permutation test "
-    "over patients; everything else is “no difference shown”, which is not the same as equal.",
-    f"All labels and opponents form one family; p-values are Holm-adjusted in it and count below {LEVEL:g}.",
-    "Thresholds, strengths and the configuration itself were chosen on validation; the test split was used "
-    "for nothing but these numbers.",
-)
-
 UNDECIDED = "no difference shown from"
 
 _NAMED = {
     PREVALENCE: "the training prevalence",
+    ALL_POSITIVE: "every label for every image",
     PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
     PIXELS: "raw pixels",
     LOGREG: "plain logistic regression",
-    PAPER: "the paper's configuration",
+    PAPER: PUBLISHED,
 }
+_FLOORS = (PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
+_CHANCE = (ALL_POSITIVE, PREVALENCE)
+"""The opponent that knows nothing, one of these in a family; see `analysis.comparisons.compare`."""
+
+
+def rules(objective: str) -> tuple[str, ...]:
+    """The rules of a study with this objective, in sentences."""
+    chance = "that its scores beat their own reverse there too"
+    if objective == "macro_f1":
+        chance = "better decisions than any that are the same for every image"
+    few = f"fewer than {MIN_POSITIVE_PATIENTS} positive patients"
+    return (
+        f"A label with {few} on test gets counts and no claim.",
+        "“Above chance” means that the AUROC exceeds one half, tested against the model's own ranking "
+        "reversed.",
+        "“Better than” and “worse than” a floor mean that the two AUROCs differ in a paired permutation test "
+        "over patients; everything else is “no difference shown”, which is not the same as equal.",
+        f"The average is tested by {OBJECTIVES[objective]}, the objective of the study; “above chance” means "
+        f"{chance}.",
+        "All labels and opponents form one family, the average and its opponents another; p-values are "
+        f"Holm-adjusted in each and count below {LEVEL:g}.",
+        "Thresholds, strengths and the configuration itself were chosen on validation; the test split was "
+        "used for nothing but these numbers.",
+    )
 
 
 @dataclass(frozen=True)
@@ -48,8 +73,10 @@ class Claim:
 
     label: str
     """Empty for the average."""
+    name: str
+    """How the label is said to people; empty for the average."""
     verdict: Literal["none", "counts only", "not above chance", "below chance", "above chance"]
-    """For the average "above chance" means better than the training prevalence."""
+    """For the average "above chance" means better than what knows nothing, see `rules`."""
     score: str
     """The numbers it rests on, without a full stop."""
     finding: str
@@ -86,59 +113,60 @@ class Claim:
     @property
     def sentence(self) -> str:
         if self.silent:
-            return f"{self.label}: {self.score}; {self.finding}."
-        return f"{self.label or 'Average'}: {self.score}. {self.conclusion}"
+            return f"{self.name}: {self.score}; {self.finding}."
+        return f"{self.name or 'Average'}: {self.score}. {self.conclusion}"
 
 
 def label_claims(
-    scores: pd.DataFrame, comparisons: pd.DataFrame, labels: Sequence[str], best: str
+    scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], best: str
 ) -> list[Claim]:
-    """One claim a label about the setting `best`, in the order of `labels`.
+    """One claim a label about the setting `best`, in the order of `names`.
 
     Args:
         scores: `test_scores.csv`.
         comparisons: `comparisons.csv`.
+        names: label -> how it is said to people, of every label.
     """
     own = scores[scores["setting"] == best].set_index(["metric", "label"])
     tests = comparisons[comparisons["family"] == "labels"]
-    return [_label_claim(own, tests[tests["label"] == label], label) for label in labels]
+    return [_label_claim(own, tests[tests["label"] == label], label, name) for label, name in names.items()]
 
 
-def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str) -> Claim:
+def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str, name: str) -> Claim:
     auroc, ap = own.loc[("auroc", label)], own.loc[("average_precision", label)]
     positives, patients = int(auroc["positives"]), int(auroc["positive_patients"])
     if not np.isfinite(auroc["value"]):
         missing = "positive" if positives == 0 else "negative"
-        return Claim(label, "none", f"no {missing} image on test", "nothing can be said")
+        return Claim(label, name, "none", f"no {missing} image on test", "nothing can be said")
     counts = f"{counted(positives, 'positive image')} of {counted(patients, 'patient')}"
     if patients < MIN_POSITIVE_PATIENTS:
-        return Claim(label, "counts only", f"{counts} on test", "counts only, no claim")
+        return Claim(label, name, "counts only", f"{counts} on test", "counts only, no claim")
     score = f"AUROC {ranged(auroc)}, average precision {ranged(ap)}, on {counts}"
-    return _claim(label, score, tests)
+    return _claim(label, name, score, tests)
 
 
-def average_claim(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str) -> Claim:
-    """What may be said of the macro average precision of `best`."""
-    row = scores[(scores["setting"] == best) & (scores["metric"] == "macro_ap")].iloc[0]
-    score = f"macro average precision {ranged(row)} over {counted(int(row['labels_averaged']), 'label')}"
-    return _claim("", score, comparisons[comparisons["family"] == "average"])
+def average_claim(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, objective: str) -> Claim:
+    """What may be said of `best` by the study's objective: macro_ap, macro_auroc or macro_f1."""
+    row = scores[(scores["setting"] == best) & (scores["metric"] == objective)].iloc[0]
+    score = f"{OBJECTIVES[objective]} {ranged(row)} over {counted(int(row['labels_averaged']), 'label')}"
+    return _claim("", "", score, comparisons[comparisons["family"] == "average"])
 
 
-def _claim(label: str, score: str, tests: pd.DataFrame) -> Claim:
+def _claim(label: str, name: str, score: str, tests: pd.DataFrame) -> Claim:
     by_opponent = {row.second: row for row in tests.itertuples()}
-    chance = by_opponent.pop(PREVALENCE)
+    chance = by_opponent.pop(next(opponent for opponent in _CHANCE if opponent in by_opponent))
     verdict = "not above chance"
     if chance.p_holm < LEVEL:
         verdict = "above chance" if chance.difference > 0 else "below chance"
-    different = {name: row.p_holm < LEVEL for name, row in by_opponent.items()}
-    better = tuple(name for name, row in by_opponent.items() if different[name] and row.difference > 0)
-    worse = tuple(name for name, row in by_opponent.items() if different[name] and row.difference < 0)
-    undecided = tuple(name for name in by_opponent if not different[name])
-    parts = [f"{verdict} ({p_text(chance.p_holm)})"]
-    for word, names in (("better than", better), ("worse than", worse), (UNDECIDED, undecided)):
-        if names:
-            parts.append(f"{word} " + _listed([_against(by_opponent[name]) for name in names]))
-    return Claim(label, verdict, score, "; ".join(parts), better, worse, undecided)
+    different = {opponent: row.p_holm < LEVEL for opponent, row in by_opponent.items()}
+    better = tuple(one for one, row in by_opponent.items() if different[one] and row.difference > 0)
+    worse = tuple(one for one, row in by_opponent.items() if different[one] and row.difference < 0)
+    undecided = tuple(one for one in by_opponent if not different[one])
+    parts = [f"{verdict} (Holm-adjusted {p_text(chance.p_holm)})"]
+    for word, opponents in (("better than", better), ("worse than", worse), (UNDECIDED, undecided)):
+        if opponents:
+            parts.append(f"{word} " + _listed([_against(by_opponent[one]) for one in opponents]))
+    return Claim(label, name, verdict, score, "; ".join(parts), better, worse, undecided)
 
 
 def claimed(claims: Sequence[Claim]) -> list[Claim]:
@@ -151,35 +179,54 @@ def unclaimed(claims: Sequence[Claim]) -> str:
     """`Fracture (2 positive images of 1 patient), ...`: the labels of too few data; empty where there are
     none."""
     return ", ".join(
-        f"{claim.label} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent
+        f"{claim.name} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent
     )
 
 
-def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, images: int, patients: int) -> str:
-    """One sentence: the best configuration's macro AUROC and average precision, and the strongest floor."""
+def headline(
+    scores: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    best: str,
+    objective: str,
+    *,
+    published: bool,
+    images: int,
+    patients: int,
+) -> str:
+    """One sentence: the best configuration's macro averages, and the strongest floor by the objective.
+
+    Args:
+        objective: macro_ap, macro_auroc or macro_f1.
+        published: whether the best is the published configuration itself.
+        images, patients: of the test split.
+    """
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
-    auroc, ap = averages.loc[(best, "macro_auroc")], averages.loc[(best, "macro_ap")]
+    metrics = ["macro_auroc", "macro_ap"]
+    if objective not in metrics:
+        metrics.insert(0, objective)
+    reached = _listed([f"{OBJECTIVES[metric]} {ranged(averages.loc[(best, metric)])}" for metric in metrics])
+    labels = int(averages.loc[(best, objective)]["labels_averaged"])
+    itself = f", {PUBLISHED} itself ({PUBLICATION})," if published else ""
     start = (
-        f"The configuration chosen on validation reaches macro AUROC {ranged(auroc)} and macro average "
-        f"precision {ranged(ap)} over {counted(int(ap['labels_averaged']), 'label')} on "
-        f"{counted(images, 'test image')} of {counted(patients, 'patient')}"
+        f"The configuration chosen on validation{itself} reaches {reached} over "
+        f"{counted(labels, 'label')} on {counted(images, 'test image')} of {counted(patients, 'patient')}"
     )
     present = set(averages.index.get_level_values("setting"))
-    floors = [name for name in (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG) if name in present]
-    strongest = max(floors, key=lambda name: averages.loc[(name, "macro_ap")]["value"])
-    floor = averages.loc[(strongest, "macro_ap")]
-    end = f"the strongest floor, {_NAMED[strongest]}, has macro average precision {ranged(floor)}"
+    floors = [name for name in _FLOORS if name in present]
+    strongest = max(floors, key=lambda name: averages.loc[(name, objective)]["value"])
+    floor = averages.loc[(strongest, objective)]
+    end = f"the strongest floor, {_NAMED[strongest]}, has {OBJECTIVES[objective]} {ranged(floor)}"
     tests = comparisons[(comparisons["family"] == "average") & (comparisons["second"] == strongest)]
     if len(tests):
         test = tests.iloc[0]
         verdict = "different" if test["p_holm"] < LEVEL else "no difference shown"
-        end += f"; {verdict} ({signed(test['difference'])}, {p_text(test['p_holm'])})"
+        end += f"; {verdict} ({signed(test['difference'])}, Holm-adjusted {p_text(test['p_holm'])})"
     return f"{start}; {end}."
 
 
 def _against(row) -> str:
     name = _NAMED.get(row.second, f"the study {row.second}")
-    return f"{name} ({signed(row.difference)}, {p_text(row.p_holm)})"
+    return f"{name} ({signed(row.difference)}, adjusted {p_text(row.p_holm)})"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -37,7 +37,8 @@ from analysis.test_split import TestSplit, open_test_split
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from scoring.judging import JudgedRows
-from scoring.resampling import Ranking, patient_weights
+from scoring.metric_table import Resampled
+from scoring.resampling import patient_weights
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder
@@ -61,6 +62,8 @@ class StudyFacts:
     """Resamples behind each interval, and draws of each paired test."""
     records: Mapping[str, TrialRecord]
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
+    published: int | None = None
+    """Number of the published configuration; None where it has no head."""
     repeats: Mapping[int, Mapping[str, list[float]]] = field(default_factory=dict)
     """Trial number -> `seeds` and `splits`, the objective of each repeat."""
     trials: pd.DataFrame
@@ -91,14 +94,24 @@ class Evidence:
         """The row that the claims are about: the best configuration on validation."""
         return BEST_TRIAL
 
+    @property
+    def best_is_published(self) -> bool:
+        """Whether the best on validation is the published configuration itself. Its row beside the best's, if
+        there is one, has the same scores and differs in its decisions alone."""
+        return self.row(self.best).predictor.origin.trial == self.study.published
+
     def row(self, name: str) -> Scored:
         return next(row for row in self.rows if row.name == name)
 
     def has(self, name: str) -> bool:
         return any(row.name == name for row in self.rows)
 
+    def drawn(self, name: str) -> bool:
+        """Whether a figure has a row beside the best: not where its scores are the best's own."""
+        return self.has(name) and not (name == PAPER and self.best_is_published)
+
     @cached_property
-    def _scored(self) -> dict[str, tuple[pd.DataFrame, Ranking | None]]:
+    def _scored(self) -> dict[str, tuple[pd.DataFrame, Resampled | None]]:
         weights_PB = patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
         return {
             row.name: score_table.score_setting(self.split, row, weights_PB, self.study.seed)
@@ -122,21 +135,26 @@ class Evidence:
             self.rows,
             self.best,
             opponents,
-            {name: ranking for name, (_, ranking) in self._scored.items()},
+            {name: resampled for name, (_, resampled) in self._scored.items()},
+            objective=self.study.objective,
             draws=self.study.bootstrap,
             seed=self.study.seed,
         )
 
     @cached_property
     def gap(self) -> pd.DataFrame:
-        """`generalization_gap.csv`: setting, metric, validation, test, gap, over the same labels."""
-        return generalization_gap.validation_to_test(self.rows, self.split, self.judged, self.study.objective)
+        """`generalization_gap.csv`: setting, metric, validation, test, gap, over the same labels; once where
+        the published configuration is the best itself."""
+        rows = [row for row in self.rows if self.drawn(row.name)]
+        return generalization_gap.validation_to_test(rows, self.split, self.judged, self.study.objective)
 
     @cached_property
     def claims(self) -> list[claims.Claim]:
         """One a label in the cohort's order, then one on the average: what this test split supports."""
-        found = claims.label_claims(self.scores, self.comparisons, self.cohort.labels, self.best)
-        return [*found, claims.average_claim(self.scores, self.comparisons, self.best)]
+        names = {label: self.cohort.label_name(label) for label in self.cohort.labels}
+        found = claims.label_claims(self.scores, self.comparisons, names, self.best)
+        average = claims.average_claim(self.scores, self.comparisons, self.best, self.study.objective)
+        return [*found, average]
 
     @cached_property
     def headline(self) -> str:
@@ -145,6 +163,8 @@ class Evidence:
             self.scores,
             self.comparisons,
             self.best,
+            self.study.objective,
+            published=self.best_is_published,
             images=len(self.split.targets_NC),
             patients=self.split.patients,
         )

@@ -49,7 +49,9 @@ def model_card(
     scored = scores is not None and name in set(scores["setting"])
     claims = []
     if scored and (comparisons["first"] == name).any():
-        claims = [average_claim(scores, comparisons, name), *label_claims(scores, comparisons, labels, name)]
+        names = {label: cohort.label_name(label) for label in labels}
+        average = average_claim(scores, comparisons, name, objective)
+        claims = [average, *label_claims(scores, comparisons, names, name)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown

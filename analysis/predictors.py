@@ -28,6 +28,8 @@ FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
 """Rows that no trial stands behind."""
 PAPER, BEST_TRIAL = "paper", "best-1"
 """The published configuration, and the best on validation."""
+PUBLICATION = "Sadman et al. 2025, arXiv 2506.14136"
+PUBLISHED = "the published configuration"
 
 Features = Callable[[Encoder, str], np.ndarray]
 """Features of an encoder in a precision: float32, all present rows of the cohort in manifest order."""

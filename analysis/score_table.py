@@ -18,7 +18,6 @@ from cohort.patients import positive_patients
 from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, interval, label_interval, spread
 from scoring.metric_table import Predictions, Resampled, Score, averages, by_label
 from scoring.paper_rules import HEADLINE, PRESETS
-from scoring.resampling import Ranking
 
 RANDOM_DRAWS = 100
 SCORE_COLUMNS = (
@@ -36,8 +35,8 @@ SCORE_COLUMNS = (
 
 def score_setting(
     split: TestSplit, setting: Scored, weights_PB: np.ndarray, seed: int = 0
-) -> tuple[pd.DataFrame, Ranking | None]:
-    """All scores of one setting as rows of `test_scores.csv`, and its labels' rankings in each resample.
+) -> tuple[pd.DataFrame, Resampled | None]:
+    """All scores of one setting as rows of `test_scores.csv`, and what it is in each resample.
 
     Averages, labels and domains by the project's rules, then averages by the paper's, named `paper.<metric>`.
     `random` gets the mean over RANDOM_DRAWS throws and, in place of an interval, the range in which 95 % of
@@ -52,14 +51,14 @@ def score_setting(
     sections = _sections(split, setting)
     scored = [(section, score) for section in sections for score in section.scores]
     if setting.name == RANDOM:
-        ranking = None
+        ours = None
         values, lows, highs = _luck(split, setting, seed)
     else:
         resampled = [
             Resampled(predictions=section.predictions, rows_N=split.patients_N, weights_RB=weights_PB)
             for section in sections
         ]
-        ranking = resampled[0].ranking
+        ours = resampled[0]
         intervals = [
             ends
             for section, sums in zip(sections, resampled, strict=True)
@@ -77,7 +76,7 @@ def score_setting(
         "positive_patients": [section.patients_behind(score) for section, score in scored],
         "labels_averaged": [score.labels_averaged for _, score in scored],
     }
-    return pd.DataFrame(columns, columns=SCORE_COLUMNS), ranking
+    return pd.DataFrame(columns, columns=SCORE_COLUMNS), ours
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

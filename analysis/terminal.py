@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from analysis.claims import claimed, unclaimed
 from analysis.evidence import Evidence
-from analysis.number_format import counted, ranged, score, signed
+from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
+from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 
 WIDTH = 110
 COLUMNS = {
@@ -23,6 +24,7 @@ COLUMNS = {
 
 def summary(evidence: Evidence) -> str:
     """What `radtune analyze` prints."""
+    objective = OBJECTIVES[evidence.study.objective]
     return "\n".join(
         [
             *textwrap.wrap(evidence.headline, WIDTH),
@@ -31,7 +33,7 @@ def summary(evidence: Evidence) -> str:
             "",
             *_gap(evidence),
             "",
-            f"what may be claimed of {evidence.best} (macro AP; AUROC of a label):",
+            f"what may be claimed of {evidence.best} ({objective}; AUROC of a label):",
             *_claims(evidence),
         ]
     )
@@ -50,6 +52,10 @@ def _scores(evidence: Evidence) -> Iterator[str]:
         yield f"{row.name:<{name_width}}{cells}"
     averaged = counted(int(evidence.split.averaged_C.sum()), "label")
     yield f"macro averages over {averaged}, the same in every row; 95 % intervals over patients"
+    if evidence.best_is_published:
+        yield f"{evidence.best} is {PUBLISHED} itself ({PUBLICATION})"
+    elif evidence.has(PAPER):
+        yield f"{PAPER} is {PUBLISHED} ({PUBLICATION})"
 
 
 def _gap(evidence: Evidence) -> Iterator[str]:
@@ -61,10 +67,10 @@ def _gap(evidence: Evidence) -> Iterator[str]:
 
 def _claims(evidence: Evidence) -> Iterator[str]:
     spoken = claimed(evidence.claims)
-    width = max(len(claim.label or "average") for claim in spoken)
+    width = max(len(claim.name or "average") for claim in spoken)
     for claim in spoken:
         yield from textwrap.wrap(
-            f"{claim.label or 'average':<{width}}  {claim.brief}",
+            f"{claim.name or 'average':<{width}}  {claim.brief}",
             WIDTH,
             initial_indent="  ",
             subsequent_indent=" " * (width + 4),

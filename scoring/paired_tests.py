@@ -5,12 +5,13 @@ Shape legend: N images, R weight rows (patients, twice over), B draws, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
 
-from scoring.resampling import Ranking, weighted_rankings
+from scoring.metrics import f1
+from scoring.resampling import Ranking, weighted_confusion, weighted_rankings
 
 
 def midranks(scores_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndarray:
@@ -49,24 +50,61 @@ def paired_permutation(
     Returns:
         auroc and average_precision -> (observed_C, null_CB), the null in float32.
     """
-    patients = int(patients_N.max()) + 1
-    swap_RB = np.random.default_rng(seed).integers(0, 2, (patients, draws), dtype=np.int8).astype(np.float32)
-    # A swapped model is a weighting of both models' predictions laid end to end: its own images weigh 1 where
-    # the patient is not swapped, the other model's weigh 1 where it is.
-    rows_2N = np.concatenate([patients_N, patients_N + patients])
     targets_2NC = np.concatenate([targets_NC, targets_NC])
     both_2NC = np.concatenate([midranks(first_NC, targets_NC), midranks(second_NC, targets_NC)])
 
-    def ranking(weights_RB: np.ndarray) -> Ranking:
+    def rankings(rows_2N: np.ndarray, weights_RB: np.ndarray) -> Ranking:
         return weighted_rankings(targets_2NC, both_2NC, rows_2N, weights_RB)
 
+    found = _observed_and_null(rankings, patients_N, draws, seed)
+    return dict(zip(Ranking._fields, found, strict=True))
+
+
+def paired_permutation_f1(
+    targets_NC: np.ndarray,
+    first_NC: np.ndarray,
+    second_NC: np.ndarray,
+    patients_N: np.ndarray,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(observed_C, null_CB) of the difference in F1; arguments and null as of `paired_permutation`, but
+    `first_NC` and `second_NC` are decisions (bool), which share a scale as they are."""
+    targets_2NC = np.concatenate([targets_NC, targets_NC])
+    both_2NC = np.concatenate([first_NC, second_NC])
+
+    def scores(rows_2N: np.ndarray, weights_RB: np.ndarray) -> tuple[np.ndarray]:
+        return (f1(weighted_confusion(targets_2NC, both_2NC, rows_2N, weights_RB)),)
+
+    (found,) = _observed_and_null(scores, patients_N, draws, seed)
+    return found
+
+
+def _observed_and_null(
+    metrics: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
+    patients_N: np.ndarray,
+    draws: int,
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(observed_C, null_CB) of each of the metrics, which are functions of rows_2N and weights_RB: both
+    models' predictions laid end to end, weighted.
+
+    A swapped model is such a weighting: its own images weigh 1 where the patient is not swapped, the other
+    model's weigh 1 where it is.
+    """
+    patients = int(patients_N.max()) + 1
+    swap_RB = np.random.default_rng(seed).integers(0, 2, (patients, draws), dtype=np.int8).astype(np.float32)
     keep_RB = 1 - swap_RB
-    mine, theirs = ranking(np.concatenate([keep_RB, swap_RB])), ranking(np.concatenate([swap_RB, keep_RB]))
+    rows_2N = np.concatenate([patients_N, patients_N + patients])
     unswapped = np.repeat([1.0, 0.0], patients)[:, None]
-    observed, other = ranking(unswapped), ranking(1 - unswapped)
-    return {
-        name: ((observed[k] - other[k])[:, 0], mine[k] - theirs[k]) for k, name in enumerate(Ranking._fields)
-    }
+    mine = metrics(rows_2N, np.concatenate([keep_RB, swap_RB]))
+    theirs = metrics(rows_2N, np.concatenate([swap_RB, keep_RB]))
+    observed, other = metrics(rows_2N, unswapped), metrics(rows_2N, 1 - unswapped)
+    return [
+        ((one_C1 - other_C1)[:, 0], mine_CB - theirs_CB)
+        for one_C1, other_C1, mine_CB, theirs_CB in zip(observed, other, mine, theirs, strict=True)
+    ]
 
 
 def permutation_p(observed: float, null_B: np.ndarray) -> float:

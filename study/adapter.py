@@ -12,7 +12,6 @@ from study.config import StudyConfig
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search import SearchPlan
-from study.selection import note
 from trainables.records import TrialRecord
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
@@ -66,14 +65,14 @@ def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
     return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
 
 
-def predictor_of(trainable: Adapter, record: TrialRecord, name: str) -> Predictor:
+def predictor_of(trainable: Adapter, record: TrialRecord, name: str, note: str) -> Predictor:
     """A finished trial, one with a head, as the row `name` of the tables; InputError where its weights are
     gone."""
     return record.predictor(
         name,
         trainable.inputs.cohort.labels,
         trainable.encoder(record),
-        note=note(name, record),
+        note=note,
         study=trainable.config.name,
         trainable=trainable.config.trainable,
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
+from analysis.predictors import PUBLICATION, PUBLISHED
 from cohort.errors import InputError
 from trainables.records import TrialRecord, ranking
 
-NOTES = {"paper": "the paper's configuration"}
+NOTES = {"paper": f"{PUBLISHED} ({PUBLICATION})"}
 """Preset -> what it is, for the reader of a table."""
 
 
@@ -16,10 +19,13 @@ def chosen(records: Mapping[int, TrialRecord], top: int) -> dict[str, TrialRecor
     """The published configuration and the best on validation, by their names in the tables.
 
     A published configuration that is among the best stands there too, under its rank, and is then cut by its
-    best thresholds like its neighbours; under its own name it is cut as published.
+    best thresholds like its neighbours; under its own name it is cut as published. Where it is the very best,
+    and these thresholds are the published ones, its own name would say the same again and is left out.
     """
     named = {record.preset: record for record in records.values() if record.preset and record.head}
     ranked = ranking(records.values())[:top]
+    if ranked and ranked[0].preset and _cut_alike(ranked[0], as_searched(ranked[0])):
+        del named[ranked[0].preset]
     return named | {f"best-{place}": as_searched(record) for place, record in enumerate(ranked, start=1)}
 
 
@@ -38,19 +44,23 @@ def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -
     if record is None or record.head is None:
         what = "is not of this study" if record is None else f"has no trained head ({record.reason})"
         raise InputError(f"trial {number} {what}; `radtune show` lists those that have one")
-    names = [name for name, one in named.items() if one.number == number and one.preset == record.preset]
+    names = [name for name, one in named.items() if one.number == number and _cut_alike(one, record)]
     return names[0] if names else f"trial-{number}", record
 
 
 def note(name: str, record: TrialRecord) -> str:
-    """Why a trial stands in the tables under this name, for their reader."""
+    """Why a trial, as the search left it, stands in the tables under this name, for their reader."""
+    why = "asked for by its number" if name == f"trial-{record.number}" else "chosen on validation"
     if record.preset:
-        why = NOTES.get(record.preset, f"the published configuration {record.preset}")
-    else:
-        why = "asked for by its number" if name == f"trial-{record.number}" else "chosen on validation"
+        why = f"{NOTES[record.preset]}, {'cut as published' if name == record.preset else why}"
     return f"trial {record.number}, {why}"
 
 
 def as_searched(record: TrialRecord) -> TrialRecord:
     """The record as that of a searched configuration."""
     return replace(record, preset="")
+
+
+def _cut_alike(one: TrialRecord, other: TrialRecord) -> bool:
+    """Whether the same scores become the same decisions under both."""
+    return np.array_equal(one.rule().thresholds_C, other.rule().thresholds_C)

@@ -139,13 +139,18 @@ class Study:
         from analysis.evidence import StudyFacts, gather
         from study.adapter import predictor_of
         from study.provenance import revision
-        from study.selection import chosen
+        from study.selection import chosen, note
 
         self._refuse_running("analyse it when it has finished")
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
-        records = chosen(self.records, trainable.analysed(self.config.analysis.top))
-        predictors = [predictor_of(trainable, record, name) for name, record in records.items()]
+        finished = self.records
+        records = chosen(finished, trainable.analysed(self.config.analysis.top))
+        predictors = [
+            predictor_of(trainable, record, name, note(name, finished[record.number]))
+            for name, record in records.items()
+        ]
+        published = [record.number for record in finished.values() if record.preset and record.head]
         compared_with = self._compared_with(inputs)
         search = self.config.search
         return gather(
@@ -155,6 +160,7 @@ class Study:
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
                 records=records,
+                published=published[0] if published else None,
                 repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
                 trials=self.trials,
                 provenance={"revision": revision()},
@@ -186,14 +192,15 @@ class Study:
         from analysis.test_split import open_split_counts
         from study.adapter import predictor_of
         from study.provenance import revision
-        from study.selection import exported
+        from study.selection import exported, note
         from vlm.bundle import save_bundle
 
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
         top = trainable.analysed(self.config.analysis.top)
-        name, record = exported(self.records, top, trial)
-        predictor = predictor_of(trainable, record, name)
+        finished = self.records
+        name, record = exported(finished, top, trial)
+        predictor = predictor_of(trainable, record, name, note(name, finished[record.number]))
         own_tower = predictor.encoder is not inputs.encoder
         card = model_card(
             predictor,
@@ -223,7 +230,7 @@ class Study:
         """The best configuration of the study in the same tables, under that study's name; None without."""
         from analysis.test_split import note_opening
         from study.adapter import predictor_of
-        from study.selection import as_searched
+        from study.selection import as_searched, note
 
         if not self.config.analysis.compare_with:
             return None
@@ -237,7 +244,7 @@ class Study:
                 "one table needs one cohort"
             )
         note_opening(other.folder.openings_file, f"compared with by {self.config.name}")
-        return predictor_of(trainable, best, other.config.name)
+        return predictor_of(trainable, best, other.config.name, note(other.config.name, other.best))
 
     def _refuse_running(self, remedy: str, where: str = "") -> None:
         if is_locked(self.folder.lock_file):

@@ -23,7 +23,7 @@ FEWEST = 20
 
 
 def run(evidence: Evidence) -> Section:
-    shown = (LOGREG, PAPER, evidence.best)
+    shown = [name for name in (LOGREG, PAPER, evidence.best) if evidence.drawn(name)]
     probs = {row.name: row.test_unit_NC for row in evidence.rows if row.name in shown and not row.ranks_only}
     return Section(
         parts=[

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.claims import RULES, claimed, unclaimed
+from analysis.claims import claimed, rules, unclaimed
 from analysis.evidence import Evidence
+from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 from analysis.section import Folded, Section, Terms, Words
 
 TITLE = "What may be claimed"
@@ -11,18 +12,25 @@ TITLE = "What may be claimed"
 
 def run(evidence: Evidence) -> Section:
     spoken = claimed(evidence.claims)
-    entries = [(claim.label or "on average", claim.score, claim.conclusion) for claim in spoken]
+    entries = [(claim.name or "on average", claim.score, claim.conclusion) for claim in spoken]
     kinds = ["best" if not claim.label else "" for claim in spoken]
     if silent := unclaimed(evidence.claims):
         entries.append(("no claim", "", f"{silent}."))
         kinds.append("quiet")
+    published = f"{PUBLISHED} ({PUBLICATION})"
+    about = f"About {evidence.best}, the configuration chosen on validation, "
+    if evidence.best_is_published:
+        about += f"which is {published} itself, "
+    about += "by rules that were written before any test score was seen."
+    if evidence.has(PAPER) and not evidence.best_is_published:
+        about += f" The row {PAPER} is {published}."
     return Section(
         parts=[
-            Words(
-                text=f"About {evidence.best}, the configuration chosen on validation, by rules that were "
-                "written before any test score was seen."
-            ),
+            Words(text=about),
             Terms(entries=entries, kinds=kinds),
-            Folded(title="The rules behind these sentences", parts=[Words(lines=RULES)]),
+            Folded(
+                title="The rules behind these sentences",
+                parts=[Words(lines=rules(evidence.study.objective))],
+            ),
         ]
     )

@@ -27,7 +27,8 @@ def _counts(evidence: Evidence) -> Table:
     rows = [Row(cells=["all", *(f"{split.images:,} ({split.patients:,})" for split in splits), ""])]
     for c, label in enumerate(evidence.cohort.labels):
         cells = [f"{split.positives_C[c]:,} ({split.patients_C[c]:,})" for split in splits]
-        rows.append(Row(cells=[label, *cells, f"{sum(split.masked_C[c] for split in splits):,}"]))
+        masked = f"{sum(split.masked_C[c] for split in splits):,}"
+        rows.append(Row(cells=[evidence.cohort.label_name(label), *cells, masked]))
     columns = ["positive images (patients)", *(split.split for split in splits), "masked"]
     return Table(columns=columns, rows=rows)
 

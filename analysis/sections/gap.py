@@ -44,7 +44,8 @@ def run(evidence: Evidence) -> Section:
 def _repeated(evidence: Evidence, objective: str) -> list[Part]:
     """The finalists over other seeds and other splits; nothing where they were not trained again."""
     repeats = evidence.study.repeats
-    finalists = {name: one for name, one in evidence.study.records.items() if one.number in repeats}
+    records = evidence.study.records
+    finalists = {name: one for name, one in records.items() if one.number in repeats and evidence.drawn(name)}
     if not finalists:
         return []
     rows = [

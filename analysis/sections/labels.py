@@ -17,6 +17,7 @@ from analysis.number_format import NONE, counted, score, share, strategy
 from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from analysis.test_split import SplitCounts
+from cohort.manifest import Cohort
 from scoring.intervals import MIN_POSITIVE_PATIENTS
 
 TITLE = "Label by label"
@@ -32,7 +33,7 @@ METRICS = {
 
 def run(evidence: Evidence) -> Section:
     own = evidence.scores[evidence.scores["setting"] == evidence.best].set_index(["metric", "label"])
-    floors = [name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.has(name)]
+    floors = [name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.drawn(name)]
     rule = evidence.row(evidence.best).rule
     note = (
         f"A probability at or above the threshold is a finding. Threshold strategy: {strategy(rule.strategy)}"
@@ -44,7 +45,7 @@ def run(evidence: Evidence) -> Section:
     parts: list[Part] = [
         Picture(
             name="forest",
-            figure=forest(evidence.scores, evidence.cohort.labels, evidence.best, floors),
+            figure=forest(evidence.scores, evidence.cohort, evidence.best, floors),
             alt=f"AUROC of {evidence.best} on each label with its interval, beside the floors; its numbers "
             "stand in the table.",
         ),
@@ -88,7 +89,7 @@ def _label_table(evidence: Evidence, own: pd.DataFrame) -> Table:
 def _label_row(evidence: Evidence, own: pd.DataFrame, claim: Claim, c: int) -> Row:
     counts = {one.split: one for one in evidence.split.counts}
     averaged = evidence.split.averaged_C[c]
-    first = Cell(text=claim.label, small="" if averaged else "not in the averages")
+    first = Cell(text=claim.name, small="" if averaged else "not in the averages")
     patients = counts["test"].patients_C[c]
     last = [_positives(counts["train"], c), _positives(counts["test"], c), str(patients)]
     if claim.silent:
@@ -134,14 +135,14 @@ def _domain_table(own: pd.DataFrame, domains: Sequence[str]) -> Table:
     return Table(title="By domain", columns=["domain", "positive images", "patients", *names], rows=rows)
 
 
-def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Sequence[str]) -> Figure:
+def forest(scores: pd.DataFrame, cohort: Cohort, best: str, floors: Sequence[str]) -> Figure:
     """AUROC of each label with its interval, and the floors' values; words where patients are too few.
 
     Labels stand by their number of positive patients, the most first, then the macro average.
     """
     auroc = scores[scores["metric"] == "auroc"].set_index(["setting", "label"])
     macro = scores[scores["metric"] == "macro_auroc"].set_index("setting")
-    order = sorted(labels, key=lambda label: -auroc.loc[(best, label), "positive_patients"])
+    order = sorted(cohort.labels, key=lambda label: -auroc.loc[(best, label), "positive_patients"])
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 1.4 + 0.29 * (len(order) + 1))
         axes = figure.subplots()
@@ -153,7 +154,7 @@ def forest(scores: pd.DataFrame, labels: Sequence[str], best: str, floors: Seque
             ticks.append(
                 (
                     y,
-                    f"{short(label)}  ({patients})"
+                    f"{short(cohort.label_name(label))}  ({patients})"
                     if label
                     else f"macro average of {int(row['labels_averaged'])}",
                 )

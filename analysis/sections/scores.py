@@ -88,11 +88,13 @@ def _by_our_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
 
 
 def _how_to_read(evidence: Evidence) -> str:
-    labels = np.array(evidence.cohort.labels)[evidence.split.averaged_C]
+    averaged = np.array(evidence.cohort.labels)[evidence.split.averaged_C]
+    labels = [evidence.cohort.label_name(label) for label in averaged]
+    fixed = [row.name for row in evidence.rows if row.rule.strategy == "fixed"]
     text = (
         f"Small figures: 95 % intervals over patients, from {evidence.study.bootstrap:,} resamples; for "
-        "random the range of 95 % of its throws. Thresholds were fitted on validation, of the random, "
-        f"prevalence and all-positive rows not at all. The macro averages take {len(labels)} labels, those "
+        "random the range of 95 % of its throws. Thresholds were fitted on validation, but those of "
+        f"{', '.join(fixed)} are fixed at 0.5. The macro averages take {len(labels)} labels, those "
         f"with enough positive patients on validation and at least {AVERAGED_PATIENTS} on test: "
         f"{', '.join(labels)}. The other columns are over all labels."
     )

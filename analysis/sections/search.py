@@ -26,7 +26,7 @@ from analysis.figures import (
     powers_of_ten,
 )
 from analysis.number_format import NONE, OBJECTIVES
-from analysis.predictors import LOGREG, PAPER
+from analysis.predictors import BEST_TRIAL, LOGREG, PAPER
 from analysis.section import Folded, Part, Picture, Row, Section, Table, Words
 from trainables.records import TrialRecord
 
@@ -48,7 +48,7 @@ def run(evidence: Evidence) -> Section:
         *_slices(study.trials, study.objective),
         Picture(
             name="learning_curves",
-            figure=learning_curves(study.records, study.objective),
+            figure=learning_curves(study.records, study.objective, study.published),
             alt=f"Losses and {objective} of the finalists over their epochs.",
             title="Learning curves of the finalists",
         ),
@@ -188,17 +188,33 @@ def _padded(values: pd.Series) -> tuple[float, float]:
     return values.min() - margin, values.max() + margin
 
 
-def learning_curves(records: Mapping[str, TrialRecord], objective: str) -> Figure:
-    """Losses and the objective of the chosen configurations over their epochs."""
+def learning_curves(
+    records: Mapping[str, TrialRecord], objective: str, published: int | None = None
+) -> Figure:
+    """Losses and the objective of the chosen configurations over their epochs, a configuration once.
+
+    Args:
+        records: by the names of their rows; a configuration may have two.
+        objective: macro_ap, macro_auroc or macro_f1.
+        published: number of the published configuration.
+    """
+    named: dict[int, list[str]] = {}
+    for name, record in records.items():
+        named.setdefault(record.number, []).append(name)
+    if published in named and PAPER not in records:
+        named[published].append(PAPER)
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 3.0)
         left, right = figure.subplots(1, 2)
         shades = [BEST, OTHER, "#9fb8c9", "#c3d0da", "#dfe6eb"]
-        ranked = [name for name in records if name != PAPER]
-        for name, record in records.items():
+        ranked = [record.number for name, record in records.items() if name != PAPER]
+        for number, record in {record.number: record for record in records.values()}.items():
             if not record.curve:
                 continue
-            colour = COLOURS[PAPER] if name == PAPER else shades[min(ranked.index(name), len(shades) - 1)]
+            if PAPER in named[number] and BEST_TRIAL not in named[number]:
+                colour = COLOURS[PAPER]
+            else:
+                colour = shades[min(ranked.index(number), len(shades) - 1)]
             curve = pd.DataFrame(record.curve)
             left.plot(curve["epoch"], curve["train_loss"], color=colour, linewidth=1, linestyle=(0, (2, 2)))
             left.plot(curve["epoch"], curve["val_loss"], color=colour, linewidth=1.4)
@@ -209,7 +225,7 @@ def learning_curves(records: Mapping[str, TrialRecord], objective: str) -> Figur
                 linewidth=1.4,
                 marker="o",
                 markersize=3,
-                label=name,
+                label=" = ".join(named[number]),
             )
         left.set_title("binary cross-entropy", fontsize=9)
         right.set_title(OBJECTIVES[objective], fontsize=9)

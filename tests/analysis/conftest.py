@@ -8,6 +8,7 @@ import pytest
 
 from analysis.analyze import write_analysis
 from tests.analysis.synthetic import finished_study
+from vlm.predictor import DecisionRule
 
 
 @pytest.fixture(scope="package")
@@ -26,6 +27,21 @@ def analysed(tmp_path_factory):
 def scores(analysed):
     """The made-up study's score table by setting, metric and label."""
     return analysed.result.scores.set_index(["setting", "metric", "label"])
+
+
+@pytest.fixture(scope="package")
+def published_best(analysed):
+    """The made-up study's evidence, had the published configuration been the best on validation: its row
+    differs from `best-1` in its thresholds alone."""
+    evidence = analysed.evidence
+    best = evidence.row("best-1")
+    origin = replace(best.predictor.origin, trial=0, note="trial 0, the published configuration")
+    best = replace(best, predictor=replace(best.predictor, origin=origin))
+    paper = replace(best, name="paper", rule=DecisionRule.fixed(len(best.rule.thresholds_C)))
+    rows = {row.name: row for row in evidence.rows} | {"best-1": best, "paper": paper}
+    records = evidence.study.records
+    facts = replace(evidence.study, records=records | {"best-1": records["paper"]}, bootstrap=200)
+    return replace(evidence, rows=tuple(rows.values()), study=facts)
 
 
 @pytest.fixture(scope="package")

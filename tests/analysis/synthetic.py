@@ -189,6 +189,7 @@ def finished_study(
             seed=0,
             bootstrap=bootstrap,
             records=records,
+            published=0,
             repeats=repeats,
             trials=trials_table(objective, max(record.objective for record in records.values()), rng),
             provenance={"revision": "abc123"},

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis.claims import RULES, average_claim, headline, label_claims, unclaimed
+from analysis.claims import average_claim, headline, label_claims, rules, unclaimed
 
 NAN = float("nan")
 
@@ -47,8 +47,8 @@ def comparisons(family="labels", **tests):
     return pd.DataFrame(rows, columns=["family", "first", "second", "label", "difference", "p_holm"])
 
 
-def claim(auroc=0.8, counts=None, **tests):
-    return label_claims(scores(auroc, **(counts or {})), comparisons(**tests), ["Mass"], "best-1")[0]
+def claim(auroc=0.8, counts=None, name="Mass", **tests):
+    return label_claims(scores(auroc, **(counts or {})), comparisons(**tests), {"Mass": name}, "best-1")[0]
 
 
 def test_no_positive_image_means_that_nothing_can_be_said():
@@ -85,9 +85,10 @@ def test_a_label_is_sorted_by_what_its_tests_say():
     assert said.undecided == ("logreg", "zero-shot")
     assert said.sentence == (
         "Mass: AUROC 0.800 (0.70 to 0.90), average precision 0.400 (0.30 to 0.50), on 40 positive images of "
-        "30 patients. Above chance (p = 0.001); better than raw pixels (+0.100, p = 0.049); worse than the "
-        "paper's configuration (−0.100, p = 0.030); no difference shown from plain logistic regression "
-        "(+0.010, p = 0.90) and zero-shot (+0.200, p = 0.050)."
+        "30 patients. Above chance (Holm-adjusted p = 0.001); better than raw pixels (+0.100, adjusted "
+        "p = 0.049); worse than the published configuration (−0.100, adjusted p = 0.030); no difference "
+        "shown from plain logistic regression (+0.010, adjusted p = 0.90) and zero-shot (+0.200, adjusted "
+        "p = 0.050)."
     )
     assert (
         said.brief
@@ -111,12 +112,80 @@ def test_chance_is_judged_by_the_adjusted_p_and_the_sign(difference, p, verdict)
 def test_the_average_speaks_of_average_precision_and_of_how_many_labels():
     table = pd.DataFrame([score("macro_ap", "", 0.5, 0.4, 0.6)])
     said = average_claim(
-        table, comparisons("average", prevalence=(0.3, 0.0001), logreg=(0.01, 0.7)), "best-1"
+        table, comparisons("average", prevalence=(0.3, 0.0001), logreg=(0.01, 0.7)), "best-1", "macro_ap"
     )
     assert said.sentence == (
-        "Average: macro average precision 0.500 (0.40 to 0.60) over 5 labels. Above chance (p < 0.001); "
-        "no difference shown from plain logistic regression (+0.010, p = 0.70)."
+        "Average: macro average precision 0.500 (0.40 to 0.60) over 5 labels. Above chance (Holm-adjusted "
+        "p < 0.001); no difference shown from plain logistic regression (+0.010, adjusted p = 0.70)."
     )
+
+
+def test_the_average_speaks_of_the_studys_objective():
+    table = pd.DataFrame([score("macro_ap", "", 0.5), score("macro_f1", "", 0.3, 0.2, 0.4)])
+    tests = comparisons("average", all_positive=(0.1, 0.02), logreg=(0.01, 0.7))
+    said = average_claim(table, tests, "best-1", "macro_f1")
+    assert said.sentence.startswith(
+        "Average: macro F1 0.300 (0.20 to 0.40) over 5 labels. Above chance (Holm-adjusted p = 0.020); no "
+    )
+    assert said.undecided == ("logreg",)
+
+
+@pytest.mark.parametrize(
+    ("objective", "reached", "end"),
+    [
+        (
+            "macro_auroc",
+            "macro AUROC 0.800 and macro average precision 0.500 over",
+            "raw pixels, has macro AUROC 0.700; different (+0.200, Holm-adjusted p = 0.010).",
+        ),
+        (
+            "macro_f1",
+            "macro F1 0.450, macro AUROC 0.800 and macro average precision 0.500 over",
+            "every label for every image, has macro F1 0.400; no difference shown (+0.050, Holm-adjusted "
+            "p = 0.20).",
+        ),
+    ],
+)
+def test_the_headline_rests_on_the_studys_objective(objective, reached, end):
+    """By hand: raw pixels are the strongest by AUROC, all labels by F1, and neither by average precision."""
+    values = {
+        "best-1": (0.8, 0.5, 0.45),
+        "prevalence": (0.5, 0.1, 0.05),
+        "all-positive": (0.5, 0.1, 0.4),
+        "pixels": (0.7, 0.3, 0.3),
+        "logreg": (0.65, 0.48, 0.2),
+    }
+    table = pd.DataFrame(
+        [
+            score(metric, "", value, setting=setting)
+            for setting, three in values.items()
+            for metric, value in zip(("macro_auroc", "macro_ap", "macro_f1"), three, strict=True)
+        ]
+    )
+    tests = comparisons("average", all_positive=(0.05, 0.2), logreg=(0.02, 0.2), pixels=(0.2, 0.01))
+    said = headline(table, tests, "best-1", objective, published=False, images=9, patients=9)
+    assert said.startswith(f"The configuration chosen on validation reaches {reached} 5 labels")
+    assert said.endswith(f"; the strongest floor, {end}")
+
+
+def test_the_headline_says_where_the_best_is_the_published_configuration():
+    table = pd.DataFrame(
+        [score(metric, "", 0.5) for metric in ("macro_auroc", "macro_ap")]
+        + [score("macro_ap", "", 0.1, setting="prevalence")]
+    )
+    tests = comparisons("average", prevalence=(0.4, 0.001))
+    said = headline(table, tests, "best-1", "macro_ap", published=True, images=9, patients=9)
+    assert said.startswith(
+        "The configuration chosen on validation, the published configuration itself (Sadman et al. 2025, "
+        "arXiv 2506.14136), reaches macro AUROC 0.500"
+    )
+
+
+def test_sentences_say_a_label_by_its_display_name_and_claims_keep_its_code():
+    said = claim(name="lump", prevalence=(0.3, 0.001))
+    assert said.label == "Mass" and said.sentence.startswith("lump: AUROC")
+    silent = claim(name="lump", counts={"positives": 1, "patients": 1})
+    assert silent.sentence.startswith("lump: 1 positive") and unclaimed([silent]).startswith("lump (1 ")
 
 
 def test_the_headline_names_the_strongest_floor_and_whether_a_difference_is_shown():
@@ -130,11 +199,11 @@ def test_the_headline_names_the_strongest_floor_and_whether_a_difference_is_show
         ]
     )
     tests = comparisons("average", prevalence=(0.4, 0.001), logreg=(0.02, 0.2), pixels=(0.2, 0.01))
-    assert headline(table, tests, "best-1", images=1194, patients=50) == (
+    assert headline(table, tests, "best-1", "macro_ap", published=False, images=1194, patients=50) == (
         "The configuration chosen on validation reaches macro AUROC 0.800 (0.70 to 0.90) and macro average "
         "precision 0.500 (0.40 to 0.60) over 5 labels on 1,194 test images of 50 patients; the strongest "
         "floor, plain logistic regression, has macro average precision 0.480 (0.40 to 0.56); no difference "
-        "shown (+0.020, p = 0.20)."
+        "shown (+0.020, Holm-adjusted p = 0.20)."
     )
 
 
@@ -146,12 +215,15 @@ def test_a_difference_that_was_shown_is_called_one():
             score("macro_ap", "", 0.1, setting="prevalence"),
         ]
     )
-    said = headline(table, comparisons("average", prevalence=(0.4, 0.001)), "best-1", images=9, patients=9)
-    assert said.endswith("has macro average precision 0.100; different (+0.400, p = 0.001).")
+    tests = comparisons("average", prevalence=(0.4, 0.001))
+    said = headline(table, tests, "best-1", "macro_ap", published=False, images=9, patients=9)
+    assert said.endswith("precision 0.100; different (+0.400, Holm-adjusted p = 0.001).")
 
 
 def test_the_rules_say_that_no_difference_shown_is_not_the_same_as_equal():
-    assert "“no difference shown”, which is not the same as equal" in " ".join(RULES)
+    assert "“no difference shown”, which is not the same as equal" in " ".join(rules("macro_ap"))
+    assert "tested by macro AUROC, the objective" in " ".join(rules("macro_auroc"))
+    assert "better decisions than any that are the same" in " ".join(rules("macro_f1"))
 
 
 def test_labels_of_too_few_data_are_listed_with_their_counts():

@@ -1,9 +1,12 @@
 """The paired tests of the best configuration against its opponents."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.evidence import OPPONENTS
 from analysis.predictors import PREVALENCE
+from analysis.terminal import summary
 
 
 def test_the_best_is_compared_with_every_opponent_in_two_families(analysed):
@@ -37,3 +40,34 @@ def test_a_strong_label_is_above_chance_and_noise_is_not(analysed, uninformed):
     assert (
         next(claim for claim in uninformed.result.claims if claim.label == "").verdict == "not above chance"
     )
+
+
+@pytest.mark.parametrize("objective", ["macro_auroc", "macro_f1"])
+def test_the_average_is_tested_by_the_studys_objective(analysed, scores, objective):
+    facts = replace(analysed.evidence.study, objective=objective, bootstrap=200)
+    evidence = replace(analysed.evidence, study=facts)
+    average = evidence.comparisons.query("family == 'average'").set_index("second")
+    assert set(average["metric"]) == {objective}
+    chance = "all-positive" if objective == "macro_f1" else "prevalence"
+    assert list(average.index) == [chance, *OPPONENTS[1:]]
+    for name, row in average.iterrows():
+        first, second = (scores.loc[(one, objective, ""), "value"] for one in ("best-1", name))
+        assert row["difference"] == pytest.approx(first - second)
+        assert row["low"] < row["difference"] < row["high"]
+    named = {"macro_auroc": "macro AUROC", "macro_f1": "macro F1"}[objective]
+    assert evidence.claims[-1].sentence.startswith(f"Average: {named} ")
+    assert f"the strongest floor, zero-shot, has {named} " in evidence.headline
+    assert f"what may be claimed of best-1 ({named}; AUROC of a label)" in summary(evidence)
+
+
+def test_the_published_configuration_is_not_compared_with_itself(published_best):
+    assert "paper" not in set(published_best.comparisons["second"])
+    assert all("published configuration" not in claim.sentence for claim in published_best.claims)
+    assert "the published configuration itself (Sadman et al. 2025, arXiv 25" in published_best.headline
+    assert "best-1 is the published configuration itself" in summary(published_best)
+
+
+def test_decisions_of_the_same_scores_are_compared_by_macro_f1_alone(published_best):
+    evidence = replace(published_best, study=replace(published_best.study, objective="macro_f1"))
+    own = evidence.comparisons.query("second == 'paper'")
+    assert list(own["family"]) == ["average"] and own["difference"].iloc[0] != 0

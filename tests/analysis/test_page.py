@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from analysis import figures
-from analysis.claims import RULES
+from analysis.claims import rules
 from analysis.page import section_html, write_page
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import SECTIONS
@@ -62,7 +62,7 @@ def test_names_from_the_study_file_are_escaped(html):
 def test_headline_rules_claims_and_limits_are_said(analysed, html):
     text = re.sub(r"\s+", " ", html.replace("&#39;", "'"))
     assert analysed.result.headline in text
-    for rule in RULES:
+    for rule in rules(analysed.study.facts.objective):
         assert rule in text
     for claim in analysed.result.claims:
         assert (claim.finding[1:] if not claim.silent else claim.label) in text

@@ -123,9 +123,9 @@ def test_every_metric_of_the_table_has_its_rows(split_and_best):
 
 def test_the_rankings_are_those_behind_the_labels_intervals(split_and_best):
     split, setting = split_and_best
-    table, ranking = score_setting(split, setting, np.ones((split.patients, 2)))
+    table, resampled = score_setting(split, setting, np.ones((split.patients, 2)))
     value = table.set_index(["metric", "label"])["value"]
-    for metric, replicates_CB in ranking._asdict().items():
+    for metric, replicates_CB in resampled.ranking._asdict().items():
         expected_C = [value[metric, label] for label in split.labels]
         np.testing.assert_allclose(replicates_CB[:, 0], expected_C, rtol=1e-12)
 

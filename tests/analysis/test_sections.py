@@ -8,6 +8,7 @@ import pytest
 
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import SECTIONS, calibration, claims, data, gap, labels, limits, scores, search
+from analysis.terminal import summary
 from vlm.predictor import DecisionRule
 
 
@@ -70,6 +71,11 @@ def test_published_rows_stand_only_with_the_published_labels_on_radiographs_of_p
     assert published(uninformed.evidence) == []
     drawn = replace(analysed.evidence, cohort=replace(analysed.evidence.cohort, drawn=True))
     assert published(drawn) == []
+
+
+def test_scores_says_whose_thresholds_are_fixed(analysed):
+    said = noted(scores.run(analysed.evidence))
+    assert "on validation, but those of random, prevalence, all-positive, paper are fixed at 0.5." in said
 
 
 def test_scores_says_why_there_is_no_zero_shot_row(analysed, uninformed):
@@ -238,6 +244,43 @@ def test_scores_that_only_rank_are_not_held_against_shares_of_positives(analysed
     (picture,) = of_kind(calibration.run(replace(evidence, rows=rows)), Picture)
     drawn = [line.get_label() for line in picture.figure.axes[0].lines]
     assert "logreg" in drawn and evidence.best not in drawn
+
+
+def test_the_published_configuration_is_drawn_once_where_it_is_the_best(published_best, analysed):
+    def drawn(evidence):
+        curves, history = (
+            next(part.figure for part in search.run(evidence).parts if getattr(part, "name", "") == name)
+            for name in ("learning_curves", "search_history")
+        )
+        forest = next(part.figure for part in of_kind(labels.run(evidence), Picture))
+        reliability = of_kind(calibration.run(evidence), Picture)[0].figure
+        return [
+            [line.get_label() for line in curves.axes[1].get_lines()],
+            *(
+                [text.get_text().split(" 0.")[0] for legend in figure.legends for text in legend.get_texts()]
+                for figure in (history, forest, reliability)
+            ),
+            list(evidence.gap["setting"]),
+        ]
+
+    assert drawn(published_best)[0] == ["paper = best-1", "best-2", "best-3"]
+    assert all("paper" in names for names in drawn(analysed.evidence))
+    assert not any("paper" in names for names in drawn(published_best))
+    again = next(table for table in of_kind(gap.run(published_best), Table) if table.title)
+    assert "paper" not in [texts(row)[0] for row in again.rows]
+
+
+def test_display_names_stand_wherever_a_label_is_shown(analysed):
+    named = {"No Finding": "healthy", "Edema": "oedema", "Fracture": "broken bone"}
+    evidence = replace(analysed.evidence, cohort=replace(analysed.evidence.cohort, label_names=named))
+    words = repr([importlib.import_module(f"analysis.sections.{name}").run(evidence) for name in SECTIONS])
+    forest = of_kind(labels.run(evidence), Picture)[0].figure
+    words += repr([tick.get_text() for tick in forest.axes[0].get_yticklabels()]) + summary(evidence)
+    for label, name in named.items():
+        assert name in words
+        # The fold of the prompts alone gives the code too, which a reader of the tables as files needs.
+        assert words.count(f"'{label}'") == 1 and f"{label} (" not in words
+    assert set(evidence.scores["label"]) == set(analysed.result.scores["label"])
 
 
 # Data, limits

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from scoring.paired_tests import holm, midranks, paired_permutation, permutation_p
+from scoring.paired_tests import holm, midranks, paired_permutation, paired_permutation_f1, permutation_p
 from tests.scoring.drawn import drawn
 
 
@@ -55,6 +55,35 @@ def test_swaps_worked_by_hand():
     np.testing.assert_allclose(values, -values[::-1])
     assert values[[0, -1]].tolist() == [-1, 1]
     np.testing.assert_allclose(counts / 4000, counts[::-1] / 4000, atol=0.03)
+
+
+def test_f1_agrees_with_scikit_learn_and_its_p_with_scipys_exact_enumeration():
+    rng = np.random.default_rng(3)
+    targets_N = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0.0])
+    first_N, second_N = (rng.random(9) < 0.15 + 0.6 * targets_N), rng.random(9) < 0.5
+    exact = stats.permutation_test(
+        (first_N, second_N),
+        lambda a, b: sk.f1_score(targets_N, a) - sk.f1_score(targets_N, b),
+        permutation_type="samples",
+        vectorized=False,
+    )
+    observed_C, null_CB = paired_permutation_f1(
+        targets_N[:, None], first_N[:, None], second_N[:, None], np.arange(9), draws=20_000, seed=0
+    )
+    assert observed_C[0] == pytest.approx(exact.statistic)
+    assert permutation_p(observed_C[0], null_CB[0]) == pytest.approx(exact.pvalue, abs=0.01)
+
+
+def test_swapped_decisions_worked_by_hand():
+    # One patient of two images, one positive: the first model finds it alone, F1 = 1, the second decides for
+    # both images, F1 = 2 / 3. Swapped together the difference changes its sign and nothing else.
+    targets_NC = np.array([[1.0], [0.0], [np.nan]])
+    first_NC, second_NC = np.array([[True], [False], [True]]), np.array([[True], [True], [False]])
+    observed_C, null_CB = paired_permutation_f1(
+        targets_NC, first_NC, second_NC, np.array([0, 0, 1]), draws=200
+    )
+    assert observed_C[0] == pytest.approx(1 / 3)
+    np.testing.assert_allclose(np.unique(np.round(null_CB[0], 6)), [-0.333333, 0.333333])
 
 
 def test_all_images_of_a_patient_are_swapped_together():

@@ -1,5 +1,7 @@
 """What a finished search hands to the tables and to an export."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,21 @@ def test_the_published_configuration_and_the_best_are_chosen_in_their_order():
 def test_a_published_configuration_is_exported_as_published_inside_and_outside_the_top(top):
     name, one = exported(RECORDS, top, number=0)
     assert name == "paper" and one.rule().strategy == "fixed"
-    assert note(name, one) == "trial 0, the paper's configuration"
+    assert note(name, one) == (
+        "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), cut as published"
+    )
+
+
+def test_the_published_configuration_that_is_the_best_stands_once_where_it_is_cut_alike():
+    published = record(0, 0.9, "paper")
+    assert list(chosen(RECORDS | {0: published}, 2)) == ["paper", "best-1", "best-2"]
+    fixed = {0: replace(published, strategy="fixed")}
+    named = chosen(RECORDS | fixed, 2)
+    assert {name: one.number for name, one in named.items()} == {"best-1": 0, "best-2": 2}
+    assert note("best-1", fixed[0]) == (
+        "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), chosen on validation"
+    )
+    assert exported(RECORDS | fixed, 2, number=0)[0] == "best-1"
 
 
 def test_by_default_the_best_on_validation_is_exported():
