@@ -14,13 +14,18 @@ from tqdm import tqdm
 
 from analysis.claims import Claim
 from analysis.evidence import Evidence
+from analysis.number_format import ranged
 from analysis.page import section_html, write_page
 from analysis.section import Folded, Section, Words
 from analysis.sections import SECTIONS
 from analysis.terminal import summary
 from cohort.errors import InputError
 from cohort.files import write_atomically
+from cohort.html_table import html_table
 from vlm.predictor import Predictor
+
+NOTEBOOK_COLUMNS = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
+"""Metric -> title, of what a result shows in a notebook."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +48,17 @@ class AnalysisResult:
     """The self-contained HTML report."""
     failed: dict[str, str]
     """Section -> why it could not be made; its place on the page says so too."""
+
+    def __repr__(self) -> str:
+        return f"AnalysisResult({self.headline} Report: {self.report})"
+
+    def _repr_html_(self) -> str:
+        averages = self.scores[self.scores["label"] == ""].set_index(["setting", "metric"])
+        rows = [
+            (setting, *(ranged(averages.loc[(setting, metric)]) for metric in NOTEBOOK_COLUMNS))
+            for setting in dict.fromkeys(self.scores["setting"])
+        ]
+        return html_table(repr(self), [("setting", *NOTEBOOK_COLUMNS.values()), *rows])
 
 
 def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = SECTIONS) -> AnalysisResult:

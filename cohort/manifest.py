@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 from cohort.errors import InputError
 from cohort.exclusive import check_exclusive
 from cohort.files import refuse_foreign, replacing_file, replacing_folder
+from cohort.html_table import html_table
 from cohort.image_files import ImageFiles
 from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
@@ -183,6 +184,22 @@ class Cohort:
             uncertain=metadata["uncertain"],
             content_hash=metadata["content_hash"],
         )
+
+    def __repr__(self) -> str:
+        patients = len(set(self.table["patient"].to_pylist()))
+        return (
+            f"Cohort({self.folder}: {self.table.num_rows} images, {self.present.num_rows} of them there, "
+            f"{patients} patients, {len(self.labels)} labels, {self.modality})"
+        )
+
+    def _repr_html_(self) -> str:
+        targets_NC = _targets(self.table, self.labels)
+        split_N = np.asarray(self.table["split"].to_pylist(), dtype=object)
+        positives = {split: (targets_NC[split_N == split] == 1).sum(axis=0) for split in self.splits}
+        rows = [
+            (label, *(counts_C[c] for counts_C in positives.values())) for c, label in enumerate(self.labels)
+        ]
+        return html_table(repr(self), [("positive images", *positives), *rows])
 
     @cached_property
     def present(self) -> pa.Table:

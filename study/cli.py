@@ -16,6 +16,7 @@ from pathlib import Path
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
+from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort
 from study.command import add_command
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"radtune {VERSION}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     cli_cohort.add_commands(commands)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cohort.errors import InputError
+from cohort.html_table import html_table
 from study.config import StudyConfig, load_config, validated
 from study.lock import is_locked
 from study.run_folder import RunFolder
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from study.adapter import Adapter
     from study.inputs import Inputs
     from vlm.predictor import Predictor
+
+NOTEBOOK_ROWS = 8
+"""Configurations that a study shows in a notebook, the best first."""
 
 
 class Study:
@@ -40,6 +44,23 @@ class Study:
         self._root = Path.cwd() if run is None else config.root_of(run)
         self.config = config.resolved(self._root)
         self.folder = RunFolder(run or self.config.run_folder)
+
+    def __repr__(self) -> str:
+        config = self.config
+        what = f"{config.trainable} of {config.encoder} on {config.cohort}"
+        return f"Study({config.name}: {what}, {self.folder.path})"
+
+    def _repr_html_(self) -> str:
+        objective, records = self.config.search.objective, self.records
+        title = f"{self!r}: {len(records)} of {self.config.search.configurations} configurations"
+        rows = [("#", "preset", f"validation {objective}", "parameters")]
+        for record in ranking(records.values())[:NOTEBOOK_ROWS]:
+            params = ", ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in record.params.items()
+            )
+            rows.append((record.number, record.preset, f"{record.objective:.3f}", params))
+        return html_table(title, rows)
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:

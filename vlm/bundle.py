@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,12 @@ from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
+from cohort.html_table import html_table
 from cohort.image_files import in_threads, read_image
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
+from cohort.version import VERSION
 from scoring.judging import Scale
 from scoring.metrics import prevalences
 from vlm.embeddings import embed_images, embedding_precision
@@ -66,7 +67,7 @@ def save_bundle(
     prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
     description = {
         "format": FORMAT,
-        "radtune": _version(),
+        "radtune": VERSION,
         "labels": list(predictor.labels),
         "policy": cohort.policy.to_dict(),
         "encoder": {
@@ -135,6 +136,20 @@ class Bundle:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.predictor.labels
+
+    def __repr__(self) -> str:
+        return (
+            f"Bundle({self.folder}: {self.predictor.name} of {self.predictor.origin.study}, "
+            f"{len(self.labels)} labels, encoder {self.predictor.encoder.name})"
+        )
+
+    def _repr_html_(self) -> str:
+        rule = self.predictor.rule
+        rows = [
+            (label, f"{threshold:.3f}", "shared" if shared else "its own")
+            for label, threshold, shared in zip(self.labels, rule.thresholds_C, rule.shared_C, strict=True)
+        ]
+        return html_table(repr(self), [("label", "present from", f"threshold ({rule.strategy})"), *rows])
 
     @classmethod
     def load(cls, folder: Path | str, device: str | None = None) -> Bundle:
@@ -339,13 +354,6 @@ def _normalisation(head: LinearHead) -> str:
     if not head.mean_D.any() and (head.scale_D == 1).all():
         return "none"
     return "center" if (head.scale_D == head.scale_D[0]).all() else "standardize"
-
-
-def _version() -> str:
-    try:
-        return version("radtune")
-    except PackageNotFoundError:
-        return "uninstalled checkout"
 
 
 def _check_output_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from analysis import figures
 from analysis.analyze import read_tables, write_analysis
+from analysis.number_format import ranged
 from analysis.section import Row, Section, Table
 from analysis.sections import calibration
 from cohort.errors import InputError
@@ -102,3 +103,13 @@ def test_a_section_that_does_not_exist_is_named_before_anything_is_written(analy
     with pytest.raises(InputError, match="there is no section 'luck' of the report; there are: scores, "):
         write_analysis(analysed.evidence, tmp_path, ("scores", "luck"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_result_shows_itself_in_a_notebook(analysed):
+    result = analysed.result
+    assert result.headline in repr(result) and str(result.report) in repr(result)
+    html = result._repr_html_()
+    row = result.scores.query("setting == 'best-1' and metric == 'macro_ap'").iloc[0]
+    assert "<th>setting</th><th>macro AUROC</th><th>macro AP</th><th>macro F1</th>" in html
+    assert f"<td>{ranged(row)}</td>" in html and html.count("<tr>") == 1 + result.scores["setting"].nunique()
+    assert "<b>" not in html

@@ -358,3 +358,31 @@ def test_the_metadata_are_json_under_one_key(tmp_path):
     write(tmp_path / "c")
     metadata = json.loads(pq.read_schema(tmp_path / "c" / MANIFEST).metadata[b"radtune"])
     assert metadata["labels"] == ["Edema", "Fracture"] and metadata["images_root"] == "/images"
+
+
+def test_a_cohort_shows_itself_in_a_notebook(tmp_path):
+    labels, targets_NC = ("<i>Edema</i>", "Mass"), np.array([[1, 0], [0, np.nan], [1, 1], [1, 0]])
+    columns = {
+        "image": list("abcd"),
+        "file": [f"{name}.png" for name in "abcd"],
+        "digest": list("abcd"),
+        "present": [True, True, True, False],
+        "patient": list("xxyz"),
+        "study": list("abcd"),
+        "view": [""] * 4,
+        "split": ["train", "train", "val", "test"],
+    }
+    cohort = write_cohort(
+        *(tmp_path / "cohort", columns, targets_NC),
+        labels=labels,
+        source="a test",
+        policy=LabelPolicy(),
+        images_root=tmp_path,
+    )
+    assert repr(cohort) == (
+        f"Cohort({tmp_path / 'cohort'}: 4 images, 3 of them there, 3 patients, 2 labels, medical image)"
+    )
+    html = cohort._repr_html_()
+    assert "<th>positive images</th><th>train</th><th>val</th><th>test</th>" in html
+    assert "<td>&lt;i&gt;Edema&lt;/i&gt;</td><td>1</td><td>1</td><td>1</td>" in html
+    assert "<td>Mass</td><td>0</td><td>1</td><td>0</td>" in html and "<i>" not in html

@@ -1,6 +1,7 @@
 """Tests of the command line: what a person types, reads, and is told when something is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -199,6 +200,18 @@ def test_what_is_wrong_is_said_in_one_line(studied, table, tmp_path, capsys):
     assert "no MLflow store there" in refused(capsys, "ui", "--uri", f"sqlite:///{tmp_path}/none.db")
 
 
+def test_a_study_and_its_result_show_themselves_in_a_notebook(studied):
+    study, _ = studied
+    assert repr(study) == (
+        f"Study(squares: linear_probe of pixels on {study.config.cohort}, {study.folder.path})"
+    )
+    best = study.best
+    html = study._repr_html_()
+    assert "24 of 24 configurations</caption>" in html
+    assert f"<td>{best.number}</td><td>{best.preset}</td><td>{best.objective:.3f}</td><td>" in html
+    assert html.count("<tr>") == 1 + 8
+
+
 # Files of predictions, and disks without room
 
 
@@ -207,6 +220,17 @@ def bundle(studied, tmp_path):
     """A bundle of the study, and the folder of the cohort's images."""
     study, _ = studied
     return study.export(tmp_path / "bundle"), Cohort.open(study.config.cohort).images_root
+
+
+def test_a_bundle_is_loaded_from_python_as_its_card_says(bundle, monkeypatch):
+    folder, images = bundle
+    (folder / "scan.png").write_bytes((images / "000.png").read_bytes())
+    monkeypatch.chdir(folder)
+    (snippet,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(snippet, names)
+    assert names["predictions"]["image"].tolist() == ["scan.png"]
+    assert names["predictions"]["probability.Bright"].between(0, 1).all()
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicted(

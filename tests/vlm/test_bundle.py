@@ -210,6 +210,19 @@ def test_a_bundle_says_what_it_is(miniature, drawn_cohort, bundle_folder):
     assert load_file(bundle_folder / "head.safetensors")["thresholds_C"].dtype == np.float64
 
 
+def test_a_bundle_shows_itself_in_a_notebook(bundle_folder):
+    description = json.loads((bundle_folder / "bundle.json").read_text())
+    description["labels"][0] = "<b>Edema</b>"
+    (bundle_folder / "bundle.json").write_text(json.dumps(description))
+    bundle = Bundle.load(bundle_folder, "cpu")
+    assert repr(bundle).startswith(
+        f"Bundle({bundle_folder}: best-1 of nih-probe, 2 labels, encoder local-dir:"
+    )
+    html = bundle._repr_html_()
+    assert "<td>&lt;b&gt;Edema&lt;/b&gt;</td><td>0.500</td><td>its own</td>" in html
+    assert "<td>Cardiomegaly</td><td>0.400</td><td>shared</td>" in html and "<b>" not in html
+
+
 def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_cohort, tmp_path, save):
     elsewhere = shutil.copytree(miniature_folder, tmp_path / "elsewhere")
     encoder = load_encoder(f"local-dir:{elsewhere}", device="cpu")
