@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -31,8 +31,8 @@ class Adapter(Protocol):
 
     def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None: ...
 
-    def prepare(self) -> None:
-        """Make what trials need; InputError where the inputs do not allow it."""
+    def prepare(self, echo: Callable[[str], None]) -> None:
+        """Make what trials need, and say what takes long; InputError where the inputs do not allow it."""
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan: ...
 
@@ -50,8 +50,9 @@ class Adapter(Protocol):
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Delete what no finished trial needs; called after each."""
 
-    def close(self, records: Iterable[TrialRecord]) -> list[str]:
-        """The last look at a finished search; the lines that say what came of it."""
+    def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
+        """The last look at a finished search, given up at the deadline, a `time.time()`; the lines that say
+        what came of it."""
 
     def analysed(self, top: int) -> int:
         """How many of the best, `top` or fewer, can be analysed: those whose weights are kept."""

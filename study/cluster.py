@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 from cohort.errors import InputError
 from study.config import Resources
 from study.rooms import REPOSITORY, ROOMS, shadowing
@@ -33,6 +35,39 @@ class Capacity:
         return max(1, int(min(here, self.cpus_a_gpu / trials_per_gpu)) if self.gpus else here)
 
 
+def check_cluster(resources: Resources) -> None:
+    """Find out, before anything is computed, what `ray_cluster` could not do.
+
+    Raises:
+        InputError: the study file asks for more than this machine has, where Ray is to start on it; or a file
+            of the working directory would be imported in place of a package, where Ray runs already.
+    """
+    import ray
+
+    if ray.is_initialized():
+        if file := shadowing(Path.cwd()):
+            raise InputError(
+                f"{file}: has the name of a package of radtune, and workers of the Ray that runs already "
+                "import it in its place; rename it, or call ray.shutdown() first"
+            )
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        return
+    # Ray believes any number that it is told.
+    there = {"cpus": joblib.cpu_count()}
+    if resources.gpus:
+        import torch
+
+        there["gpus"] = torch.cuda.device_count()
+    for name, count in there.items():
+        wanted = getattr(resources, name)
+        if wanted is not None and wanted > count:
+            raise InputError(
+                f"resources.{name}: {wanted:g} asked for, but this machine has {count}; "
+                f"set it to {count} or leave it out"
+            )
+
+
 @contextmanager
 def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     """Start Ray, or connect where RAY_ADDRESS names a cluster or Ray runs in this process already.
@@ -41,8 +76,7 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     ends with the block. Its workers import radtune from this driver's own source folder, installed or not.
 
     Raises:
-        InputError: the study file asks for more than there is, or workers of a Ray that runs already would
-            import a file of the working directory in place of one of radtune's packages.
+        InputError: the study file asks for more than there is.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
@@ -53,11 +87,6 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     import ray
 
     ours = not ray.is_initialized()
-    if not ours and (file := shadowing(Path.cwd())):
-        raise InputError(
-            f"{file}: has the name of a package of radtune, and workers of the Ray that runs already import "
-            "it in its place; rename it, or call ray.shutdown() first"
-        )
     if ours and os.environ.get("RAY_ADDRESS"):
         ray.init(
             log_to_driver=False,
@@ -65,7 +94,6 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
             runtime_env={"worker_process_setup_hook": _importing_rooms()},
         )
     elif ours:
-        _refuse_absent_gpus(resources.gpus)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         ray.init(
@@ -131,16 +159,3 @@ def _shut_down() -> None:
         ray.shutdown()
     finally:
         gc.enable()
-
-
-def _refuse_absent_gpus(wanted: float | None) -> None:
-    """Ray believes any number of GPUs that it is told."""
-    if not wanted:
-        return
-    import torch
-
-    there = torch.cuda.device_count()
-    if wanted > there:
-        raise InputError(
-            f"resources.gpus: {wanted:g} asked for, but this machine has {there}; set it to {there}"
-        )

@@ -37,7 +37,8 @@ class SearchSettings(_Settings):
     configurations: int = Field(256, ge=1)
     """How many configurations the study holds when it is finished, pruned and failed ones included."""
     time_budget: float | None = Field(None, gt=0)
-    """Seconds after which no further bank is started; what is running is finished."""
+    """Seconds from the start of the command after which training ends; what it cuts off goes on, and more is
+    tried, with --resume."""
     seed: int = Field(0, ge=0)
     """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"

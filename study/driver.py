@@ -14,7 +14,7 @@ import optuna
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from study.adapter import Adapter, adapter
-from study.cluster import ray_cluster
+from study.cluster import Capacity, check_cluster, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
 from study.inputs import Inputs, open_inputs
 from study.journal import open_journal
@@ -24,9 +24,11 @@ from study.provenance import environment, revision
 from study.run_folder import RunFolder
 from study.search import Asking, BankSearcher
 from study.tracking import StudyTracker
-from trainables.logistic import train_logistic
+from trainables.logistic import GivenUp, train_logistic
 from trainables.records import TrialRecord, ranking
 
+OVERTIME = 0.1
+"""Share of a study's time budget, beyond its end, in which the finalists may be trained again."""
 WORKER_RETRIES = 2
 """How often a trial whose worker process died is started again before its configurations fail."""
 
@@ -36,6 +38,7 @@ def run_study(
     run: RunFolder,
     *,
     stored: StudyConfig,
+    started: float,
     resume: bool = False,
     echo: Callable[[str], None] = print,
 ) -> None:
@@ -45,6 +48,7 @@ def run_study(
         config: a validated study, its paths absolute.
         run: its folder; afterwards every configuration is in its journal, in `trials.parquet` and in MLflow.
         stored: the same study as its folder keeps it, see `study.config.portable`.
+        started: `time.time()` from which the study's time budget counts.
         resume: continue the run folder that is there; `search.configurations` may have grown.
         echo: receives the progress, a line at a time.
 
@@ -60,12 +64,14 @@ def run_study(
     with driver_lock(run.lock_file):
         if run.study_file.exists():
             refuse_changes(load_config(run.study_file), stored)
+        check_cluster(config.resources)
+        echo(f"{config.name}: preparing the cohort and its features under {config.encoder}")
         inputs = open_inputs(config, run)
         trainable = adapter(config, inputs, run)
-        trainable.prepare()
+        trainable.prepare(echo)
         write_atomically(run.study_file, stored.to_yaml().encode())
         run.keep_identity(inputs.identity)
-        Conductor(config, run, inputs, trainable, echo).conduct()
+        Conductor(config, run, inputs, trainable, echo, started).conduct()
 
 
 class Conductor:
@@ -78,6 +84,7 @@ class Conductor:
         inputs: Inputs,
         trainable: Adapter,
         echo: Callable[[str], None],
+        started: float,
     ) -> None:
         self._config, self._run, self._inputs, self._adapter, self._echo = (
             config,
@@ -86,16 +93,20 @@ class Conductor:
             trainable,
             echo,
         )
-        self._started = time.monotonic()
+        self._started = started
+        self._deadline = started + (config.search.time_budget or math.inf)
         self._records = run.records()
         self._done_before = len(self._records)
         self._logreg = math.nan
+        self._out_of_time = self._interrupted = False
         self._tracker: StudyTracker | None = None
         self._ends: list[tuple[float, int]] = []
         """When each bank or trial ended, and how many configurations were done then."""
 
     def conduct(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        for earlier in (self._run.ended_file, self._run.running_file):
+            earlier.unlink(missing_ok=True)
         try:
             self._search()
             self._finish()
@@ -105,34 +116,46 @@ class Conductor:
             raise
 
     def _search(self) -> None:
-        config, search, trainable = self._config, self._config.search, self._adapter
-        # Ray takes seconds to start and leaves the cores idle: the store and the floor are made beside it.
+        # Ray takes seconds to start and leaves the cores idle: the store is opened beside it. The floor takes
+        # seconds or minutes, and no trial needs it.
         with ThreadPoolExecutor(1) as meanwhile:
-            ready = meanwhile.submit(self._open_store_and_fit_floor)
-            with ray_cluster(config.resources) as capacity:
-                ready.result()
-                deadline = time.monotonic() + (search.time_budget or math.inf)
-                plan = trainable.plan(capacity, self._done_before, deadline)
-                self._announce(trainable.announcement(plan, capacity))
-                searcher = BankSearcher(
-                    study=optuna.create_study(
-                        study_name=config.name,
-                        storage=open_journal(self._run.journal),
-                        direction="maximize",
-                        load_if_exists=True,
-                    ),
-                    run=self._run,
-                    plan=plan,
-                    asking=Asking(
-                        suggest=lambda trial: trainable.space.suggest(trial, search.fixed, search.ranges),
-                        presets=trainable.space.PRESETS,
-                        warm_starts=trainable.space.warm_starts(search.fixed, search.ranges),
-                        told=trainable.told,
-                    ),
-                    on_bank=self._on_bank,
-                )
-                self._train(searcher, *trainable.trainable(plan, capacity))
-                searcher.tell_rest()
+            store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floor)
+            try:
+                with ray_cluster(self._config.resources) as capacity:
+                    store.result()
+                    self._search_on(capacity)
+                    floor.result()
+            except BaseException:  # Ctrl-C too
+                self._interrupted = True  # or the floor would be waited for
+                raise
+
+    def _search_on(self, capacity: Capacity) -> None:
+        """Try configurations until there are as many as wanted, or the time is up."""
+        config, search, trainable = self._config, self._config.search, self._adapter
+        plan = trainable.plan(capacity, self._done_before, self._deadline)
+        self._announce(trainable.announcement(plan, capacity))
+        searcher = BankSearcher(
+            study=optuna.create_study(
+                study_name=config.name,
+                storage=open_journal(self._run.journal),
+                direction="maximize",
+                load_if_exists=True,
+            ),
+            run=self._run,
+            plan=plan,
+            asking=Asking(
+                suggest=lambda trial: trainable.space.suggest(trial, search.fixed, search.ranges),
+                presets=trainable.space.PRESETS,
+                warm_starts=trainable.space.warm_starts(search.fixed, search.ranges),
+                told=trainable.told,
+            ),
+            on_bank=self._on_bank,
+        )
+        if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
+            self._echo(f"{config.name}: training begins after {time.time() - self._started:.0f} s")
+            self._train(searcher, *trainable.trainable(plan, capacity))
+        searcher.tell_rest()
+        self._out_of_time = searcher.out_of_time
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
         """Let Ray Tune train until the searcher has no more."""
@@ -158,22 +181,40 @@ class Conductor:
                 callbacks=[
                     ForgetBankFiles(),
                     WorkerErrors(searcher.note_error),
-                    EpochLines(self._echo, self._config.search.objective),
+                    EpochLines(
+                        self._echo,
+                        self._run.note_running,
+                        self._config.search.objective,
+                        deadline=self._deadline,
+                    ),
                 ],
             ),
         ).fit()
 
-    def _open_store_and_fit_floor(self) -> None:
-        """MLflow's parent run, and the logistic-regression floor that the progress lines name."""
+    def _open_store(self) -> None:
+        """MLflow's parent run."""
         config = self._config
         self._tracker = StudyTracker(
             config.tracking.uri, config.name, self._run.mlflow_run_file, self._tags()
         )
         self._tracker.log(self._records.values())
+
+    def _fit_floor(self) -> None:
+        """The logistic regression that the progress lines name once it is known; none where time is short."""
         if self._run.floors_file.exists():
             self._logreg = self._run.logreg()
             return
-        floor = train_logistic(self._inputs.data, objective_name=config.search.objective)
+        name = self._config.search.objective
+        try:
+            floor = train_logistic(
+                self._inputs.data,
+                objective_name=name,
+                given_up=lambda: self._interrupted or time.time() >= self._deadline,
+            )
+        except GivenUp:
+            return
+        for line in floor.warnings:
+            self._echo(f"logreg: {line}")
         self._logreg = floor.objective
         found = {"logreg": floor.objective, "C": floor.params["C"]}
         write_atomically(self._run.floors_file, json.dumps(found).encode())
@@ -202,7 +243,7 @@ class Conductor:
             if record.state == "FAIL":
                 self._echo(f"#{record.number} failed: {record.reason}")
         done, wanted = len(self._records), self._config.search.configurations
-        now = time.monotonic()
+        now = time.time()
         self._ends.append((now, done))
         self._echo(
             f"{done:>4}/{wanted} configurations · {self._progress()} · {now - self._started:.0f} s"
@@ -214,7 +255,8 @@ class Conductor:
         (first, before), (last, done) = self._ends[0], self._ends[-1]
         if done == before or done >= wanted:
             return ""
-        return f", about {(last - first) / (done - before) * (wanted - done):.0f} s left"
+        left = (last - first) / (done - before) * (wanted - done)
+        return f", about {min(left, max(self._deadline - last, 0)):.0f} s left"
 
     def _progress(self) -> str:
         return progress(self._records.values(), self._logreg, self._config.search.objective)
@@ -223,22 +265,27 @@ class Conductor:
 
     def _finish(self) -> None:
         config, run, records = self._config, self._run, self._records.values()
-        lines = self._adapter.close(records)
+        budget = config.search.time_budget or math.inf
+        lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
         write_atomically(run.environment_file, environment().encode())
-        seconds = time.monotonic() - self._started
+        seconds = time.time() - self._started
         figures = {"configurations": len(self._records), "seconds": seconds, "val.logreg": self._logreg}
         if ranked := ranking(records):
             figures[f"val.{config.search.objective}"] = ranked[0].objective
         files = [run.study_file, run.inputs_file, run.environment_file, run.repeats_file]
         complaint = self._tracker.close(records, [file for file in files if file.exists()], figures)
         run.write_trials(records, self._tracker.run_ids)
-        ended = f"{time.monotonic() - self._started:.0f} s"
-        if nothing := nothing_completed(records):
-            self._echo(f"ended in {ended}: {nothing}")
-        else:
-            self._echo(f"finished in {ended}: {counted(records)}; {self._progress()}")
+        nothing = nothing_completed(records)
+        came_of_it = nothing or f"{counted(records)}; {self._progress()}"
+        how = "ended" if nothing else "finished"
+        if self._out_of_time:
+            reached = f"time budget of {config.search.time_budget:g} s reached"
+            write_atomically(run.ended_file, reached.encode())
+            how = f"{reached}, {how}"
+            came_of_it += "; give it more with --resume --set search.time_budget=SECONDS" if nothing else ""
         for line in [*lines, *filter(None, [complaint])]:
             self._echo(line)
+        self._echo(f"{how} in {time.time() - self._started:.0f} s: {came_of_it}")
 
     def _tags(self) -> dict[str, str]:
         identity = self._inputs.identity

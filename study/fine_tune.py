@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Adapter:
         self.config, self.inputs, self.run = config, inputs, run
         self.settings = config.fine_tune
 
-    def prepare(self) -> None:
+    def prepare(self, echo: Callable[[str], None]) -> None:
         """Check the methods against the tower, decode the images once, train the probe that heads start from.
 
         Raises:
@@ -54,6 +54,7 @@ class Adapter:
         self._trained_parameters = max(trained.values()) + (encoder.width + 1) * len(probe.labels)
         encoder.to("cpu")  # the GPU is the trials'
         torch.cuda.empty_cache()
+        echo(f"{self.config.name}: preparing the images, decoded once for all trials")
         store = image_store(cohort, encoder.geometry, self.config.cache)
         self._data = FineTuneData(
             images_file=(store.folder / "images.npy").absolute(),
@@ -65,6 +66,7 @@ class Adapter:
             labels=probe.labels,
             objective_labels_C=probe.objective_labels_C,
         )
+        echo(f"{self.config.name}: preparing the linear probe that heads start from")
         self._head = self._best_warm_start()
 
     def _best_warm_start(self) -> LinearHead:
@@ -173,7 +175,7 @@ class Adapter:
             if record.number not in kept:
                 shutil.rmtree(folder.path, ignore_errors=True)
 
-    def close(self, records: Iterable[TrialRecord]) -> list[str]:
+    def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
         self.tidy(records)
         kept = sorted(path.name for path in self.run.checkpoints.glob("trial-*"))
         return [f"weights kept: {', '.join(kept)}"] if kept else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from search_spaces import linear_probe as space
 from study.cluster import Capacity
 from study.config import StudyConfig
 from study.inputs import Inputs
-from study.repeats import repeat_finalists
+from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
 from study.search import SearchPlan
 from trainables.linear_probe import RUNGS
@@ -46,7 +46,7 @@ class Adapter:
     def __init__(self, config: StudyConfig, inputs: Inputs, run: RunFolder) -> None:
         self.config, self.inputs, self.run = config, inputs, run
 
-    def prepare(self) -> None:
+    def prepare(self, echo: Callable[[str], None]) -> None:
         """Nothing beside the features, which the inputs hold."""
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan:
@@ -107,18 +107,23 @@ class Adapter:
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Nothing to delete: a head is a few kilobytes in its bank file."""
 
-    def close(self, records: Iterable[TrialRecord]) -> list[str]:
+    def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
         """Train the finalists again over seeds and splits."""
-        search = self.config.search
-        repeats = repeat_finalists(
-            ranking(records)[: self.config.analysis.top],
-            self.inputs.data,
-            seed=search.seed,
-            batch_size=search.batch_size,
-            objective=search.objective,
-        )
+        search, lines = self.config.search, []
+        try:
+            repeats = repeat_finalists(
+                ranking(records)[: self.config.analysis.top],
+                self.inputs.data,
+                seed=search.seed,
+                batch_size=search.batch_size,
+                objective=search.objective,
+                deadline=deadline,
+            )
+        except TimeoutError:
+            repeats = Repeats(search.objective, [])
+            lines = ["finalists were not trained again: no time was left; --resume trains them"]
         write_atomically(self.run.repeats_file, repeats.to_json().encode())
-        return repeats.lines()
+        return lines or repeats.lines()
 
     def analysed(self, top: int) -> int:
         return top

@@ -19,8 +19,13 @@ def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> s
     records = list(records)
     ranked = ranking(records)
     best = f"{ranked[0].objective:.3f} (#{ranked[0].number})" if ranked else "none yet"
-    published = [f"{record.preset} {record.objective:.3f}" for record in records if record.preset]
-    return " · ".join([f"best {objective} {best}", *published, f"logreg {logreg:.3f}"])
+    published = [
+        f"{record.preset} {record.objective:.3f}"
+        for record in records
+        if record.preset and not math.isnan(record.objective)
+    ]
+    floor = [] if math.isnan(logreg) else [f"logreg {logreg:.3f}"]  # still fitted, or no time for it
+    return " · ".join([f"best {objective} {best}", *published, *floor])
 
 
 def counted(records: Iterable[TrialRecord]) -> str:
@@ -48,7 +53,10 @@ def describe_run(run: RunFolder) -> str:
     records = run.records()
     wanted, objective = config.search.configurations, config.search.objective
     running = is_locked(run.lock_file)
-    state = "running" if running else "finished" if len(records) >= wanted else "stopped before its end"
+    state = "running" if running else "finished"
+    if stopped := not running and len(records) < wanted:
+        on_time = run.ended_file.exists()
+        state = run.ended_file.read_text() if on_time else "stopped before its end"
     counts = counted(records.values())
     lines = [
         f"{config.name}: {state}, {len(records)}/{wanted} configurations{f' ({counts})' if counts else ''}",
@@ -65,9 +73,11 @@ def describe_run(run: RunFolder) -> str:
         lines.append(f"failed: #{failed[0].number} {failed[0].reason}{more}")
     if repeated := run.repeats()["lines"]:
         lines += ["", *repeated]
-    if state == "stopped before its end":
+    if running and run.running_file.exists():
+        lines += ["", *run.running_file.read_text().splitlines()]
+    if stopped:
         lines += ["", "continue it with `radtune run STUDY.yaml --resume`"]
-    elif not running and not ranked:
+    if not running and not ranked:
         lines += ["", nothing_completed(records.values())]
     elif not running:
         lines += ["", f"report: {run.report}" if run.report.exists() else f"next: radtune analyze {run.path}"]

@@ -8,6 +8,8 @@ Test images take no part.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -65,7 +67,13 @@ class Repeats:
 
 
 def repeat_finalists(
-    finalists: Sequence[TrialRecord], data: ProbeData, *, seed: int, batch_size: int, objective: str
+    finalists: Sequence[TrialRecord],
+    data: ProbeData,
+    *,
+    seed: int,
+    batch_size: int,
+    objective: str,
+    deadline: float = math.inf,
 ) -> Repeats:
     """Train the finalists `REPEATS` times on the study's split and `REPEATS` times on dealt-anew patients.
 
@@ -73,6 +81,10 @@ def repeat_finalists(
         finalists: completed configurations, the best first.
         data: the study's training and validation.
         seed: the study's seed; the repeats use others.
+        deadline: `time.time()` at which they are given up.
+
+    Raises:
+        TimeoutError: the deadline passed before all were trained.
     """
     if not finalists:
         return Repeats(objective, [])
@@ -89,7 +101,12 @@ def repeat_finalists(
             for s in seeds
         ]
         training = training_of(group[0].preset, batch_size)
-        for record in train_bank(bank, on, training=training, seed=seeds[0], objective_name=objective):
+        records = train_bank(
+            bank, on, training=training, seed=seeds[0], objective_name=objective, deadline=deadline
+        )
+        if time.time() >= deadline:
+            raise TimeoutError
+        for record in records:
             into[record.number].append(record.objective)
 
     dealt = _dealt(data, seed)

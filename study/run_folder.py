@@ -75,6 +75,16 @@ class RunFolder:
         return self.path / "trials.parquet"
 
     @property
+    def running_file(self) -> Path:
+        """How far the trials of several epochs are that a driver trains at this moment, a line each."""
+        return self.path / "running.txt"
+
+    @property
+    def ended_file(self) -> Path:
+        """Why the last driver ended before all configurations were done, where it was meant to."""
+        return self.path / "ended.txt"
+
+    @property
     def environment_file(self) -> Path:
         return self.path / "environment.txt"
 
@@ -122,6 +132,10 @@ class RunFolder:
     def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
         """Write `trials.parquet`: a row a configuration, sorted by number."""
         write_atomically(self.trials_file, trials_frame(records, mlflow_runs).to_parquet(index=False))
+
+    def note_running(self, lines: Iterable[str]) -> None:
+        """Replace what is said of the trials that train at this moment."""
+        write_atomically(self.running_file, "\n".join(lines).encode())
 
     # What the driver noted ---------------------------------------------------------------------------------
 

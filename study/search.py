@@ -42,7 +42,7 @@ class SearchPlan:
     """Ask for a bank when exactly the banks up to `concurrent` before it have been told. Reproducible; but a
     slow bank holds up the next, so trials that are stopped early at different times do without."""
     deadline: float = math.inf
-    """`time.monotonic()` after which no bank is started."""
+    """`time.time()` after which no bank is started, and at which those that train end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,8 @@ class BankSearcher(Searcher):
         self._results: dict[int, list[TrialRecord]] = {}
         self._bank_of: dict[str, int] = {}
         self._errors: dict[str, str] = {}
+        self.out_of_time = False
+        """Whether the deadline ended the search, or a bank of it, before all was trained."""
         self._told = self._next_bank
         self._tell(list(self._records.values()))
         self._left_over = self._unfinished()
@@ -113,7 +115,7 @@ class BankSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next bank as a Tune config, FINISHED, or None while an earlier bank has to finish first."""
-        if self._is_done():
+        if self.is_done():
             return Searcher.FINISHED
         bank = self._next_bank
         if not self._is_due(bank):
@@ -121,7 +123,19 @@ class BankSearcher(Searcher):
         configurations = self._ask(bank)
         self._asked[bank], self._bank_of[trial_id] = configurations, bank
         self._next_bank += 1
-        return {"bank": bank, "configurations": configurations, **self._asking.told(self._told_records())}
+        return {
+            "bank": bank,
+            "configurations": configurations,
+            "deadline": self._plan.deadline,
+            **self._asking.told(self._told_records()),
+        }
+
+    def is_done(self) -> bool:
+        """Whether no bank is to be started any more."""
+        if not self._left_over and self._count() >= self._plan.configurations:
+            return True
+        self.out_of_time |= time.time() >= self._plan.deadline
+        return self.out_of_time
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -139,12 +153,15 @@ class BankSearcher(Searcher):
             data = pack_bank(records)
         else:  # stopped from outside before it reported: its trials stay RUNNING and are asked for again
             return
-        write_atomically(self._run.bank_file(bank), data)
+        self.out_of_time |= len(records) < len(self._asked[bank])  # the rest stay RUNNING, as above
+        if records:
+            write_atomically(self._run.bank_file(bank), data)
         self._results[bank] = records
         self._records |= {record.number: record for record in records}
         if not self._plan.in_order:
             self._tell(records)
-        self._on_bank(records)
+        if records:
+            self._on_bank(records)
 
     def note_error(self, trial_id: str, error: str) -> None:
         """Keep what a worker said last, for the records of a bank that is given up."""
@@ -179,11 +196,6 @@ class BankSearcher(Searcher):
             self._tell(self._results[self._told])
             self._told += 1
         return True
-
-    def _is_done(self) -> bool:
-        if time.monotonic() >= self._plan.deadline:
-            return True
-        return not self._left_over and self._count() >= self._plan.configurations
 
     def _count(self) -> int:
         """Configurations asked for so far; those still waiting in Optuna's queue do not count."""

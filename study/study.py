@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,7 @@ class Study:
 
     def run(self, *, resume: bool = False, echo: Callable[[str], None] = print) -> Study:
         """Run the study, or with `resume` take it up where it stopped. InputError as `run_study`."""
+        started = time.time()  # before Ray, Optuna and MLflow are imported, which takes seconds
         from study.driver import run_study
 
         # `ray job submit` runs the driver in a snapshot of the working directory that Ray deletes.
@@ -93,7 +95,7 @@ class Study:
                 "an absolute path outside it"
             )
         stored = self.config.portable(self._root)
-        run_study(self.config, self.folder, stored=stored, resume=resume, echo=echo)
+        run_study(self.config, self.folder, stored=stored, started=started, resume=resume, echo=echo)
         return self
 
     @property

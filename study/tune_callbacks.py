@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,24 +32,50 @@ class WorkerErrors(tune.Callback):
 
 
 class EpochLines(tune.Callback):
-    """Says how far a trial of several epochs is, at most every `pause` seconds."""
+    """Says how far a trial of several epochs is: at once after its first, then at most every `pause` seconds.
 
-    def __init__(self, echo: Callable[[str], None], objective: str, pause: float = 10) -> None:
-        self._echo, self._objective, self._pause = echo, objective, pause
-        self._last = time.monotonic()
+    Args:
+        note: is given all that is said of the trials that train at this moment, after every epoch.
+        deadline: `time.time()` at which trials end.
+    """
+
+    def __init__(
+        self,
+        echo: Callable[[str], None],
+        note: Callable[[list[str]], None],
+        objective: str,
+        *,
+        deadline: float = math.inf,
+        pause: float = 10,
+    ) -> None:
+        self._echo, self._note, self._objective = echo, note, objective
+        self._deadline, self._pause = deadline, pause
+        self._last = -math.inf
+        self._running: dict[str, str] = {}
+        """By Tune's id."""
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        early = time.monotonic() < self._last + self._pause
         # Of a finished trial another line tells; a bank of probes has no epochs.
-        if early or result[tune.result.DONE] or "epoch" not in result:
+        if result[tune.result.DONE] or "epoch" not in result:
             return
-        self._last = time.monotonic()
+        now = time.time()
         (asked,) = trial.config["configurations"]
         params, epoch = asked["params"], result["epoch"]
-        left = (params["epochs"] - epoch) * result["time_this_iter_s"]
-        self._echo(
-            f"     #{asked['number']} {params.get('method', '')}: epoch {epoch}/{params['epochs']}, "
+        left = min((params["epochs"] - epoch) * result["time_this_iter_s"], max(self._deadline - now, 0))
+        line = (
+            f"#{asked['number']} {params.get('method', '')}: epoch {epoch}/{params['epochs']}, "
             f"{self._objective} {result['objective']:.3f}, at most {left:.0f} s left"
         )
+        self._running[trial.trial_id] = line
+        self._note(list(self._running.values()))
+        if epoch == 1 or now >= self._last + self._pause:
+            self._last = now
+            self._echo(f"     {line}")
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if self._running.pop(trial.trial_id, None):
+            self._note(list(self._running.values()))
+
+    on_trial_error = on_trial_complete

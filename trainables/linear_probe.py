@@ -292,6 +292,7 @@ def train_bank(
     seed: int = 0,
     prune_below: Mapping[int, float] | None = None,
     device: str = "cpu",
+    deadline: float = math.inf,
 ) -> list[TrialRecord]:
     """Trains a bank of linear probes and judges each on validation.
 
@@ -306,9 +307,10 @@ def train_bank(
         seed: of the order of the images.
         prune_below: rung -> objective; a head below it there, with epochs left, ends as PRUNED.
         device: "cpu", "cuda", ...; how many threads torch may use is the caller's business.
+        deadline: `time.time()` at which training is given up, after the epoch that the heads are in.
 
     Returns:
-        one record a configuration, in the order of `configs`.
+        one record a configuration, in the order of `configs`; none of those that the deadline cut off.
 
     Raises:
         ValueError: an argument out of its bounds.
@@ -378,6 +380,9 @@ def train_bank(
         for head in stack.heads:
             head.seconds += share
         stack.drop_ended()
+        if time.time() >= deadline:
+            heads = [head for head in heads if head.ended]
+            break
 
     scores = _scores([head for head in heads if head.logits_NC is not None], data)
     return [

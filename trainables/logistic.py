@@ -5,9 +5,11 @@ Shape legend: N development images, D features, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -19,6 +21,12 @@ from vlm.linear_head import LinearHead, standardisation
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse regularisation strengths C; 1e-5 leaves little but the prevalence."""
+STEPS = 500
+"""Of L-BFGS, at most."""
+
+
+class GivenUp(Exception):
+    """Nobody waits for the regressions any more."""
 
 
 def train_logistic(
@@ -27,6 +35,7 @@ def train_logistic(
     objective_name: str,
     strengths: Sequence[float] = STRENGTHS,
     common_scale: bool = False,
+    given_up: Callable[[], bool] = lambda: False,
 ) -> TrialRecord:
     """One L2-regularised logistic regression a label on standardised features, C by the study's objective.
 
@@ -40,8 +49,14 @@ def train_logistic(
         common_scale: divide all features by one scale instead of each by its own, which is right where all
             are measured in one unit, as pixels are: a border that hardly varies is not blown up.
 
+        given_up: asked before each regression; where it says so, no other is fitted.
+
     Returns:
-        a record that is no trial of the study, its parameter C and in its curve the objective of each C.
+        a record that is no trial of the study, its parameter C and in its curve the objective of each C; its
+        warning says how many regressions did not converge.
+
+    Raises:
+        GivenUp: it was, before all were fitted.
     """
     train_N, judged_N, rows = data.training_N(), data.judged_N(), data.judged()
     train_ND, train_targets_NC = data.features_ND[train_N], data.targets_NC[train_N]
@@ -51,8 +66,10 @@ def train_logistic(
         x_ND = x_ND.astype(np.float32)  # pixels have eight bits, and thousands of them take half the time
 
     best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []
+    unconverged = 0
     for strength in strengths:
-        weight_DC, bias_C = _fit(x_ND, train_targets_NC, strength)
+        weight_DC, bias_C, stopped = _fit(x_ND, train_targets_NC, strength, given_up)
+        unconverged += stopped
         head = LinearHead(
             weight_DC=weight_DC.astype(np.float32),
             bias_C=bias_C.astype(np.float32),
@@ -65,29 +82,41 @@ def train_logistic(
         if best_head is None or value > best_value:
             best_head, best_value, best_strength = head, value, float(strength)
     (judged,) = judge(best_head.logits(data.features_ND[judged_N])[None], rows, [SHRINKAGE])
+    fits = len(strengths) * len(data.labels)
+    what = f"{unconverged} of {fits} logistic regressions stopped after {STEPS} steps, before they converged"
     return TrialRecord(
         number=-1,
         params={"C": best_strength},
         state="COMPLETE",
         objective=best_value,
         curve=curve,
+        warnings=[what] if unconverged else [],
         precision=data.precision,
         arrays=best_head.tensors(),
         **judged_fields(judged),
     )
 
 
-def _fit(x_ND: np.ndarray, targets_NC: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+def _fit(
+    x_ND: np.ndarray, targets_NC: np.ndarray, strength: float, given_up: Callable[[], bool]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """weight_DC, bias_C, and how many labels' regressions used up their steps; GivenUp."""
     weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
     bias_C = np.zeros(targets_NC.shape[1])
+    unconverged = 0
     for c, prevalence in enumerate(prevalences(targets_NC)):
         known_N = ~np.isnan(targets_NC[:, c])
         positives = np.sum(targets_NC[:, c] == 1)
         if positives in (0, known_N.sum()):
             bias_C[c] = np.log(prevalence / (1 - prevalence))
             continue
+        if given_up():
+            raise GivenUp
         x_known_ND = x_ND if known_N.all() else x_ND[known_N]
-        with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
-            model = LogisticRegression(C=strength, max_iter=500).fit(x_known_ND, targets_NC[known_N, c] == 1)
+        model = LogisticRegression(C=strength, max_iter=STEPS)
+        # Products so small that BLAS threads would only wait for each other.
+        with threadpool_limits(1), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            model.fit(x_known_ND, targets_NC[known_N, c] == 1)
+        unconverged += int(model.n_iter_[0] >= STEPS)
         weight_DC[:, c], bias_C[c] = model.coef_[0], model.intercept_[0]
-    return weight_DC, bias_C
+    return weight_DC, bias_C, unconverged

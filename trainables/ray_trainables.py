@@ -7,6 +7,7 @@ test split, and are reused for trial after trial, so that Python, torch and the 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class LinearProbeBank(tune.Trainable):
     """Trains its bank in one step and reports the bank file's bytes.
 
     Its config holds `bank`, `configurations` (each a `number`, `params` and `preset`; a published one alone
-    in its bank) and `prune_below`.
+    in its bank), `deadline` (`time.time()` at which training ends) and `prune_below`.
     """
 
     def setup(self, config: dict[str, Any], task: ProbeTask) -> None:
@@ -64,6 +65,7 @@ class LinearProbeBank(tune.Trainable):
             seed=task.seed,
             prune_below={} if asked[0].preset else self.config["prune_below"],
             device=task.device,
+            deadline=self.config["deadline"],
         )
         done = [record.objective for record in records if record.state == "COMPLETE"]
         return {
@@ -105,7 +107,8 @@ class FineTune(tune.Trainable):
     """Trains one epoch a step and reports the trial's record so far.
 
     After each epoch it writes a resume point, from which the trial goes on after a crash of this worker or of
-    the driver as if nothing had happened.
+    the driver as if nothing had happened. Where its next epoch would last beyond its config's `deadline`, a
+    `time.time()`, it reports no record, and goes on when it is asked for again.
     """
 
     def setup(self, config: dict[str, Any], task: FineTuneTask) -> None:
@@ -159,14 +162,17 @@ class FineTune(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         record = self._train_one_epoch()
+        late = (
+            record.state == "PRUNED" and time.time() + record.curve[-1]["seconds"] > self.config["deadline"]
+        )
         points = record.curve[-1:]
         objective = points[0]["objective"] if points else math.nan
         return {
             "bank": self.config["bank"],
             "epoch": len(record.curve),
             "objective": objective if math.isfinite(objective) else 0.0,
-            "bank_file": pack_bank([record]),
-            tune.result.DONE: record.state != "PRUNED",
+            "bank_file": pack_bank([] if late else [record]),
+            tune.result.DONE: record.state != "PRUNED" or late,
         }
 
     def _train_one_epoch(self) -> TrialRecord:

@@ -178,9 +178,32 @@ def test_trials_see_no_row_of_the_test_split(tmp_path):
 
 def test_more_than_this_machine_has_is_refused(tmp_path):
     square_cohort(tmp_path / "cohort")
-    study = Study.from_dict(settings(tmp_path) | {"resources": {"gpus": 99}})
-    with pytest.raises(InputError, match=r"resources\.gpus: 99 asked for, but this machine has \d+"):
-        study.run(echo=lambda line: None)
+    for name in ("gpus", "cpus"):
+        study, lines = Study.from_dict(settings(tmp_path) | {"resources": {name: 4096}}), []
+        with pytest.raises(
+            InputError, match=rf"resources\.{name}: 4096 asked for, but this machine has \d+; set it to \d+"
+        ):
+            study.run(echo=lines.append)
+        assert lines == []  # before anything was computed
+
+
+def test_the_time_budget_counts_from_the_start_and_is_named_when_it_ends_the_search(tmp_path):
+    square_cohort(tmp_path / "cohort", images=80)
+    config = settings(tmp_path, configurations=2, time_budget=0.01)
+    study, lines = Study.from_dict(config), []
+    study.run(echo=lines.append)
+    assert re.match(
+        r"time budget of 0\.01 s reached, ended in \d+ s: no configuration completed \(none was tried\); "
+        r"give it more",
+        lines[-1],
+    )
+    shown = describe_run(study.folder)
+    assert "squares: time budget of 0.01 s reached, 0/2 configurations" in shown
+    assert "continue it with `radtune run STUDY.yaml --resume`" in shown
+    # With enough of it the study is finished like any other.
+    config["search"]["time_budget"] = 600
+    Study.from_dict(config).run(resume=True, echo=lines.append)
+    assert lines[-1].startswith("finished in") and "squares: finished, 2/2" in describe_run(study.folder)
 
 
 @pytest.mark.parametrize("storage", ["runs", "."])

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cohort.errors import InputError
-from study.cluster import ray_cluster
+from study.cluster import check_cluster
 from study.config import Resources
 from study.rooms import ROOMS, shadowing
 from tests.conftest import REPOSITORY
@@ -61,11 +61,8 @@ def test_a_module_that_was_imported_before_is_named(own_modules):
 def test_a_shadowing_file_is_named_where_ray_runs_already(own_modules, monkeypatch):
     monkeypatch.chdir(own_modules)
     monkeypatch.setattr("ray.is_initialized", lambda: True)
-    with (
-        pytest.raises(InputError, match=r"cohort\.py: has the name of a package of radtune"),
-        ray_cluster(Resources()),
-    ):
-        pass
+    with pytest.raises(InputError, match=r"cohort\.py: has the name of a package of radtune"):
+        check_cluster(Resources())
 
 
 def test_the_packages_do_not_shadow_themselves(tmp_path):

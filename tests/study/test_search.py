@@ -1,6 +1,7 @@
 """Tests of the searcher without Ray: banks are 'trained' by a formula, in whatever order the test likes."""
 
 import math
+import time
 
 import optuna
 import pytest
@@ -184,6 +185,33 @@ def test_lagging_is_to_be_below_a_quantile_of_what_earlier_heads_reached_there(t
 def test_no_bank_starts_after_the_deadline(tmp_path):
     search = searcher(tmp_path, deadline=0.0)
     assert search.suggest("a") == Searcher.FINISHED
+
+
+def test_what_the_deadline_cuts_off_is_asked_for_again(tmp_path):
+    search = searcher(tmp_path, concurrent=1, deadline=time.time() + 600)
+    search.on_trial_complete(
+        "a", {"bank_file": pack_bank([train(one) for one in search.suggest("a")["configurations"]])}
+    )
+    bank = search.suggest("b")
+    assert bank["deadline"] == search._plan.deadline
+    kept, cut = bank["configurations"][:2], bank["configurations"][2:]
+    search.on_trial_complete("b", {"bank_file": pack_bank([train(one) for one in kept])})
+    assert search.out_of_time and search.suggest("c") == Searcher.FINISHED
+    search.tell_rest()
+    assert [trial.state for trial in told(tmp_path)[:3]] == [TrialState.COMPLETE] * 3
+    assert {trial.state for trial in told(tmp_path)[3:9]} == {TrialState.RUNNING}
+
+    again = searcher(tmp_path, concurrent=1)
+    assert again.suggest("d")["configurations"] == cut
+    assert not again.out_of_time
+
+
+def test_a_bank_of_which_nothing_is_left_writes_no_file(tmp_path):
+    search = searcher(tmp_path, deadline=time.time() + 600)
+    search.suggest("a")
+    search.on_trial_complete("a", {"bank_file": pack_bank([])})
+    search.tell_rest()
+    assert RunFolder(tmp_path).bank_files() == [] and search.out_of_time
 
 
 def test_a_crash_between_two_warm_starts_loses_none_of_them(tmp_path, monkeypatch):

@@ -1,23 +1,47 @@
+import time
 from types import SimpleNamespace
 
 from study.tune_callbacks import EpochLines, ForgetBankFiles
 
 
-def test_an_epoch_is_said_with_the_time_left_and_not_too_often():
+def trial(number, epochs=4):
+    asked = {"number": number, "params": {"method": "full", "epochs": epochs}, "preset": ""}
+    return SimpleNamespace(trial_id=str(number), config={"bank": number, "configurations": [asked]})
+
+
+def result(epoch, done=False):
+    return {"epoch": epoch, "objective": 0.25, "time_this_iter_s": 5.0, "done": done}
+
+
+def test_an_epoch_is_said_with_the_time_left_the_first_at_once_and_then_not_too_often():
     lines: list[str] = []
-    asked = {"number": 3, "params": {"method": "full", "epochs": 4}, "preset": ""}
-    trial = SimpleNamespace(config={"bank": 3, "configurations": [asked]})
-    seldom = EpochLines(lines.append, "macro_ap", pause=60)
-    first = {"epoch": 1, "objective": 0.25, "time_this_iter_s": 5.0, "done": False}
-    bank = {"bank": 1, "objective": 0.25, "done": False}
-    talk = EpochLines(lines.append, "macro_ap", pause=0)
-    for result in (first, bank, first | {"epoch": 4, "done": True}):
-        talk.on_trial_result(1, [], trial, result)
-    seldom.on_trial_result(1, [], trial, first)
+    talk = EpochLines(lines.append, lambda running: None, "macro_ap", pause=60)
+    talk.on_trial_result(1, [], trial(3), result(1))
+    talk.on_trial_result(1, [], trial(3), result(2))  # too early
+    talk.on_trial_result(1, [], trial(4), {"bank": 1, "objective": 0.25, "done": False})  # of probes
+    talk.on_trial_result(1, [], trial(3), result(4, done=True))
     assert lines == ["     #3 full: epoch 1/4, macro_ap 0.250, at most 15 s left"]
 
 
+def test_no_more_time_is_promised_than_the_study_has():
+    lines: list[str] = []
+    talk = EpochLines(lines.append, lambda running: None, "macro_ap", deadline=time.time() - 1)
+    talk.on_trial_result(1, [], trial(3), result(1))
+    assert lines[0].endswith("at most 0 s left")
+
+
+def test_the_epochs_of_the_trials_that_train_now_are_noted():
+    noted: list[list[str]] = []
+    talk = EpochLines(lambda line: None, noted.append, "macro_ap")
+    talk.on_trial_result(1, [], trial(3), result(1))
+    talk.on_trial_result(1, [], trial(5), result(1))
+    talk.on_trial_result(1, [], trial(3), result(2))
+    assert [line.split(",")[0] for line in noted[-1]] == ["#3 full: epoch 2/4", "#5 full: epoch 1/4"]
+    talk.on_trial_complete(1, [], trial(3))
+    assert [line.split(",")[0] for line in noted[-1]] == ["#5 full: epoch 1/4"]
+
+
 def test_tune_does_not_keep_the_bytes_of_a_finished_bank():
-    trial = SimpleNamespace(last_result={"bank_file": b"...", "objective": 0.5})
-    ForgetBankFiles().on_trial_complete(1, [], trial)
-    assert trial.last_result == {"objective": 0.5}
+    finished = SimpleNamespace(last_result={"bank_file": b"...", "objective": 0.5})
+    ForgetBankFiles().on_trial_complete(1, [], finished)
+    assert finished.last_result == {"objective": 0.5}

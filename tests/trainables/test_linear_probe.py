@@ -4,6 +4,7 @@ Shape legend: N images of a split, D features, C labels.
 """
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -548,3 +549,10 @@ def test_an_accelerator_gives_the_same_heads():
     on_gpu = train_bank(configs, data, training=how, device="cuda")
     for one, other in zip(on_gpu, train_bank(configs, data, training=how), strict=True):
         assert_same(one, other, 1e-3)
+
+
+def test_a_bank_ends_at_its_deadline_and_keeps_the_heads_that_had_ended():
+    heads = [config(0, epochs=50), config(1, epochs=1)]
+    (record,) = train_bank(heads, draw_data(), deadline=time.time())
+    assert (record.number, record.state) == (1, "COMPLETE")
+    assert len(train_bank(heads, draw_data(), deadline=time.time() + 600)) == 2

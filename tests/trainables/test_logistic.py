@@ -1,5 +1,7 @@
 """The logistic regression, against scikit-learn and cases worked by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -8,7 +10,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from scoring.judging import SHRINKAGE, judge
 from tests.trainables.single_split import probe_data
-from trainables.logistic import STRENGTHS, train_logistic
+from trainables import logistic
+from trainables.logistic import STRENGTHS, GivenUp, train_logistic
 from trainables.records import TrialRecord
 
 TRAIN = 100
@@ -144,3 +147,20 @@ def test_the_record_is_no_trial_and_judged_as_every_other_head():
     assert record.objective == judged.metrics["val.macro_f1"]
     assert record.thresholds == {name: values_C.tolist() for name, values_C in judged.thresholds.items()}
     assert record.few == judged.few_C.tolist()
+
+
+def test_regressions_that_do_not_converge_are_counted_in_one_line(monkeypatch):
+    x_ND, targets_NC = drawn()
+    assert fitted(x_ND, targets_NC).warnings == []
+    monkeypatch.setattr(logistic, "STEPS", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        record = fitted(x_ND, targets_NC)
+    assert record.warnings == ["9 of 9 logistic regressions stopped after 1 steps, before they converged"]
+
+
+def test_it_is_given_up_between_two_regressions():
+    asked = iter([False, False, True])
+    with pytest.raises(GivenUp):
+        fitted(*drawn(), given_up=lambda: next(asked))
+    assert next(asked, "all asked") == "all asked"

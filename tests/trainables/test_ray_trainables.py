@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -52,6 +53,7 @@ def probe_task() -> ProbeTask:
 def probe_bank(task: ProbeTask, bank: int, configurations: list[dict], prune_below: dict) -> LinearProbeBank:
     trainable = LinearProbeBank.__new__(LinearProbeBank)
     config = {"bank": bank, "configurations": configurations, "prune_below": prune_below}
+    config |= {"deadline": math.inf}
     trainable.setup(config, task)
     trainable.config = config  # as Ray's own constructor leaves it
     return trainable
@@ -72,7 +74,7 @@ def test_a_bank_reports_its_file_in_one_step_and_is_reused(probe_task):
     for record in records:
         assert record.objective == pytest.approx(record.metrics["val.macro_auroc"])
         assert record.preset == "" and record.epoch in (5, 8)
-    assert trainable.reset_config({"bank": 5, "configurations": [searched(5)], "prune_below": {}})
+    assert trainable.reset_config(trainable.config | {"bank": 5, "configurations": [searched(5)]})
     again = trainable.step()
     (record,) = unpack_bank(again["bank_file"])
     assert again["bank"] == 5
@@ -113,7 +115,7 @@ def data(tmp_path_factory) -> FineTuneData:
 
 def asked(number: int, preset: str = "", **changes) -> dict:
     one = {"number": number, "params": PARAMS | changes, "preset": preset}
-    return {"bank": number, "configurations": [one]}
+    return {"bank": number, "configurations": [one], "deadline": math.inf}
 
 
 @pytest.fixture
@@ -175,6 +177,17 @@ def test_an_actor_is_reused_for_the_next_trial(actor):
     result = reused.step()
     assert result["bank"] == 9 and result["epoch"] == 2  # after the first epoch that `alone` had trained
     assert scores(record_of(result))[:1] == scores(alone)
+
+
+def test_a_trial_whose_next_epoch_would_come_too_late_ends_without_a_record_and_goes_on_later(actor):
+    first = actor(asked(3) | {"deadline": time.time()})
+    result = first.step()
+    assert result["done"] and unpack_bank(result["bank_file"]) == []
+    again = actor(asked(3)).step()
+    assert again["epoch"] == 2 and not again["done"]
+    # The last epoch needs no other one after it.
+    last = actor(asked(4, epochs=1) | {"deadline": time.time()}).step()
+    assert record_of(last).state == "COMPLETE"
 
 
 def test_a_damaged_newest_resume_point_is_passed_over_and_said(actor, tmp_path):
