@@ -22,6 +22,8 @@ from analysis.terminal import summary
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.html_table import html_table
+from cohort.labels import CHEXPERT_14
+from cohort.manifest import Cohort
 from vlm.predictor import Predictor
 
 NOTEBOOK_COLUMNS = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
@@ -61,7 +63,7 @@ class AnalysisResult:
         return html_table(repr(self), [("setting", *NOTEBOOK_COLUMNS.values()), *rows])
 
 
-def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = SECTIONS) -> AnalysisResult:
+def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | None = None) -> AnalysisResult:
     """Write what the evidence supports.
 
     `test_scores.csv`, `comparisons.csv`, `generalization_gap.csv`, `settings.csv`, `claims.txt`,
@@ -70,12 +72,12 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
 
     Args:
         folder: `RUN/analysis`.
-        sections: which, in the order of the page.
+        sections: which, in the order of the page; None: `usual` of the cohort.
 
     Raises:
         InputError: there is no section of such a name.
     """
-    checked(sections)
+    sections = checked(sections or usual(evidence.cohort))
     # One that does not import or has no title is a fault of the code, found before anything is computed.
     modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
     titles = {name: module.TITLE for name, module in modules.items()}
@@ -125,6 +127,12 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] = S
         report=report,
         failed=failed,
     )
+
+
+def usual(cohort: Cohort) -> list[str]:
+    """The sections of a report where none are asked for: all, but the published rules only with the labels
+    that they were published with."""
+    return [name for name in SECTIONS if name != "published_rules" or cohort.labels == CHEXPERT_14]
 
 
 def checked(sections: Sequence[str]) -> Sequence[str]:

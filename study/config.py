@@ -109,8 +109,8 @@ class AnalysisSettings(_Settings):
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
     sections: list[Literal[SECTIONS]] | None = Field(None, min_length=1)  # type: ignore[valid-type]
-    """What the report is made of, in its order; files of `analysis/sections/`. None: all there are when it is
-    written."""
+    """What the report is made of, in its order; files of `analysis/sections/`. None: all that are usual for
+    its labels when it is written."""
 
 
 class StudyConfig(_Settings):

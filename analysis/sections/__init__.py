@@ -3,5 +3,15 @@
 To add one, write its file here and name it below.
 """
 
-SECTIONS = ("scores", "claims", "labels", "gap", "search", "calibration", "data", "limits")
+SECTIONS = (
+    "scores",
+    "published_rules",
+    "claims",
+    "labels",
+    "gap",
+    "search",
+    "calibration",
+    "data",
+    "limits",
+)
 """All sections, in the order of the page; imports nothing, so that a study file is checked at once."""

@@ -1,4 +1,4 @@
-"""Every row on the test split, by the project's rules and by those of the published table."""
+"""Every row on the test split, by the project's rules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import pandas as pd
 
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, OTHER
-from analysis.number_format import score
 from analysis.predictors import FLOORS, PROMPTED, ZERO_SHOT
 from analysis.section import Cell, Folded, Row, Section, Table, Terms, Words
 from analysis.test_split import AVERAGED_PATIENTS
-from cohort.labels import CHEXPERT_14
 from vlm.prompts import Wording, label_prompts
 
 TITLE = "Against the floors"
@@ -28,19 +26,6 @@ METRICS = {
     "coverage_error": "coverage error ↓",
     "exact_match": "exact match ↑",
 }
-PAPER_METRICS = {
-    "paper.macro_f1": "macro F1 ↑",
-    "paper.exact_match": "exact match ↑",
-    "paper.lrap": "LRAP ↑",
-    "paper.coverage_error": "coverage error ↓",
-    "paper.ranking_loss": "ranking loss ↓",
-}
-PUBLISHED = {
-    "zero-shot": (0.105, 0.000, 0.250, 7.70, np.nan),
-    "fine-tune": (0.235, 0.134, 0.779, 2.750, np.nan),
-    "linear probe": (0.183, 0.143, 0.741, 3.077, np.nan),
-}
-"""`PAPER_METRICS` in the table of arXiv 2506.14136: IU-Xray under the 14 labels of CheXpert."""
 
 
 def run(evidence: Evidence) -> Section:
@@ -55,13 +40,6 @@ def run(evidence: Evidence) -> Section:
             _by_our_rules(evidence, averages),
             Words(text=_how_to_read(evidence), kind="note"),
             *_prompts(evidence),
-            _by_the_papers_rules(evidence, averages),
-            Words(
-                text="arXiv 2506.14136 scales each image's scores to [0, 1], cuts at 0.5, averages all "
-                f"{len(evidence.cohort.labels)} labels and counts an undefined score as 0. Decisions are "
-                "then relative within an image; knowing the prevalences alone goes a long way.",
-                kind="note",
-            ),
         ]
     )
 
@@ -72,10 +50,12 @@ def _by_our_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
     for row in evidence.rows:
         colour = BEST if row.name == evidence.best else COLOURS.get(row.name, OTHER)
         own = auroc.loc[row.name]
-        first, *others = _cells(averages.loc[row.name], METRICS)
+        first, *others = score_cells(averages.loc[row.name], METRICS)
         drawn = replace(first, strip=(own["value"], own["low"], own["high"], colour))
         cells = [Cell(text=row.name, small=row.note), drawn, *others]
-        rows.append(Row(cells=cells, kind=_kind(evidence, row.name), rule=_begins_trials(evidence, row.name)))
+        rows.append(
+            Row(cells=cells, kind=row_kind(evidence, row.name), rule=begins_trials(evidence, row.name))
+        )
     return Table(
         columns=["setting", *METRICS.values()],
         rows=rows,
@@ -130,39 +110,21 @@ def _prompts(evidence: Evidence) -> list[Folded]:
     ]
 
 
-def _by_the_papers_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
-    rows = [
-        Row(
-            cells=[row.name, *_cells(averages.loc[row.name], PAPER_METRICS)],
-            kind=_kind(evidence, row.name),
-            rule=_begins_trials(evidence, row.name),
-        )
-        for row in evidence.rows
-    ]
-    cohort = evidence.cohort
-    if cohort.labels == CHEXPERT_14 and cohort.modality == "chest radiograph" and not cohort.drawn:
-        for place, (name, values) in enumerate(PUBLISHED.items()):
-            first = Cell(text=f"{name}, as published", small="IU-Xray, authors' own labels, split")
-            numbers = [
-                score(value, _digits(metric)) for metric, value in zip(PAPER_METRICS, values, strict=True)
-            ]
-            rows.append(Row(cells=[first, *numbers], kind="published", rule=place == 0))
-    return Table(
-        columns=["setting", *PAPER_METRICS.values()], rows=rows, title="The same by the paper's rules"
-    )
+def score_cells(own: pd.DataFrame, metrics: Mapping[str, str]) -> list[Cell]:
+    """A setting's averages by these metrics; `own` are its rows of `test_scores.csv` by metric."""
+    return [Cell.of_score(own.loc[metric], digits(metric)) for metric in metrics]
 
 
-def _cells(own: pd.DataFrame, metrics: Mapping[str, str]) -> list[Cell]:
-    return [Cell.of_score(own.loc[metric], _digits(metric)) for metric in metrics]
-
-
-def _digits(metric: str) -> int:
+def digits(metric: str) -> int:
+    """Behind the point, of an average by this metric."""
     return 2 if metric.endswith("coverage_error") else 3
 
 
-def _kind(evidence: Evidence, name: str) -> str:
+def row_kind(evidence: Evidence, name: str) -> str:
+    """Of the row of a setting."""
     return "best" if name == evidence.best else ""
 
 
-def _begins_trials(evidence: Evidence, name: str) -> bool:
+def begins_trials(evidence: Evidence, name: str) -> bool:
+    """Whether the floors end above the row of a setting."""
     return name == next((row.name for row in evidence.rows if row.name not in FLOORS), None)

@@ -8,10 +8,10 @@ import pytest
 from scipy.special import expit
 
 from analysis import figures
-from analysis.analyze import read_tables, write_analysis
+from analysis.analyze import read_tables, usual, write_analysis
 from analysis.number_format import ranged
 from analysis.section import Row, Section, Table
-from analysis.sections import calibration
+from analysis.sections import SECTIONS, calibration
 from cohort.errors import InputError
 from tests.analysis.synthetic import logits_of
 
@@ -113,3 +113,14 @@ def test_a_result_shows_itself_in_a_notebook(analysed):
     assert "<th>setting</th><th>macro AUROC</th><th>macro AP</th><th>macro F1</th>" in html
     assert f"<td>{ranged(row)}</td>" in html and html.count("<tr>") == 1 + result.scores["setting"].nunique()
     assert "<b>" not in html
+
+
+def test_the_published_rules_stand_where_the_labels_are_the_published_ones_or_where_asked(analysed, tmp_path):
+    title = "By the published rules"
+    assert title in analysed.result.report.read_text()
+    assert usual(analysed.study.cohort) == list(SECTIONS)
+    ultrasound = replace(analysed.study.cohort, labels=("benign", "malignant"), modality="ultrasound")
+    assert usual(ultrasound) == [name for name in SECTIONS if name != "published_rules"]
+    report = write_analysis(analysed.evidence, tmp_path, ("published_rules",)).report.read_text()
+    assert title in report and "Sadman et al. 2025, arXiv 2506.14136" in report
+    assert "the paper's" not in analysed.result.report.read_text()

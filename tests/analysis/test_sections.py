@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
-from analysis.sections import SECTIONS, calibration, claims, data, gap, labels, limits, scores, search
+from analysis.sections import (
+    SECTIONS,
+    calibration,
+    claims,
+    data,
+    gap,
+    labels,
+    limits,
+    published_rules,
+    scores,
+    search,
+)
 from analysis.terminal import summary
 from vlm.predictor import DecisionRule
 
@@ -44,7 +55,8 @@ def test_rows_of_every_table_fill_its_columns(analysed, name):
 
 
 def test_scores_has_a_line_a_row_the_best_marked_and_trials_below_a_rule(analysed):
-    ours, papers = of_kind(scores.run(analysed.evidence), Table)
+    (ours,) = of_kind(scores.run(analysed.evidence), Table)
+    (papers,) = of_kind(published_rules.run(analysed.evidence), Table)
     for table in (ours, papers):
         own = [row for row in table.rows if row.kind != "published"]
         assert [texts(row)[0] for row in own] == [row.name for row in analysed.evidence.rows]
@@ -56,7 +68,7 @@ def test_scores_has_a_line_a_row_the_best_marked_and_trials_below_a_rule(analyse
 
 def test_published_rows_stand_only_with_the_published_labels_on_radiographs_of_patients(analysed, uninformed):
     def published(evidence):
-        table = of_kind(scores.run(evidence), Table)[1]
+        (table,) = of_kind(published_rules.run(evidence), Table)
         return [texts(row) for row in table.rows if row.kind == "published"]
 
     assert published(analysed.evidence)[0] == [
