@@ -70,7 +70,7 @@ def stratified_split(
     if not 0 <= seed < 2**32:
         raise InputError(f"seed of a split must lie in 0..{2**32 - 1}, got {seed}")
     fractions = np.asarray(fractions, dtype=np.float64)
-    if fractions.shape != (3,) or (fractions <= 0).any() or abs(fractions.sum() - 1) > 1e-9:
+    if fractions.shape != (3,) or not (fractions > 0).all() or not abs(fractions.sum() - 1) <= 1e-9:
         raise InputError(f"fractions must be three positive numbers that sum to 1, got {fractions.tolist()}")
     positive_NC = np.asarray(targets_NC) == 1
     positive_PC, patients_N = positive_by_patient(positive_NC, patients_N)

@@ -38,6 +38,9 @@ def add_commands(commands: Commands) -> None:
 
     show = add_command(kinds, "show", _show, "counts, prevalence, patients, what is missing or contradicts")
     show.add_argument("cohort", metavar="DIR", help="a cohort folder")
+    show.add_argument(
+        "--contact-sheet", metavar="FILE", help="write 32 of its images with their labels to a .png or .jpg"
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -54,7 +57,12 @@ def _read(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
+    from cohort.contact_sheet import contact_sheet
     from cohort.manifest import Cohort
     from cohort.summary import describe
 
-    print(describe(Cohort.open(arguments.cohort)))
+    cohort = Cohort.open(arguments.cohort)
+    sheet = contact_sheet(cohort, arguments.contact_sheet) if arguments.contact_sheet else None
+    print(describe(cohort))
+    if sheet:
+        print(f"\ncontact sheet: {sheet}")

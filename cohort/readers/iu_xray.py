@@ -243,6 +243,7 @@ def read_iu_xray(
     uncertain: str | Mapping[str, str] = "ignore",
     blank: str | None = None,
     no_finding: str = "complement",
+    fractions: Sequence[float] | None = None,
     seed: int = 0,
     licence: str = LICENCE,
     label_names: Mapping[str, str] | None = None,
@@ -259,11 +260,10 @@ def read_iu_xray(
     labeler (columns `uid` or `filename`, and the labels with 1, 0, -1, blank); images without a row in it are
     masked. Patient and study are both the report's uid, for nothing else identifies a patient.
 
-    `split` is `stratified` (by uid, with `seed`) or `paper` (`cohort.splits.paper_split`). `uncertain`,
-    `blank` and `no_finding` are those of `cohort.labels.LabelPolicy`, `intensity` is one of
-    `cohort.intensity.RULES`; `blank` defaults to negative for a
-    labeler's CSV, and says nothing about MeSH, where only reports that nobody annotated are blank: they are
-    masked.
+    `split` is `stratified` (by uid, with `fractions` and `seed`) or `paper` (`cohort.splits.paper_split`).
+    `uncertain`, `blank` and `no_finding` are those of `cohort.labels.LabelPolicy`, `intensity` is one of
+    `cohort.intensity.RULES`; `blank` defaults to negative for a labeler's CSV, and says nothing about MeSH,
+    where only reports that nobody annotated are blank: they are masked.
 
     Kept columns: report (findings and impression), mesh, side, zone, sites, severity, acuity, quality: see
     `MeshFindings`. `label_names` and `label_prompts` are those of `Cohort`. Raises InputError like
@@ -274,11 +274,15 @@ def read_iu_xray(
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.source_table import read_source, require_cells, require_columns, require_distinct
-    from cohort.splits import paper_split, stratified_split, too_rare_for_three_sides
+    from cohort.splits import FRACTIONS, paper_split, stratified_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
     if split not in ("stratified", "paper"):
         raise InputError(f"split must be stratified or paper, got {split!r}")
+    if fractions is not None and split == "paper":
+        raise InputError(
+            "fractions are those of a stratified split, and the paper's has its own; leave them out"
+        )
     report_frame, frame = read_source(reports), read_source(projections)
     require_columns(report_frame, ["uid", "MeSH", "findings", "impression"], reports)
     require_columns(frame, ["uid", "filename", "projection"], projections)
@@ -329,7 +333,7 @@ def read_iu_xray(
     if split == "paper":
         splits = paper_split(uid)
     else:
-        splits = stratified_split(targets_NC, uid, seed=seed)
+        splits = stratified_split(targets_NC, uid, fractions or FRACTIONS, seed)
     warnings += too_rare_for_three_sides(targets_NC, uid, CHEXPERT_14)
     report = [
         " ".join(filter(None, parts)) or None

@@ -25,6 +25,12 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that mean the same whatever is read."""
     parser.add_argument("--seed", type=int, default=0, help="of the stratified split (default: %(default)s)")
     parser.add_argument(
+        "--fractions",
+        type=comma_separated,
+        metavar="TRAIN,VAL,TEST",
+        help="shares of the stratified split (default: 0.7,0.15,0.15)",
+    )
+    parser.add_argument(
         "--uncertain",
         default="ignore",
         metavar="RULE",
@@ -60,6 +66,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """Keyword arguments from the shared options; what is not given is left to the reader's own default."""
     given = {name: getattr(arguments, name) for name in ("blank", "no_finding", "intensity", "licence")}
+    if arguments.fractions is not None:
+        given["fractions"] = _numbers("--fractions", arguments.fractions)
     if arguments.label_names is not None:
         given["label_names"], given["label_prompts"] = read_wording(arguments.label_names)
     return {
@@ -74,6 +82,13 @@ def shared(arguments: argparse.Namespace) -> dict[str, Any]:
 def comma_separated(text: str) -> list[str]:
     """The names in `A, B,C`, without blanks; the type of an option that takes several."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(option: str, cells: list[str]) -> list[float]:
+    try:
+        return [float(cell) for cell in cells]
+    except ValueError as error:
+        raise InputError(f"{option} {','.join(cells)}: expected numbers with commas between them") from error
 
 
 def _uncertain_rules(text: str) -> str | dict[str, str]:

@@ -192,6 +192,11 @@ def read_table(
             f"label separator {label_separator!r} must be a text between the labels of a label column, and "
             "one must be named; leave it out"
         )
+    if fractions is not None and split_column:
+        raise InputError(
+            f"fractions are those of a split that is drawn, but column {split_column!r} gives one; name one "
+            "of the two"
+        )
     if views and not view_column:
         raise InputError(f"views {', '.join(views)} are asked for, but no view column is named")
 

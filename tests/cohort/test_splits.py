@@ -97,7 +97,7 @@ def test_real_cohort_is_split_near_the_fractions(real_data):
         assert abs((split_N == side).mean() - fraction) < 0.04
 
 
-@pytest.mark.parametrize("fractions", [(0.7, 0.3), (0.7, 0.3, 0.0), (0.7, 0.2, 0.2)])
+@pytest.mark.parametrize("fractions", [(0.7, 0.3), (0.7, 0.3, 0.0), (0.7, 0.2, 0.2), (0.7, 0.3, np.nan)])
 def test_fractions_must_be_three_positive_numbers_that_sum_to_one(fractions):
     with pytest.raises(InputError, match="three positive numbers that sum to 1"):
         stratified_split(np.zeros((9, 1)), np.arange(9), fractions)

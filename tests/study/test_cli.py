@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from PIL import Image
 
 from cohort.manifest import Cohort
 from cohort.readers import READERS
@@ -100,6 +101,14 @@ def test_a_table_becomes_a_cohort_that_show_describes(table, tmp_path, capsys):
     assert main(["cohort", "show", str(out)]) == 0
     assert capsys.readouterr().out == built
     assert "160" in built and "Bright" in built
+
+
+def test_a_contact_sheet_is_written_beside_what_is_shown(studied, tmp_path, capsys):
+    folder = studied[0].config.cohort
+    assert main(["cohort", "show", folder, "--contact-sheet", str(tmp_path / "new" / "sheet.png")]) == 0
+    assert capsys.readouterr().out.endswith(f"contact sheet: {tmp_path / 'new' / 'sheet.png'}\n")
+    assert Image.open(tmp_path / "new" / "sheet.png").size == (8 * 134 + 6, 4 * 170 + 6)
+    assert "must be a .png or .jpg" in refused(capsys, "cohort", "show", folder, "--contact-sheet", "sheet")
 
 
 def test_uncertain_rules_per_label_reach_the_policy(table, tmp_path):

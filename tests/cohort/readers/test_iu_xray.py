@@ -302,6 +302,12 @@ def test_the_label_rules_reach_the_targets(source):
     assert cohort.policy == LabelPolicy("ones", "negative", "strict")
 
 
+def test_fractions_are_of_the_stratified_split_only(source):
+    assert Counter(read(source, fractions=[0.5, 0.25, 0.25]).column("split"))["train"] == 10
+    with pytest.raises(InputError, match="fractions are those of a stratified split"):
+        read(source, fractions=[0.5, 0.25, 0.25], split="paper")
+
+
 def test_an_unknown_split_and_a_missing_column_are_refused(source):
     with pytest.raises(InputError, match="split must be stratified or paper, got 'random'"):
         read(source, split="random")

@@ -37,6 +37,12 @@ def test_uncertain_is_one_rule_or_one_a_label():
         parsed("--uncertain", "A=ones,B")
 
 
+def test_fractions_are_numbers():
+    assert parsed("--fractions", "0.6, 0.2,0.2")["fractions"] == [0.6, 0.2, 0.2]
+    with pytest.raises(InputError, match="--fractions 60%,20%,20%: expected numbers"):
+        parsed("--fractions", "60%,20%,20%")
+
+
 def test_label_names_are_names_and_prompts(tmp_path):
     assert parsed("--label-names", "a=an A")["label_names"] == {"a": "an A"}
     (tmp_path / "names.yaml").write_text("a: {prompts: [an A]}")

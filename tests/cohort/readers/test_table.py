@@ -115,6 +115,11 @@ def test_the_default_split_is_by_patient_and_repeatable(source):
     assert read(source, seed=1).column("split") != first.column("split")
 
 
+def test_the_default_split_has_the_shares_that_are_asked_for(source):
+    count = Counter(read(source, fractions=[0.4, 0.3, 0.3]).column("split"))
+    assert abs(count["train"] - 24) <= 2 and abs(count["val"] - 18) <= 2
+
+
 def test_views_are_filtered_and_counted(source):
     cohort = read(source, view_column="view", views=["ap"])
     assert set(cohort.column("view")) == {"AP"}
@@ -388,6 +393,8 @@ def test_a_label_too_rare_for_three_sides_is_warned_of(source):
         ({"view_column": "view", "views": ["LL"]}, "no row has a view among LL; 'view' holds: AP, PA"),
         ({"uncertain": {"Oedema": "ones"}}, "uncertain rule for unknown label 'Oedema'"),
         ({"blank": "zero"}, "blank rule must be one of"),
+        ({"fractions": [0.7, 0.3]}, "fractions must be three positive numbers that sum to 1"),
+        ({"fractions": [0.6, 0.2, 0.2], "split_column": "set"}, "but column 'set' gives one; name one"),
         ({"split_column": "sex"}, r"table\.csv, column 'sex': image 1 has the split 'F'"),
     ],
 )

@@ -1,12 +1,14 @@
 """The contact sheet: so many images, with room for their labels."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from cohort.contact_sheet import contact_sheet
+from cohort.errors import InputError
 from cohort.image_files import ImageFiles, inspect_images
 from cohort.labels import LabelPolicy
 from cohort.manifest import write_cohort
-from sample.contact_sheet import contact_sheet
 
 
 def test_the_sheet_shows_images_spread_over_the_cohort(tmp_path):
@@ -32,12 +34,14 @@ def test_the_sheet_shows_images_spread_over_the_cohort(tmp_path):
         policy=LabelPolicy(),
         images_root=tmp_path / "images",
     )
+    with pytest.raises(InputError, match=r"sheet\.tiff: a contact sheet must be a \.png or \.jpg file"):
+        contact_sheet(cohort, tmp_path / "sheet.tiff")
     path = contact_sheet(cohort, tmp_path / "docs" / "sheet.png", columns=4, rows=2, size=40)
     sheet = np.asarray(Image.open(path).convert("L"))
     assert sheet.shape == (2 * (40 + 36 + 6) + 6, 4 * (40 + 6) + 6)
     # The first image is black, the last the brightest; above and below stand the bands of the padded square.
     assert sheet[6 + 20, 6 + 20] == 0 and sheet[82 + 6 + 20, 3 * 46 + 6 + 20] == 190
-    assert sheet[82 + 6 + 5, 3 * 46 + 6 + 20] == 0
+    assert sheet[82 + 6 + 5, 3 * 46 + 6 + 20] == 255
     # Something is written under every image.
     for row in range(2):
         for column in range(4):
