@@ -102,6 +102,8 @@ def _png_or_jpeg(data: bytes, name: str) -> Decoded:
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            image.verify()  # a PNG's checksums, of which loading skips those of the pixels
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             stored_as = str(image.tile[0].args) if image.tile else ""
             image.load()
             turn = _turn(image)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw
 from cohort.errors import InputError
 from cohort.intensity import VALUES, Intensity
+from cohort.other_formats import ENDINGS
 
 T = TypeVar("T")
 MOST_IMAGES = 1_000_000
@@ -152,21 +153,18 @@ def list_files(root: Path | str) -> list[str]:
     return sorted(name for name in names if not PurePosixPath(name).name.startswith("._"))
 
 
-def list_images(root: Path | str) -> list[str]:
-    """Those of `list_files` with one of `IMAGE_ENDINGS`."""
-    return [name for name in list_files(root) if name.lower().endswith(IMAGE_ENDINGS)]
-
-
 def find_images(words: Sequence[Path | str]) -> list[str]:
     """Paths of image files, each word one of these: a file, taken as it is; a folder, for all images in it
-    and its subfolders; a pattern with `*`, `?` or `[...]`, for the files that it matches, sorted.
+    and its subfolders, those of formats that are not readable yet among them, so that none is passed over; a
+    pattern with `*`, `?` or `[...]`, for the files that it matches, sorted.
 
     Raises InputError where a folder holds no image, a pattern matches none, or all are more than a million.
     """
     found: list[str] = []
     for word in map(str, words):
         if os.path.isdir(word):
-            below = [os.path.join(word, name) for name in list_images(word)]
+            images = [name for name in list_files(word) if name.lower().endswith((*IMAGE_ENDINGS, *ENDINGS))]
+            below = [os.path.join(word, name) for name in images]
         elif glob.has_magic(word) and not os.path.exists(word):
             below = sorted(path for path in glob.glob(word) if os.path.isfile(path))
         else:
@@ -211,6 +209,9 @@ class Inspected:
     high_byte: list[int] = field(default_factory=list)
     """Images in colour or with transparency of whose 16 bits a channel eight are read."""
 
+    blank: list[int] = field(default_factory=list)
+    """Images all of whose pixels are the same."""
+
     gray_16_bit: list[int] = field(default_factory=list)
 
     counts_V: np.ndarray = field(default_factory=lambda: np.zeros(VALUES, dtype=np.int64))
@@ -235,6 +236,7 @@ def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspecte
             channels=1 if pixels.ndim == 2 else 3,
             turned=turned,
             high_byte=high_byte,
+            blank=bool((pixels == pixels[:1, :1]).all()),
             counts_V=np.bincount(pixels.reshape(-1), minlength=VALUES) if pixels.dtype == np.uint16 else None,
         )
 
@@ -249,6 +251,8 @@ def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspecte
             found.turned.append(i)
         if seen.high_byte:
             found.high_byte.append(i)
+        if seen.blank:
+            found.blank.append(i)
         if seen.counts_V is not None:
             found.gray_16_bit.append(i)
             counted_V = found.counts_V if i in training else other_V
@@ -265,6 +269,7 @@ class _Seen(NamedTuple):
     channels: int = 1
     turned: bool = False
     high_byte: bool = False
+    blank: bool = False
     counts_V: np.ndarray | None = None
     message: str = ""
 

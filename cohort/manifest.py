@@ -48,6 +48,10 @@ SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
 LONGEST_LICENCE = 200
+
+# What reading a manifest's metadata raises where something else stands in it than was written.
+_WRONG_METADATA = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+
 COLUMNS = {
     "image": pa.string(),
     "file": pa.string(),
@@ -134,33 +138,38 @@ class Cohort:
             )
         try:
             table = pq.read_table(path)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(
-                f"{path}: damaged ({' '.join(str(error).split())}); build the cohort again"
-            ) from error
-        metadata = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
-        if metadata.get("format") != FORMAT:
-            raise InputError(
-                f"{path}: format must be {FORMAT}, got {metadata.get('format')}; build the cohort again"
-            )
-        for name, column_type in [
-            *COLUMNS.items(),
-            *((LABEL + name, pa.int8()) for name in metadata["labels"]),
-        ]:
-            if name not in table.column_names or table.schema.field(name).type != column_type:
-                raise InputError(
-                    f"{path}: column {name!r} of type {column_type} is missing; build the cohort again"
-                )
-        prompts = {label: tuple(texts) for label, texts in metadata["label_prompts"].items()}
-        try:
-            check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
-            check_wording(metadata["labels"], metadata["label_names"], prompts)
-            if metadata["exclusive"]:
-                targets_NC = _targets(table, metadata["labels"])
-                check_exclusive(targets_NC, metadata["labels"], table["image"].to_pylist())
-            intensity = metadata["intensity"] and Intensity(**metadata["intensity"])
+            metadata = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
+            if metadata.get("format") != FORMAT:
+                raise InputError(f"format must be {FORMAT}, got {metadata.get('format')}")
+            return cls._read(folder, table, metadata)
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
+        except (OSError, pa.ArrowException, *_WRONG_METADATA) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{path}: damaged ({reason}); build the cohort again") from error
+
+    @classmethod
+    def _read(cls, folder: Path, table: pa.Table, metadata: Mapping[str, Any]) -> Cohort:
+        """The cohort of a manifest that anybody may have written; InputError, or one of `_WRONG_METADATA`,
+        for what `write_manifest` would not write."""
+        labels = metadata["labels"]
+        _check_columns(table, labels)
+        columns = {name: table[name].to_pylist() for name in ("image", "patient", "split")}
+        _check_rows(columns)
+        targets_NC = _targets(table, labels)
+        if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
+            raise InputError("a label cell must be 1, 0 or masked")
+        if metadata["channels"] not in (1, 3):
+            raise InputError(f"channels must be 1 or 3, got {metadata['channels']!r}")
+        prompts = {label: tuple(texts) for label, texts in metadata["label_prompts"].items()}
+        check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
+        check_wording(labels, metadata["label_names"], prompts)
+        if metadata["exclusive"]:
+            check_exclusive(targets_NC, labels, columns["image"])
+        policy = LabelPolicy.from_dict(metadata["policy"])
+        intensity = metadata["intensity"] and Intensity(**metadata["intensity"])
+        if _content_hash(table, labels, metadata["exclusive"], policy, intensity) != metadata["content_hash"]:
+            raise InputError("its rows, labels or rules are no longer those that it was written with")
         root = Path(metadata["images_root"])
         return cls(
             folder=folder,
@@ -174,7 +183,7 @@ class Cohort:
             exclusive=metadata["exclusive"],
             label_names=metadata["label_names"],
             label_prompts=prompts,
-            policy=LabelPolicy.from_dict(metadata["policy"]),
+            policy=policy,
             images_root=root if root.is_absolute() else folder / root,
             channels=metadata["channels"],
             intensity=intensity,
@@ -403,11 +412,21 @@ def write_manifest(
         "contradictions": list(facts.contradictions),
         "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
-        "content_hash": _content_hash(table, facts),
+        "content_hash": _content_hash(table, labels, facts.exclusive, facts.policy, facts.intensity),
     }
     table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
     with replacing_file(folder / MANIFEST) as partial:
         pq.write_table(table, partial, compression="zstd")
+
+
+def _check_columns(table: pa.Table, labels: Sequence[str]) -> None:
+    if not labels or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
+        raise InputError(f"labels must be different names, one at least, got {labels!r}")
+    for name, column_type in [*COLUMNS.items(), *((LABEL + label, pa.int8()) for label in labels)]:
+        if name not in table.column_names or table.schema.field(name).type != column_type:
+            raise InputError(f"column {name!r} of type {column_type} is missing")
+        if name in COLUMNS and table[name].null_count:
+            raise InputError(f"column {name!r} has {table[name].null_count} empty cells")
 
 
 def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
@@ -451,9 +470,15 @@ def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _content_hash(table: pa.Table, facts: CohortFacts) -> str:
-    levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
-    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict(), levels]
+def _content_hash(
+    table: pa.Table,
+    labels: Sequence[str],
+    exclusive: bool,
+    policy: LabelPolicy,
+    intensity: Intensity | None,
+) -> str:
+    levels = intensity and [intensity.low, intensity.high]
+    what = [list(labels), exclusive, policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())

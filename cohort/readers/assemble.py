@@ -97,6 +97,9 @@ def assemble(
 
     levels = find_intensity(intensity, inspected.counts_V) if inspected.gray_16_bit else None
     warnings += _pixel_warnings(inspected, levels, intensity)
+    if inspected.blank:
+        first = _first([found[there[i]] for i in inspected.blank])
+        warnings.append(f"{len(inspected.blank)} images are blank, every pixel the same ({first})")
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from cohort.image_files import ImageFiles, inspect_images, list_images
+from cohort.image_files import ImageFiles, inspect_images, list_files
 from cohort.labels import LabelPolicy
 from cohort.manifest import write_cohort
 
@@ -32,7 +32,7 @@ def write_images(folder, count=6, colour=(), size=20):
 
 
 def cohort_of(folder, out):
-    names = list_images(folder)
+    names = list_files(folder)
     inspected = inspect_images(ImageFiles(folder, names))
     return write_cohort(
         out,

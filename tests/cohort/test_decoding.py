@@ -167,6 +167,20 @@ def test_a_truncated_file_is_refused_by_name_in_one_line(file_format, kept):
     assert "\n" not in str(error.value)
 
 
+def test_no_damaged_byte_of_a_png_changes_a_pixel():
+    """A flipped bit in a compressed stream may decode to other pixels of the right number."""
+    image = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+    data = encode(image)
+    for position in range(len(data)):
+        damaged = bytearray(data)
+        damaged[position] ^= 1
+        try:
+            pixels = decode(bytes(damaged), "a")
+        except InputError:
+            continue
+        np.testing.assert_array_equal(pixels, image)
+
+
 def test_what_is_no_png_or_jpeg_is_refused():
     for data in (b"", b"hello", encode(random_image(4, 4), "BMP"), b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(InputError, match=r"^scan: unreadable image \("):

@@ -15,7 +15,7 @@ from cohort.image_files import (
     climbs_out,
     find_images,
     inspect_images,
-    list_images,
+    list_files,
     read_image,
 )
 from tests.cohort.made_images import encode, random_image, write_images
@@ -29,9 +29,9 @@ def test_a_folder_and_an_archive_list_and_read_alike(tmp_path):
         for file in (tmp_path / "images").rglob("*.*"):
             archive.write(file, file.relative_to(tmp_path / "images"))
         archive.writestr("__MACOSX/._0.png", b"resource fork")
-    listed = list_images(tmp_path / "images")
-    assert listed == ["B.JPG", *(f"deep/{name}" for name in names)]
-    assert list_images(tmp_path / "images.zip") == listed
+    listed = list_files(tmp_path / "images")
+    assert listed == ["B.JPG", *(f"deep/{name}" for name in names), "notes.txt"]
+    assert list_files(tmp_path / "images.zip") == listed
     folder, archive = ImageFiles(tmp_path / "images", listed), ImageFiles(tmp_path / "images.zip", listed)
     assert [folder.read(i) for i in range(4)] == [archive.read(i) for i in range(4)]
     assert pickle.loads(pickle.dumps(archive)).read(1) == folder.read(1)
@@ -48,6 +48,8 @@ def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
     ]
     assert find_images(["scans/deep/*.png"]) == ["scans/deep/0.png", "scans/deep/1.png"]
     assert find_images(["[1].png"]) == ["[1].png"], "a file is no pattern"
+    (tmp_path / "scans" / "a.dcm").write_bytes(b"")
+    assert find_images(["scans"])[1] == "scans/a.dcm", "not readable yet, but not passed over either"
     with pytest.raises(InputError, match=r"scans/\*.gif: no image there; images end in .png"):
         find_images(["scans/*.gif"])
     monkeypatch.setattr("cohort.image_files.MOST_IMAGES", 2)
@@ -75,7 +77,7 @@ def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("../../evil.png", b"")
     with pytest.raises(InputError, match=r"a\.zip: member '\.\./\.\./evil\.png' leads out of the archive"):
-        list_images(tmp_path / "a.zip")
+        list_files(tmp_path / "a.zip")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -83,14 +85,14 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "linked").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "back").symlink_to(tmp_path / "images")
-    assert list_images(tmp_path / "images") == ["linked/0.png"]
+    assert list_files(tmp_path / "images") == ["linked/0.png"]
 
 
 def test_images_that_are_neither_folder_nor_archive_are_refused(tmp_path):
     (tmp_path / "images.tar").write_bytes(b"no archive")
     for name in ("images.tar", "absent"):
         with pytest.raises(InputError, match="must be a folder or a zip archive"):
-            list_images(tmp_path / name)
+            list_files(tmp_path / name)
 
 
 def test_reading_names_the_file_that_cannot_be_read(tmp_path):
@@ -143,6 +145,13 @@ def test_the_pass_counts_what_it_turned(tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     (tmp_path / "1.png").write_bytes(encode(random_image(4, 6), exif=exif))
     assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).turned == [1]
+
+
+def test_the_pass_names_blank_images(tmp_path):
+    write_images(tmp_path, 1)
+    (tmp_path / "1.png").write_bytes(encode(np.full((5, 6), 17, dtype=np.uint8)))
+    (tmp_path / "2.png").write_bytes(encode(np.full((5, 6, 3), [1, 2, 3], dtype=np.uint8)))
+    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png", "2.png"])).blank == [1, 2]
 
 
 def test_files_larger_than_an_image_may_be_are_not_read(tmp_path, monkeypatch):

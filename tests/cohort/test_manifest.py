@@ -354,6 +354,69 @@ def test_a_manifest_that_lost_a_column_is_refused(tmp_path):
         Cohort.open(tmp_path / "c")
 
 
+def rewrite(folder, table=None, **metadata):
+    """A manifest as somebody else may have written it."""
+    path = folder / MANIFEST
+    table = table or pq.read_table(path)
+    metadata = json.loads(pq.read_schema(path).metadata[b"radtune"]) | metadata
+    pq.write_table(table.replace_schema_metadata({b"radtune": json.dumps(metadata)}), path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"labels": []}, "labels must be different names, one at least"),
+        ({"labels": ["Edema", "Edema"]}, "labels must be different names"),
+        ({"labels": 3}, r"damaged \(TypeError: "),
+        ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"intensity": {"low": 9, "high": 5, "rule": "full"}}, "intensity must go from"),
+        ({"intensity": {"lowest": 0}}, r"damaged \(TypeError: "),
+        ({"policy": {"uncertain": "perhaps"}}, "uncertain rule must be one of"),
+        ({"label_prompts": None}, r"damaged \(AttributeError: "),
+        ({"images_root": 3}, r"damaged \(TypeError: "),
+        ({"policy": {}}, "its rows, labels or rules are no longer those that it was written with"),
+    ],
+)
+def test_metadata_that_nobody_writes_are_refused_in_one_line(tmp_path, metadata, message):
+    write(tmp_path / "c")
+    rewrite(tmp_path / "c", **metadata)
+    with pytest.raises(InputError, match=rf"cohort\.parquet: {message}.*; build the cohort again$") as error:
+        Cohort.open(tmp_path / "c")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "message"),
+    [
+        ("patient", ["p", "p", "p", "p", "s", "t", "s"], "patient 'p' lies in 'train' and in 'val'"),
+        ("split", ["train", "train", "train", "dev", "test", "val", "test"], "split must be one of"),
+        ("image", ["i0"] * 7, "image id 'i0' stands in 7 rows"),
+        ("file", [None, "a", "b", "c", "d", "e", "f"], "column 'file' has 1 empty cells"),
+        ("label.Edema", [7, 0, 1, 0, None, 0, 1], "a label cell must be 1, 0 or masked"),
+        ("label.Edema", [0, 0, 1, 0, None, 0, 1], "its rows, labels or rules are no longer those"),
+        ("keep.age", [4, 41, None, 20, 30, 50, 31], "its rows, labels or rules are no longer those"),
+    ],
+)
+def test_rows_that_were_changed_behind_the_manifests_back_are_refused(tmp_path, column, cells, message):
+    write(tmp_path / "c")
+    table = pq.read_table(tmp_path / "c" / MANIFEST)
+    place = table.column_names.index(column)
+    changed = table.set_column(place, column, pa.array(cells, table.schema.field(column).type))
+    rewrite(tmp_path / "c", changed)
+    with pytest.raises(InputError, match=rf"cohort\.parquet: {message}.*; build the cohort again$"):
+        Cohort.open(tmp_path / "c")
+
+
+def test_metadata_that_are_no_json_are_refused(tmp_path):
+    write(tmp_path / "c")
+    path = tmp_path / "c" / MANIFEST
+    for text in (b"{", b"[" * 100_000, b"[]"):
+        pq.write_table(pq.read_table(path).replace_schema_metadata({b"radtune": text}), path)
+        with pytest.raises(InputError, match="damaged") as error:
+            Cohort.open(tmp_path / "c")
+        assert "\n" not in str(error.value)
+
+
 def test_the_metadata_are_json_under_one_key(tmp_path):
     write(tmp_path / "c")
     metadata = json.loads(pq.read_schema(tmp_path / "c" / MANIFEST).metadata[b"radtune"])

@@ -533,6 +533,12 @@ def test_images_turned_by_their_exif_orientation_are_counted(source):
     assert "2 images turned upright by their EXIF orientation" in read(source).warnings
 
 
+def test_blank_images_are_counted(source):
+    for n in (3, 4):
+        Image.new("L", (12 + n, 12)).save(source[0] / "images" / f"img_{n:02}.png")
+    assert "2 images are blank, every pixel the same (img_03.png, img_04.png)" in read(source).warnings
+
+
 def test_images_of_other_formats_are_not_called_missing(source):
     images = source[0] / "images"
     for n in range(4):
