@@ -11,7 +11,15 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
@@ -22,7 +30,19 @@ from vlm.encoder_names import LOCAL, resolved_name
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
 SQLITE = "sqlite:///"
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(
+            "must be at most 100 letters, digits, dots, underscores and hyphens, a letter or digit first; "
+            "storage says in which folder the study's own is made"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_folder_name)]
+"""It becomes a folder."""
 
 
 class _Settings(BaseModel):

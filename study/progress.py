@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from study.config import load_config
 from study.lock import is_locked
@@ -85,7 +86,15 @@ def describe_run(run: RunFolder) -> str:
 
 
 def _table(ranked: Sequence[TrialRecord], objective: str, columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Aligned lines; of each column the first of its parameters that the trial has."""
+    """Aligned lines; of each column the first of its parameters that the trial has. Every other parameter in
+    which the trials differ has a column of its own."""
+    placed = {key for keys in columns.values() for key in keys}
+    values: dict[str, set[Any]] = {}
+    for record in ranked:
+        for key in dict.fromkeys(key for one in ranked for key in one.params):
+            values.setdefault(key, set()).add(record.params.get(key))
+    differing = [key for key, found in values.items() if len(found) > 1 and key not in placed]
+    columns = {**columns, **{key: (key,) for key in differing}}
     width = {name: max(len(name), 10) for name in columns}
     titles = "  ".join(f"{name:>{width[name]}}" for name in columns)
     lines = [f"{'#':>5}  {objective:>11}  {'macro_auroc':>11}  {titles}"]

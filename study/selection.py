@@ -42,8 +42,12 @@ def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -
         return "best-1", named["best-1"]
     record = records.get(number)
     if record is None or record.head is None:
-        what = "is not of this study" if record is None else f"has no trained head ({record.reason})"
-        raise InputError(f"trial {number} {what}; `radtune show` lists those that have one")
+        what = (
+            f"is not of this study, whose trials are numbered {min(records)} to {max(records)}"
+            if record is None
+            else f"has no trained head ({record.reason})"
+        )
+        raise InputError(f"trial {number} {what}; those that are COMPLETE in trials.parquet have one")
     names = [name for name, one in named.items() if one.number == number and _cut_alike(one, record)]
     return names[0] if names else f"trial-{number}", record
 

@@ -101,7 +101,7 @@ class TrialRecord:
         if self.head is None:
             raise InputError(
                 f"trial {self.number} has no trained head{f' ({self.reason})' if self.reason else ''}; "
-                "`radtune show` lists those that have one"
+                "those that are COMPLETE in trials.parquet have one"
             )
         return Predictor(
             name=name,

@@ -71,6 +71,7 @@ def test_the_shipped_study_files_are_valid(name):
             r"tracking.uri: must be a database or server URI .* but got 'mlruns'",
         ),
         ({"name": "../up"}, r"name: .*but got '../up'"),
+        ({"name": "lung/a"}, r"name: must be at most 100 letters, digits, .*; storage .*but got 'lung/a'"),
         ({"cohort": None}, r"cohort: .*but got None"),
     ],
 )

@@ -1,8 +1,9 @@
 """The line that a running study prints."""
 
 import math
+from dataclasses import replace
 
-from study.progress import progress
+from study.progress import _table, progress
 from trainables.records import TrialRecord
 
 
@@ -20,3 +21,17 @@ def test_the_best_stands_beside_what_was_published_and_the_floor():
     failed = TrialRecord(number=0, preset="paper", params={}, state="FAIL")
     assert progress([failed, *searched], math.nan, "macro_ap") == "best macro_ap 0.750 (#2)"
     assert progress([], 0.625, "macro_ap") == "best macro_ap none yet · logreg 0.625"
+
+
+def test_parameters_in_which_the_listed_trials_differ_have_a_column():
+    alike = {"epochs": 5, "threshold_shrinkage": 10.0}
+    searched = [
+        TrialRecord(
+            number=1, params=alike | {"loss": "focal", "gamma": 2.0}, state="COMPLETE", objective=0.5
+        ),
+        TrialRecord(number=2, params=alike | {"loss": "bce"}, state="COMPLETE", objective=0.4),
+    ]
+    titles, first, second = _table(searched, "macro_ap", {"epochs": ("epochs",), "loss": ("loss",)})
+    assert titles.split() == ["#", "macro_ap", "macro_auroc", "epochs", "loss", "gamma"]
+    assert first.split() == ["1", "0.500", "nan", "5", "focal", "2"]
+    assert second.split() == ["2", "0.400", "nan", "5", "bce"]
