@@ -142,7 +142,15 @@ def _parser() -> argparse.ArgumentParser:
         "score floors, zero-shot and the best trials on the test split; write the report",
         "radtune analyze runs/sample-probe --only scores,claims",
     )
-    analyze.add_argument("run", metavar="RUN", help="a run folder")
+    analyze.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or several")
+    analyze.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="analysis.b=value",
+        dest="overrides",
+        help="set one key of the study file's analysis, this time; may be given again",
+    )
     analyze.add_argument(
         "--only",
         type=comma_separated,
@@ -241,10 +249,28 @@ def _show(arguments: argparse.Namespace) -> None:
     print(describe_run(Study.open(arguments.run).folder))
 
 
-def _analyze(arguments: argparse.Namespace) -> None:
+def _analyze(arguments: argparse.Namespace) -> int:
+    """One study after the other; one that cannot be analysed does not keep the next from it."""
+    failed = 0
+    for run in arguments.runs:
+        if len(arguments.runs) > 1:
+            print(f"\n{run}", flush=True)
+        try:
+            _analyze_one(run, arguments)
+        except InputError as error:
+            if arguments.debug or len(arguments.runs) == 1:
+                raise
+            failed += 1
+            print(f"radtune: error: {error}", file=sys.stderr)
+    if failed:
+        print(f"radtune: error: {failed} of {len(arguments.runs)} studies were not analysed", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
     from study.study import Study
 
-    study = Study.open(arguments.run)
+    study = Study.open(run, arguments.overrides)
     result = study.analyze(arguments.only)
     print(result.text)
     for name, reason in result.failed.items():

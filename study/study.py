@@ -74,14 +74,32 @@ class Study:
         return cls(validated(dict(settings)))
 
     @classmethod
-    def open(cls, run: str | Path) -> Study:
-        """A study from its run folder, wherever that lies now; InputError where the folder holds none."""
+    def open(cls, run: str | Path, overrides: Sequence[str] = ()) -> Study:
+        """A study from its run folder, wherever that lies now.
+
+        Args:
+            overrides: `analysis.b=value` assignments, for this object alone; a path is taken from the current
+                working directory.
+
+        Raises:
+            InputError: the folder holds no study, or an assignment is of another key.
+        """
         folder = RunFolder(Path(run).absolute())
         if not folder.study_file.exists():
             raise InputError(
                 f"{run}: no study there (study.yaml is missing); `radtune run STUDY.yaml` makes one"
             )
-        return cls(load_config(folder.study_file), folder.path)
+        if strange := next((one for one in overrides if not one.startswith("analysis.")), None):
+            raise InputError(
+                f"--set {strange}: a study that has run keeps its settings; only those of analysis, such as "
+                "analysis.top=5, can be set for an analysis"
+            )
+        config = load_config(folder.study_file, overrides)
+        other = config.analysis.compare_with
+        if other and any(one.startswith("analysis.compare_with=") for one in overrides):
+            analysis = config.analysis.model_copy(update={"compare_with": str(Path(other).absolute())})
+            config = config.model_copy(update={"analysis": analysis})
+        return cls(config, folder.path)
 
     def run(self, *, resume: bool = False, echo: Callable[[str], None] = print) -> Study:
         """Run the study, or with `resume` take it up where it stopped. InputError as `run_study`."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from cohort.manifest import Cohort
 from cohort.readers import READERS
+from study import Study
 from study.cli import main
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings
@@ -191,6 +192,26 @@ def test_analyze_export_and_predict_agree_to_the_last_digit_that_is_printed(stud
         assert (predicted[f"decision.{label}"].to_numpy() == reported[f"decision.{label}"].to_numpy()).all()
 
 
+def test_several_studies_are_analysed_one_after_the_other_with_what_is_set_for_it(studied, tmp_path, capsys):
+    study, _ = studied
+    run = str(study.folder.path)
+    assert study.config.analysis.top == 2
+    command = ["analyze", str(tmp_path), run, "--only", "scores", "--set", "analysis.top=1"]
+    assert main(command) == 2
+    said = capsys.readouterr()
+    assert "best-1" in said.out and "best-2" not in said.out
+    assert f"{tmp_path}: no study there" in said.err and "1 of 2 studies were not analysed" in said.err
+
+
+def test_what_an_analysis_compares_with_is_set_from_where_the_command_is_given(studied, monkeypatch):
+    study, _ = studied
+    monkeypatch.chdir(study.folder.path.parent)
+    opened = Study.open("squares", ["analysis.compare_with=other", "analysis.top=5"])
+    assert opened.config.analysis.compare_with == str(study.folder.path.parent / "other")
+    assert opened.config.analysis.top == 5
+    assert Study.open("squares").config.analysis == study.config.analysis  # set for the one object alone
+
+
 def test_what_is_wrong_is_said_in_one_line(studied, table, tmp_path, capsys):
     study, _ = studied
     path, images = table
@@ -202,7 +223,9 @@ def test_what_is_wrong_is_said_in_one_line(studied, table, tmp_path, capsys):
     assert "no such study file" in refused(capsys, "run", tmp_path / "none.yaml")
     assert "no study there" in refused(capsys, "show", tmp_path)
     assert "no study there" in refused(capsys, "analyze", tmp_path)
-    assert "trial 999" in refused(capsys, "export", run, "--out", tmp_path / "b", "--trial", "999")
+    refusal = refused(capsys, "export", run, "--out", tmp_path / "b", "--trial", "999")
+    assert "trial 999 is not of this study, whose trials are numbered 0 to 23; those that" in refusal
+    assert "only those of analysis" in refused(capsys, "analyze", run, "--set", "search.seed=3")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
     assert "thesis.tex" in refused(capsys, "export", run, "--out", tmp_path / "full")
