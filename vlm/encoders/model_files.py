@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
+from open_clip.coca_model import CoCa
 from open_clip.hf_configs import arch_dict
+from open_clip.model import CLIP, CustomTextCLIP
 
 from cohort.errors import InputError
 from vlm.json_files import read_object
@@ -72,7 +75,8 @@ NUMBER: Rule = (
     lambda value: type(value) in (int, float) and math.isfinite(value) and abs(value) <= 1e6,
     "a number",
 )
-COUNT, SIZE, WIDTH, VOCABULARY, CONTEXT = map(_whole, (256, 4096, 16_384, 4_000_000, 8192))
+COUNT, SIZE, WIDTH, VOCABULARY, CONTEXT = map(_whole, (256, 1024, 8192, 4_000_000, 8192))
+PATCH: Rule = (lambda value: type(value) is int and 4 <= value <= 1024, "a whole number from 4 to 1024")
 WORD = _matching(r"[A-Za-z0-9_.-]{0,64}", "a word")
 REFERENCE = _matching(r"[^\0\n\r]{0,1024}", "the name of a model on the hub")
 TIMM_MODEL: Rule = (
@@ -101,7 +105,7 @@ _BLOCK: dict[str, Rule] = {
 _VISION = _BLOCK | {
     "layers": _either(COUNT, _list_of(COUNT, 4)),
     "head_width": WIDTH,
-    "patch_size": SIZE,
+    "patch_size": PATCH,
     "image_size": _either(SIZE, _list_of(SIZE, 2)),
     "patch_dropout": NUMBER,
     "attentional_pool": FLAG,
@@ -207,6 +211,16 @@ def _check(settings: Any, rules: Mapping[str, Rule], name: str, path: Path, wher
             raise InputError(
                 f"encoder {name}: {path}: {where}.{key} must be {words}, not {str(value)[:80]!r}"
             )
+
+
+def parameter_count(model_config: Mapping[str, Any]) -> int:
+    """How many numbers a model of this `model_cfg` holds, found out without any memory for them."""
+    config = {key: value for key, value in model_config.items() if key != "custom_text"}
+    kind = CLIP
+    if model_config.get("custom_text") or config["text_cfg"].get("hf_model_name"):
+        kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in kind(**config).parameters())
 
 
 # Of the architectures that open_clip builds text towers from (`open_clip.hf_configs`), what makes them.

@@ -39,6 +39,7 @@ from vlm.encoders.model_files import (
     VOCABULARY_FILES,
     copy_text_config,
     copy_tokenizer,
+    parameter_count,
     read_model_config,
 )
 from vlm.tensor_files import write_tensors
@@ -157,6 +158,9 @@ class _Files:
     weights: Path | None
     """State dict of an architecture; None where open_clip finds it in the folder."""
 
+    bytes_of_weights: int
+    """Of the state dict, or at most."""
+
     model_config: dict[str, Any]
     preprocess_config: dict[str, Any]
     text_config: Path | None
@@ -169,13 +173,17 @@ class _Files:
 def _folder_files(name: str, folder: Path) -> _Files:
     model_config, preprocess_config = read_model_config(name, folder)
     text = model_config["text_cfg"]
-    if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
+    sizes = [
+        path.stat().st_size for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")
+    ]
+    if not sizes:
         raise InputError(
             f"encoder {name}: no weights in {folder}; put {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} there"
         )
     return _Files(
         model_name=f"local-dir:{folder}",
         weights=None,
+        bytes_of_weights=max(sizes),
         model_config=model_config,
         preprocess_config=preprocess_config,
         text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), folder),
@@ -210,9 +218,11 @@ def _tagged_files(name: str) -> _Files:
     if pretrained.get("quick_gelu"):
         model_config["quick_gelu"] = True
     text = model_config["text_cfg"]
+    weights = next(folder / file for file in (safe, pickled) if (folder / file).is_file())
     return _Files(
         model_name=model,
-        weights=next(folder / file for file in (safe, pickled) if (folder / file).is_file()),
+        weights=weights,
+        bytes_of_weights=weights.stat().st_size,
         model_config=model_config,
         preprocess_config=pretrained,
         text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,)),
@@ -265,6 +275,12 @@ def _towers(name: str, files: _Files) -> tuple[nn.Module, Callable[[list[str]], 
         if files.tokenizer is not None:
             vocabulary.mkdir()
             copy_tokenizer(name, files.tokenizer, vocabulary)
+        numbers = parameter_count(files.model_config | overrides)
+        if numbers > files.bytes_of_weights:
+            raise ValueError(
+                f"the configuration describes {numbers:,} numbers, and the weights hold no more than "
+                f"{files.bytes_of_weights:,} bytes"
+            )
         clip = open_clip.create_model(
             files.model_name,
             pretrained=None if files.weights is None else str(files.weights),

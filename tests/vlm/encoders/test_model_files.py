@@ -13,7 +13,12 @@ from study.cli import main
 from tests.vlm.encoders.models import add_code, change_text, small_clip
 from tests.vlm.miniature_biomedclip import MODEL_CONFIG, PREPROCESS_CONFIG
 from vlm.encoders import load_encoder
-from vlm.encoders.model_files import copy_text_config, copy_tokenizer, read_model_config
+from vlm.encoders.model_files import (
+    copy_text_config,
+    copy_tokenizer,
+    parameter_count,
+    read_model_config,
+)
 
 # As published, see the model's page on the hub.
 BIOMEDCLIP_TEXT = {
@@ -229,6 +234,26 @@ def test_a_text_tower_is_read_from_the_models_own_folder_or_the_hub(miniature_fo
     change_text(folder, hf_tokenizer_name=str(elsewhere))
     with pytest.raises(InputError, match="the hub has no repository"):
         load_encoder(f"local-dir:{folder}")
+
+
+def test_a_model_larger_than_its_weights_is_refused_before_memory_is_taken_for_it(tmp_path):
+    """256 layers of width 8,192 would be 824 GB."""
+    folder = small_clip(tmp_path / "model")
+    change_text(folder, layers=256, width=8192, heads=64)
+    with pytest.raises(InputError, match=r"describes 20\d(,\d{3}){3} numbers, and the weights hold"):
+        load_encoder(f"local-dir:{folder}")
+
+
+def test_the_numbers_of_a_model_are_counted_without_building_it(miniature, miniature_folder, tmp_path):
+    model, _ = read_model_config("x", miniature_folder)
+    model["text_cfg"] |= {"hf_model_name": str(miniature_folder), "hf_model_pretrained": False}
+    assert parameter_count(model) == sum(one.numel() for one in miniature.clip.parameters())
+    small = small_clip(tmp_path / "model")
+    built = load_encoder(f"local-dir:{small}").clip
+    assert parameter_count(read_model_config("x", small)[0]) == sum(one.numel() for one in built.parameters())
+    # 24 + 24 layers of open_clip's CoCa, as its authors count them
+    coca = open_clip.get_model_config("coca_ViT-L-14")
+    assert round(parameter_count(coca) / 1e6) == 638
 
 
 def test_parts_that_do_not_fit_together_are_one_line(tmp_path):

@@ -199,7 +199,8 @@ class _RunsCode:
 def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(miniature_folder, tmp_path):
     folder, marker = shutil.copytree(miniature_folder, tmp_path / "model"), tmp_path / "ran"
     (folder / "open_clip_model.safetensors").unlink()
-    torch.save({"state_dict": _RunsCode(marker)}, folder / "open_clip_pytorch_model.bin")
+    content = {"state_dict": _RunsCode(marker), "as many numbers": torch.zeros(330_000)}
+    torch.save(content, folder / "open_clip_pytorch_model.bin")
     with pytest.raises(InputError, match="the weights are a pickle that is damaged or would run code"):
         load_encoder(f"local-dir:{folder}")
     assert not marker.exists()
