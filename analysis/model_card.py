@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.claims import average_claim, label_claims
 from analysis.number_format import NONE, OBJECTIVES, ranged, score, share, strategy
+from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 from analysis.sections.limits import limits_of
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
@@ -47,9 +48,10 @@ def model_card(
     name, rule, labels = predictor.name, predictor.rule, predictor.labels
     scores, comparisons = tables or (None, None)
     scored = scores is not None and name in set(scores["setting"])
+    has_paper = scored and PAPER in set(scores["setting"])
+    names = {label: cohort.label_name(label) for label in labels}
     claims = []
     if scored and (comparisons["first"] == name).any():
-        names = {label: cohort.label_name(label) for label in labels}
         average = average_claim(scores, comparisons, name, objective)
         claims = [average, *label_claims(scores, comparisons, names, name)]
     environment = jinja2.Environment(
@@ -69,11 +71,12 @@ def model_card(
         objective=OBJECTIVES[objective],
         policy=cohort.policy.described(cohort.labels),
         splits=split_counts,
-        label_rows=_label_rows(labels, split_counts),
+        label_rows=_label_rows(names, split_counts),
         test=next((counts for counts in split_counts if counts.split == "test"), None),
         averages=_averages(scores, name) if scored else [],
         averaged=_labels_averaged(scores, name) if scored else 0,
         tested=_tested(scores, predictor) if scored else [],
+        paper=f" `{PAPER}` is {PUBLISHED} ({PUBLICATION})." if has_paper else "",
         claims=claims,
         minimum=MIN_POSITIVE_PATIENTS,
         strategy=strategy(rule.strategy),
@@ -87,20 +90,21 @@ def model_card(
     )
 
 
-def _label_rows(labels: Sequence[str], splits: Sequence[SplitCounts]) -> list[dict[str, Any]]:
+def _label_rows(names: Mapping[str, str], splits: Sequence[SplitCounts]) -> list[dict[str, Any]]:
+    """`names`: label -> how it is said to people. Both stand here: a label names a column of predictions."""
     train = next(counts for counts in splits if counts.split == "train")
     return [
         {
-            "label": label,
+            "label": label if name == label else f"{label} ({name})",
             "cells": [f"{counts.positives_C[c]} ({counts.patients_C[c]})" for counts in splits],
             "prevalence": share(train.positives_C[c], train.images - train.masked_C[c]),
         }
-        for c, label in enumerate(labels)
+        for c, (label, name) in enumerate(names.items())
     ]
 
 
 def _averages(scores: pd.DataFrame, name: str) -> list[dict[str, Any]]:
-    """The floors, the paper's configuration and the exported one; other finalists stay out."""
+    """The floors, the published configuration and the exported one; other finalists stay out."""
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     shown = [s for s in dict.fromkeys(scores["setting"]) if s == name or not s.startswith("best-")]
     return [

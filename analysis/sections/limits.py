@@ -7,13 +7,32 @@ from collections.abc import Sequence
 from analysis.claims import Claim
 from analysis.evidence import Evidence
 from analysis.section import Section, Words
+from cohort.labels import CHEXPERT_14, NIH_14
 from cohort.manifest import Cohort
 
 TITLE = "Limits of this evidence"
 
 
 def run(evidence: Evidence) -> Section:
-    return Section(parts=[Words(lines=limits_of(evidence.cohort, evidence.claims))])
+    limits = limits_of(evidence.cohort, evidence.claims)
+    if not evidence.no_zero_shot and (codes := _codes(evidence.cohort)):
+        limits.append(
+            f"Zero-shot rests on labels that look like codes to a text tower: {', '.join(codes)}. Give them "
+            "names when the cohort is built (--label-names) before a model is called better than zero-shot."
+        )
+    return Section(parts=[Words(lines=limits)])
+
+
+def _codes(cohort: Cohort) -> list[str]:
+    """Labels without a display name that are at most four characters long or have no vowel; those of the
+    vocabularies of chest radiographs are words all the same."""
+    return [
+        label
+        for label in cohort.labels
+        if label not in cohort.label_names
+        and label not in CHEXPERT_14 + NIH_14
+        and (len(label) <= 4 or not set("aeiouy") & set(label.lower()))
+    ]
 
 
 def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:

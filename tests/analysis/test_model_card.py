@@ -53,6 +53,12 @@ def test_it_names_cohort_encoder_floors_and_use(card):
     assert "best-2" not in text and "Nothing:" not in text
 
 
+def test_it_says_labels_by_their_names_and_which_publication_stands_behind_a_row(card, analysed):
+    assert "`paper` is the published configuration (Sadman et al. 2025, arXiv 2506.14136)." in card()
+    text = card(cohort=replace(analysed.study.cohort, label_names={"No Finding": "healthy"}))
+    assert "| No Finding (healthy) |" in text and "- healthy: AUROC" in text
+
+
 def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card):
     text = card(own_tower=True)
     assert "A fine-tuned image tower with a linear head, from `synthetic`" in text

@@ -316,6 +316,20 @@ def test_data_states_the_terms_of_use_where_there_are_any(analysed):
     assert ("terms of use", "", "CC BY 4.0") in terms.entries
 
 
+def test_zero_shot_on_codes_is_a_limit_until_they_have_names(analysed, uninformed):
+    def said(evidence, **names):
+        codes = ("nv", "bkl", "MLGNT", "melanoma", "Mass", *evidence.cohort.labels[5:])
+        cohort = replace(evidence.cohort, labels=codes, label_names=names)
+        renamed = replace(evidence, cohort=cohort)
+        renamed.__dict__["claims"] = evidence.claims
+        return of_kind(limits.run(renamed), Words)[0].lines[-1]
+
+    assert "look like codes to a text tower: nv, bkl, MLGNT. Give" in said(analysed.evidence)
+    assert ": bkl. Give" in said(analysed.evidence, nv="melanocytic nevus", MLGNT="malignant lesion")
+    named = said(analysed.evidence, nv="melanocytic nevus", MLGNT="malignant", bkl="keratosis")
+    assert "codes" not in named and "codes" not in said(uninformed.evidence)
+
+
 def test_drawn_images_are_called_phantoms(analysed):
     cohort = replace(analysed.study.cohort, drawn=True)
     assert limits.limits_of(cohort, analysed.result.claims)[0].startswith("The images are drawn phantoms.")
