@@ -25,12 +25,8 @@ def test_the_best_stands_beside_what_was_published_and_the_floor():
 
 def test_parameters_in_which_the_listed_trials_differ_have_a_column():
     alike = {"epochs": 5, "threshold_shrinkage": 10.0}
-    searched = [
-        TrialRecord(
-            number=1, params=alike | {"loss": "focal", "gamma": 2.0}, state="COMPLETE", objective=0.5
-        ),
-        TrialRecord(number=2, params=alike | {"loss": "bce"}, state="COMPLETE", objective=0.4),
-    ]
+    params = (alike | {"loss": "focal", "gamma": 2.0}, alike | {"loss": "bce"})
+    searched = [replace(record(n, 0.6 - n / 10), params=one) for n, one in enumerate(params, start=1)]
     titles, first, second = _table(searched, "macro_ap", {"epochs": ("epochs",), "loss": ("loss",)})
     assert titles.split() == ["#", "macro_ap", "macro_auroc", "epochs", "loss", "gamma"]
     assert first.split() == ["1", "0.500", "nan", "5", "focal", "2"]
