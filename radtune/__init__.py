@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "Cohort", "Study", "__version__"]
 
-_MODULES = {"Bundle": "vlm.bundle", "Cohort": "cohort.manifest", "Study": "study.study"}
+_MODULES = {
+    "Bundle": "vlm.bundle",
+    "Cohort": "cohort.manifest",
+    "Study": "study.study",
+    "main": "study.cli",  # of the console script, which beside a user's study.py finds it here alone
+}
 
 
 def __getattr__(name: str) -> Any:

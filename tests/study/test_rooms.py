@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_a_study_runs_beside_files_named_like_the_packages(own_modules):
     done = run_in(own_modules, script, "run", "mine.yaml", path=f"{os.pathsep}{REPOSITORY}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 COMPLETE" in done.stdout
+
+
+def test_the_console_script_finds_its_command_beside_a_users_study(own_modules):
+    (own_modules / "study.py").write_text("MINE = 1\n")
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    module, function = scripts["radtune"].split(":")
+    code = f"from {module} import {function}; {function}(['space', 'linear_probe'])"
+    done = run_in(own_modules, sys.executable, "-c", code, path=str(REPOSITORY))
+    assert "learning_rate" in done.stdout, done.stderr
 
 
 def test_in_a_notebook_too_the_packages_come_first_and_the_path_stays(own_modules):
