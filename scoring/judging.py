@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 
+from scoring import exclusive_thresholds, thresholds
 from scoring.metrics import auroc, average_precision, f1
-from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 
 OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
 
@@ -36,11 +37,14 @@ class JudgedRows:
     a study."""
     averaged_C: np.ndarray
     """bool: the labels of every macro average; each has positives and negatives here."""
+    exclusive: bool = False
+    """Whether a row has exactly one of the labels, or is masked whole; decisions are then one label a row."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How scores come onto [0, 1], where thresholds lie, with their order kept.
+    """How scores come onto [0, 1], where thresholds lie, with their order kept: that of a label's images, or
+    of an image's labels where they are exclusive.
 
     Scores that only rank, such as image-text products, would saturate on the scale of logits; they need one
     of their own, see `standardising`.
@@ -54,9 +58,11 @@ class Scale:
         """The scale on which these scores have mean 0 and deviation 1 before the sigmoid."""
         return cls(float(scores_NC.mean()), float(scores_NC.std()) or 1.0)
 
-    def unit(self, scores: np.ndarray) -> np.ndarray:
-        """sigmoid((score - centre) / width): float64, since float32 has only one value, 1, from 17 on."""
-        return expit((np.asarray(scores, dtype=np.float64) - self.centre) / self.width)
+    def unit(self, scores: np.ndarray, *, exclusive: bool = False) -> np.ndarray:
+        """sigmoid(z) with z = (score - centre) / width, or of exclusive labels softmax(z) over the last axis:
+        float64, since float32 has only one value, 1, from 17 on."""
+        z = (np.asarray(scores, dtype=np.float64) - self.centre) / self.width
+        return softmax(z, axis=-1) if exclusive else expit(z)
 
 
 LOGITS = Scale()
@@ -77,6 +83,8 @@ class Judged:
     few_C: np.ndarray
     """bool: labels with too few positive patients for a threshold of their own, under any strategy; which of
     them share the global one says `scoring.thresholds.shares_global`."""
+    exclusive: bool = False
+    """Whether the thresholds decide for one label a row: those of `scoring.exclusive_thresholds`."""
 
 
 def objective(
@@ -99,7 +107,8 @@ def objective(
     if name not in OBJECTIVES:
         raise ValueError(f"objective must be macro_ap, macro_auroc or macro_f1, not {name!r}")
     if name == "macro_f1":
-        return np.max(list(_macro_f1(scale.unit(scores_KNC), rows, shrinkage_K).values()), axis=0)
+        unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
+        return np.max(list(_macro_f1(unit_KNC, rows, shrinkage_K).values()), axis=0)
     metric = average_precision if name == "macro_ap" else auroc
     return metric(rows.targets_NC[:, rows.averaged_C], scores_KNC[..., rows.averaged_C]).mean(-1)
 
@@ -112,27 +121,35 @@ def judge(
 ) -> list[Judged]:
     """What is reported of each model, macro averages over `rows.averaged_C`; arguments as `objective`."""
     ap_K, auroc_K = (objective(name, scores_KNC, rows, shrinkage_K) for name in ("macro_ap", "macro_auroc"))
-    unit_KNC = scale.unit(scores_KNC)
+    unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
     macro_f1 = _macro_f1(unit_KNC, rows, shrinkage_K)
-    fitted = fit_thresholds(unit_KNC, rows.targets_NC, rows.patients_N, shrinkage=np.asarray(shrinkage_K))
+    fitted = _fitting(rows).fit_thresholds(
+        unit_KNC, rows.targets_NC, rows.patients_N, shrinkage=np.asarray(shrinkage_K)
+    )
     judged = []
     for k in range(len(scores_KNC)):
-        strategy = max(STRATEGIES, key=lambda name: macro_f1[name][k])
+        strategy = max(macro_f1, key=lambda name: macro_f1[name][k])
         metrics = {
             "val.macro_ap": float(ap_K[k]),
             "val.macro_auroc": float(auroc_K[k]),
             "val.macro_f1": float(macro_f1[strategy][k]),
-            **{f"val.macro_f1_{name}": float(macro_f1[name][k]) for name in STRATEGIES},
+            **{f"val.macro_f1_{name}": float(f1_K[k]) for name, f1_K in macro_f1.items()},
             "val.labels_averaged": float(rows.averaged_C.sum()),
         }
-        thresholds = {name: values_KC[k] for name, values_KC in fitted.by_strategy.items()}
-        judged.append(Judged(metrics, strategy, thresholds, fitted.few_C))
+        by_strategy = {name: values_KC[k] for name, values_KC in fitted.by_strategy.items()}
+        judged.append(Judged(metrics, strategy, by_strategy, fitted.few_C, rows.exclusive))
     return judged
 
 
 def _macro_f1(unit_KNC: np.ndarray, rows: JudgedRows, shrinkage_K: Sequence[float]) -> dict[str, np.ndarray]:
     """strategy -> cross-fitted macro-F1 (K,)."""
-    counts = cross_fitted(
+    fitting = _fitting(rows)
+    counts = fitting.cross_fitted(
         unit_KNC, rows.targets_NC, rows.folds_N, rows.patients_N, shrinkage=np.asarray(shrinkage_K)
     )
-    return {name: f1(counts[name])[:, rows.averaged_C].mean(1) for name in STRATEGIES}
+    return {name: f1(counts[name])[:, rows.averaged_C].mean(1) for name in fitting.STRATEGIES}
+
+
+def _fitting(rows: JudgedRows) -> ModuleType:
+    """Where the thresholds of such labels are fitted."""
+    return exclusive_thresholds if rows.exclusive else thresholds

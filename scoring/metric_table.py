@@ -19,6 +19,7 @@ from scoring import metrics
 from scoring.metrics import Confusion, SquaredErrors
 from scoring.resampling import (
     Ranking,
+    weighted_class_confusion,
     weighted_confusion,
     weighted_mean,
     weighted_rankings,
@@ -40,6 +41,8 @@ class Predictions:
     """float in [0, 1]; None for scores that are no probabilities, and no metric takes probabilities then."""
     prevalences_C: np.ndarray | None = None
     """float in [0, 1], of training, where there are probabilities: the reference of the Brier skill."""
+    exclusive: bool = False
+    """Whether an image has exactly one label, or is masked whole, and exactly one is decided for it."""
 
     @cached_property
     def counts(self) -> Confusion:
@@ -84,7 +87,8 @@ class Resampled:
     @cached_property
     def counts(self) -> Confusion:
         p = self.predictions
-        return weighted_confusion(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
+        summed = weighted_class_confusion if p.exclusive else weighted_confusion
+        return summed(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
 
     @cached_property
     def errors(self) -> SquaredErrors:
@@ -107,9 +111,10 @@ class Metric:
 
     name: str
     takes: Literal["scores", "decisions", "probs"]
-    scope: Literal["label", "image", "micro"]
-    """Of what it is one value: a label, an image, or the pooled counts of all labels. A table shows a label's
-    values and their average over labels, and the mean over images."""
+    scope: Literal["label", "class", "image", "micro"]
+    """Of what it is one value: a label, an image, or the counts of all labels. A table shows a label's values
+    and their average over labels, and the mean over images. A class is a label of which only the average is
+    shown, over all that occur."""
     values: Callable[[Predictions], np.ndarray]
     """float64 (C,), (N,) or (), by scope; NaN where the data leave it undefined."""
     replicates: Callable[[Resampled, np.ndarray], np.ndarray]
@@ -119,6 +124,8 @@ class Metric:
     """Lowest and highest value, "labels" for how many there are; None: not bounded on both sides."""
     average: str = ""
     """Name of the average over labels where that is not macro_<name>."""
+    of: Literal["any", "independent", "exclusive"] = "any"
+    """Labels of which it is shown: of exclusive ones some say the same as others."""
 
     def named(self, label: str) -> str:
         """Its name in a table, of a label or (empty) of the average."""
@@ -152,6 +159,19 @@ def _micro(name: str, function: Callable[[Confusion], np.ndarray], **more) -> Me
         scope="micro",
         values=lambda p: function(p.counts.pooled()),
         replicates=lambda r, _: function(r.counts.pooled(axis=0)),
+        of="independent",
+        **more,
+    )
+
+
+def _of_classes(name: str, function: Callable[..., np.ndarray], **more) -> Metric:
+    return Metric(
+        name=name,
+        takes="decisions",
+        scope="micro",
+        values=lambda p: function(p.counts),
+        replicates=lambda r, _: function(r.counts, axis=0),
+        of="exclusive",
         **more,
     )
 
@@ -163,6 +183,7 @@ def _of_image(name: str, takes: str, function: Callable[..., np.ndarray], **more
         scope="image",
         values=lambda p: function(p.targets_NC, p.scores_NC if takes == "scores" else p.decisions_NC),
         replicates=lambda r, values_N: r.mean(values_N),
+        of="independent",
         **more,
     )
 
@@ -202,6 +223,16 @@ METRICS = (
         replicates=lambda r, _: metrics.brier_skill(r.errors, r.prevalence_errors),
         bounds=None,
     ),
+    _of_classes("accuracy", metrics.accuracy),
+    Metric(
+        name="balanced_accuracy",
+        takes="decisions",
+        scope="class",
+        values=lambda p: metrics.recall(p.counts),
+        replicates=lambda r, _: metrics.recall(r.counts),
+        of="exclusive",
+    ),
+    _of_classes("cohen_kappa", metrics.cohen_kappa, bounds=(-1.0, 1.0)),
     _micro("micro_f1", metrics.f1),
     _micro("micro_precision", metrics.precision),
     _micro("micro_recall", metrics.recall),
@@ -244,8 +275,8 @@ def averages(
 
     Args:
         predictions: of N images and C labels.
-        averaged_C: bool, the labels of the macro averages; None: all. Micro averages and means over images
-            are over all labels.
+        averaged_C: bool, the labels of the macro averages; None: all. Micro averages, means over images and
+            averages of classes are over all labels.
         table: the metrics.
     """
     known_NC, positive_NC = ~np.isnan(predictions.targets_NC), predictions.targets_NC == 1
@@ -253,10 +284,10 @@ def averages(
     scores = []
     for metric in _applicable(table, predictions):
         values = metric.values(predictions)
-        if metric.scope == "label":
-            over_C = averaged_C & ~np.isnan(values)
+        if metric.scope in ("label", "class"):
+            over_C = ~np.isnan(values) & (averaged_C if metric.scope == "label" else True)
             over_N = known_NC[:, over_C].any(1)
-            value = metrics.macro(values, averaged_C).value
+            value = metrics.macro(values, over_C).value
         elif metric.scope == "image":
             over_N = ~np.isnan(values)
             over_C = known_NC[over_N].any(0)
@@ -299,4 +330,9 @@ def by_label(predictions: Predictions, labels: Sequence[str]) -> list[Score]:
 
 
 def _applicable(table: Sequence[Metric], predictions: Predictions) -> list[Metric]:
-    return [metric for metric in table if metric.takes != "probs" or predictions.probs_NC is not None]
+    labels = "exclusive" if predictions.exclusive else "independent"
+    return [
+        metric
+        for metric in table
+        if (metric.takes != "probs" or predictions.probs_NC is not None) and metric.of in ("any", labels)
+    ]

@@ -1,4 +1,4 @@
-"""Scores of multi-label predictions: per label, over labels, per image and per domain.
+"""Scores of predictions: per label, over labels, per image and per domain, and of labels that are exclusive.
 
 Shapes: N images, C labels; "..." is any leading shape or none, such as the heads of a bank.
 
@@ -158,6 +158,27 @@ def mcc(counts: Confusion) -> np.ndarray:
     spread = np.sqrt((tp + fp) * (tn + fn)) * np.sqrt((tp + fn) * (tn + fp))
     value = _divide(tp * tn - fp * fn, spread, undefined=0.0)
     return np.where((tp + fn > 0) & (tn + fp > 0), value, np.nan)
+
+
+# ---- decisions for one of exclusive labels: counts of all labels, which lie along `axis` ----
+
+
+def accuracy(counts: Confusion, axis: int = -1) -> np.ndarray:
+    """Share of images decided right, where an image has one label and one is decided; NaN without images."""
+    return recall(counts.pooled(axis))
+
+
+def cohen_kappa(counts: Confusion, axis: int = -1) -> np.ndarray:
+    """Agreement of decided and true label beyond that of chance, in [-1, 1] (Cohen, Educational and
+    Psychological Measurement 20, 1960): (accuracy - e) / (1 - e), e the agreement of independent labels that
+    are as frequent.
+
+    0 where every decision is the same; NaN where one label alone is both true and decided.
+    """
+    actual, decided = counts.tp + counts.fn, counts.tp + counts.fp
+    images = actual.sum(axis)
+    expected = _divide((actual * decided).sum(axis), images**2, undefined=np.nan)
+    return _divide(accuracy(counts, axis) - expected, 1 - expected, undefined=np.nan)
 
 
 # ---- probabilities ----

@@ -119,6 +119,28 @@ def weighted_confusion(
     return Confusion(tp_CB * scale_1_CB, fp_CB * scale_0_CB, fn_CB * scale_1_CB, tn_CB * scale_0_CB)
 
 
+def weighted_class_confusion(
+    targets_NC: np.ndarray, decisions_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
+) -> Confusion:
+    """Counts (C, B) in the dtype of the weights, of exclusive labels: one is true and one decided an image.
+
+    Weights are rescaled so that each label keeps the sample's number of images, once for all counts, so that
+    those of different labels can be held against each other.
+    """
+    labels, resamples = targets_NC.shape[1], weights_RB.shape[1]
+    tp_CB, decided_CB = (np.zeros((labels, resamples), dtype=weights_RB.dtype) for _ in range(2))
+    positives_C1 = (targets_NC == 1).sum(axis=0)[:, None].astype(weights_RB.dtype)
+    for c in range(labels):
+        true_N = targets_NC[:, c] == 1
+        rows_R, rows_n = np.unique(rows_N[true_N], return_inverse=True)
+        chosen_CB = _row_sums(decisions_NC[true_N], rows_n, weights_RB[rows_R])
+        chosen_CB *= _ratio(np.broadcast_to(positives_C1[c], resamples), chosen_CB.sum(axis=0))
+        tp_CB[c] = chosen_CB[c]
+        decided_CB += chosen_CB
+    fp_CB, fn_CB = decided_CB - tp_CB, positives_C1 - tp_CB
+    return Confusion(tp_CB, fp_CB, fn_CB, positives_C1.sum() - tp_CB - fp_CB - fn_CB)
+
+
 def weighted_squared_errors(
     targets_NC: np.ndarray, probs_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> SquaredErrors:

@@ -20,7 +20,8 @@ every value it can take. Among equally good cuts the highest wins (fewest positi
 lies midway, in logits, between the last probability on the positive side and the next one below, and on the
 last one where nothing lies below. NaN targets are masked: those entries take no part.
 
-A threshold is judged on patients it was not fitted on: `cross_fitted`.
+A threshold is judged on patients it was not fitted on: `cross_fitted`. Labels of which an image has exactly
+one are decided together: `scoring.exclusive_thresholds`.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def fit_thresholds(
     Raises:
         ValueError: shapes that do not fit, a probability outside [0, 1] (NaN included), a negative shrinkage.
     """
-    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage)
+    probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
     positive_patients_C = positive_patients(targets_NC, patients_N)
     enough_C = positive_patients_C >= OWN_FROM
     everyone_N = np.ones(len(targets_NC), dtype=bool)
@@ -127,18 +128,9 @@ def cross_fitted(
     Raises:
         ValueError: as `fit_thresholds`; a patient in two folds; fewer than two folds.
     """
-    probs_KNC, targets_NC, shrinkage_K = _check(probs, targets_NC, shrinkage)
-    folds_N, patients_N = np.asarray(folds_N), np.asarray(patients_N)
-    folds = np.unique(folds_N)
-    if folds_N.shape != (len(targets_NC),) or len(folds) < 2:
-        raise ValueError(
-            f"Expected `folds_N` of shape ({len(targets_NC)},) with two folds or more, but got shape "
-            f"{folds_N.shape} with {len(folds)}."
-        )
-    if len(np.unique(np.stack([folds_N, patients_N]), axis=1).T) != len(np.unique(patients_N)):
-        raise ValueError("Expected `folds_N` to keep a patient's images together, but one is in two folds.")
-
-    held_FN = folds_N == folds[:, None]
+    probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
+    folds_N, patients_N = check_folds(folds_N, patients_N, targets_NC)
+    held_FN = folds_N == np.unique(folds_N)[:, None]
     positive_patients_FC = [positive_patients(targets_NC[~held_N], patients_N[~held_N]) for held_N in held_FN]
     counts = {name: np.zeros((4, len(probs_KNC), targets_NC.shape[1]), dtype=np.int64) for name in STRATEGIES}
     for start in range(0, len(probs_KNC), _HEADS_AT_ONCE):
@@ -155,7 +147,7 @@ def cross_fitted(
     }
 
 
-def _check(
+def check_probs(
     probs: np.ndarray, targets_NC: np.ndarray, shrinkage: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """probs_KNC, targets_NC and shrinkage_K, or the first rule that the arguments break."""
@@ -172,6 +164,22 @@ def _check(
     if not ((shrinkage_K >= 0) & np.isfinite(shrinkage_K)).all():
         raise ValueError(f"Expected `shrinkage` to be finite and at least 0, but got {shrinkage}.")
     return probs_KNC, targets_NC, shrinkage_K
+
+
+def check_folds(
+    folds_N: np.ndarray, patients_N: np.ndarray, targets_NC: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """folds_N and patients_N, or the first rule that they break."""
+    folds_N, patients_N = np.asarray(folds_N), np.asarray(patients_N)
+    folds = len(np.unique(folds_N))
+    if folds_N.shape != (len(targets_NC),) or folds < 2:
+        raise ValueError(
+            f"Expected `folds_N` of shape ({len(targets_NC)},) with two folds or more, but got shape "
+            f"{folds_N.shape} with {folds}."
+        )
+    if len(np.unique(np.stack([folds_N, patients_N]), axis=1).T) != len(np.unique(patients_N)):
+        raise ValueError("Expected `folds_N` to keep a patient's images together, but one is in two folds.")
+    return folds_N, patients_N
 
 
 def _lead(probs: np.ndarray) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoring.exclusive_thresholds import decide_one
 from scoring.judging import LOGITS, Scale
 from scoring.thresholds import shares_global
 from vlm.linear_head import LinearHead
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecisionRule:
-    """When a finding is decided present: where its score, on the rule's scale, is at least its threshold."""
+    """When a finding is decided present: where its probability, the score on the rule's scale, is at least
+    its threshold; of exclusive labels the one with the highest log(probability) - logit(threshold)."""
 
     strategy: str
-    """How the thresholds were fitted; one of `scoring.thresholds.STRATEGIES`."""
+    """How the thresholds were fitted; one of the STRATEGIES of `scoring.thresholds`, or of
+    `scoring.exclusive_thresholds`."""
     thresholds_C: np.ndarray
     """float64 in [0, 1]."""
     shared_C: np.ndarray
-    """bool: labels that hold the global threshold for want of positive patients of their own."""
+    """bool: labels that hold the global threshold, of exclusive labels 0.5, for want of positive patients of
+    their own."""
     scale: Scale = LOGITS
+    exclusive: bool = False
+    """Whether exactly one label is decided for an image, and the probabilities of an image sum to 1."""
 
     def __post_init__(self) -> None:
         thresholds_C = self.thresholds_C
@@ -43,7 +49,12 @@ class DecisionRule:
 
     @classmethod
     def fitted(
-        cls, strategy: str, thresholds_C: Sequence[float], few_C: np.ndarray, scale: Scale = LOGITS
+        cls,
+        strategy: str,
+        thresholds_C: Sequence[float],
+        few_C: np.ndarray,
+        scale: Scale = LOGITS,
+        exclusive: bool = False,
     ) -> DecisionRule:
         """A strategy's thresholds; `few_C` (bool) are the labels too rare for one of their own."""
         return cls(
@@ -51,16 +62,27 @@ class DecisionRule:
             thresholds_C=np.asarray(thresholds_C, dtype=np.float64),
             shared_C=shares_global(strategy, few_C),
             scale=scale,
+            exclusive=exclusive,
         )
 
     @classmethod
-    def fixed(cls, labels: int) -> DecisionRule:
+    def fixed(cls, labels: int, exclusive: bool = False) -> DecisionRule:
         """0.5 for every label."""
-        return cls(strategy="fixed", thresholds_C=np.full(labels, 0.5), shared_C=np.zeros(labels, dtype=bool))
+        return cls.fitted("fixed", np.full(labels, 0.5), np.zeros(labels, dtype=bool), exclusive=exclusive)
+
+    def probabilities(self, scores_NC: np.ndarray) -> np.ndarray:
+        """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds cut."""
+        return self.scale.unit(scores_NC, exclusive=self.exclusive)
 
     def decide(self, scores_NC: np.ndarray) -> np.ndarray:
         """bool (N, C)."""
-        return self.scale.unit(scores_NC) >= self.thresholds_C
+        return self.cut(self.probabilities(scores_NC))
+
+    def cut(self, probs_NC: np.ndarray) -> np.ndarray:
+        """bool (N, C): the decisions of what `probabilities` gave."""
+        if self.exclusive:
+            return decide_one(probs_NC, self.thresholds_C)
+        return probs_NC >= self.thresholds_C
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,5 +141,5 @@ class Predictor:
         return np.mean([head.logits(features_ND).astype(np.float64) for head in self.heads], axis=0)
 
     def probabilities(self, features_ND: np.ndarray) -> np.ndarray:
-        """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds cut."""
-        return self.rule.scale.unit(self.scores(features_ND))
+        """float64 (N, C) in [0, 1], see `DecisionRule.probabilities`; of raw features as `scores`."""
+        return self.rule.probabilities(self.scores(features_ND))

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 from cohort.patients import patient_folds
-from scoring import metrics, thresholds
+from scoring import exclusive_thresholds, metrics, thresholds
 from scoring.judging import OBJECTIVES, JudgedRows, Scale, judge, objective
 from scoring.thresholds import STRATEGIES, shares_global
+from tests.scoring.drawn import exclusive_bank
 
 SHRINKAGE_K = [1.0, 10.0, 100.0]
 
@@ -148,3 +149,35 @@ def test_an_unknown_objective_is_refused(problem):
         ValueError, match="objective must be macro_ap, macro_auroc or macro_f1, not 'accuracy'"
     ):
         objective("accuracy", logits_KNC, rows, SHRINKAGE_K)
+
+
+def test_exclusive_labels_are_judged_by_one_decision_a_row_on_softmax_probabilities():
+    targets_NC, probs_KNC, patients_N = exclusive_bank()
+    logits_KNC = np.log(np.maximum(probs_KNC, 1e-6))
+    rows = JudgedRows(
+        targets_NC=targets_NC,
+        patients_N=patients_N,
+        folds_N=patient_folds(targets_NC, patients_N),
+        averaged_C=np.ones(4, dtype=bool),
+        exclusive=True,
+    )
+    f1_K = objective("macro_f1", logits_KNC, rows, SHRINKAGE_K)
+    for k, judged in enumerate(judge(logits_KNC, rows, SHRINKAGE_K)):
+        crossed = exclusive_thresholds.cross_fitted(
+            softmax(logits_KNC[k], axis=1),
+            targets_NC,
+            rows.folds_N,
+            patients_N,
+            shrinkage=SHRINKAGE_K[k],
+        )
+        by_strategy = {name: metrics.f1(counts).mean() for name, counts in crossed.items()}
+        assert judged.exclusive and set(judged.thresholds) == {"fixed", "per_label", "shrunk"}
+        assert judged.metrics["val.macro_f1"] == f1_K[k] == pytest.approx(max(by_strategy.values()))
+        assert "val.macro_f1_global" not in judged.metrics
+
+
+def test_probabilities_of_exclusive_labels_are_a_softmax_on_the_scale():
+    scores_NC = np.array([[4.0, 2.0, 2.0], [800.0, 0.0, 0.0]])
+    probs_NC = Scale(centre=2.0, width=2.0).unit(scores_NC, exclusive=True)
+    np.testing.assert_allclose(probs_NC[0], np.array([np.e, 1, 1]) / (np.e + 2))
+    np.testing.assert_allclose(probs_NC.sum(1), 1)

@@ -1,6 +1,7 @@
 """The table of metrics: its rows agree with themselves, and say what each value rests on."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.special import expit
 from scoring import metrics
 from scoring.metric_table import METRICS, Predictions, Resampled, averages, by_label
 from scoring.resampling import patient_weights
-from tests.scoring.drawn import random_bank
+from tests.scoring.drawn import exclusive_bank, random_bank
 
 
 def of_probs(targets_NC, probs_NC, prevalence):
@@ -32,22 +33,39 @@ def made():
     return of_probs(targets_NC, expit(scores_KNC[0]), 0.2)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_replicates_at_unit_weights_are_the_values_themselves(metric, made):
-    values = metric.values(made)
-    unit = Resampled(predictions=made, rows_N=np.arange(120) // 2, weights_RB=np.ones((60, 2)))
+@pytest.fixture(scope="module")
+def made_of_classes():
+    targets_NC, probs_KNC, _ = exclusive_bank(heads=1, images=120, labels=6)
+    decisions_NC = np.eye(6, dtype=bool)[probs_KNC[0].argmax(1)]
+    probs = of_probs(targets_NC, probs_KNC[0], 0.2)
+    return replace(probs, decisions_NC=decisions_NC, exclusive=True)
+
+
+@pytest.fixture(params=METRICS, ids=lambda metric: metric.name)
+def metric(request):
+    return request.param
+
+
+@pytest.fixture
+def made_for_it(metric, made, made_of_classes):
+    """Predictions of which the metric is shown."""
+    return made_of_classes if metric.of == "exclusive" else made
+
+
+def test_replicates_at_unit_weights_are_the_values_themselves(metric, made_for_it):
+    values = metric.values(made_for_it)
+    unit = Resampled(predictions=made_for_it, rows_N=np.arange(120) // 2, weights_RB=np.ones((60, 2)))
     expected = np.nanmean(values) if metric.scope == "image" else values
     replicates = metric.replicates(unit, values)
-    assert replicates.shape == (6, 2) if metric.scope == "label" else (2,)
+    assert replicates.shape == ((6, 2) if metric.scope in ("label", "class") else (2,))
     np.testing.assert_allclose(replicates[..., 0], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_values_and_replicates_stay_within_the_bounds(metric, made):
+def test_values_and_replicates_stay_within_the_bounds(metric, made_for_it):
     weights_RB = patient_weights(60, 50, seed=0)
-    values = metric.values(made)
+    values = metric.values(made_for_it)
     replicates = metric.replicates(
-        Resampled(predictions=made, rows_N=np.arange(120) // 2, weights_RB=weights_RB), values
+        Resampled(predictions=made_for_it, rows_N=np.arange(120) // 2, weights_RB=weights_RB), values
     )
     low, high = metric.bounds_among(6) or (-math.inf, math.inf)
     for each in (values, replicates):
@@ -57,6 +75,7 @@ def test_values_and_replicates_stay_within_the_bounds(metric, made):
 def test_only_coverage_error_is_bounded_by_the_number_of_labels():
     assert {m.name: m.bounds_among(14) for m in METRICS if m.bounds_among(14) != (0, 1)} == {
         "mcc": (-1, 1),
+        "cohen_kappa": (-1, 1),
         "brier_skill": None,
         "coverage_error": (0, 14),
     }
@@ -124,3 +143,25 @@ def test_a_table_without_probabilities_has_no_brier_and_averages_the_labels_it_i
 def test_as_many_labels_as_columns_are_wanted(made):
     with pytest.raises(ValueError, match="Expected 6 `labels`, one a column, but got 1"):
         by_label(made, ["a"])
+
+
+def test_exclusive_labels_have_class_metrics_in_place_of_those_that_say_the_same(made, made_of_classes):
+    names, of_classes = ({score.name for score in averages(one)} for one in (made, made_of_classes))
+    assert of_classes - names == {"accuracy", "balanced_accuracy", "cohen_kappa"}
+    same = {"micro_f1", "micro_precision", "micro_recall", "exact_match"}
+    assert names - of_classes == same | {"lrap", "coverage_error", "ranking_loss"}
+    accuracy = next(score.value for score in averages(made_of_classes) if score.name == "accuracy")
+    independent = {score.name: score.value for score in averages(replace(made_of_classes, exclusive=False))}
+    assert [independent[name] for name in same] == [pytest.approx(accuracy)] * 4
+    assert {score.name for score in by_label(made, list("abcdef"))} == {
+        score.name for score in by_label(made_of_classes, list("abcdef"))
+    }
+
+
+def test_balanced_accuracy_takes_every_label_that_occurs_whichever_are_averaged(made_of_classes):
+    few_C = np.arange(6) < 2
+    table = {score.name: score for score in averages(made_of_classes, few_C)}
+    recall_C = metrics.recall(made_of_classes.counts)
+    assert table["macro_recall"].value == pytest.approx(np.nanmean(recall_C[:2]))
+    assert table["balanced_accuracy"].value == pytest.approx(np.nanmean(recall_C))
+    assert table["balanced_accuracy"].labels_averaged == (~np.isnan(recall_C)).sum()

@@ -234,3 +234,39 @@ def test_silence_costs_0_and_missing_positives_cost_nothing():
 def test_arguments_that_break_a_rule_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# ---- exclusive labels ----
+
+
+def classes(truth_N, decided_N, labels):
+    """Targets and decisions of one label an image."""
+    return np.eye(labels)[truth_N], np.eye(labels, dtype=bool)[decided_N]
+
+
+def test_agreement_of_classes_worked_by_hand():
+    # Truth a a a b c, decided a a b b a: three of five right; recalls 2/3, 1, 0. By chance, with a decided 3
+    # times, b twice and c never: (3 x 3 + 1 x 2 + 1 x 0) / 25 = 11/25.
+    counts = confusion(*classes([0, 0, 0, 1, 2], [0, 0, 1, 1, 0], 3))
+    assert metrics.accuracy(counts) == pytest.approx(3 / 5)
+    assert metrics.macro(metrics.recall(counts)).value == pytest.approx((2 / 3 + 1) / 3)
+    assert metrics.cohen_kappa(counts) == pytest.approx((15 / 25 - 11 / 25) / (14 / 25))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agreement_of_classes_equals_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    truth_N, decided_N = rng.choice(4, 60, p=[0.6, 0.3, 0.1, 0]), rng.choice(4, 60)
+    decided_N = np.where(rng.random(60) < 0.5, truth_N, decided_N)
+    counts = confusion(*classes(truth_N, decided_N, 4))
+    assert metrics.accuracy(counts) == pytest.approx(sk.accuracy_score(truth_N, decided_N))
+    assert metrics.cohen_kappa(counts) == pytest.approx(sk.cohen_kappa_score(truth_N, decided_N))
+    balanced = metrics.macro(metrics.recall(counts))
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        assert balanced.value == pytest.approx(sk.balanced_accuracy_score(truth_N, decided_N))
+    assert balanced.labels_averaged == 3  # of a label without images nothing is recalled
+
+
+def test_kappa_is_0_for_a_constant_decision_and_undefined_where_the_truth_is_as_constant():
+    assert metrics.cohen_kappa(confusion(*classes([0, 0, 1], [0, 0, 0], 2))) == 0
+    assert np.isnan(metrics.cohen_kappa(confusion(*classes([0, 0, 0], [0, 0, 0], 2))))

@@ -8,12 +8,13 @@ from scoring import metrics, resampling
 from scoring.metrics import Confusion
 from scoring.resampling import (
     patient_weights,
+    weighted_class_confusion,
     weighted_confusion,
     weighted_mean,
     weighted_ranking,
     weighted_squared_errors,
 )
-from tests.scoring.drawn import drawn
+from tests.scoring.drawn import drawn, exclusive_bank
 
 DECISION_METRICS = (metrics.f1, metrics.precision, metrics.recall, metrics.mcc)
 
@@ -148,3 +149,35 @@ def test_more_images_of_the_same_patients_add_no_certainty():
         np.repeat(targets_NC[:, 0], 3), np.repeat(scores_NC[:, 0], 3), np.repeat(patients_N, 3), weights_RB
     )
     np.testing.assert_allclose(once, thrice, rtol=1e-4)
+
+
+def test_class_counts_under_weights_keep_each_labels_images_and_agree_with_each_other():
+    targets_NC, probs_KNC, patients_N = exclusive_bank(heads=1)
+    decisions_NC = np.eye(4, dtype=bool)[probs_KNC[0].argmax(1)]
+    patients_N = np.unique(patients_N, return_inverse=True)[1]
+    weights_RB = patient_weights(patients_N.max() + 1, 5, seed=0)
+    counts = weighted_class_confusion(targets_NC, decisions_NC, patients_N, weights_RB)
+    known_N = ~np.isnan(targets_NC).any(1)
+    truth_N, decided_N = targets_NC[known_N].argmax(1), decisions_NC[known_N].argmax(1)
+    sizes_C = np.bincount(truth_N, minlength=4)
+    for b in range(5):
+        weight_N = weights_RB[patients_N[known_N], b].astype(float)
+        for c in range(4):
+            weight_N[truth_N == c] *= sizes_C[c] / weight_N[truth_N == c].sum()
+        at_b = Confusion(*(count_CB[:, b] for count_CB in counts))
+        assert metrics.accuracy(at_b) == pytest.approx(
+            sk.accuracy_score(truth_N, decided_N, sample_weight=weight_N), rel=1e-5
+        )
+        assert metrics.cohen_kappa(at_b) == pytest.approx(
+            sk.cohen_kappa_score(truth_N, decided_N, sample_weight=weight_N), rel=1e-4
+        )
+        np.testing.assert_allclose(at_b.tp + at_b.fn, sizes_C, rtol=1e-5)
+        np.testing.assert_allclose(sum(at_b), known_N.sum(), rtol=1e-5)
+
+
+def test_unit_weights_give_the_counts_of_classes_themselves():
+    targets_NC, probs_KNC, patients_N = exclusive_bank(heads=1)
+    decisions_NC = np.eye(4, dtype=bool)[probs_KNC[0].argmax(1)]
+    counts = weighted_class_confusion(targets_NC, decisions_NC, patients_N, ones(patients_N.max() + 1))
+    for count_CB, expected_C in zip(counts, metrics.confusion(targets_NC, decisions_NC), strict=True):
+        np.testing.assert_allclose(count_CB[:, 0], expected_C)
