@@ -226,7 +226,7 @@ def gather(
                 "that name; run it under another name"
             )
         predictors.append(compared_with)
-    rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed)]
+    rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed, exclusive=cohort.exclusive)]
     rows += [scored(predictor, features, val_N, test_N) for predictor in predictors]
     split = open_test_split(cohort, data.scored_C, openings, f"analyze {facts.name}")
     return Evidence(

@@ -55,7 +55,7 @@ class Scored:
     @property
     def test_unit_NC(self) -> np.ndarray:
         """The test scores on [0, 1], order kept: probabilities of logits."""
-        return self.rule.scale.unit(self.test_scores_NC)
+        return self.rule.probabilities(self.test_scores_NC)
 
     @property
     def test_decisions_NC(self) -> np.ndarray:
@@ -84,14 +84,15 @@ def scored(predictor: Predictor, features: Features, val_N: np.ndarray, test_N: 
     )
 
 
-def random_row(labels: int, val: int, test: int, seed: int) -> Scored:
+def random_row(labels: int, val: int, test: int, seed: int, *, exclusive: bool = False) -> Scored:
     """Scores that are thrown: no head makes them."""
     rng = np.random.default_rng(seed)
     return Scored(
         name=RANDOM,
-        note="a coin a label; mean and 95 % range of luck over 100 throws",
+        note=f"{'one label thrown' if exclusive else 'a coin a label'}; mean and 95 % range of luck over 100 "
+        "throws",
         predictor=None,
-        rule=DecisionRule.fixed(labels),
+        rule=DecisionRule.fixed(labels, exclusive),
         ranks_only=True,
         constant=False,
         val_scores_NC=rng.normal(size=(val, labels)),
@@ -100,12 +101,13 @@ def random_row(labels: int, val: int, test: int, seed: int) -> Scored:
 
 
 def constant_floors(data: ProbeData, encoder: Encoder) -> list[Predictor]:
-    """What says the same of every image: each label's prevalence in training, and every label."""
+    """What says the same of every image: each label's prevalence in training, and every label, which is no
+    answer where labels are exclusive. There the first decides for the most common label."""
     prior_C = prevalences(data.targets_NC[data.training_N()])
     rows = (
         (
             PREVALENCE,
-            np.log(prior_C / (1 - prior_C)),
+            np.log(prior_C if data.exclusive else prior_C / (1 - prior_C)),
             False,
             "how common each label is in training, the same for every image",
         ),
@@ -118,11 +120,12 @@ def constant_floors(data: ProbeData, encoder: Encoder) -> list[Predictor]:
             encoder=encoder,
             heads=(LinearHead.plain(np.zeros((encoder.width, len(prior_C))), bias_C),),
             ranks_only=ranks_only,
-            rule=DecisionRule.fixed(len(prior_C)),
+            rule=DecisionRule.fixed(len(prior_C), data.exclusive),
             precision=data.precision,
             origin=Origin(note=note),
         )
         for name, bias_C, ranks_only, note in rows
+        if not (data.exclusive and name == ALL_POSITIVE)
     ]
 
 
@@ -157,7 +160,7 @@ def zero_shot(data: ProbeData, encoder: Encoder, wording: Wording, objective_nam
             heads=(head,),
             ranks_only=True,
             rule=DecisionRule.fitted(
-                judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale
+                judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale, judged.exclusive
             ),
             precision=data.precision,
             origin=Origin(note=note, params={"prompts": style}),

@@ -98,7 +98,7 @@ class _Section:
         macro average, of all labels for other averages."""
         if score.label:
             return int(self.positive_patients_C[self.columns.index(score.label)])
-        of_labels_C = score.labels_C if score.metric.scope == "label" else slice(None)
+        of_labels_C = score.labels_C if score.metric.scope in ("label", "class") else slice(None)
         positive_N = (self.predictions.targets_NC[:, of_labels_C] == 1).any(axis=1)
         return len(np.unique(self.patients_N[positive_N]))
 
@@ -113,6 +113,7 @@ def _sections(split: TestSplit, setting: Scored) -> list[_Section]:
         decisions_NC=decisions_NC,
         probs_NC=None if setting.ranks_only else setting.test_unit_NC,
         prevalences_C=split.prevalences_C,
+        exclusive=setting.rule.exclusive,
     )
     preset = PRESETS["paper"]
     paper_NC = preset.scores(scores_NC)
@@ -187,7 +188,7 @@ def _intervals(
             elif constant:
                 # The same decision for every image scores the same in any resample of this prevalence.
                 yield score.value, score.value
-            elif metric.scope == "label":
+            elif metric.scope in ("label", "class"):
                 yield _macro_interval(
                     values[score.labels_C],
                     replicates[score.labels_C],

@@ -1,8 +1,8 @@
 """Decision thresholds of exclusive labels, of which an image has exactly one, and an honest estimate of the
 F1 they reach.
 
-Shapes: N images, C labels, K heads of a bank, M heads still moving; "..." is K or nothing. n counts the images
-that are not masked.
+Shapes: N images, C labels, K heads of a bank, M heads still moving; "..." is K or nothing. n counts the
+images that are not masked.
 
 The decision is the label with the highest log(probability) - logit(threshold): one label an image, the first
 of equals. Where all thresholds are 0.5 that is the most probable one. A label's offset is -logit(threshold);
@@ -226,7 +226,7 @@ class _Turn:
         cell_Kn = rival_Kn + labels * np.arange(heads)[:, None]
         decided_KC = np.bincount(cell_Kn.reshape(-1), minlength=heads * labels).reshape(heads, labels)
         right_KC = np.bincount(cell_Kn[right_Kn], minlength=heads * labels).reshape(heads, labels)
-        # Of each rival's images those that have not turned yet, the turning one among them; of these the right.
+        # Of each rival's images those that have not turned yet, the turning one too; of these the right.
         column_Kn = rival_Kn.astype(np.int64)
         left_Kn = np.take_along_axis(decided_KC.cumsum(-1), column_Kn, -1) - np.arange(images)
         hits_Kn = np.take_along_axis(right_KC.cumsum(-1), column_Kn, -1) - right_Kn.cumsum(-1)

@@ -1,10 +1,13 @@
 """What may vary in the loss: which one, its own parameters, the weight of positives. Part of every space.
 
+`softmax` makes the labels of an image share one probability, which only exclusive ones do.
+
 The losses themselves are in `trainables.losses`, in the same order and with the same names of parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from search_spaces.parameters import Interval, Parameter, Under
@@ -15,7 +18,9 @@ _ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
 PARAMETERS: dict[str, Parameter] = {
     "loss": Parameter(
         search=("bce", "focal", "asymmetric"),
-        meaning="binary cross-entropy, focal loss or asymmetric loss",
+        exclusive=("softmax",),
+        meaning="binary cross-entropy, focal loss or asymmetric loss; for exclusive labels softmax as well, "
+        "the cross-entropy over them",
     ),
     "focal_gamma": Parameter(
         search=Interval(low=0.5, high=4),
@@ -55,3 +60,8 @@ USUAL: dict[str, Any] = {
     "asymmetric_clip": 0.05,
 }
 """Each loss's own parameters as their authors' code has them, for a warm start under that loss."""
+
+
+def with_softmax(starts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The starts of a study of exclusive labels: every other one begins with `softmax`."""
+    return [dict(start) | ({"loss": "softmax"} if n % 2 == 0 else {}) for n, start in enumerate(starts)]

@@ -8,7 +8,7 @@ before anything starts. Optuna itself is never imported: a trial brings it along
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class Parameter:
 
     search: Interval | tuple
     """What is searched by default: an interval of numbers, or a tuple of names or numbers."""
+    exclusive: tuple[str, ...] = ()
+    """Of names: those beside `search` where a cohort's labels are exclusive, and only there."""
     allowed: Interval | None = None
     """The numbers that make sense at all, for a study to choose from; None for names: those of `search`."""
     integer: bool = False
@@ -55,7 +57,8 @@ class Parameter:
         if self.open_ended:
             return "" if isinstance(value, str) and value else "must be a name"
         if self.allowed is None:
-            return "" if value in self.search else f"must be one of {', '.join(self.search)}"
+            names = self.search + self.exclusive
+            return "" if value in names else f"must be one of {', '.join(names)}"
         kind = "a whole number" if self.integer else "a number"
         rule = f"must be {kind} from {self.allowed.low:g} to {self.allowed.high:g}"
         if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
@@ -69,6 +72,31 @@ class Space:
 
     name: str
     parameters: Mapping[str, Parameter]
+    exclusive: bool = False
+    """Whether the labels are exclusive, which opens further choices."""
+
+    def for_labels(
+        self,
+        exclusive: bool,
+        fixed: Mapping[str, Any] | None = None,
+        ranges: Mapping[str, Any] | None = None,
+    ) -> Space:
+        """The space of a study on labels that are exclusive or independent.
+
+        Raises:
+            InputError: the study tries a choice that independent labels do not have.
+        """
+        space = replace(self, exclusive=exclusive)
+        for name, parameter in self.parameters.items() if not exclusive else ():
+            tried = space.choices(name, fixed or {}, ranges or {})
+            if strange := [choice for choice in tried if choice in parameter.exclusive]:
+                where = "fixed" if name in (fixed or {}) else "ranges"
+                raise InputError(
+                    f"search.{where}.{name}: {strange[0]} is for exclusive labels, of which an image has "
+                    "exactly one, and those of this cohort are independent; choose among "
+                    f"{', '.join(parameter.search)}"
+                )
+        return space
 
     def names_under(self, params: Mapping[str, Any]) -> list[str]:
         """The parameters that a configuration with these choices has."""
@@ -185,7 +213,8 @@ class Space:
         """The interval or the choices of a parameter after the study's changes."""
         parameter, given = self.parameters[name], ranges.get(name)
         if given is None:
-            return parameter.search
+            further = self.exclusive and parameter.exclusive
+            return parameter.search + parameter.exclusive if further else parameter.search
         if isinstance(given, Mapping):
             default = parameter.search if isinstance(parameter.search, Interval) else parameter.allowed
             return Interval(

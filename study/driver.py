@@ -16,7 +16,7 @@ from cohort.files import write_atomically
 from study.adapter import Adapter, adapter
 from study.cluster import Capacity, check_cluster, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
-from study.inputs import Inputs, open_inputs
+from study.inputs import Inputs, open_inputs, study_space
 from study.journal import open_journal
 from study.lock import driver_lock
 from study.progress import counted, nothing_completed, progress
@@ -133,6 +133,7 @@ class Conductor:
         """Try configurations until there are as many as wanted, or the time is up."""
         config, search, trainable = self._config, self._config.search, self._adapter
         plan = trainable.plan(capacity, self._done_before, self._deadline)
+        space, exclusive = study_space(config, self._inputs.cohort), self._inputs.cohort.exclusive
         self._announce(trainable.announcement(plan, capacity))
         searcher = BankSearcher(
             study=optuna.create_study(
@@ -144,9 +145,9 @@ class Conductor:
             run=self._run,
             plan=plan,
             asking=Asking(
-                suggest=lambda trial: trainable.space.suggest(trial, search.fixed, search.ranges),
+                suggest=lambda trial: space.suggest(trial, search.fixed, search.ranges),
                 presets=trainable.space.PRESETS,
-                warm_starts=trainable.space.warm_starts(search.fixed, search.ranges),
+                warm_starts=trainable.space.warm_starts(search.fixed, search.ranges, exclusive=exclusive),
                 told=trainable.told,
             ),
             on_bank=self._on_bank,

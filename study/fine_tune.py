@@ -65,6 +65,7 @@ class Adapter:
             threshold_fold_N=probe.threshold_fold_N,
             labels=probe.labels,
             objective_labels_C=probe.objective_labels_C,
+            exclusive=probe.exclusive,
         )
         echo(f"{self.config.name}: preparing the linear probe that heads start from")
         self._head = self._best_warm_start()
@@ -74,7 +75,9 @@ class Adapter:
         search = self.config.search
         bank = [
             Configuration(probe_space.SPACE, number, start, seed=search.seed)
-            for number, start in enumerate(probe_space.warm_starts(), start=1)
+            for number, start in enumerate(
+                probe_space.warm_starts(exclusive=self.inputs.cohort.exclusive), start=1
+            )
         ]
         records = train_bank(
             bank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import torch
 
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds, positive_patients
+from search_spaces.parameters import Space
 from study.config import StudyConfig
 from study.run_folder import RunFolder
 from trainables.trial_data import ProbeData
@@ -76,11 +78,12 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
     trained on bf16 features must not be scored on others.
 
     Raises:
-        InputError: no cohort there, an unknown encoder, a damaged image or cache, or another cohort, encoder
-            or features than the study began with.
+        InputError: no cohort there, choices that its labels do not have, an unknown encoder, a damaged image
+            or cache, or another cohort, encoder or features than the study began with.
     """
     on_gpu = config.resources.gpus != 0 and torch.cuda.is_available()
     cohort = Cohort.open(config.cohort)
+    study_space(config, cohort)
     name = name_for(config.encoder, cohort.channels)
     encoder = load_encoder(name, features=config.features, device="cuda" if on_gpu else "cpu")
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
@@ -89,6 +92,12 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
     if run.inputs_file.exists():
         run.keep_identity(inputs.identity)
     return inputs
+
+
+def study_space(config: StudyConfig, cohort: Cohort) -> Space:
+    """What the study searches on such labels; InputError for choices that these do not have."""
+    space = importlib.import_module(f"search_spaces.{config.trainable}").SPACE
+    return space.for_labels(cohort.exclusive, config.search.fixed, config.search.ranges)
 
 
 def development_data(cohort: Cohort, embeddings: Embeddings, seed: int) -> ProbeData:
@@ -114,6 +123,7 @@ def development_data(cohort: Cohort, embeddings: Embeddings, seed: int) -> Probe
         threshold_fold_N=threshold_fold_N,
         labels=cohort.labels,
         objective_labels_C=enough_C & (held_NC == 0).any(axis=0),
+        exclusive=cohort.exclusive,
         features_ND=np.ascontiguousarray(embeddings.features_ND[rows_N]),
         precision=embeddings.precision,
     )

@@ -34,7 +34,7 @@ from trainables.fine_tune_config import Training, learning_rate_factor, tower_me
 from trainables.fine_tune_head import Head
 from trainables.fine_tune_state import Best, TrainingState, load_newest, save_best, save_checkpoint
 from trainables.image_batches import Batches
-from trainables.losses import BankLoss, bce
+from trainables.losses import BankLoss, plain_loss
 from trainables.records import TrialRecord, judged_fields
 from trainables.tower import TrainableTower
 from trainables.trial_data import FineTuneData
@@ -194,11 +194,11 @@ class FineTuneTrial:
         """Trains one epoch and judges it on validation.
 
         Returns:
-            epoch (from 1); train_loss (unweighted BCE of the training entries, each as its batch came up) and
-            val_loss (unweighted BCE); objective; images_per_second (of training); data_wait_share (of
-            training time, an upper bound: the device may still have been busy); peak_device_memory_mb (on the
-            CPU: of the whole process); tower_learning_rate and head_learning_rate (of the epoch's last step);
-            micro_batch; seconds.
+            epoch (from 1); train_loss (`losses.plain_loss` of the training entries, each as its batch came
+            up) and val_loss (the same of validation); objective; images_per_second (of training);
+            data_wait_share (of training time, an upper bound: the device may still have been busy);
+            peak_device_memory_mb (on the CPU: of the whole process); tower_learning_rate and
+            head_learning_rate (of the epoch's last step); micro_batch; seconds.
 
         Raises:
             Diverged: a loss is not finite.
@@ -248,7 +248,7 @@ class FineTuneTrial:
         batches = Batches(self.data.images_NHWC, [train_rows_N[order_B] for order_B in orders], self.device)
         targets_NC = self._train_targets_NC[torch.from_numpy(order_N).to(self.device)]
         losses_S = torch.zeros(steps, device=self.device)
-        bce_S = torch.zeros(steps, device=self.device)
+        plain_S = torch.zeros(steps, device=self.device)
         entries_S = torch.zeros(steps, device=self.device)
         for step, images_BHWC in enumerate(batches):
             position = self.state.epoch * steps + step
@@ -257,14 +257,14 @@ class FineTuneTrial:
                 group["lr"] = group["greatest_lr"] * factor
             targets_BC = targets_NC[step * training.batch_size :][: len(images_BHWC)]
             entries_S[step] = targets_BC.isfinite().sum()
-            losses_S[step], bce_S[step] = self._gradients(images_BHWC, targets_BC, step)
+            losses_S[step], plain_S[step] = self._gradients(images_BHWC, targets_BC, step)
             self._update(position)
             if (step + 1) % _STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
                 self._check_finite(losses_S[: step + 1])
-        return ((bce_S * entries_S).sum() / entries_S.sum()).item(), batches.waited
+        return ((plain_S * entries_S).sum() / entries_S.sum()).item(), batches.waited
 
     def _gradients(self, images_BHWC: Tensor, targets_BC: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Leaves the gradients of the batch's loss in the parameters; returns that loss and the plain BCE.
+        """Leaves the gradients of the batch's loss in the parameters; returns that loss and the plain one.
 
         Where the memory does not hold a micro-batch, the step is repeated with half as many images at once:
         nothing has moved yet, and the same distortions are drawn again. (Dropout is drawn by micro-batch.)
@@ -303,7 +303,7 @@ class FineTuneTrial:
             self.state.scaler.scale(part_loss).backward()
             with torch.no_grad():
                 loss += part_loss
-                plain += bce(logits_BC[None], targets_BC[part])[0] * share
+                plain += plain_loss([self.config["loss"]], logits_BC[None], targets_BC[part])[0] * share
         return loss, plain
 
     def _logits(self, images_BHWC: Tensor) -> Tensor:
@@ -386,7 +386,8 @@ class FineTuneTrial:
         logits_NC = self._validation_logits()
         if not np.isfinite(logits_NC).all():
             self._diverge("a logit on validation was not finite", self.steps_an_epoch - 1)
-        val_loss = bce(torch.from_numpy(logits_NC)[None], torch.from_numpy(self._judged.targets_NC)).item()
+        targets_NC = torch.from_numpy(self._judged.targets_NC)
+        val_loss = plain_loss([self.config["loss"]], torch.from_numpy(logits_NC)[None], targets_NC).item()
         shrinkage_K = [self.config["threshold_shrinkage"]]
         value = float(objective(self.objective_name, logits_NC[None], self._judged, shrinkage_K)[0])
         score = value if self.training.best_by == "objective" else -val_loss

@@ -51,7 +51,8 @@ class Training:
     """Images a step, however few of them the memory takes at once; the last step of an epoch takes what is
     left."""
     best_by: str = "objective"
-    """What the kept epoch is the best of: objective, or loss for the lowest validation BCE."""
+    """What the kept epoch is the best of: objective, or loss for the lowest validation loss
+    (`trainables.losses.plain_loss`)."""
     patience: int | None = 3
     """Epochs without a better one after which a trial ends; None: never."""
     schedule: str = "cosine"

@@ -25,7 +25,7 @@ from torch import Tensor
 from scoring.judging import OBJECTIVES, judge, objective
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, PARAMETERS
-from trainables.losses import LOSSES, BankLoss, bce
+from trainables.losses import LOSSES, BankLoss, plain_loss
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
 from vlm.linear_head import LinearHead, normalised, standardisation
@@ -47,7 +47,7 @@ class BankTraining:
     """Evaluations without a better one after which a head ends, as COMPLETE; None: never."""
     best_by: str = "objective"
     """What the best evaluation is the best of, for `patience` and for the weights that are kept: objective,
-    or loss for the lowest validation BCE."""
+    or loss for the lowest validation loss (`trainables.losses.plain_loss`)."""
     clip_norm: float | None = 1.0
     """Greatest Euclidean norm of a head's gradient; None: not clipped."""
 
@@ -364,8 +364,9 @@ def train_bank(
         sound = [place for place, k in enumerate(due) if not stack.heads[k].ended]
         if sound:
             due, val_PNC = [due[place] for place in sound], val_PNC[sound]
-            val_loss_P = bce(val_PNC, val_targets_NC).tolist()
-            train_loss_P = bce(stack.logits(glance, due), targets_CN[:, glance_N].T).tolist()
+            losses_P = [stack.heads[k].config["loss"] for k in due]
+            val_loss_P = plain_loss(losses_P, val_PNC, val_targets_NC).tolist()
+            train_loss_P = plain_loss(losses_P, stack.logits(glance, due), targets_CN[:, glance_N].T).tolist()
             val_PNC = val_PNC.cpu().numpy()
             shrinkage_P = [stack.heads[k].config["threshold_shrinkage"] for k in due]
             objective_P = objective(objective_name, val_PNC, rows, shrinkage_P).tolist()

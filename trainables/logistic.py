@@ -1,4 +1,5 @@
-"""The plain method that a search has to beat: a logistic regression a label on the same frozen features.
+"""The plain method that a search has to beat: logistic regression on the same frozen features, one a label,
+or one multinomial where labels are exclusive.
 
 Shape legend: N development images, D features, C labels.
 """
@@ -37,7 +38,8 @@ def train_logistic(
     common_scale: bool = False,
     given_up: Callable[[], bool] = lambda: False,
 ) -> TrialRecord:
-    """One L2-regularised logistic regression a label on standardised features, C by the study's objective.
+    """L2-regularised logistic regression on standardised features, C by the study's objective: one a label,
+    or one multinomial over exclusive labels.
 
     A masked entry drops out of its label's fit; a label whose known entries are all alike gets its constant
     prevalence.
@@ -60,6 +62,7 @@ def train_logistic(
     """
     train_N, judged_N, rows = data.training_N(), data.judged_N(), data.judged()
     train_ND, train_targets_NC = data.features_ND[train_N], data.targets_NC[train_N]
+    fit = _fit_classes if data.exclusive else _fit
     mean_D, scale_D = standardisation(train_ND, one_scale=common_scale)
     x_ND = (train_ND - mean_D) / scale_D
     if common_scale:
@@ -68,7 +71,7 @@ def train_logistic(
     best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []
     unconverged = 0
     for strength in strengths:
-        weight_DC, bias_C, stopped = _fit(x_ND, train_targets_NC, strength, given_up)
+        weight_DC, bias_C, stopped = fit(x_ND, train_targets_NC, strength, given_up)
         unconverged += stopped
         head = LinearHead(
             weight_DC=weight_DC.astype(np.float32),
@@ -82,7 +85,7 @@ def train_logistic(
         if best_head is None or value > best_value:
             best_head, best_value, best_strength = head, value, float(strength)
     (judged,) = judge(best_head.logits(data.features_ND[judged_N])[None], rows, [SHRINKAGE])
-    fits = len(strengths) * len(data.labels)
+    fits = len(strengths) * (1 if data.exclusive else len(data.labels))
     what = f"{unconverged} of {fits} logistic regressions stopped after {STEPS} steps, before they converged"
     return TrialRecord(
         number=-1,
@@ -110,13 +113,42 @@ def _fit(
         if positives in (0, known_N.sum()):
             bias_C[c] = np.log(prevalence / (1 - prevalence))
             continue
-        if given_up():
-            raise GivenUp
         x_known_ND = x_ND if known_N.all() else x_ND[known_N]
-        model = LogisticRegression(C=strength, max_iter=STEPS)
-        # Products so small that BLAS threads would only wait for each other.
-        with threadpool_limits(1), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-            model.fit(x_known_ND, targets_NC[known_N, c] == 1)
-        unconverged += int(model.n_iter_[0] >= STEPS)
+        model, stopped = _regression(x_known_ND, targets_NC[known_N, c] == 1, strength, given_up)
+        unconverged += stopped
         weight_DC[:, c], bias_C[c] = model.coef_[0], model.intercept_[0]
     return weight_DC, bias_C, unconverged
+
+
+def _fit_classes(
+    x_ND: np.ndarray, targets_NC: np.ndarray, strength: float, given_up: Callable[[], bool]
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """As `_fit`, by one multinomial regression; a label that does not occur gets the log of its prevalence, and
+    all do where only one occurs."""
+    weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
+    bias_C = np.log(prevalences(targets_NC))
+    known_N = ~np.isnan(targets_NC).any(axis=1)
+    truth_N = targets_NC[known_N].argmax(axis=1)
+    if len(np.unique(truth_N)) < 2:
+        return weight_DC, bias_C, 0
+    x_known_ND = x_ND if known_N.all() else x_ND[known_N]
+    model, stopped = _regression(x_known_ND, truth_N, strength, given_up)
+    coef_CD, intercept_C = model.coef_, model.intercept_
+    if len(intercept_C) == 1:  # of two labels scikit-learn gives the difference of their logits
+        halves = np.array([-0.5, 0.5])
+        coef_CD, intercept_C = halves[:, None] * coef_CD, halves * intercept_C
+    weight_DC[:, model.classes_], bias_C[model.classes_] = coef_CD.T, intercept_C
+    return weight_DC, bias_C, stopped
+
+
+def _regression(
+    x_ND: np.ndarray, classes_N: np.ndarray, strength: float, given_up: Callable[[], bool]
+) -> tuple[LogisticRegression, int]:
+    """A fitted regression, and 1 where it used up its steps; GivenUp."""
+    if given_up():
+        raise GivenUp
+    model = LogisticRegression(C=strength, max_iter=STEPS)
+    # Products so small that BLAS threads would only wait for each other.
+    with threadpool_limits(1), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+        model.fit(x_ND, classes_N)
+    return model, int(model.n_iter_[0] >= STEPS)

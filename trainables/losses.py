@@ -11,8 +11,9 @@ the same derivative with respect to the logit computed directly: a bank of linea
 the backward pass, and exp, log and sigmoid are ten times cheaper on a processor than the log1p and expm1
 that the exact loss value needs. No value overflows or becomes NaN however large a finite logit is.
 
-Everything is written in the *signed* logit z = x for a positive target and -x for a negative one, so that
-p_t = sigmoid(z) is the probability given to the truth.
+Everything but `softmax` is written in the *signed* logit z = x for a positive target and -x for a negative
+one, so that p_t = sigmoid(z) is the probability given to the truth. `softmax` is for exclusive labels: every
+row of its targets has one 1, or is masked whole.
 
 A new loss is two such functions, a row of `LOSSES`, and what may vary in it: `search_spaces.losses`.
 """
@@ -139,6 +140,20 @@ def _asymmetric_slopes(
     return factor_KBC.mul_(miss_KBC.pow_(gamma_KBC)).mul_(dlog_s_KBC).mul_(sign_BC)
 
 
+def _softmax_entries(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Cross-entropy, -log p of the true label, over labels that share a probability of 1; the others cost 0.
+
+    The mean over a head's entries is that of `torch.nn.functional.cross_entropy` over its rows, divided by
+    the number of labels, so that l2_penalty means for it what it means for the others: the C of a multinomial
+    logistic regression.
+    """
+    return -logits_KBC.log_softmax(-1) * targets_BC
+
+
+def _softmax_slopes(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    return logits_KBC.softmax(-1).sub_(targets_BC)
+
+
 @dataclass(frozen=True)
 class Loss:
     """One entry's cost and its slope, and what else both take."""
@@ -146,9 +161,12 @@ class Loss:
     entries: Callable[..., Tensor]
     """(logits_KBC, targets_BC, *values_K11) -> cost_KBC."""
     slopes: Callable[..., Tensor]
-    """The same arguments -> the derivative of the cost with respect to the logits, a new tensor."""
+    """The same arguments -> the derivative of the cost with respect to the logits, a new tensor; where the
+    loss is `of_rows`, of the cost of the whole row."""
     parameters: tuple[str, ...] = ()
     """Names in the search space, in the order of the values."""
+    of_rows: bool = False
+    """Whether a logit moves the costs of its whole row, which then weighs as its true label does."""
 
 
 LOSSES = {
@@ -159,6 +177,7 @@ LOSSES = {
         _asymmetric_slopes,
         ("asymmetric_gamma_negative", "asymmetric_gamma_positive", "asymmetric_clip"),
     ),
+    "softmax": Loss(_softmax_entries, _softmax_slopes, of_rows=True),
 }
 """By name, in the order in which a bank sorts its heads."""
 
@@ -182,15 +201,21 @@ def _weigh(
     return targets_BC, torch.addcmul(share_BC, pos_weight_KC[:, None, :] - 1, share_BC * targets_BC)
 
 
-def bce(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
-    """loss_K: unweighted binary cross-entropy, by which heads of any loss can be compared.
+def plain_loss(losses: Sequence[str], logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    """loss_K, unweighted, by which heads can be compared: binary cross-entropy of heads of any loss but
+    `softmax`, whose logits have no meaning label by label, and `softmax` of those.
 
     Args:
+        losses: one of `LOSSES` for each of the K heads.
         logits_KBC: float.
         targets_BC: 0, 1 or NaN (masked).
     """
     targets_BC, share_BC = _weigh(logits_KBC.dtype, targets_BC)
-    return (_bce_entries(logits_KBC, targets_BC) * share_BC).sum((1, 2))
+    loss_K = (_bce_entries(logits_KBC, targets_BC) * share_BC).sum((1, 2))
+    of_rows = [head for head, loss in enumerate(losses) if LOSSES[loss].of_rows]
+    if of_rows:
+        loss_K[of_rows] = (_softmax_entries(logits_KBC[of_rows], targets_BC) * share_BC).sum((1, 2))
+    return loss_K
 
 
 class BankLoss:
@@ -259,13 +284,18 @@ class BankLoss:
         return BankLoss(losses, parameters, None if self.pos_weight_KC is None else self.pos_weight_KC[index])
 
     def loss(self, logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
-        """loss_K, the mean over the unmasked entries of each head; arguments as in `bce`."""
+        """loss_K, the mean over the unmasked entries of each head; arguments as in `plain_loss`."""
         targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, self.pos_weight_KC)
         entries_KBC = [loss.entries(logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
         return (torch.cat(entries_KBC) * share).sum((1, 2))
 
     def gradient(self, logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
-        """grad_KBC of each head's loss with respect to its logits; arguments as in `bce`."""
+        """grad_KBC of each head's loss with respect to its logits; arguments as in `plain_loss`."""
         targets_BC, share = _weigh(logits_KBC.dtype, targets_BC, self.pos_weight_KC)
-        slopes_KBC = [loss.slopes(logits_KBC[run], targets_BC, *p) for loss, run, p in self._slices]
-        return (slopes_KBC[0] if len(slopes_KBC) == 1 else torch.cat(slopes_KBC)).mul_(share)
+        slopes_KBC = []
+        for loss, run, values_K11 in self._slices:
+            weight = share if share.dim() == 2 else share[run]
+            if loss.of_rows:
+                weight = (weight * targets_BC).sum(-1, keepdim=True)
+            slopes_KBC.append(loss.slopes(logits_KBC[run], targets_BC, *values_K11).mul_(weight))
+        return slopes_KBC[0] if len(slopes_KBC) == 1 else torch.cat(slopes_KBC)

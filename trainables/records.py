@@ -49,8 +49,8 @@ class TrialRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     """Validation metrics, named `val.<metric>`."""
     curve: list[dict[str, float]] = field(default_factory=list)
-    """One entry an evaluation: epoch, train_loss, val_loss (unweighted BCE both) and objective; of a
-    fine-tuning also what `FineTuneTrial.run_epoch` returns beside them."""
+    """One entry an evaluation: epoch, train_loss and val_loss (`trainables.losses.plain_loss`), objective; of
+    a fine-tuning also what `FineTuneTrial.run_epoch` returns beside them."""
     epoch: int = 0
     """Epochs trained when the kept weights were evaluated."""
     seconds: float = 0.0
@@ -63,6 +63,8 @@ class TrialRecord:
     """Per strategy, one probability threshold a label, refitted on all of validation."""
     few: list[bool] = field(default_factory=list)
     """Per label, whether its positive patients are too few for a threshold of its own."""
+    exclusive: bool = False
+    """Whether the thresholds decide for exactly one label an image."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """By name: those of the trained head (`LinearHead.tensors`); empty where the configuration failed."""
 
@@ -77,9 +79,11 @@ class TrialRecord:
 
     def rule(self) -> DecisionRule:
         """How its scores become decisions: by its best strategy, a published configuration as published, at
-        0.5."""
+        0.5; where labels are exclusive, which nothing was published of, that is its most probable label."""
         strategy = "fixed" if self.preset else self.strategy
-        return DecisionRule.fitted(strategy, self.thresholds[strategy], np.array(self.few))
+        return DecisionRule.fitted(
+            strategy, self.thresholds[strategy], np.array(self.few), exclusive=self.exclusive
+        )
 
     def predictor(
         self,
@@ -129,6 +133,7 @@ def judged_fields(judged: Judged) -> dict[str, Any]:
         "strategy": judged.strategy,
         "thresholds": {name: values_C.tolist() for name, values_C in judged.thresholds.items()},
         "few": judged.few_C.tolist(),
+        "exclusive": judged.exclusive,
     }
 
 

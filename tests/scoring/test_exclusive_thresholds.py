@@ -1,4 +1,4 @@
-"""Thresholds of exclusive labels against search over all gaps, and cross-fitting against a loop over folds."""
+"""Thresholds of exclusive labels against a search of all gaps, cross-fitting against a loop over folds."""
 
 from itertools import pairwise
 

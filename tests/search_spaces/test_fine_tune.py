@@ -31,7 +31,7 @@ def test_a_configuration_has_the_parameters_of_its_method_and_loss_and_no_others
         seen.add((params["method"], params["loss"]))
         assert set(params) == ALWAYS | UNDER_METHOD[params["method"]] | set(LOSSES[params["loss"]].parameters)
         assert all(PARAMETERS[name].complaint(value) == "" for name, value in params.items())
-    assert len(seen) == len(UNDER_METHOD) * len(LOSSES)
+    assert len(seen) == len(UNDER_METHOD) * len(PARAMETERS["loss"].search)
 
 
 def test_the_method_may_be_fixed_or_searched_among_some():

@@ -26,7 +26,7 @@ def drawn(count, fixed=None, ranges=None, seed=0):
 
 
 def test_every_draw_is_a_whole_configuration_with_the_parameters_of_its_own_loss_only():
-    own = {name: set(loss.parameters) for name, loss in LOSSES.items()}
+    own = {name: set(LOSSES[name].parameters) for name in PARAMETERS["loss"].search}
     everybody = set(PARAMETERS) - set().union(*own.values())
     draws = drawn(100)
     assert {params["loss"] for params in draws} == set(own)

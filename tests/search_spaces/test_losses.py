@@ -2,6 +2,7 @@
 
 import pytest
 
+from cohort.errors import InputError
 from search_spaces import fine_tune, linear_probe
 from search_spaces.losses import PARAMETERS, USUAL
 from trainables.losses import LOSSES
@@ -12,7 +13,8 @@ def under(loss: str) -> tuple[str, ...]:
 
 
 def test_every_loss_that_is_searched_can_be_computed_and_has_the_parameters_it_takes():
-    assert PARAMETERS["loss"].search == tuple(LOSSES)
+    assert PARAMETERS["loss"].search + PARAMETERS["loss"].exclusive == tuple(LOSSES)
+    assert PARAMETERS["loss"].exclusive == tuple(name for name, loss in LOSSES.items() if loss.of_rows)
     for name, loss in LOSSES.items():
         assert under(name) == loss.parameters
 
@@ -26,4 +28,30 @@ def test_every_space_has_the_same_losses():
 def test_under_every_loss_there_is_somewhere_to_start(space):
     assert set(USUAL) == {name for loss in LOSSES for name in under(loss)}
     for loss in LOSSES:
-        assert len(space.warm_starts({"loss": loss})) == len(space.WARM_STARTS)
+        assert len(space.warm_starts({"loss": loss}, exclusive=True)) == len(space.WARM_STARTS)
+
+
+@pytest.mark.parametrize("space", [linear_probe, fine_tune])
+def test_softmax_is_searched_where_labels_are_exclusive_and_only_there(space):
+    searched = space.SPACE.for_labels(True).searched("loss", {})
+    assert searched == ("bce", "focal", "asymmetric", "softmax")
+    assert space.SPACE.for_labels(False).searched("loss", {}) == ("bce", "focal", "asymmetric")
+    first = [start["loss"] for start in space.warm_starts(exclusive=True)]
+    assert first[:4] == ["softmax", "bce", "softmax", "bce"]
+    assert {start["loss"] for start in space.warm_starts()} == {"bce"}
+    assert space.SPACE.for_labels(True, {"loss": "softmax"}).exclusive
+
+
+@pytest.mark.parametrize("space", [linear_probe, fine_tune])
+@pytest.mark.parametrize(
+    ("where", "value"), [("fixed", "softmax"), ("ranges", ["bce", "softmax"]), ("ranges", ["softmax"])]
+)
+def test_softmax_is_refused_for_independent_labels(space, where, value):
+    given = {where: {"loss": value}}
+    space.check(**given)  # the file alone does not say what the labels are
+    space.SPACE.for_labels(True, **given)
+    with pytest.raises(InputError) as caught:
+        space.SPACE.for_labels(False, **given)
+    message = str(caught.value)
+    assert message.startswith(f"search.{where}.loss: softmax is for exclusive labels") and "\n" not in message
+    assert message.endswith("choose among bce, focal, asymmetric")

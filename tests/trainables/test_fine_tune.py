@@ -17,7 +17,7 @@ from trainables import fine_tune
 from trainables.fine_tune import Compute, Diverged, FineTuneTrial, OutOfMemory
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_checkpoint
-from trainables.losses import bce
+from trainables.losses import plain_loss
 from vlm.encoders import load_encoder
 
 
@@ -69,7 +69,7 @@ def test_the_record_agrees_with_the_exported_encoder_and_head(vit, data, tmp_pat
     assert record.metrics["val.macro_ap"] == pytest.approx(expected)
     assert record.objective == pytest.approx(expected)
     assert record.metrics["val.loss"] == pytest.approx(
-        bce(torch.tensor(logits_NC)[None], torch.tensor(targets_NC)).item(), rel=1e-4
+        plain_loss(["bce"], torch.tensor(logits_NC)[None], torch.tensor(targets_NC)).item(), rel=1e-4
     )
     assert record.metrics["val.labels_averaged"] == 3
 
@@ -86,7 +86,7 @@ def test_epoch_zero_with_a_probes_head_predicts_as_the_probe(vit, data, tmp_path
         tuned, tuned_head = best(still, vit, tmp_path)
         features_ND = tuned.image_features(images_NHWC).numpy()
         np.testing.assert_allclose(tuned_head.logits(features_ND), expected_NC, atol=1e-4)
-        loss = bce(torch.tensor(expected_NC)[None], torch.tensor(targets_NC)).item()
+        loss = plain_loss(["bce"], torch.tensor(expected_NC)[None], torch.tensor(targets_NC)).item()
         assert still.state.curve[0]["val_loss"] == pytest.approx(loss, rel=1e-5)
 
 
@@ -444,3 +444,20 @@ def test_a_vit_b_16_of_biomedclips_construction_takes_two_steps(tmp_path, make_d
     again = trial(encoder, data, training=Training(batch_size=4, patience=None), **BUSY)
     load_checkpoint(tmp_path, again.state, again.identity)
     assert again.state.epoch == 1
+
+
+def test_softmax_trains_a_tower_on_exclusive_labels(vit, data):
+    one_each_NC = data.targets_NC.copy()
+    one_each_NC[np.isnan(one_each_NC)] = 0
+    one_each_NC = np.eye(3, dtype=np.float32)[one_each_NC.argmax(1)]
+    one_each_NC[5] = np.nan
+    classes = dataclasses.replace(data, targets_NC=one_each_NC, exclusive=True)
+    some_trial = trial(vit, classes, loss="softmax", positive_weight=0.5, micro_batch=3)
+    points = [some_trial.run_epoch() for _ in range(4)]
+    assert points[-1]["train_loss"] < points[0]["train_loss"]
+    record = some_trial.record()
+    assert record.rule().exclusive and set(record.thresholds) == {"fixed", "per_label", "shrunk"}
+    logits_NC = torch.tensor(some_trial.state.best.logits_NC)
+    truth_N = torch.tensor(one_each_NC[classes.judged_N()]).argmax(1)
+    kept = record.curve[record.epoch - 1]["val_loss"]
+    assert kept == pytest.approx(torch.nn.functional.cross_entropy(logits_NC, truth_N).item() / 3, rel=1e-4)

@@ -477,7 +477,7 @@ def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
         ({"learning_rate": math.nan}, "learning_rate must be a number from 1e-08 to 10, not nan"),
         ({"weight_decay": -1e-9}, "weight_decay must be a number from 0 to 10000, not -1e-09"),
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
-        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, not 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
         ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
         ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),
@@ -556,3 +556,45 @@ def test_a_bank_ends_at_its_deadline_and_keeps_the_heads_that_had_ended():
     (record,) = train_bank(heads, draw_data(), deadline=time.time())
     assert (record.number, record.state) == (1, "COMPLETE")
     assert len(train_bank(heads, draw_data(), deadline=time.time() + 600)) == 2
+
+
+# ---- exclusive labels ----
+
+
+def draw_classes() -> ProbeData:
+    """The same features with the label that they speak for most."""
+    data = draw_data(train=300, val=150)
+    truth_N = (data.features_ND @ np.random.default_rng(1).standard_normal((12, 4))).argmax(1)
+    return replace(data, targets_NC=np.eye(4, dtype=np.float32)[truth_N], exclusive=True)
+
+
+def test_softmax_reaches_the_multinomial_regression_of_the_same_penalty():
+    data = draw_classes()
+    (train_ND, train_NC), (val_ND, val_NC) = training(data), validation(data)
+    wanted = {"loss": "softmax", "weight_decay": 0.0, "l2_penalty": 1e-2, "normalisation": "standardize"}
+    (record,) = train_bank(
+        [config(learning_rate=0.1, epochs=800, **wanted)],
+        data,
+        training=BankTraining(batch_size=300, rungs=()),
+    )
+    mean_D, scale_D = train_ND.mean(0), train_ND.std(0)
+    model = LogisticRegression(C=1 / (1e-2 * len(train_ND)), max_iter=1000)
+    model.fit((train_ND - mean_D) / scale_D, train_NC.argmax(1))
+    expected_NC = model.predict_log_proba((val_ND - mean_D) / scale_D)
+    logits_NC = torch.tensor(record.head.logits(val_ND))
+    np.testing.assert_allclose(logits_NC.softmax(-1).numpy(), np.exp(expected_NC), atol=0.01)
+    final = log_loss(val_NC.argmax(1), logits_NC.double().softmax(-1).numpy(), labels=range(4))
+    assert record.curve[-1]["val_loss"] == pytest.approx(final / 4, rel=0.02)
+    assert record.exclusive and record.rule().exclusive
+
+
+def test_a_mixed_bank_on_exclusive_labels_equals_its_heads_one_by_one():
+    data, losses = draw_classes(), ("softmax", "bce", "softmax")
+    configs = [
+        config(number, loss=loss, positive_weight=0.5, epochs=10) for number, loss in enumerate(losses)
+    ]
+    how = BankTraining(batch_size=32, rungs=(3,))
+    for record, one in zip(train_bank(configs, data, training=how), configs, strict=True):
+        (alone,) = train_bank([one], data, training=how)
+        assert_same(record, alone, 1e-5)
+        assert record.curve[-1]["val_loss"] == pytest.approx(alone.curve[-1]["val_loss"], rel=1e-5)

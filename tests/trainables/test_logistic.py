@@ -1,10 +1,11 @@
 """The logistic regression, against scikit-learn and cases worked by hand."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -164,3 +165,42 @@ def test_it_is_given_up_between_two_regressions():
     with pytest.raises(GivenUp):
         fitted(*drawn(), given_up=lambda: next(asked))
     assert next(asked, "all asked") == "all asked"
+
+
+# ---- exclusive labels ----
+
+
+def classes(labels=3, seed=0):
+    """Data whose first features tell the classes."""
+    rng = np.random.default_rng(seed)
+    truth_N = rng.choice(labels, 200, p=[0.6, *np.full(labels - 1, 0.4 / (labels - 1))])
+    targets_NC = np.eye(labels, dtype=np.float32)[truth_N]
+    x_ND = rng.normal(size=(200, 6))
+    x_ND[:, :labels] += 1.5 * targets_NC
+    return replace(split(x_ND.astype(np.float32), targets_NC), exclusive=True), truth_N
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_exclusive_labels_get_one_multinomial_regression_scikit_learns(labels):
+    data, truth_N = classes(labels)
+    record = train_logistic(data, objective_name="macro_ap", strengths=(0.1,))
+    train_ND, held_ND = data.features_ND[:TRAIN], data.features_ND[TRAIN:]
+    model = LogisticRegression(C=0.1, max_iter=500).fit(
+        (train_ND - train_ND.mean(0)) / train_ND.std(0), truth_N[:TRAIN]
+    )
+    expected_NC = model.predict_proba((held_ND - train_ND.mean(0)) / train_ND.std(0))
+    probs_NC = softmax(record.head.logits(held_ND).astype(np.float64), axis=1)
+    np.testing.assert_allclose(probs_NC, expected_NC, atol=2e-3)
+    assert record.exclusive and record.rule().exclusive
+    assert set(record.thresholds) == {"fixed", "per_label", "shrunk"}
+
+
+def test_a_masked_image_drops_out_and_a_class_without_training_image_is_hardly_ever_decided():
+    data, truth_N = classes()
+    targets_NC = data.targets_NC.copy()
+    targets_NC[:TRAIN][truth_N[:TRAIN] == 2] = np.nan
+    record = train_logistic(replace(data, targets_NC=targets_NC), objective_name="macro_ap", strengths=(0.1,))
+    logits_NC = record.head.logits(data.features_ND[TRAIN:])
+    known = np.sum(truth_N[:TRAIN] != 2)
+    np.testing.assert_allclose(logits_NC[:, 2], np.log(0.5 / (known + 1)), rtol=1e-6)
+    assert (logits_NC.argmax(1) != 2).all()

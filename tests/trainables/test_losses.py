@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 from timm.loss import AsymmetricLossMultiLabel
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torchvision.ops import sigmoid_focal_loss
 
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
-from trainables.losses import LOSSES, BankLoss, bce, positive_weights
+from trainables.losses import LOSSES, BankLoss, plain_loss, positive_weights
 
 HEADS, IMAGES, LABELS = 5, 37, 6
 PARAMETERS = {
@@ -20,6 +20,7 @@ PARAMETERS = {
     "asymmetric_clip": [0.0, 0.05, 0.2, 0.05, 0.0],
 }
 """Of five heads."""
+INDEPENDENT = [name for name, loss in LOSSES.items() if not loss.of_rows]
 
 
 def batch(dtype=torch.float64, seed=0, scale=4.0):
@@ -51,7 +52,8 @@ def test_bce_of_one_entry_worked_by_hand():
     weighted = BankLoss(["bce"], pos_weight_KC=torch.full((1, 2), 2.0, dtype=torch.float64))
     loss_K = weighted.loss(logits_KBC, targets_BC)
     assert loss_K.item() == pytest.approx((2 * math.log(4 / 3) + math.log(4)) / 2)
-    assert bce(logits_KBC, targets_BC).item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
+    plain = plain_loss(["focal"], logits_KBC, targets_BC)
+    assert plain.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
 def test_focal_of_one_entry_worked_by_hand():
@@ -90,7 +92,7 @@ def test_bce_equals_pytorch():
     logits_KBC, targets_BC, pos_weight_KC = batch()
     counted_BC = ~targets_BC.isnan()
     loss_K = five("bce", pos_weight_KC).loss(logits_KBC, targets_BC)
-    plain_K = bce(logits_KBC, targets_BC)
+    plain_K = plain_loss(["bce"] * HEADS, logits_KBC, targets_BC)
     for head in range(HEADS):
         entries = (logits_KBC[head][counted_BC], targets_BC[counted_BC])
         torch.testing.assert_close(plain_K[head], binary_cross_entropy_with_logits(*entries))
@@ -135,7 +137,7 @@ def test_asymmetric_and_its_gradient_equal_timm():
         torch.testing.assert_close(grad_KBC[head][counted_BC], expected_grad_E, rtol=1e-4, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", INDEPENDENT)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 6.0])
 def test_the_written_gradient_is_autograds(kind, weighted, scale):
@@ -148,7 +150,7 @@ def test_the_written_gradient_is_autograds(kind, weighted, scale):
     assert (grad_KBC[:, targets_BC.isnan()] == 0).all()
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", INDEPENDENT)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_give_finite_losses_and_gradients_that_agree(kind, dtype):
     values = [-1e4, -200.0, -88.0, -50.0, -17.0, -1e-3, 0.0, 1e-3, 17.0, 50.0, 88.0, 200.0, 1e4]
@@ -187,7 +189,7 @@ def test_focal_without_focus_is_bce_and_asymmetric_without_asymmetry_is_focal(we
         )
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", INDEPENDENT)
 def test_a_nan_target_equals_leaving_the_entry_out(kind):
     logits_KBC, targets_BC, _ = batch()
     counted_BC = ~targets_BC.isnan()
@@ -198,7 +200,7 @@ def test_a_nan_target_equals_leaving_the_entry_out(kind):
     torch.testing.assert_close(grad_KBC[:, counted_BC], grad_K1E[:, 0])
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", INDEPENDENT)
 def test_a_batch_with_nothing_unmasked_has_loss_and_gradient_zero(kind):
     logits_KBC, targets_BC, pos_weight_KC = batch()
     targets_BC = torch.full_like(targets_BC, math.nan)
@@ -236,6 +238,106 @@ def test_a_mixed_bank_equals_its_heads_one_by_one():
     torch.testing.assert_close(survivors.gradient(logits_KBC[[3, 0]], targets_BC), grad_KBC[[3, 0]])
 
 
+# ---- exclusive labels ----
+
+
+def classes(scale=4.0, dtype=torch.float64):
+    """Random logits, targets of which a row has one or is masked, positive weights, and the true labels."""
+    logits_KBC, _, pos_weight_KC = batch(dtype, scale=scale)
+    truth_B = torch.randint(LABELS, (IMAGES,), generator=torch.Generator().manual_seed(1))
+    targets_BC = torch.eye(LABELS, dtype=dtype)[truth_B]
+    targets_BC[::9] = math.nan
+    return logits_KBC, targets_BC, pos_weight_KC, truth_B
+
+
+def mixed_of_classes(pos_weight_KC=None) -> BankLoss:
+    """Five heads of three losses, softmax among them."""
+    parameters = {name: torch.tensor(values, dtype=torch.float64) for name, values in PARAMETERS.items()}
+    return BankLoss(("softmax", "focal", "softmax", "softmax", "bce"), parameters, pos_weight_KC)
+
+
+def test_softmax_of_one_row_worked_by_hand():
+    # Logits log 3, 0, 0: probabilities 3/5, 1/5, 1/5. The second label costs log 5, over three entries; with
+    # weight 2 twice that. Its slopes are 3/5, -4/5, 1/5, over three entries and twice.
+    logits_KBC = torch.tensor([[[math.log(3), 0.0, 0.0]]], dtype=torch.float64)
+    targets_BC = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
+    assert single("softmax").loss(logits_KBC, targets_BC).item() == pytest.approx(math.log(5) / 3)
+    weighted = BankLoss(["softmax"], pos_weight_KC=torch.tensor([[7.0, 2.0, 9.0]], dtype=torch.float64))
+    assert weighted.loss(logits_KBC, targets_BC).item() == pytest.approx(2 * math.log(5) / 3)
+    expected = torch.tensor([[[0.4, -1.6 / 3, 0.4 / 3]]], dtype=torch.float64)
+    torch.testing.assert_close(weighted.gradient(logits_KBC, targets_BC), expected)
+
+
+def test_softmax_equals_pytorchs_cross_entropy_divided_by_the_labels():
+    logits_KBC, targets_BC, pos_weight_KC, truth_B = classes()
+    known_B = ~targets_BC.isnan().any(1)
+    plain_K, weighted_K = (five("softmax", w).loss(logits_KBC, targets_BC) for w in (None, pos_weight_KC))
+    for head in range(HEADS):
+        rows = logits_KBC[head][known_B], truth_B[known_B]
+        torch.testing.assert_close(plain_K[head], cross_entropy(*rows) / LABELS)
+        summed = cross_entropy(*rows, weight=pos_weight_KC[head], reduction="sum")
+        torch.testing.assert_close(weighted_K[head], summed / known_B.sum() / LABELS)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("scale", [1.0, 6.0])
+def test_the_written_gradient_of_softmax_is_autograds_beside_other_losses_too(weighted, scale):
+    logits_KBC, targets_BC, pos_weight_KC, _ = classes(scale)
+    logits_KBC.requires_grad_()
+    for bank in (five("softmax", pos_weight_KC if weighted else None), mixed_of_classes(pos_weight_KC)):
+        (expected_KBC,) = torch.autograd.grad(bank.loss(logits_KBC, targets_BC).sum(), logits_KBC)
+        grad_KBC = bank.gradient(logits_KBC.detach(), targets_BC)
+        torch.testing.assert_close(grad_KBC, expected_KBC, rtol=1e-9, atol=1e-12)
+        assert (grad_KBC[:, targets_BC.isnan()] == 0).all()
+
+
+def test_a_bank_with_softmax_equals_its_heads_one_by_one():
+    logits_KBC, targets_BC, pos_weight_KC, _ = classes()
+    bank = mixed_of_classes(pos_weight_KC)
+    loss_K, grad_KBC = bank.loss(logits_KBC, targets_BC), bank.gradient(logits_KBC, targets_BC)
+    for head in range(HEADS):
+        alone, one = bank.select([head]), slice(head, head + 1)
+        torch.testing.assert_close(alone.loss(logits_KBC[one], targets_BC), loss_K[one])
+        torch.testing.assert_close(alone.gradient(logits_KBC[one], targets_BC), grad_KBC[one])
+
+
+def test_a_masked_row_costs_and_pulls_nothing_under_softmax():
+    logits_KBC, targets_BC, pos_weight_KC, _ = classes()
+    known_B = ~targets_BC.isnan().any(1)
+    bank = five("softmax", pos_weight_KC)
+    torch.testing.assert_close(
+        bank.loss(logits_KBC[:, known_B], targets_BC[known_B]), bank.loss(logits_KBC, targets_BC)
+    )
+    torch.testing.assert_close(
+        bank.gradient(logits_KBC[:, known_B], targets_BC[known_B]),
+        bank.gradient(logits_KBC, targets_BC)[:, known_B],
+    )
+    nothing_BC = torch.full_like(targets_BC, math.nan)
+    assert (bank.loss(logits_KBC, nothing_BC) == 0).all()
+    assert (bank.gradient(logits_KBC, nothing_BC) == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_logits_give_a_finite_softmax_loss_and_gradient(dtype):
+    logits_KBC = (
+        torch.tensor([-1e4, -88.0, 0.0, 88.0, 1e4, 1e4], dtype=dtype).expand(HEADS, LABELS, -1).clone()
+    )
+    bank, targets_BC = five("softmax", dtype=dtype), torch.eye(LABELS, dtype=dtype)
+    logits_KBC.requires_grad_()
+    loss_K = bank.loss(logits_KBC, targets_BC)
+    (expected_KBC,) = torch.autograd.grad(loss_K.sum(), logits_KBC)
+    grad_KBC = bank.gradient(logits_KBC.detach(), targets_BC)
+    assert loss_K.isfinite().all() and grad_KBC.isfinite().all()
+    torch.testing.assert_close(grad_KBC, expected_KBC, rtol=1e-5, atol=1e-7)
+
+
+def test_the_plain_loss_is_softmax_for_the_heads_that_were_trained_with_it():
+    logits_KBC, targets_BC, pos_weight_KC, _ = classes()
+    plain_K = plain_loss(mixed_of_classes(pos_weight_KC).losses, logits_KBC, targets_BC)
+    for kind, heads in (("softmax", [0, 2, 3]), ("bce", [1, 4])):
+        torch.testing.assert_close(plain_K[heads], five(kind).loss(logits_KBC, targets_BC)[heads])
+
+
 def test_the_loss_of_configurations_has_their_parameters_and_positive_weights():
     own = PAPER | {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
     heads = [Configuration(SPACE, number, params) for number, params in enumerate((PAPER, own))]
@@ -250,7 +352,7 @@ def test_the_loss_of_configurations_has_their_parameters_and_positive_weights():
 def test_gradients_leave_their_arguments_alone():
     logits_KBC, targets_BC, _ = batch()
     before = logits_KBC.clone(), targets_BC.clone()
-    for bank in (mixed(), *(five(kind) for kind in LOSSES)):
+    for bank in (mixed(), mixed_of_classes(), *(five(kind) for kind in LOSSES)):
         bank.gradient(logits_KBC, targets_BC)
     torch.testing.assert_close(logits_KBC, before[0])
     torch.testing.assert_close(targets_BC, before[1], equal_nan=True)

@@ -301,3 +301,16 @@ def test_images_travel_by_the_name_of_their_store(data):
     assert isinstance(again, FineTuneData) and isinstance(again.images_NHWC, np.memmap)
     np.testing.assert_array_equal(again.images_NHWC, data.images_NHWC)
     np.testing.assert_array_equal(again.targets_NC, data.targets_NC)
+
+
+# ---- exclusive labels ----
+
+
+def test_exclusive_labels_are_checked_and_reach_the_judged_rows(probe):
+    one_each_NC = np.eye(3, dtype=np.float32)[np.arange(len(probe.rows_N)) % 3]
+    one_each_NC[7] = np.nan
+    classes = replace(probe, targets_NC=one_each_NC, exclusive=True)
+    assert classes.judged().exclusive and not probe.judged().exclusive
+    assert classes.dealt_anew(np.arange(len(probe.rows_N)) < 40, seed=1).judged().exclusive
+    with pytest.raises(ValueError, match="exactly one label an image where they are exclusive"):
+        replace(probe, exclusive=True)
