@@ -17,7 +17,7 @@ from analysis.evidence import Evidence
 from analysis.number_format import ranged
 from analysis.page import section_html, write_page
 from analysis.section import Folded, Section, Words
-from analysis.sections import SECTIONS
+from analysis.sections import OF_EXCLUSIVE, SECTIONS
 from analysis.terminal import summary
 from cohort.errors import InputError
 from cohort.files import write_atomically
@@ -75,9 +75,9 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
         sections: which, in the order of the page; None: `usual` of the cohort.
 
     Raises:
-        InputError: there is no section of such a name.
+        InputError: as `checked`.
     """
-    sections = checked(sections or usual(evidence.cohort))
+    sections = checked(sections or usual(evidence.cohort), evidence.cohort)
     # One that does not import or has no title is a fault of the code, found before anything is computed.
     modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
     titles = {name: module.TITLE for name, module in modules.items()}
@@ -130,17 +130,28 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
 
 
 def usual(cohort: Cohort) -> list[str]:
-    """The sections of a report where none are asked for: all, but the published rules only with the labels
-    that they were published with."""
-    return [name for name in SECTIONS if name != "published_rules" or cohort.labels == CHEXPERT_14]
+    """The sections of a report where none are asked for: all that there are for such labels, but the
+    published rules only with the labels that they were published with."""
+    unusual = set() if cohort.labels == CHEXPERT_14 else {"published_rules"}
+    return [name for name in SECTIONS if name not in unusual and _fits(name, cohort)]
 
 
-def checked(sections: Sequence[str]) -> Sequence[str]:
-    """The sections; InputError where there is none of such a name."""
+def checked(sections: Sequence[str], cohort: Cohort) -> Sequence[str]:
+    """The sections; InputError where there is none of such a name, or not for such labels."""
+    known = [name for name in SECTIONS if _fits(name, cohort)]
     for name in sections:
         if name not in SECTIONS:
-            raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(SECTIONS)}")
+            raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(known)}")
+        if name not in known:
+            raise InputError(
+                f"the section {name} is for exclusive labels, of which an image has exactly one, and those "
+                f"of this cohort are independent; there are: {', '.join(known)}"
+            )
     return sections
+
+
+def _fits(section: str, cohort: Cohort) -> bool:
+    return cohort.exclusive or section not in OF_EXCLUSIVE
 
 
 def _failure(reason: str, error: Exception) -> Section:

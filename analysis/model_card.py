@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,13 @@ from cohort.manifest import Cohort
 from scoring.intervals import MIN_POSITIVE_PATIENTS
 from vlm.predictor import Predictor
 
-AVERAGES = ("macro_auroc", "macro_ap", "macro_f1", "lrap", "coverage_error")
+_AVERAGES = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
+AVERAGES = _AVERAGES | {"lrap": "LRAP", "coverage_error": "coverage error"}
+AVERAGES_OF_EXCLUSIVE = _AVERAGES | {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "cohen_kappa": "Cohen's kappa",
+}
 PER_LABEL = ("auroc", "average_precision", "f1", "brier_skill")
 
 
@@ -46,6 +52,7 @@ def model_card(
         provenance: further lines, name -> value.
     """
     name, rule, labels = predictor.name, predictor.rule, predictor.labels
+    metrics = AVERAGES_OF_EXCLUSIVE if rule.exclusive else AVERAGES
     scores, comparisons = tables or (None, None)
     scored = scores is not None and name in set(scores["setting"])
     has_paper = scored and PAPER in set(scores["setting"])
@@ -73,13 +80,15 @@ def model_card(
         splits=split_counts,
         label_rows=_label_rows(names, split_counts),
         test=next((counts for counts in split_counts if counts.split == "test"), None),
-        averages=_averages(scores, name) if scored else [],
+        metrics=list(metrics.values()),
+        averages=_averages(scores, name, metrics) if scored else [],
         averaged=_labels_averaged(scores, name) if scored else 0,
         tested=_tested(scores, predictor) if scored else [],
         paper=f" `{PAPER}` is {PUBLISHED} ({PUBLICATION})." if has_paper else "",
         claims=claims,
         minimum=MIN_POSITIVE_PATIENTS,
-        strategy=strategy(rule.strategy),
+        strategy=strategy(rule.strategy, exclusive=rule.exclusive),
+        exclusive=rule.exclusive,
         shared=np.array(labels)[rule.shared_C].tolist(),
         parameters={
             name: f"{value:.4g}" if isinstance(value, float) else value
@@ -103,14 +112,14 @@ def _label_rows(names: Mapping[str, str], splits: Sequence[SplitCounts]) -> list
     ]
 
 
-def _averages(scores: pd.DataFrame, name: str) -> list[dict[str, Any]]:
+def _averages(scores: pd.DataFrame, name: str, metrics: Iterable[str]) -> list[dict[str, Any]]:
     """The floors, the published configuration and the exported one; other finalists stay out."""
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     shown = [s for s in dict.fromkeys(scores["setting"]) if s == name or not s.startswith("best-")]
     return [
         {
             "name": f"**{setting}**" if setting == name else setting,
-            "cells": [ranged(averages.loc[(setting, metric)]) for metric in AVERAGES],
+            "cells": [ranged(averages.loc[(setting, metric)]) for metric in metrics],
         }
         for setting in shown
     ]

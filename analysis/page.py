@@ -89,7 +89,8 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "labels",
             str(len(evidence.cohort.labels)),
-            f"{evidence.split.averaged_C.sum()} in the averages",
+            ("exclusive, " if evidence.cohort.exclusive else "")
+            + f"{evidence.split.averaged_C.sum()} in the averages",
         ),
     ]
 

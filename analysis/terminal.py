@@ -11,15 +11,22 @@ from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
 from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 
 WIDTH = 110
+_RANKING = {"macro_auroc": ("macro AUROC", 21), "macro_ap": ("macro AP", 21)}
 COLUMNS = {
-    "macro_auroc": ("macro AUROC", 21),
-    "macro_ap": ("macro AP", 21),
+    **_RANKING,
     "macro_f1": ("macro F1", 21),
     "lrap": ("LRAP", 7),
     "coverage_error": ("coverage", 10),
     "exact_match": ("exact", 7),
 }
 """Metric -> title and width; the wide ones show their intervals."""
+COLUMNS_OF_EXCLUSIVE = {
+    **_RANKING,
+    "macro_f1": ("macro F1", 10),
+    "accuracy": ("accuracy", 21),
+    "balanced_accuracy": ("balanced", 10),
+    "cohen_kappa": ("kappa", 8),
+}
 
 
 def summary(evidence: Evidence) -> str:
@@ -43,15 +50,18 @@ def _scores(evidence: Evidence) -> Iterator[str]:
     scores = evidence.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     name_width = _name_width(evidence)
-    yield " " * name_width + "".join(f"{title:>{width}}" for title, width in COLUMNS.values())
+    columns = COLUMNS_OF_EXCLUSIVE if evidence.cohort.exclusive else COLUMNS
+    yield " " * name_width + "".join(f"{title:>{width}}" for title, width in columns.values())
     for row in evidence.rows:
         cells = ""
-        for metric, (_, width) in COLUMNS.items():
+        for metric, (_, width) in columns.items():
             found = averages.loc[(row.name, metric)]
             cells += f"{ranged(found) if width > 10 else score(found['value']):>{width}}"
         yield f"{row.name:<{name_width}}{cells}"
     averaged = counted(int(evidence.split.averaged_C.sum()), "label")
     yield f"macro averages over {averaged}, the same in every row; 95 % intervals over patients"
+    if evidence.cohort.exclusive:
+        yield "labels are exclusive: exactly one is decided for an image"
     if evidence.best_is_published:
         yield f"{evidence.best} is {PUBLISHED} itself ({PUBLICATION})"
     elif evidence.has(PAPER):

@@ -137,8 +137,10 @@ def weighted_class_confusion(
         chosen_CB *= _ratio(np.broadcast_to(positives_C1[c], resamples), chosen_CB.sum(axis=0))
         tp_CB[c] = chosen_CB[c]
         decided_CB += chosen_CB
-    fp_CB, fn_CB = decided_CB - tp_CB, positives_C1 - tp_CB
-    return Confusion(tp_CB, fp_CB, fn_CB, positives_C1.sum() - tp_CB - fp_CB - fn_CB)
+    # What rounding leaves of nothing may lie below 0.
+    fp_CB, fn_CB = np.maximum(decided_CB - tp_CB, 0), np.maximum(positives_C1 - tp_CB, 0)
+    tn_CB = np.maximum(positives_C1.sum() - tp_CB - fp_CB - fn_CB, 0)
+    return Confusion(tp_CB, fp_CB, fn_CB, tn_CB)
 
 
 def weighted_squared_errors(

@@ -153,10 +153,11 @@ class Study:
             InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
         """
         from analysis.analyze import checked, write_analysis
+        from cohort.manifest import Cohort
         from study.tracking import record_opening
 
         sections = only or self.config.analysis.sections
-        checked(sections or ())  # before the test split is opened
+        checked(sections or (), Cohort.open(self.config.cohort))  # before the test split is opened
         evidence = self.evidence()
         result = write_analysis(evidence, self.folder.analysis, sections)
         averages = evidence.scores[

@@ -123,8 +123,8 @@ def _fit(
 def _fit_classes(
     x_ND: np.ndarray, targets_NC: np.ndarray, strength: float, given_up: Callable[[], bool]
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """As `_fit`, by one multinomial regression; a label that does not occur gets the log of its prevalence, and
-    all do where only one occurs."""
+    """As `_fit`, by one multinomial regression; a label that does not occur gets the log of its prevalence,
+    and all do where only one occurs."""
     weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
     bias_C = np.log(prevalences(targets_NC))
     known_N = ~np.isnan(targets_NC).any(axis=1)

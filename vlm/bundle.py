@@ -7,8 +7,10 @@
       README.md          the model card
       encoder/           only where it was asked for: the towers as an open_clip `local-dir:`
 
-probabilities = sigmoid((mean of the heads' logits - centre) / width), on the decision rule's scale; a finding
-is decided present where its probability is at least its label's threshold.
+probabilities = sigmoid(z), with z = (mean of the heads' logits - centre) / width on the decision rule's
+scale; a finding is decided present where its probability is at least its label's threshold. Where labels are
+exclusive, probabilities = softmax(z) over them, and the one label with the highest log(probability) -
+logit(threshold) is decided, the first of equals.
 
 Shape legend: B images of a batch, H height, W width, D features, C labels.
 """
@@ -91,6 +93,7 @@ def save_bundle(
                 label for label, shared in zip(predictor.labels, rule.shared_C, strict=True) if shared
             ],
             "scale": asdict(rule.scale),
+            "exclusive": rule.exclusive,
             "ranks_only": predictor.ranks_only,
         },
         "training": {
@@ -176,6 +179,7 @@ class Bundle:
                     thresholds_C=thresholds_C,
                     shared_C=np.isin(labels, decisions["shared"]),
                     scale=Scale(**decisions["scale"]),
+                    exclusive=decisions["exclusive"],
                 ),
                 precision=description["encoder"]["precision"],
                 origin=Origin(**origin),
@@ -202,8 +206,9 @@ class Bundle:
     ) -> pa.Table:
         """Probabilities and decisions for image files, one row a file in the order given.
 
-        Columns: `image` (the path as given), `probability.<label>` (float64), `decision.<label>` (int8, 0
-        or 1) and, only with `skip_unreadable`, `unreadable` (why a row has neither, otherwise null).
+        Columns: `image` (the path as given), where labels are exclusive `label` (the one that is decided),
+        `probability.<label>` (float64), `decision.<label>` (int8, 0 or 1) and, only with `skip_unreadable`,
+        `unreadable` (why a row has none of these, otherwise null).
         Decoding, intensity, geometry and transform are those the head was trained with; so is the precision,
         unless this device does not compute in it (then float32).
 
@@ -229,9 +234,13 @@ class Bundle:
                 "them with skip_unreadable"
             )
 
-        decided_NC = probs_NC >= self.predictor.rule.thresholds_C
+        rule = self.predictor.rule
+        decided_NC = rule.cut(probs_NC)
         absent_N = np.isin(np.arange(len(images)), list(unreadable))
         columns: dict[str, pa.Array] = {"image": pa.array([str(image) for image in images])}
+        if rule.exclusive:
+            decided = [self.labels[c] for c in decided_NC.argmax(axis=1)]
+            columns["label"] = pa.array(np.array(decided, dtype=object), pa.string(), mask=absent_N)
         for c, label in enumerate(self.labels):
             columns[f"probability.{label}"] = pa.array(probs_NC[:, c], mask=absent_N)
         for c, label in enumerate(self.labels):

@@ -46,6 +46,8 @@ class DecisionRule:
             raise ValueError(f"thresholds_C must be one number in [0, 1] a label, not {thresholds_C}")
         if self.shared_C.shape != thresholds_C.shape or self.shared_C.dtype != bool:
             raise ValueError(f"shared_C must be bool {thresholds_C.shape}, not {self.shared_C}")
+        if not isinstance(self.exclusive, bool):
+            raise ValueError(f"exclusive must be true or false, not {self.exclusive!r}")
 
     @classmethod
     def fitted(

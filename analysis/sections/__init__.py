@@ -8,6 +8,7 @@ SECTIONS = (
     "published_rules",
     "claims",
     "labels",
+    "confusion",
     "gap",
     "search",
     "calibration",
@@ -15,3 +16,6 @@ SECTIONS = (
     "limits",
 )
 """All sections, in the order of the page; imports nothing, so that a study file is checked at once."""
+
+OF_EXCLUSIVE = ("confusion",)
+"""Those that only a cohort of exclusive labels has."""

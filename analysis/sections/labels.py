@@ -35,13 +35,13 @@ def run(evidence: Evidence) -> Section:
     own = evidence.scores[evidence.scores["setting"] == evidence.best].set_index(["metric", "label"])
     floors = [name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.drawn(name)]
     rule = evidence.row(evidence.best).rule
-    note = (
-        f"A probability at or above the threshold is a finding. Threshold strategy: {strategy(rule.strategy)}"
-    )
+    decided = "A probability at or above the threshold is a finding"
+    if rule.exclusive:
+        decided = "The label with the highest log(probability) − logit(threshold) is decided, one an image"
+    note = f"{decided}. Threshold strategy: {strategy(rule.strategy, exclusive=rule.exclusive)}"
     if rule.shared_C.any():
-        note += (
-            "; “shared” marks labels that have too few positive patients there and take the global threshold"
-        )
+        taken = "keep 0.5" if rule.exclusive else "take the global threshold"
+        note += f"; “shared” marks labels that have too few positive patients there and {taken}"
     parts: list[Part] = [
         Picture(
             name="forest",

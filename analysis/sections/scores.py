@@ -17,14 +17,19 @@ from vlm.prompts import Wording, label_prompts
 
 TITLE = "Against the floors"
 
+_METRICS = {"macro_auroc": "macro AUROC ↑", "macro_ap": "macro AP ↑", "macro_f1": "macro F1 ↑"}
 METRICS = {
-    "macro_auroc": "macro AUROC ↑",
-    "macro_ap": "macro AP ↑",
-    "macro_f1": "macro F1 ↑",
+    **_METRICS,
     "micro_f1": "micro F1 ↑",
     "lrap": "LRAP ↑",
     "coverage_error": "coverage error ↓",
     "exact_match": "exact match ↑",
+}
+METRICS_OF_EXCLUSIVE = {
+    **_METRICS,
+    "accuracy": "accuracy ↑",
+    "balanced_accuracy": "balanced accuracy ↑",
+    "cohen_kappa": "Cohen's kappa ↑",
 }
 
 
@@ -34,8 +39,9 @@ def run(evidence: Evidence) -> Section:
     return Section(
         parts=[
             Words(
-                text="Every row is scored by the same rules on the same test images. The first three know "
-                "nothing about the image: what they score is where knowledge starts."
+                text="Every row is scored by the same rules on the same test images. The first "
+                f"{'two' if evidence.cohort.exclusive else 'three'} know nothing about the image: what they "
+                "score is where knowledge starts."
             ),
             _by_our_rules(evidence, averages),
             Words(text=_how_to_read(evidence), kind="note"),
@@ -45,19 +51,20 @@ def run(evidence: Evidence) -> Section:
 
 
 def _by_our_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
+    metrics = METRICS_OF_EXCLUSIVE if evidence.cohort.exclusive else METRICS
     auroc = averages.xs("macro_auroc", level="metric")
     rows = []
     for row in evidence.rows:
         colour = BEST if row.name == evidence.best else COLOURS.get(row.name, OTHER)
         own = auroc.loc[row.name]
-        first, *others = score_cells(averages.loc[row.name], METRICS)
+        first, *others = score_cells(averages.loc[row.name], metrics)
         drawn = replace(first, strip=(own["value"], own["low"], own["high"], colour))
         cells = [Cell(text=row.name, small=row.note), drawn, *others]
         rows.append(
             Row(cells=cells, kind=row_kind(evidence, row.name), rule=begins_trials(evidence, row.name))
         )
     return Table(
-        columns=["setting", *METRICS.values()],
+        columns=["setting", *metrics.values()],
         rows=rows,
         wide=True,
         strip_range=(
@@ -71,13 +78,19 @@ def _how_to_read(evidence: Evidence) -> str:
     averaged = np.array(evidence.cohort.labels)[evidence.split.averaged_C]
     labels = [evidence.cohort.label_name(label) for label in averaged]
     fixed = [row.name for row in evidence.rows if row.rule.strategy == "fixed"]
+    at = "the most probable label" if evidence.cohort.exclusive else "0.5"
     text = (
         f"Small figures: 95 % intervals over patients, from {evidence.study.bootstrap:,} resamples; for "
         "random the range of 95 % of its throws. Thresholds were fitted on validation, but those of "
-        f"{', '.join(fixed)} are fixed at 0.5. The macro averages take {len(labels)} labels, those "
+        f"{', '.join(fixed)} are fixed at {at}. The macro averages take {len(labels)} labels, those "
         f"with enough positive patients on validation and at least {AVERAGED_PATIENTS} on test: "
         f"{', '.join(labels)}. The other columns are over all labels."
     )
+    if evidence.cohort.exclusive:
+        text += (
+            " Labels are exclusive: an image has exactly one, and one is decided for it. Balanced accuracy "
+            "is the mean over labels of the share of their images decided right."
+        )
     if evidence.no_zero_shot:
         text += f" There is no zero-shot row: {evidence.no_zero_shot}."
     return text

@@ -227,7 +227,8 @@ def learning_curves(
                 markersize=3,
                 label=" = ".join(named[number]),
             )
-        left.set_title("binary cross-entropy", fontsize=9)
+        of_classes = any(record.params.get("loss") == "softmax" for record in records.values())
+        left.set_title("cross-entropy" if of_classes else "binary cross-entropy", fontsize=9)
         right.set_title(OBJECTIVES[objective], fontsize=9)
         for axes in (left, right):
             axes.set_xlabel("epoch")

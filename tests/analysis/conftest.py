@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.analyze import write_analysis
-from tests.analysis.synthetic import finished_study
+from tests.analysis.synthetic import CLASSES, finished_study
 from vlm.predictor import DecisionRule
 
 
@@ -58,6 +58,18 @@ def uninformed(tmp_path_factory):
         cohort=replace(study.cohort, modality="medical image"),
         facts=replace(study.facts, seed=1, records={"best-1": study.facts.records["best-1"]}),
     )
+    evidence = study.evidence(folder)
+    return SimpleNamespace(
+        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
+    )
+
+
+@pytest.fixture(scope="package")
+def of_classes(tmp_path_factory):
+    """A study of exclusive labels, one of them with a name of its own."""
+    folder = tmp_path_factory.mktemp("of_classes")
+    study = finished_study(images=1200, labels=CLASSES, exclusive=True, bootstrap=400)
+    study = replace(study, cohort=replace(study.cohort, label_names={"viral": "viral pneumonia"}))
     evidence = study.evidence(folder)
     return SimpleNamespace(
         study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)

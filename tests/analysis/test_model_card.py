@@ -144,3 +144,22 @@ def test_the_terms_of_use_are_stated_where_there_are_any(card, analysed):
     cohort = replace(analysed.study.cohort, licence="CC BY 4.0")
     assert "Terms of use of the images: CC BY 4.0." in card(cohort=cohort)
     assert "Terms of use" not in card()
+
+
+def test_a_card_of_exclusive_labels_says_that_one_is_decided(of_classes):
+    best = of_classes.study.trials[1]
+    text = model_card(
+        best,
+        of_classes.study.cohort,
+        own_tower=False,
+        objective="macro_ap",
+        tables=read_tables(of_classes.folder, best),
+        split_counts=of_classes.evidence.split.counts,
+        provenance={},
+    )
+    assert "| setting | macro AUROC | macro AP | macro F1 | accuracy | balanced accuracy |" in text
+    assert "exactly one label is decided for an image" in text
+    assert "present where its probability" not in text and "LRAP" not in text
+    head, rule, *rows = text.split("## Scores")[1].split("| setting")[1].split("\n\n")[0].splitlines()
+    assert head.count("|") + 1 == rule.count("|") == 8
+    assert {row.count("|") for row in rows} == {8}

@@ -156,3 +156,20 @@ def test_the_size_of_raw_pixels_is_chosen_with_c_on_validation_and_said():
             f"logistic regression on {side} x {side} gray pixels, C = {strength:g}, size and C chosen on "
             "validation"
         )
+
+
+# Exclusive labels
+
+
+def test_floors_of_exclusive_labels_decide_for_one_and_every_label_is_no_floor(of_classes):
+    rows = {row.name: row for row in of_classes.evidence.rows}
+    assert "all-positive" not in rows
+    train_NC = of_classes.study.cohort.targets_NC(of_classes.study.cohort.indices("train"))
+    positives_C = np.nansum(train_NC, axis=0)
+    assert (rows["prevalence"].test_decisions_NC.argmax(1) == positives_C.argmax()).all()
+    known = (~np.isnan(train_NC).any(1)).sum()
+    np.testing.assert_allclose(rows["prevalence"].test_unit_NC[0], (positives_C + 0.5) / (known + 2))
+    assert set(rows["random"].test_decisions_NC.argmax(1)) == {0, 1, 2, 3}
+    for row in rows.values():
+        assert row.rule.exclusive and (row.test_decisions_NC.sum(1) == 1).all()
+        np.testing.assert_allclose(row.test_unit_NC.sum(1), 1)

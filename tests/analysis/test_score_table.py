@@ -115,7 +115,7 @@ def test_every_metric_of_the_table_has_its_rows(split_and_best):
     table = score_setting(split, setting, np.ones((split.patients, 2)))[0]
     rows = set(zip(table["metric"], table["label"], strict=True))
     for metric in METRICS:
-        assert (metric.named(""), "") in rows
+        assert ((metric.named(""), "") in rows) == (metric.of != "exclusive")
         labels = split.labels if metric.scope == "label" else ()
         assert {(metric.name, label) for label in labels} <= rows
     assert {(metric.named("f1"), "domain:Device") for metric in METRICS if metric.name == "f1"} <= rows
@@ -149,3 +149,40 @@ def test_the_random_row_has_luck_and_no_resamples(split_and_best):
     assert ranking is None
     macro = table.set_index(["metric", "label"]).loc[("macro_auroc", "")]
     assert macro["low"] < 0.5 < macro["high"] and macro["value"] == pytest.approx(0.5, abs=0.02)
+
+
+# Exclusive labels
+
+
+def test_class_metrics_on_test_are_scikit_learns_with_intervals_around_them(of_classes):
+    own = of_classes.result.scores.query("label == ''").set_index(["setting", "metric"])
+    targets_NC = of_classes.evidence.split.targets_NC
+    known_N = ~np.isnan(targets_NC).any(1)
+    truth_N = targets_NC[known_N].argmax(1)
+    for row in of_classes.evidence.rows:
+        decided_NC = row.test_decisions_NC
+        assert (decided_NC.sum(1) == 1).all()
+        if row.name == "random":
+            continue
+        for name, reference in (
+            ("accuracy", sk.accuracy_score),
+            ("balanced_accuracy", sk.balanced_accuracy_score),
+            ("cohen_kappa", sk.cohen_kappa_score),
+        ):
+            found = own.loc[(row.name, name)]
+            assert found["value"] == pytest.approx(reference(truth_N, decided_NC[known_N].argmax(1)))
+            if row.name == "prevalence":  # the same in any resample of this prevalence
+                assert found["low"] == found["high"] == found["value"]
+            else:
+                assert found["low"] < found["value"] < found["high"]
+    assert own.loc[("prevalence", "accuracy"), "value"] == pytest.approx(
+        np.bincount(truth_N).max() / len(truth_N)
+    )
+    assert own.loc[("prevalence", "balanced_accuracy"), "value"] == pytest.approx(1 / 4)
+    assert own.loc[("random", "accuracy"), "low"] < 0.25 < own.loc[("random", "accuracy"), "high"]
+
+
+def test_what_says_the_same_twice_is_not_in_the_table_of_exclusive_labels(of_classes):
+    metrics = set(of_classes.result.scores["metric"])
+    assert not metrics & {"exact_match", "lrap", "coverage_error", "ranking_loss", "micro_f1"}
+    assert {"accuracy", "balanced_accuracy", "cohen_kappa"} <= metrics

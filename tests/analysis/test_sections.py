@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.analyze import usual
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import (
+    OF_EXCLUSIVE,
     SECTIONS,
     calibration,
     claims,
@@ -42,10 +44,11 @@ def with_rule(evidence, rule: DecisionRule):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_rows_of_every_table_fill_its_columns(analysed, name):
+def test_rows_of_every_table_fill_its_columns(analysed, of_classes, name):
     module = importlib.import_module(f"analysis.sections.{name}")
     assert module.TITLE
-    for table in of_kind(module.run(analysed.evidence), Table):
+    study = of_classes if name in OF_EXCLUSIVE else analysed
+    for table in of_kind(module.run(study.evidence), Table):
         for row in table.rows:
             widths = [cell.across if isinstance(cell, Cell) else 1 for cell in row.cells]
             assert sum(widths) == len(table.columns)
@@ -285,7 +288,8 @@ def test_the_published_configuration_is_drawn_once_where_it_is_the_best(publishe
 def test_display_names_stand_wherever_a_label_is_shown(analysed):
     named = {"No Finding": "healthy", "Edema": "oedema", "Fracture": "broken bone"}
     evidence = replace(analysed.evidence, cohort=replace(analysed.evidence.cohort, label_names=named))
-    words = repr([importlib.import_module(f"analysis.sections.{name}").run(evidence) for name in SECTIONS])
+    modules = [importlib.import_module(f"analysis.sections.{name}") for name in usual(evidence.cohort)]
+    words = repr([module.run(evidence) for module in modules])
     forest = of_kind(labels.run(evidence), Picture)[0].figure
     words += repr([tick.get_text() for tick in forest.axes[0].get_yticklabels()]) + summary(evidence)
     for label, name in named.items():
@@ -335,3 +339,24 @@ def test_drawn_images_are_called_phantoms(analysed):
     assert limits.limits_of(cohort, analysed.result.claims)[0].startswith("The images are drawn phantoms.")
     named = replace(analysed.study.cohort, source="a table named phantom")
     assert "phantom" not in limits.limits_of(named, analysed.result.claims)[0]
+
+
+# Exclusive labels
+
+
+def test_scores_of_exclusive_labels_have_accuracy_balanced_accuracy_and_kappa(of_classes):
+    table = of_kind(scores.run(of_classes.evidence), Table)[0]
+    assert [name.split(" ↑")[0] for name in table.columns[4:]] == [
+        "accuracy",
+        "balanced accuracy",
+        "Cohen's kappa",
+    ]
+    said = noted(scores.run(of_classes.evidence))
+    assert "Labels are exclusive" in said and "are fixed at the most probable label" in said
+
+
+def test_the_threshold_of_an_exclusive_label_is_explained(of_classes):
+    said = noted(labels.run(of_classes.evidence))
+    assert "highest log(probability) − logit(threshold) is decided, one an image" in said
+    fixed = with_rule(of_classes.evidence, DecisionRule.fixed(4, exclusive=True))
+    assert "Threshold strategy: fixed, the most probable label." in noted(labels.run(fixed))

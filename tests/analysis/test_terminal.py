@@ -29,3 +29,16 @@ def test_headline_gap_and_claims_are_there(analysed):
 def test_it_says_over_how_many_labels_the_averages_are(analysed):
     averaged = int(analysed.evidence.split.averaged_C.sum())
     assert f"macro averages over {averaged} labels, the same in every row" in analysed.result.text
+
+
+def test_exclusive_labels_have_their_metrics_and_are_called_so(of_classes):
+    lines = of_classes.result.text.splitlines()
+    (head,) = (line for line in lines if "macro AUROC" in line and "reaches" not in line)
+    assert head.split()[-3:] == ["accuracy", "balanced", "kappa"] and "LRAP" not in head
+    assert "labels are exclusive: exactly one is decided for an image" in lines
+    averages = of_classes.result.scores.query("label == ''").set_index(["setting", "metric"])
+    for name in ("prevalence", "best-1"):
+        (line,) = (line for line in lines if line.startswith(f"{name} ") and "->" not in line)
+        assert ranged(averages.loc[(name, "accuracy")]) in line
+        assert line.endswith(f"{averages.loc[(name, 'cohen_kappa'), 'value']:.3f}")
+    assert max(map(len, lines)) <= WIDTH + 1

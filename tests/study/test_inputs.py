@@ -3,15 +3,39 @@
 import hashlib
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from cohort.errors import InputError
 from cohort.labels import LabelPolicy
-from cohort.manifest import write_cohort
+from cohort.manifest import Cohort, write_cohort
 from study.cli import main
 from study.config import validated
-from study.inputs import open_inputs
+from study.inputs import open_inputs, study_space
 from study.run_folder import RunFolder
 from tests.study.conftest import settings
+
+
+def test_a_loss_of_exclusive_labels_is_refused_for_others_before_anything_is_computed(tmp_path):
+    """For linear probes and fine-tuning, fixed and as a choice."""
+    images = [f"{i}.png" for i in range(6)]
+    columns = {name: images for name in ("image", "file", "patient", "study")}
+    columns |= {"digest": [""] * 6, "present": [True] * 6, "view": [""] * 6, "split": ["train"] * 6}
+    facts = {"source": "nothing", "policy": LabelPolicy(), "images_root": tmp_path}  # and no image is there
+    targets_NC = np.eye(2)[np.arange(6) % 2]
+    for exclusive in (False, True):
+        write_cohort(
+            tmp_path / "cohort", columns, targets_NC, labels=("A", "B"), exclusive=exclusive, **facts
+        )
+        for trainable in ("linear_probe", "fine_tune"):
+            for search in ({"fixed": {"loss": "softmax"}}, {"ranges": {"loss": ["bce", "softmax"]}}):
+                config = validated(settings(tmp_path, **search) | {"trainable": trainable})
+                if exclusive:
+                    assert study_space(config, Cohort.open(tmp_path / "cohort")).exclusive
+                    continue
+                with pytest.raises(InputError, match=r"^search\.\w+\.loss: softmax is for exclusive labels"):
+                    open_inputs(config, RunFolder(tmp_path / "run"))
+                assert not (tmp_path / "cache").exists()
 
 
 def test_raw_pixels_are_in_colour_where_the_cohort_is(tmp_path, capsys):

@@ -351,6 +351,18 @@ def test_a_part_of_another_kind_is_refused_in_one_line(bundle_folder, part, valu
     [
         ({"labels": ["Edema"]}, r"shared_C must be bool \(2,\)"),
         ({"decisions": {"strategy": "fixed"}}, "'ranks_only'"),
+        (
+            {
+                "decisions": {
+                    "strategy": "fixed",
+                    "shared": [],
+                    "scale": {},
+                    "exclusive": "yes",
+                    "ranks_only": False,
+                }
+            },
+            "exclusive must be true or false, not 'yes'",
+        ),
         ({"origin": {"run": "this"}}, "unexpected keyword argument 'run'"),
         ({"policy": {"uncertain": "perhaps"}}, "uncertain rule must be one of"),
         ({"transform": {"intensity": {"low": 5, "high": 5, "rule": "full"}}}, "intensity must go from"),
@@ -363,3 +375,41 @@ def test_parts_that_do_not_fit_together_are_refused_in_one_line(bundle_folder, c
     with pytest.raises(InputError, match=f"its parts do not fit together .*{message}") as caught:
         Bundle.load(bundle_folder, "cpu")
     assert "\n" not in str(caught.value)
+
+
+# Exclusive labels
+
+
+def test_a_bundle_of_exclusive_labels_decides_for_one_and_names_it(miniature, drawn_cohort, tmp_path, save):
+    embeddings = embed(drawn_cohort, miniature, tmp_path / "cache", precision="fp32")
+    logits_NC = some_head(32).logits(embeddings.features_ND).astype(np.float64)
+    expected_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(axis=1, keepdims=True)
+    second = np.median(expected_NC[:, 1])  # its threshold, against 0.5 of the first: half of the images
+    rule = DecisionRule.fitted("per_label", [0.5, second], np.zeros(2, bool), exclusive=True)
+    folder = save(tmp_path / "bundle", replace(predictor(miniature), rule=rule))
+    assert json.loads((folder / "bundle.json").read_text())["decisions"]["exclusive"] is True
+
+    paths = image_paths(drawn_cohort)
+    bundle = Bundle.load(folder, "cpu")
+    table = bundle.predict(paths)
+    assert bundle.predictor.rule.exclusive
+    assert table.column_names[:2] == ["image", "label"]
+    probs_NC = np.stack([table[f"probability.{label}"].to_numpy() for label in LABELS], axis=1)
+    decided_NC = np.stack([table[f"decision.{label}"].to_numpy() for label in LABELS], axis=1)
+    np.testing.assert_allclose(probs_NC, expected_NC, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(decided_NC.sum(axis=1), 1)
+    second_N = expected_NC[:, 1] > second
+    assert second_N.sum() == len(paths) // 2
+    assert table["label"].to_pylist() == [LABELS[int(chosen)] for chosen in second_N]
+
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(b"no image")
+    row = bundle.predict([cut, paths[0]], skip_unreadable=True).to_pylist()[0]
+    assert row["label"] is None and row["decision.Edema"] is None
+
+
+def test_independent_labels_have_no_column_for_the_one(bundle_folder, drawn_cohort):
+    assert json.loads((bundle_folder / "bundle.json").read_text())["decisions"]["exclusive"] is False
+    assert (
+        "label" not in Bundle.load(bundle_folder, "cpu").predict(image_paths(drawn_cohort)[:1]).column_names
+    )
