@@ -53,6 +53,25 @@ def more_than_chance(targets_NC: np.ndarray, labels: Sequence[str]) -> bool:
     return bool((one + none) ** len(known_NC) < _BY_CHANCE)
 
 
+def settle_exclusive(
+    asked: bool | None, targets_NC: np.ndarray, labels: Sequence[str], images: Sequence[str]
+) -> tuple[bool, list[str]]:
+    """Whether labels are taken for exclusive, and warnings: as asked, or by what the rows say where None.
+
+    InputError where exclusive labels are asked for and the rows have others.
+    """
+    if asked:
+        check_exclusive(targets_NC, labels, images)
+    if asked is not None or not is_exclusive(targets_NC):
+        return bool(asked), []
+    if more_than_chance(targets_NC, labels):
+        return True, []
+    return False, [
+        f"each of the {len(images)} rows has one label, as it may happen by chance in so few: taken for "
+        "independent findings; pass --exclusive where they are the classes of one question"
+    ]
+
+
 def _one_class_or_masked(targets_NC: np.ndarray) -> np.ndarray:
     masked_NC = np.isnan(targets_NC)
     return masked_NC.all(axis=1) | (~masked_NC.any(axis=1) & (np.nansum(targets_NC, axis=1) == 1))

@@ -103,18 +103,13 @@ def assemble(
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
-    duplicates = find_duplicates(rows.image, digest, rows.split, rows.patient, rows.targets_NC, rows.labels)
-    if duplicates.across_splits:
-        shared = (
-            f"{len(duplicates.across_splits)} image files lie in several splits under different names "
-            f"({first_pairs(duplicates.across_splits)})"
-        )
+    if across := _duplicates_across_splits(rows, digest):
         if not allow_duplicates:
             raise InputError(
-                f"{images}: {shared}, so that a model would be tested on what it was trained on; keep one "
+                f"{images}: {across}, so that a model would be tested on what it was trained on; keep one "
                 "row of each, give them one patient and one split, or pass --allow-duplicates"
             )
-        warnings.append(f"{shared}: scores there flatter the model")
+        warnings.append(f"{across}: scores there flatter the model")
     if rows.contradictions:
         first = _first([rows.image[n] for n in rows.contradictions])
         warnings.append(
@@ -123,19 +118,9 @@ def assemble(
     flow = [*rows.flow, ("image file there", len(there))]
     if unreadable:
         flow.append(("image readable", len(there) - len(unreadable)))
-    columns = {
-        "image": rows.image,
-        "file": [found[n] or rows.names[n][0] for n in range(count)],
-        "digest": digest,
-        "present": [bool(d) for d in digest],
-        "patient": rows.patient,
-        "study": rows.study,
-        "view": rows.view,
-        "split": rows.split,
-    } | {KEEP + name: cells for name, cells in rows.keep.items()}
     return write_cohort(
         out,
-        columns,
+        _columns(rows, found, digest),
         rows.targets_NC,
         labels=rows.labels,
         source=rows.source,
@@ -187,6 +172,30 @@ def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None]
             "JPEG are, convert them"
         )
     return found, warnings
+
+
+def _columns(rows: SourceRows, found: Sequence[str | None], digests: Sequence[str]) -> dict[str, Sequence]:
+    """The manifest's columns beside the labels."""
+    return {
+        "image": rows.image,
+        "file": [file or names[0] for file, names in zip(found, rows.names, strict=True)],
+        "digest": digests,
+        "present": [bool(digest) for digest in digests],
+        "patient": rows.patient,
+        "study": rows.study,
+        "view": rows.view,
+        "split": rows.split,
+    } | {KEEP + name: cells for name, cells in rows.keep.items()}
+
+
+def _duplicates_across_splits(rows: SourceRows, digests: Sequence[str]) -> str:
+    """In words; "" where there are none."""
+    pairs = find_duplicates(
+        rows.image, digests, rows.split, rows.patient, rows.targets_NC, rows.labels
+    ).across_splits
+    if not pairs:
+        return ""
+    return f"{len(pairs)} image files lie in several splits under different names ({first_pairs(pairs)})"
 
 
 def _pixel_warnings(inspected: Inspected, intensity: Intensity | None, rule: str) -> list[str]:

@@ -140,7 +140,7 @@ def read_table(
     """Read a CSV or Parquet table and its images, write the cohort to the folder `out`, and open it.
 
     `images` is a folder or a zip archive. `image_column` names the files, with or without folder and ending
-    (`cohort.readers.assemble.find_files`), and becomes the image id.
+    (`cohort.readers.named_files`), and becomes the image id.
 
     Labels stand either in one column a label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one column
     for all (`label_column`): one label a row, several rows of one image merged, or several labels in a cell
@@ -167,7 +167,7 @@ def read_table(
     none, unreadable images (skipped with a warning under `skip_unreadable`), and the same image file under
     several names in different splits (a warning under `allow_duplicates`).
     """
-    from cohort.exclusive import check_exclusive, is_exclusive, more_than_chance
+    from cohort.exclusive import settle_exclusive
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.label_column import SEPARATOR, merge_rows, missed_separator
@@ -183,15 +183,7 @@ def read_table(
     from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
-    if (labels is None) == (label_column is None):
-        raise InputError(
-            "labels stand in columns of their own (labels) or in one (label_column); name one of the two"
-        )
-    if label_separator is not None and (label_column is None or not label_separator):
-        raise InputError(
-            f"label separator {label_separator!r} must be a text between the labels of a label column, and "
-            "one must be named; leave it out"
-        )
+    _refuse_label_arguments(labels, label_column, label_separator)
     if fractions is not None and split_column:
         raise InputError(
             f"fractions are those of a split that is drawn, but column {split_column!r} gives one; name one "
@@ -206,7 +198,6 @@ def read_table(
     if blank is None:
         blank = "negative" if set(CHEXPERT_14) <= set(frame.columns) else "missing"
     if labels is not None:
-        _refuse_labels_named_wrongly(labels, table)
         frame = require_label_columns(frame, labels, no_finding, table)
 
     flow = [("rows read", len(frame))]
@@ -240,15 +231,8 @@ def read_table(
 
     image = frame[image_column].tolist()
     patient = frame[patient_column].tolist() if patient_column else image
-    if exclusive:
-        check_exclusive(targets_NC, labels, image)
-    elif exclusive is None and is_exclusive(targets_NC):
-        exclusive = more_than_chance(targets_NC, labels)
-        if not exclusive:
-            warnings.append(
-                f"each of the {len(image)} rows has one label, as it may happen by chance in so few: taken "
-                "for independent findings; pass --exclusive where they are the classes of one question"
-            )
+    one_a_row, doubts = settle_exclusive(exclusive, targets_NC, labels, image)
+    warnings += doubts
     if not patient_column:
         warnings.append("no patient column: every image counts as its own patient")
     if split_column:
@@ -274,7 +258,7 @@ def read_table(
         reader="table",
         modality=modality or likely_modality(labels),
         licence=licence,
-        exclusive=bool(exclusive),
+        exclusive=one_a_row,
         label_names=label_names or {},
         label_prompts=label_prompts or {},
         flow=flow,
@@ -290,12 +274,22 @@ def read_table(
     )
 
 
-def _refuse_labels_named_wrongly(labels: Sequence[str], table: Path | str) -> None:
-    if not labels:
-        raise InputError(f"{table}: no label is named; name at least one")
-    label, count = Counter(labels).most_common(1)[0]
-    if count > 1:
-        raise InputError(f"{table}: label {label!r} is named {count} times; name it once")
+def _refuse_label_arguments(labels: Sequence[str] | None, column: str | None, separator: str | None) -> None:
+    if (labels is None) == (column is None):
+        raise InputError(
+            "labels stand in columns of their own (labels) or in one (label_column); name one of the two"
+        )
+    if separator is not None and (column is None or not separator):
+        raise InputError(
+            f"label separator {separator!r} must be a text between the labels of a label column, and one "
+            "must be named; leave it out"
+        )
+    if labels is not None:
+        if not labels:
+            raise InputError("labels: no label is named; name at least one")
+        label, count = Counter(labels).most_common(1)[0]
+        if count > 1:
+            raise InputError(f"labels: label {label!r} is named {count} times; name it once")
 
 
 def _keep_views(frame: pd.DataFrame, column: str, views: Sequence[str], table: Path | str) -> pd.DataFrame:
