@@ -190,8 +190,11 @@ class FineTuneTrial:
 
     # -- training --
 
-    def run_epoch(self) -> dict[str, float]:
+    def run_epoch(self, deadline: float = math.inf) -> dict[str, float]:
         """Trains one epoch and judges it on validation.
+
+        Args:
+            deadline: `time.time()` after which no step is taken.
 
         Returns:
             epoch (from 1); train_loss (`losses.plain_loss` of the training entries, each as its batch came
@@ -204,6 +207,7 @@ class FineTuneTrial:
             Diverged: a loss is not finite.
             OutOfMemory: not one image at a time fits.
             RuntimeError: the trial is finished.
+            TimeoutError: the deadline came within the epoch; go on from the last resume point.
         """
         if self.finished:
             raise RuntimeError(f"trial {self.config.number} is finished after epoch {self.state.epoch}")
@@ -213,7 +217,7 @@ class FineTuneTrial:
             torch.cuda.reset_peak_memory_stats(self.device)
         try:
             with torch.random.fork_rng(devices=[self.device] if cuda else []):
-                train_loss, waited = self._train()
+                train_loss, waited = self._train(deadline)
             training_seconds = time.perf_counter() - started
             point = {
                 "epoch": self.state.epoch + 1,
@@ -235,8 +239,8 @@ class FineTuneTrial:
         self.state.curve.append(point)
         return point
 
-    def _train(self) -> tuple[float, float]:
-        """One epoch of steps; the training loss and the seconds waited for data."""
+    def _train(self, deadline: float) -> tuple[float, float]:
+        """One epoch of steps; the training loss and the seconds waited for data. TimeoutError."""
         config, training, steps = self.config, self.training, self.steps_an_epoch
         self._tower.train()
         if training.fresh_optimizer:
@@ -251,6 +255,8 @@ class FineTuneTrial:
         plain_S = torch.zeros(steps, device=self.device)
         entries_S = torch.zeros(steps, device=self.device)
         for step, images_BHWC in enumerate(batches):
+            if time.time() >= deadline:
+                raise TimeoutError
             position = self.state.epoch * steps + step
             factor = learning_rate_factor(position, config["epochs"] * steps, training)
             for group in self.state.optimizer.param_groups:

@@ -108,7 +108,7 @@ class FineTune(tune.Trainable):
 
     After each epoch it writes a resume point, from which the trial goes on after a crash of this worker or of
     the driver as if nothing had happened. Where its next epoch would last beyond its config's `deadline`, a
-    `time.time()`, it reports no record, and goes on when it is asked for again.
+    `time.time()`, or this one does, it reports no record, and goes on when it is asked for again.
     """
 
     def setup(self, config: dict[str, Any], task: FineTuneTask) -> None:
@@ -161,28 +161,31 @@ class FineTune(tune.Trainable):
         )
 
     def step(self) -> dict[str, Any]:
-        record = self._train_one_epoch()
-        late = (
-            record.state == "PRUNED" and time.time() + record.curve[-1]["seconds"] > self.config["deadline"]
-        )
-        points = record.curve[-1:]
-        objective = points[0]["objective"] if points else math.nan
+        deadline, curve, records = self.config["deadline"], [], []
+        try:
+            record = self._train_one_epoch(deadline)
+            curve = record.curve
+            if record.state != "PRUNED" or time.time() + curve[-1]["seconds"] <= deadline:
+                records = [record]
+        except TimeoutError:
+            self._trial = None  # in the middle of an epoch
+        objective = curve[-1]["objective"] if curve else math.nan
         return {
             "bank": self.config["bank"],
-            "epoch": len(record.curve),
+            "epoch": len(curve),
             "objective": objective if math.isfinite(objective) else 0.0,
-            "bank_file": pack_bank([] if late else [record]),
-            tune.result.DONE: record.state != "PRUNED" or late,
+            "bank_file": pack_bank(records),
+            tune.result.DONE: not records or record.state != "PRUNED",
         }
 
-    def _train_one_epoch(self) -> TrialRecord:
-        """The trial's record if nobody lets it go on."""
+    def _train_one_epoch(self, deadline: float) -> TrialRecord:
+        """The trial's record if nobody lets it go on; TimeoutError."""
         if self._refusal:
             return TrialRecord(**self._asked, state="FAIL", reason=self._refusal)
         trial = self._trial
         try:
             if not trial.finished:  # finished already: a crash between the last checkpoint and its report
-                trial.run_epoch()
+                trial.run_epoch(deadline)
                 trial.save_checkpoint(self._folder.resume_point(trial.state.epoch))
                 self._folder.drop_resume_points(keep=KEPT_RESUME_POINTS)
             # If the scheduler stops the trial here, this is its record.

@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,15 +180,21 @@ def test_an_actor_is_reused_for_the_next_trial(actor):
     assert scores(record_of(result))[:1] == scores(alone)
 
 
-def test_a_trial_whose_next_epoch_would_come_too_late_ends_without_a_record_and_goes_on_later(actor):
-    first = actor(asked(3) | {"deadline": time.time()})
-    result = first.step()
-    assert result["done"] and unpack_bank(result["bank_file"]) == []
-    again = actor(asked(3)).step()
-    assert again["epoch"] == 2 and not again["done"]
-    # The last epoch needs no other one after it.
-    last = actor(asked(4, epochs=1) | {"deadline": time.time()}).step()
+def test_a_trial_that_its_deadline_cuts_off_leaves_no_record_and_goes_on_later(actor, monkeypatch):
+    actor(asked(3)).step()
+    # Within an epoch.
+    cut = actor(asked(3) | {"deadline": time.time()}).step()
+    assert cut["done"] and unpack_bank(cut["bank_file"]) == []
+    # Between two, where another one would come too late; the last has no other one after it.
+    deadline = time.time() + 600
+    monkeypatch.setattr(ray_trainables, "time", SimpleNamespace(time=lambda: deadline))
+    cut = actor(asked(3) | {"deadline": deadline}).step()
+    assert cut["done"] and cut["epoch"] == 2 and unpack_bank(cut["bank_file"]) == []
+    last = actor(asked(4, epochs=1) | {"deadline": deadline}).step()
     assert record_of(last).state == "COMPLETE"
+
+    again = actor(asked(3)).step()
+    assert again["epoch"] == 3 and not again["done"]
 
 
 def test_a_damaged_newest_resume_point_is_passed_over_and_said(actor, tmp_path):
