@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, generalization_gap, prediction_table, score_table
+from analysis import claims, comparisons, generalization_gap, operating_points, prediction_table, score_table
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
@@ -38,6 +39,7 @@ from cohort.errors import InputError
 from cohort.manifest import Cohort
 from scoring.judging import JudgedRows
 from scoring.metric_table import Resampled
+from scoring.operating_points import OperatingPoint
 from scoring.resampling import patient_weights
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
@@ -64,6 +66,8 @@ class StudyFacts:
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
     published: int | None = None
     """Number of the published configuration; None where it has no head."""
+    operating_points: Sequence[OperatingPoint] = ()
+    """At which the best configuration is looked at on test."""
     repeats: Mapping[int, Mapping[str, list[float]]] = field(default_factory=dict)
     """Trial number -> `seeds` and `splits`, the objective of each repeat."""
     trials: pd.DataFrame
@@ -111,10 +115,14 @@ class Evidence:
         return self.has(name) and not (name == PAPER and self.best_is_published)
 
     @cached_property
+    def weights_PB(self) -> np.ndarray:
+        """Of the patients in each resample, see `scoring.resampling.patient_weights`."""
+        return patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
+
+    @cached_property
     def _scored(self) -> dict[str, tuple[pd.DataFrame, Resampled | None]]:
-        weights_PB = patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
         return {
-            row.name: score_table.score_setting(self.split, row, weights_PB, self.study.seed)
+            row.name: score_table.score_setting(self.split, row, self.weights_PB, self.study.seed)
             for row in self.rows
         }
 
@@ -177,6 +185,14 @@ class Evidence:
             origin = row.predictor.origin if row.predictor else None
             rows.append((row.name, origin.trial if origin else None, row.rule.strategy, row.note))
         return pd.DataFrame(rows, columns=["setting", "trial", "strategy", "note"])
+
+    @cached_property
+    def operating_points(self) -> pd.DataFrame:
+        """`operating_points.csv`, of the best row, see `analysis.operating_points`; empty where none is
+        wanted."""
+        return operating_points.at_points(
+            self.study.operating_points, self.row(self.best), self.split, self.judged, self.weights_PB
+        )
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

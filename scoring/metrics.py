@@ -143,6 +143,17 @@ def recall(counts: Confusion) -> np.ndarray:
     return _divide(counts.tp, counts.tp + counts.fn, undefined=np.nan)
 
 
+def specificity(counts: Confusion) -> np.ndarray:
+    """tn / (tn + fp); NaN where nothing is negative."""
+    return _divide(counts.tn, counts.tn + counts.fp, undefined=np.nan)
+
+
+def negative_predictive_value(counts: Confusion) -> np.ndarray:
+    """tn / (tn + fn); 0 where nothing is predicted negative, NaN where nothing is negative."""
+    value = _divide(counts.tn, counts.tn + counts.fn, undefined=0.0)
+    return np.where(counts.tn + counts.fp > 0, value, np.nan)
+
+
 def f1(counts: Confusion) -> np.ndarray:
     """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; NaN where nothing is positive."""
     value = _divide(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, undefined=0.0)

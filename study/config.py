@@ -23,6 +23,7 @@ from pydantic import (
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import LOCAL, resolved_name
@@ -128,9 +129,17 @@ class AnalysisSettings(_Settings):
     compare_with: str | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
+    operating_points: list[str] = Field(default_factory=list)
+    """Wanted on validation, `sensitivity 0.95` or `specificity 0.9`, each with a table of what the threshold
+    found there gives on test."""
     sections: list[Literal[SECTIONS]] | None = Field(None, min_length=1)  # type: ignore[valid-type]
     """What the report is made of, in its order; files of `analysis/sections/`. None: all that are usual for
     its labels when it is written."""
+
+    @field_validator("operating_points")
+    @classmethod
+    def _each_a_measure_and_a_number(cls, points: list[str]) -> list[str]:
+        return [str(OperatingPoint.parse(point)) for point in points]
 
 
 class StudyConfig(_Settings):
@@ -361,6 +370,7 @@ RESUMABLE = {
     ("analysis", "top"),
     ("analysis", "bootstrap"),
     ("analysis", "compare_with"),
+    ("analysis", "operating_points"),
     ("analysis", "sections"),
     ("cohort",),
     ("tracking", "uri"),

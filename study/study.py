@@ -11,6 +11,7 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.html_table import html_table
+from scoring.operating_points import OperatingPoint
 from study.config import StudyConfig, load_config, validated
 from study.lock import is_locked
 from study.run_folder import RunFolder
@@ -201,6 +202,7 @@ class Study:
                 objective=search.objective,
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
+                operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
                 records=records,
                 published=published[0] if published else None,
                 repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},

@@ -9,6 +9,7 @@ SECTIONS = (
     "claims",
     "labels",
     "confusion",
+    "curves",
     "gap",
     "search",
     "calibration",

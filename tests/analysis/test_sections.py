@@ -1,10 +1,12 @@
 """Each section says what the evidence holds, and nothing that it does not."""
 
 import importlib
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from analysis.analyze import usual
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
@@ -13,6 +15,7 @@ from analysis.sections import (
     SECTIONS,
     calibration,
     claims,
+    curves,
     data,
     gap,
     labels,
@@ -22,6 +25,7 @@ from analysis.sections import (
     search,
 )
 from analysis.terminal import summary
+from scoring.operating_points import OperatingPoint
 from vlm.predictor import DecisionRule
 
 
@@ -182,6 +186,55 @@ def test_domains_of_few_patients_have_no_scores(analysed):
     assert domains.title == "By domain"
     for row in domains.rows:
         assert (texts(row)[3] == "–") == (int(texts(row)[2]) < 10)
+
+
+# Curves and operating points
+
+
+def test_every_label_of_which_something_can_be_claimed_has_its_curves(analysed):
+    evidence = analysed.evidence
+    section = curves.run(evidence)
+    spoken = [claim.label for claim in evidence.claims if claim.label and not claim.silent]
+    pictures = of_kind(section, Picture)
+    assert [picture.alt.split(" of ")[1].split(":")[0] for picture in pictures] == spoken
+    assert all(re.fullmatch(r"curves_\d\d_[A-Za-z_]+", picture.name) for picture in pictures)
+    silent = [claim.label for claim in evidence.claims if claim.silent]
+    assert silent and all(label in noted(section) for label in silent)
+    assert of_kind(section, Table) == [] and section.tables == {}
+
+
+def test_curves_stand_with_floors_chance_and_a_band_around_the_best(analysed):
+    evidence = analysed.evidence
+    picture = next(one for one in of_kind(curves.run(evidence), Picture) if "No_Finding" in one.name)
+    c = evidence.cohort.labels.index("No Finding")
+    target_N = evidence.split.targets_NC[:, c]
+    roc, precision = picture.figure.axes
+    assert [line.get_label() for line in roc.lines[:3]] == ["logreg", "pixels", "best-1"]
+    for axes in (roc, precision):
+        (band,) = axes.collections
+        assert len(band.get_paths()[0].vertices) > 2 * len(curves.GRID)
+    for row, line in zip(("logreg", "pixels", "best-1"), roc.lines, strict=False):
+        auroc = roc_auc_score(target_N, evidence.row(row).test_scores_NC[:, c])
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(auroc)
+    assert precision.lines[-1].get_ydata()[0] == pytest.approx(target_N.mean())
+
+
+def test_an_operating_point_is_a_table_and_a_file(analysed, tmp_path):
+    points = (OperatingPoint.parse("sensitivity 0.9"), OperatingPoint.parse("specificity 1"))
+    evidence = replace(analysed.evidence, study=replace(analysed.evidence.study, operating_points=points))
+    section = curves.run(evidence)
+    tables = of_kind(section, Table)
+    assert [table.title for table in tables] == [
+        "Sensitivity of 0.9 on validation",
+        "Specificity of 1.0 on validation",
+    ]
+    silent = {claim.label for claim in evidence.claims if claim.silent}
+    for table in tables:
+        assert [texts(row)[0] for row in table.rows] == list(evidence.cohort.labels)
+        for row in table.rows:
+            assert (row.kind == "quiet") == (texts(row)[0] in silent)
+            assert sum(cell.across if isinstance(cell, Cell) else 1 for cell in row.cells) == 6
+    assert section.tables["operating_points"] is evidence.operating_points
 
 
 # How much was luck?

@@ -42,6 +42,15 @@ def test_a_stored_study_leaves_the_sections_open_so_that_one_added_since_is_in_i
             validated(raw | {"analysis": {"sections": wrong}})
 
 
+def test_operating_points_are_a_measure_and_a_number_and_may_change_on_resuming():
+    wanted = validated(MINIMAL | {"analysis": {"operating_points": ["sensitivity 0.95", "specificity 0.9"]}})
+    assert wanted.analysis.operating_points == ["sensitivity 0.95", "specificity 0.9"]
+    refuse_changes(validated(MINIMAL), wanted)
+    rule = r"study: analysis.operating_points: must be sensitivity or .*got \['sensitivity 95'\]"
+    with pytest.raises(InputError, match=rule):
+        validated(MINIMAL | {"analysis": {"operating_points": ["sensitivity 95"]}})
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
 def test_the_shipped_study_files_are_valid(name):
     load_config(REPOSITORY / "configs" / name)

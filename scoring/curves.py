@@ -1,0 +1,149 @@
+"""ROC and precision-recall curves of one label, with pointwise intervals over patients.
+
+Shape legend: N images, R weight rows (patients), B resamples, T distinct scores, G places of a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from scoring.intervals import MIN_POSITIVE_PATIENTS, interval, spread
+
+GRID = np.linspace(0.02, 0.98, 49)
+"""Places of a band, on the axis that is held: the false positive rate of a ROC curve, the sensitivity of a
+precision-recall curve. Its ends are left out, where a curve is what it is for any model."""
+
+_CHUNK = 128
+"""Resamples taken at a time, so that memory does not grow with their number."""
+
+
+class Curves(NamedTuple):
+    """What is reached where every image scored at least so high is decided for, scores falling: (T, B)."""
+
+    sensitivity: np.ndarray
+    false_positive_rate: np.ndarray
+    precision: np.ndarray
+
+
+class Band(NamedTuple):
+    """A pointwise interval, (G,) each."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def curves(
+    targets_N: np.ndarray,
+    scores_N: np.ndarray,
+    rows_N: np.ndarray | None = None,
+    weights_RB: np.ndarray | None = None,
+) -> Curves:
+    """Both curves of one label, as the images are or under B weightings of the patients.
+
+    Under weights the ratio of positives to negatives is kept at the sample's, as everywhere
+    (`scoring.resampling`).
+
+    Args:
+        targets_N: 0, 1 or NaN where masked; a positive and a negative at least.
+        scores_N: any scores; only their order counts.
+        rows_N: int, the row of `weights_RB` that weighs each image.
+        weights_RB: float, positive; None: every image counts once, and B is 1.
+    """
+    if rows_N is None or weights_RB is None:
+        rows_N, weights_RB = np.zeros(len(targets_N), dtype=np.int64), np.ones((1, 1))
+    known_N = ~np.isnan(targets_N)
+    order = np.argsort(-scores_N[known_N], kind="stable")
+    falling, positive = scores_N[known_N][order], targets_N[known_N][order] == 1
+    last = np.flatnonzero(np.append(falling[:-1] > falling[1:], True))  # of each group of equal scores
+    weights_NB = weights_RB[rows_N[known_N][order]].astype(np.float64)
+    true_NB = np.cumsum(weights_NB * positive[:, None], axis=0)
+    false_NB = np.cumsum(weights_NB * ~positive[:, None], axis=0)
+    sensitivity_TB, false_rate_TB = (true_NB / true_NB[-1])[last], (false_NB / false_NB[-1])[last]
+    true_TB, false_TB = positive.sum() * sensitivity_TB, (~positive).sum() * false_rate_TB
+    return Curves(sensitivity_TB, false_rate_TB, true_TB / (true_TB + false_TB))
+
+
+def sensitivity_at(found: Curves, false_rates_G: np.ndarray) -> np.ndarray:
+    """(G, B): the ROC curve at these false positive rates; between two scores it is a straight line."""
+    return np.stack(
+        [
+            np.interp(false_rates_G, np.append(0, false_rate_T), np.append(0, sensitivity_T))
+            for false_rate_T, sensitivity_T in zip(
+                found.false_positive_rate.T, found.sensitivity.T, strict=True
+            )
+        ],
+        axis=1,
+    )
+
+
+def precision_at(found: Curves, sensitivities_G: np.ndarray) -> np.ndarray:
+    """(G, B): the precision at the highest score that reaches each of these sensitivities."""
+    return np.stack(
+        [
+            precision_T[np.searchsorted(sensitivity_T, sensitivities_G)]
+            for precision_T, sensitivity_T in zip(found.precision.T, found.sensitivity.T, strict=True)
+        ],
+        axis=1,
+    )
+
+
+def share_interval(value: float, replicates_B: np.ndarray, patients: int) -> tuple[float, float]:
+    """95 % interval of a share from its patient-level replicates, also close to 0 and 1.
+
+    The exact binomial interval of as many images as would have the replicates' standard error, fewer by what
+    Student's t with `patients` - 1 degrees takes (Korn & Graubard, Survey Methodology 24, 1998). A curve runs
+    into its corners, where an interval on the logit scale covers all of [0, 1].
+
+    Args:
+        value: in [0, 1].
+        replicates_B: see `scoring.intervals.spread`.
+        patients: that it rests on, 2 at least.
+    """
+    error = spread(replicates_B, patients)
+    if not 0 < value < 1 or error == 0:
+        return interval(value, error, patients - 1, patients)
+    images = value * (1 - value) / error**2 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, patients - 1)) ** 2
+    found, missed = value * images, (1 - value) * images
+    return float(stats.beta.ppf(0.025, found, missed + 1)), float(stats.beta.ppf(0.975, found + 1, missed))
+
+
+def bands(
+    targets_N: np.ndarray, scores_N: np.ndarray, patients_N: np.ndarray, weights_PB: np.ndarray
+) -> tuple[Band, Band]:
+    """Pointwise 95 % bands on GRID: of the sensitivity (ROC), of the precision (precision-recall).
+
+    A sensitivity rests on the n positive patients, a precision on the share of them that is found by then,
+    and has no interval from the last one on. On normal scores a place is covered 88 to 100 % of the time at
+    10 positive patients and 93 to 100 % at 20. A whole curve leaves such a band more often.
+
+    Args:
+        targets_N, scores_N: as `curves`.
+        patients_N: int64 from 0.
+        weights_PB: see `scoring.resampling.patient_weights`.
+
+    Returns:
+        NaN below MIN_POSITIVE_PATIENTS positive patients.
+    """
+    positive_patients = len(np.unique(patients_N[targets_N == 1]))
+    if positive_patients < MIN_POSITIVE_PATIENTS:
+        nothing_G = np.full(len(GRID), np.nan)
+        return Band(nothing_G, nothing_G), Band(nothing_G, nothing_G)
+    parts = [
+        curves(targets_N, scores_N, patients_N, weights_PB[:, start : start + _CHUNK])
+        for start in range(0, weights_PB.shape[1], _CHUNK)
+    ]
+    whole = curves(targets_N, scores_N)
+
+    def band(at: Callable[[Curves, np.ndarray], np.ndarray], patients_G: np.ndarray) -> Band:
+        replicates_GB = np.concatenate([at(part, GRID) for part in parts], axis=1)
+        places = zip(at(whole, GRID)[:, 0], replicates_GB, patients_G, strict=True)
+        return Band(*np.array([share_interval(*place) for place in places]).T)
+
+    roc = band(sensitivity_at, np.full(len(GRID), positive_patients))
+    precision = band(precision_at, np.maximum(2, np.ceil(GRID * positive_patients)).astype(int))
+    last_G = GRID > 1 - 1 / positive_patients
+    return roc, Band(*(np.where(last_G, np.nan, ends_G) for ends_G in precision))

@@ -1,0 +1,50 @@
+"""The best row at wanted operating points: thresholds from validation alone, numbers of test by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scoring.operating_points import OperatingPoint
+from tests.analysis.synthetic import finished_study
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory):
+    study = finished_study(1200, bootstrap=300)
+    points = tuple(map(OperatingPoint.parse, ("sensitivity 0.9", "specificity 0.8")))
+    return replace(study, facts=replace(study.facts, operating_points=points)).evidence(
+        tmp_path_factory.mktemp("points")
+    )
+
+
+def test_thresholds_come_from_validation_and_the_numbers_from_test(evidence):
+    row, c = evidence.row("best-1"), evidence.cohort.labels.index("No Finding")
+    val_N, judged_N = row.rule.scale.unit(row.val_scores_NC)[:, c], evidence.judged.targets_NC[:, c]
+    test_N, target_N = row.test_unit_NC[:, c], evidence.split.targets_NC[:, c]
+    for point, measure in (("sensitivity 0.9", 1), ("specificity 0.8", 0)):
+        table = evidence.operating_points.set_index(["point", "label"])
+        own = table.loc[(point, "No Finding")].set_index("metric")
+        (threshold,) = set(own["threshold"])
+        on_validation = (val_N >= threshold)[judged_N == measure].mean()
+        assert on_validation >= 0.9 if measure else on_validation <= 0.2
+        decided_N = test_N >= threshold
+        for metric, value in (
+            ("sensitivity", decided_N[target_N == 1].mean()),
+            ("specificity", 1 - decided_N[target_N == 0].mean()),
+            ("ppv", (target_N[decided_N & ~np.isnan(target_N)] == 1).mean()),
+            ("npv", (target_N[~decided_N & ~np.isnan(target_N)] == 0).mean()),
+        ):
+            assert own.loc[metric, "value"] == pytest.approx(value)
+            assert own.loc[metric, "low"] < value < own.loc[metric, "high"]
+        assert own["positives"].iloc[0] == (target_N == 1).sum()
+
+
+def test_under_ten_positive_patients_there_is_no_interval(evidence):
+    few = evidence.operating_points.query("positive_patients < 10")
+    assert len(few) and few["low"].isna().all()
+    assert evidence.operating_points.query("positive_patients >= 10")["low"].notna().all()
+
+
+def test_where_none_is_wanted_there_is_no_row(analysed):
+    assert analysed.evidence.operating_points.empty
