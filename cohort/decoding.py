@@ -110,7 +110,8 @@ def _png_or_jpeg(data: bytes, name: str) -> Decoded:
             pixels = _pixels(image if turn is None else image.transpose(turn))
     except Image.UnidentifiedImageError as error:
         other = other_format(data[:HEAD], name)
-        reason = f"{other} is not readable yet: PNG or JPEG" if other else "not a PNG or JPEG file"
+        only = f"{other}; only PNG and JPEG are readable yet, convert it"
+        reason = only if other else "not a PNG or JPEG file"
         raise InputError(f"{name}: unreadable image ({reason})") from error
     except _DAMAGE as error:
         raise InputError(f"{name}: unreadable image ({' '.join(str(error).split())})") from error

@@ -110,11 +110,7 @@ def assemble(
                 "row of each, give them one patient and one split, or pass --allow-duplicates"
             )
         warnings.append(f"{across}: scores there flatter the model")
-    if rows.contradictions:
-        first = _first([rows.image[n] for n in rows.contradictions])
-        warnings.append(
-            f"{len(rows.contradictions)} images state {NO_FINDING} together with a finding ({first})"
-        )
+    warnings += _row_warnings(rows)
     flow = [*rows.flow, ("image file there", len(there))]
     if unreadable:
         flow.append(("image readable", len(there) - len(unreadable)))
@@ -198,6 +194,23 @@ def _duplicates_across_splits(rows: SourceRows, digests: Sequence[str]) -> str:
     return f"{len(pairs)} image files lie in several splits under different names ({first_pairs(pairs)})"
 
 
+def _row_warnings(rows: SourceRows) -> list[str]:
+    """What stands in the rows and may not be meant."""
+    warnings = []
+    for what, names in (("labels", rows.labels), ("patients", rows.patient)):
+        if alike := _spelled_alike(names):
+            warnings.append(
+                f"{len(alike)} {what} differ from another in case or in a final .0 only ({_first(alike)}): "
+                "taken for different ones"
+            )
+    if rows.contradictions:
+        first = _first([rows.image[n] for n in rows.contradictions])
+        warnings.append(
+            f"{len(rows.contradictions)} images state {NO_FINDING} together with a finding ({first})"
+        )
+    return warnings
+
+
 def _pixel_warnings(inspected: Inspected, intensity: Intensity | None, rule: str) -> list[str]:
     """What was done to pixels on the way in, and what of it may not be meant."""
     warnings = []
@@ -242,6 +255,17 @@ def _other_formats(
                 elif form := other_format(heads.head(position[file], HEAD), file):
                     found[n] = f"{form} without ending"
     return found
+
+
+def _spelled_alike(names: Sequence[str]) -> list[str]:
+    """`a and A` for each name that another one before it may stand for."""
+    first: dict[str, str] = {}
+    alike = []
+    for name in dict.fromkeys(names):
+        other = first.setdefault(name.casefold().removesuffix(".0"), name)
+        if other != name:
+            alike.append(f"{other} and {name}")
+    return alike
 
 
 def _first(names: Sequence[str]) -> str:

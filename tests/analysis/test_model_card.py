@@ -8,6 +8,7 @@ import pytest
 from analysis.analyze import read_tables
 from analysis.model_card import model_card
 from analysis.number_format import ranged
+from cohort.intensity import Intensity
 from vlm.predictor import DecisionRule
 
 
@@ -57,6 +58,12 @@ def test_it_says_labels_by_their_names_and_which_publication_stands_behind_a_row
     assert "`paper` is the published configuration (Sadman et al. 2025, arXiv 2506.14136)." in card()
     text = card(cohort=replace(analysed.study.cohort, label_names={"No Finding": "healthy"}))
     assert "| No Finding (healthy) |" in text and "- healthy: AUROC" in text
+
+
+def test_it_says_what_is_black_and_white_in_16_bit_gray(card, analysed):
+    deep = replace(analysed.study.cohort, intensity=Intensity(0, 4095, "full"))
+    assert "Of 16-bit gray, values from 0 to 4095 become black to white (full).\n" in card(cohort=deep)
+    assert "16-bit" not in card()
 
 
 def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card):

@@ -533,6 +533,23 @@ def test_images_turned_by_their_exif_orientation_are_counted(source):
     assert "2 images turned upright by their EXIF orientation" in read(source).warnings
 
 
+def test_names_that_may_be_one_are_said(source):
+    """A patient under two spellings may lie in two splits."""
+    rows = source[1]
+    rows["pid"] = "p" + rows["pid"]
+    rows.loc[0, "pid"], rows.loc[[4, 5], "pid"], rows.loc[[6, 7], "pid"] = "P000", "12", "12.0"
+    rows.loc[3, "code"] = "Fracture"
+    warnings = read(source, label_column="code").warnings
+    assert (
+        "1 labels differ from another in case or in a final .0 only (Fracture and fracture): "
+        "taken for different ones"
+    ) in warnings
+    assert (
+        "2 patients differ from another in case or in a final .0 only (P000 and p000, 12 and 12.0): "
+        "taken for different ones"
+    ) in warnings
+
+
 def test_blank_images_are_counted(source):
     for n in (3, 4):
         Image.new("L", (12 + n, 12)).save(source[0] / "images" / f"img_{n:02}.png")
