@@ -44,9 +44,6 @@ def compare(
     macro F1 can be had without a look at an image is that of every label for every image, which takes the
     prevalence's place where it is among the settings.
 
-    An opponent of the very same scores, as the published configuration is where it is the best itself, can
-    differ in decisions alone: there are no tests of rankings.
-
     Args:
         resampled: of each setting, what `analysis.score_table.score_setting` gave.
         objective: macro_ap, macro_auroc or macro_f1.
@@ -73,10 +70,9 @@ def compare(
         if objective == "macro_f1":
             floor = ALL_POSITIVE if name == PREVALENCE and ALL_POSITIVE in by_name else name
             rows.append(("average", best, floor, *pair(floor).of_decisions()))
-        elif not against.of_the_same_scores:
+        else:
             rows.append(("average", best, name, *against.on_average(objective)))
-        if not against.of_the_same_scores:
-            rows += [("labels", best, name, *found) for found in against.by_label()]
+        rows += [("labels", best, name, *found) for found in against.by_label()]
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["p_holm"] = np.nan
     for _, members in frame.groupby("family"):
@@ -95,10 +91,6 @@ class _Pair:
     second_sums: Resampled
     draws: int
     seed: int
-
-    @property
-    def of_the_same_scores(self) -> bool:
-        return np.array_equal(self.first.test_scores_NC, self.second.test_scores_NC)
 
     def on_average(self, objective: str) -> tuple:
         metric = RANKINGS[objective]

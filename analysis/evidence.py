@@ -111,7 +111,7 @@ class Evidence:
         return any(row.name == name for row in self.rows)
 
     def drawn(self, name: str) -> bool:
-        """Whether a figure has a row beside the best: not where its scores are the best's own."""
+        """Whether a row stands beside the best in figures and tests: not where it is the best itself."""
         return self.has(name) and not (name == PAPER and self.best_is_published)
 
     @cached_property
@@ -137,7 +137,7 @@ class Evidence:
     @cached_property
     def comparisons(self) -> pd.DataFrame:
         """`comparisons.csv`: family, first, second, metric, label, difference, low, high, p, p_holm."""
-        opponents = (*OPPONENTS, self.compared_with) if self.compared_with else OPPONENTS
+        opponents = [name for name in (*OPPONENTS, self.compared_with) if self.drawn(name)]
         return comparisons.compare(
             self.split,
             self.rows,
