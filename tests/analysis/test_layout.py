@@ -5,10 +5,12 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from analysis.analyze import write_analysis
+from scoring.operating_points import OperatingPoint
 from tests.analysis.synthetic import finished_study
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -74,16 +76,19 @@ def laid_out(report: str, width: int, folder) -> dict:
     return json.loads(html.unescape(found))
 
 
-@pytest.fixture(scope="module", params=["14 labels", "40 long labels", "3 labels"])
+@pytest.fixture(scope="module", params=["14 labels", "40 long labels", "3 exclusive labels"])
 def report(request, analysed, tmp_path_factory):
     if request.param == "14 labels":
         return analysed.result.report.read_text()
+    if request.param == "40 long labels":
+        study = finished_study(300, labels=LONG_LABELS, name="n" * 100, bootstrap=200)
+    else:
+        labels = ("normal", "benign", "malignant")
+        study = finished_study(500, labels=labels, exclusive=True, name="ultrasound", bootstrap=200)
+    points = (OperatingPoint.parse("sensitivity 0.95"),)
+    study = replace(study, facts=replace(study.facts, operating_points=points))
     folder = tmp_path_factory.mktemp("report")
-    labels = LONG_LABELS if request.param == "40 long labels" else ("normal", "benign", "malignant")
-    name = "n" * 100 if request.param == "40 long labels" else "ultrasound"
-    result = write_analysis(
-        finished_study(500, labels=labels, name=name, bootstrap=200).evidence(folder), folder
-    )
+    result = write_analysis(study.evidence(folder), folder)
     assert not result.failed
     return result.report.read_text()
 
