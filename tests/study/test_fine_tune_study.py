@@ -92,7 +92,7 @@ def test_each_method_is_among_the_first_and_the_papers_runs_to_its_end(tuned):
 def test_the_ranking_shows_what_fine_tuning_varies(tuned):
     study, _ = tuned
     header, first = describe_run(study.folder).splitlines()[4:6]
-    assert header.split()[3:] == [
+    assert header.split()[3:10] == [
         "method",
         "tower_rate",
         "head_learning_rate",
@@ -101,6 +101,7 @@ def test_the_ranking_shows_what_fine_tuning_varies(tuned):
         "augmentation",
         "init_head",
     ]
+    assert "layer_decay" in header  # searched, and not the same in all
     best = study.best
     assert first.split()[0] == str(best.number) and first.split()[3] == best.params["method"]
     assert float(first.split()[4]) > 0

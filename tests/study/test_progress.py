@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 
-from study.progress import _table, progress
+from study.lock import driver_lock
+from study.progress import _table, describe_run, progress
 from trainables.records import TrialRecord
 
 
@@ -31,3 +32,14 @@ def test_parameters_in_which_the_listed_trials_differ_have_a_column():
     assert titles.split() == ["#", "macro_ap", "macro_auroc", "epochs", "loss", "gamma"]
     assert first.split() == ["1", "0.500", "nan", "5", "focal", "2"]
     assert second.split() == ["2", "0.400", "nan", "5", "bce"]
+
+
+def test_show_tells_how_far_the_trials_are_that_train_now(studied):
+    folder = studied[0].folder
+    folder.note_running(["#3 full: epoch 1/4, macro_ap 0.250, at most 15 s left"])
+    try:
+        with driver_lock(folder.lock_file):
+            assert "\n#3 full: epoch 1/4" in describe_run(folder)
+        assert "#3 full" not in describe_run(folder)  # left by a driver that was killed
+    finally:
+        folder.running_file.unlink()
