@@ -41,7 +41,7 @@ def nothing_completed(records: Iterable[TrialRecord]) -> str:
     if ranking(records):
         return ""
     reason = next((f"; #{one.number}: {one.reason}" for one in records if one.reason), "")
-    return f"no configuration completed ({counted(records) or 'none was tried'}){reason}"
+    return f"no configuration completed ({counted(records) or 'none has ended'}){reason}"
 
 
 def describe_run(run: RunFolder) -> str:

@@ -193,7 +193,7 @@ def test_the_time_budget_counts_from_the_start_and_is_named_when_it_ends_the_sea
     study, lines = Study.from_dict(config), []
     study.run(echo=lines.append)
     assert re.match(
-        r"time budget of 0\.01 s reached, ended in \d+ s: no configuration completed \(none was tried\); "
+        r"time budget of 0\.01 s reached, ended in \d+ s: no configuration completed \(none has ended\); "
         r"give it more",
         lines[-1],
     )
