@@ -216,7 +216,7 @@ def test_a_record_of_no_trial_has_no_number_in_its_predictor():
 
 def test_what_failed_is_no_predictor():
     with pytest.raises(
-        InputError, match=r"^trial 4 has no trained head \(diverged in epoch 2\); `radtune show` lists"
+        InputError, match=r"^trial 4 has no trained head \(diverged in epoch 2\); those that are COMPLETE"
     ):
         failed().predictor("x", LABELS, load_encoder("pixels", device="cpu"), note="")
 
