@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.claims import unclaimed
+from analysis.claims import Claim, unclaimed
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.number_format import counted, score
@@ -41,9 +41,9 @@ def run(evidence: Evidence) -> Section:
     if without := unclaimed(evidence.claims):
         parts.append(Words(text=f"Too few positive patients for a curve: {without}.", kind="note"))
     points = evidence.operating_points
-    silent = [claim.label for claim in evidence.claims if claim.silent]
+    claims = {claim.label: claim for claim in evidence.claims}
     for point, found in points.groupby("point", sort=False):
-        parts.append(_point_table(str(point), found, silent))
+        parts.append(_point_table(str(point), found, claims))
     if len(points):
         parts.append(
             Words(
@@ -70,12 +70,12 @@ def _pictures(evidence: Evidence) -> list[Part]:
             Picture(
                 name=f"curves_{c + 1:02d}_{re.sub('[^A-Za-z0-9]+', '_', claim.label)[:40]}",
                 figure=roc_and_precision(
-                    claim.label,
+                    claim.name,
                     of_rows,
                     bands(target_N, best.test_scores_NC[:, c], split.patients_N, weights_PB),
                     prevalence=float(np.nanmean(target_N)),
                 ),
-                alt=f"ROC and precision-recall curve of {claim.label}: {claim.score}.",
+                alt=f"ROC and precision-recall curve of {claim.name}: {claim.score}.",
             )
         )
     return pictures
@@ -131,18 +131,19 @@ def _named(axes: Axes, across: str, up: str) -> None:
     axes.grid()
 
 
-def _point_table(point: str, found: pd.DataFrame, silent: Sequence[str]) -> Table:
+def _point_table(point: str, found: pd.DataFrame, claims: Mapping[str, Claim]) -> Table:
     """One operating point, a line a label in the cohort's order; counts alone where patients are too few."""
     rows = []
     for label, own in found.groupby("label", sort=False):
         by_metric = own.set_index("metric")
-        if label in silent:
+        claim = claims[str(label)]
+        if claim.silent:
             patients = counted(int(own["positive_patients"].iloc[0]), "positive patient")
             silence = Cell(text=f"no claim: {patients}", across=len(MEASURES) + 1)
-            rows.append(Row(cells=[str(label), silence], kind="quiet"))
+            rows.append(Row(cells=[claim.name, silence], kind="quiet"))
         else:
             cells = [Cell.of_score(by_metric.loc[metric]) for metric in MEASURES]
-            rows.append(Row(cells=[str(label), *cells, _threshold(own["threshold"].iloc[0])]))
+            rows.append(Row(cells=[claim.name, *cells, _threshold(own["threshold"].iloc[0])]))
     measure, wanted = point.split()
     return Table(
         title=f"{measure.capitalize()} of {wanted} on validation",

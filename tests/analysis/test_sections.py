@@ -340,7 +340,9 @@ def test_the_published_configuration_is_drawn_once_where_it_is_the_best(publishe
 
 def test_display_names_stand_wherever_a_label_is_shown(analysed):
     named = {"No Finding": "healthy", "Edema": "oedema", "Fracture": "broken bone"}
-    evidence = replace(analysed.evidence, cohort=replace(analysed.evidence.cohort, label_names=named))
+    cohort = replace(analysed.evidence.cohort, label_names=named)
+    facts = replace(analysed.evidence.study, operating_points=(OperatingPoint("sensitivity", 0.9),))
+    evidence = replace(analysed.evidence, cohort=cohort, study=facts)
     modules = [importlib.import_module(f"analysis.sections.{name}") for name in usual(evidence.cohort)]
     words = repr([module.run(evidence) for module in modules])
     forest = of_kind(labels.run(evidence), Picture)[0].figure
@@ -349,6 +351,7 @@ def test_display_names_stand_wherever_a_label_is_shown(analysed):
         assert name in words
         # The fold of the prompts alone gives the code too, which a reader of the tables as files needs.
         assert words.count(f"'{label}'") == 1 and f"{label} (" not in words
+        assert f"curve of {label}" not in words
     assert set(evidence.scores["label"]) == set(analysed.result.scores["label"])
 
 
