@@ -63,7 +63,8 @@ def model_card(
         claims = [average, *label_claims(scores, comparisons, names, name)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,  # Markdown
+        autoescape=False,  # Markdown, not HTML
+        finalize=_escaped,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -97,6 +98,11 @@ def model_card(
         provenance={name: value for name, value in provenance.items() if value},
         limits=limits_of(cohort, claims),
     )
+
+
+def _escaped(value: Any) -> Any:
+    """Words of others, labels say, as they stand in Markdown: none ends a cell of a table or begins HTML."""
+    return value.replace("|", "\\|").replace("<", "&lt;") if isinstance(value, str) else value
 
 
 def _label_rows(names: Mapping[str, str], splits: Sequence[SplitCounts]) -> list[dict[str, Any]]:

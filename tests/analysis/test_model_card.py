@@ -36,7 +36,7 @@ def card(analysed, best):
 def test_it_names_cohort_encoder_floors_and_use(card):
     text = card()
     for piece in (
-        "# a <b>study</b>",
+        "# a &lt;b>study&lt;/b>",
         "A linear head on frozen features of `synthetic`",
         "Configuration 41 of the radtune study",
         "chosen on validation by macro average precision",
@@ -98,6 +98,14 @@ def test_its_tables_are_whole(card):
         if columns:
             assert line.endswith("|") and line.count("|") == columns
     assert "nan" not in card().lower().replace("finance", "")
+
+
+def test_a_name_of_a_label_ends_no_cell_and_begins_no_html(card, analysed):
+    first = analysed.study.cohort.labels[0]
+    names = {first: "left | right <img src=x>"}
+    text = card(cohort=replace(analysed.study.cohort, label_names=names))
+    assert f"| {first} (left \\| right &lt;img src=x>) |" in text
+    assert "<" not in text
 
 
 def test_positives_are_those_of_the_counts_it_was_given(card, analysed):
