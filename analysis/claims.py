@@ -219,7 +219,8 @@ def headline(
     tests = comparisons[(comparisons["family"] == "average") & (comparisons["second"] == strongest)]
     if len(tests):
         test = tests.iloc[0]
-        verdict = "different" if test["p_holm"] < LEVEL else "no difference shown"
+        told_apart = "better" if test["difference"] > 0 else "worse"
+        verdict = told_apart if test["p_holm"] < LEVEL else "no difference shown"
         end += f"; {verdict} ({signed(test['difference'])}, Holm-adjusted {p_text(test['p_holm'])})"
     return f"{start}; {end}."
 

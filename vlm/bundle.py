@@ -231,7 +231,7 @@ class Bundle:
             named = "; ".join(list(unreadable.values())[:10]) + ("; ..." if len(unreadable) > 10 else "")
             raise InputError(
                 f"{len(unreadable)} of {len(images)} images cannot be read: {named}; leave them out, or skip "
-                "them with skip_unreadable"
+                "them (--skip-unreadable; in Python skip_unreadable=True)"
             )
 
         rule = self.predictor.rule

@@ -1,4 +1,4 @@
-"""The best configuration on each label and domain: scores, counts, threshold, and what it is better than."""
+"""The best configuration on each label and domain: scores, counts, threshold, what it is told apart from."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _label_table(evidence: Evidence, own: pd.DataFrame) -> Table:
             "label",
             *METRICS.values(),
             "threshold",
-            "better than",
+            "told apart from",
             "training\npositives",
             "test\npositives",
             "their\npatients",
@@ -115,10 +115,10 @@ def _positives(counts: SplitCounts, c: int) -> Cell:
 
 
 def _chips(claim: Claim) -> list[tuple[str, str]]:
-    chance = {"above chance": ("chance", "good"), "below chance": ("below chance", "bad")}
+    chance = {"above chance": ("above chance", "good"), "below chance": ("below chance", "bad")}
     return [
         chance.get(claim.verdict, (claim.verdict, "")),
-        *((name, "good") for name in claim.better_than),
+        *((f"better than {name}", "good") for name in claim.better_than),
         *((f"worse than {name}", "bad") for name in claim.worse_than),
     ]
 

@@ -79,10 +79,12 @@ def _how_to_read(evidence: Evidence) -> str:
     labels = [evidence.cohort.label_name(label) for label in averaged]
     fixed = [row.name for row in evidence.rows if row.rule.strategy == "fixed"]
     at = "the most probable label" if evidence.cohort.exclusive else "0.5"
+    fitted = [row.name for row in evidence.rows if row.name not in fixed]
+    whose = f"those of {', '.join(fitted)} were fitted on validation" if fitted else "none was fitted"
     text = (
         f"Small figures: 95 % intervals over patients, from {evidence.study.bootstrap:,} resamples; for "
-        "random the range of 95 % of its throws. Thresholds were fitted on validation, but those of "
-        f"{', '.join(fixed)} are fixed at {at}. The macro averages take {len(labels)} labels, those "
+        f"random the range of 95 % of its throws. Thresholds: {whose}, those of {', '.join(fixed)} are "
+        f"fixed at {at}. The macro averages take {len(labels)} labels, those "
         f"with enough positive patients on validation and at least {AVERAGED_PATIENTS} on test: "
         f"{', '.join(labels)}. The other columns are over all labels."
     )

@@ -136,7 +136,7 @@ def test_the_average_speaks_of_the_studys_objective():
         (
             "macro_auroc",
             "macro AUROC 0.800 and macro average precision 0.500 over",
-            "raw pixels, has macro AUROC 0.700; different (+0.200, Holm-adjusted p = 0.010).",
+            "raw pixels, has macro AUROC 0.700; better (+0.200, Holm-adjusted p = 0.010).",
         ),
         (
             "macro_f1",
@@ -207,7 +207,8 @@ def test_the_headline_names_the_strongest_floor_and_whether_a_difference_is_show
     )
 
 
-def test_a_difference_that_was_shown_is_called_one():
+@pytest.mark.parametrize(("difference", "verdict"), [(0.4, "better (+0.400"), (-0.4, "worse (−0.400")])
+def test_a_difference_that_was_shown_is_called_by_its_side(difference, verdict):
     table = pd.DataFrame(
         [
             score("macro_auroc", "", 0.8),
@@ -215,9 +216,9 @@ def test_a_difference_that_was_shown_is_called_one():
             score("macro_ap", "", 0.1, setting="prevalence"),
         ]
     )
-    tests = comparisons("average", prevalence=(0.4, 0.001))
+    tests = comparisons("average", prevalence=(difference, 0.001))
     said = headline(table, tests, "best-1", "macro_ap", published=False, images=9, patients=9)
-    assert said.endswith("precision 0.100; different (+0.400, Holm-adjusted p = 0.001).")
+    assert said.endswith(f"precision 0.100; {verdict}, Holm-adjusted p = 0.001).")
 
 
 def test_the_rules_say_that_no_difference_shown_is_not_the_same_as_equal():

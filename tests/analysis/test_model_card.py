@@ -174,6 +174,7 @@ def test_a_card_of_exclusive_labels_says_that_one_is_decided(of_classes):
     )
     assert "| setting | macro AUROC | macro AP | macro F1 | accuracy | balanced accuracy |" in text
     assert "exactly one label is decided for an image" in text
+    assert "with `label`, the one decided, `probability.LABEL`" in text
     assert "present where its probability" not in text and "LRAP" not in text
     head, rule, *rows = text.split("## Scores")[1].split("| setting")[1].split("\n\n")[0].splitlines()
     assert head.count("|") + 1 == rule.count("|") == 8

@@ -94,7 +94,10 @@ def test_published_rows_stand_only_with_the_published_labels_on_radiographs_of_p
 
 def test_scores_says_whose_thresholds_are_fixed(analysed):
     said = noted(scores.run(analysed.evidence))
-    assert "on validation, but those of random, prevalence, all-positive, paper are fixed at 0.5." in said
+    assert (
+        "were fitted on validation, those of random, prevalence, all-positive, paper are fixed at 0.5."
+        in said
+    )
 
 
 def test_scores_says_why_there_is_no_zero_shot_row(analysed, uninformed):
