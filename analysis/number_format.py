@@ -15,7 +15,8 @@ OBJECTIVES = {"macro_ap": "macro average precision", "macro_auroc": "macro AUROC
 
 
 def score(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else NONE
+    """`0.731`, or `−0.012` with a true minus sign, as kappa may be."""
+    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else NONE
 
 
 def interval(row: pd.Series) -> str:
@@ -23,13 +24,13 @@ def interval(row: pd.Series) -> str:
     as that of a constant predictor is."""
     if not row["high"] - row["low"] > 1e-6:
         return ""
-    return f"{row['low']:.2f} to {row['high']:.2f}"
+    return f"{score(row['low'], 2)} to {score(row['high'], 2)}"
 
 
 def ranged(row: pd.Series) -> str:
     """`0.731 (0.66 to 0.79)`; the value alone where `interval` is empty."""
     ends = interval(row)
-    return f"{row['value']:.3f} ({ends})" if ends else f"{row['value']:.3f}"
+    return f"{score(row['value'])} ({ends})" if ends else score(row["value"])
 
 
 def signed(value: float) -> str:

@@ -31,6 +31,8 @@ def test_an_interval_that_is_missing_or_a_point_is_not_written(low, high, writte
 def test_numbers_are_written_as_they_are_read():
     assert [p_text(p) for p in (0.0001, 0.0123, 0.4)] == ["p < 0.001", "p = 0.012", "p = 0.40"]
     assert [signed(x) for x in (0.01, -0.01, -1e-5)] == ["+0.010", "−0.010", "0.000"]
+    assert [score(x) for x in (0.5, -0.003)] == ["0.500", "−0.003"]
+    assert interval(pd.Series({"low": -0.104, "high": 0.095})) == "−0.10 to 0.10"
     assert [counted(n, "patient") for n in (0, 1, 1194)] == ["0 patients", "1 patient", "1,194 patients"]
 
 
