@@ -120,7 +120,7 @@ class _Pair:
     @cached_property
     def _null(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """auroc and average_precision -> what is tested, and its distribution under the null."""
-        first_NC, second_NC = self.first.test_scores_NC, self.second.test_scores_NC
+        first_NC, second_NC = self.first.test_ranked_NC, self.second.test_ranked_NC
         return paired_permutation(
             self.split.targets_NC,
             first_NC,
@@ -134,7 +134,7 @@ class _Pair:
         """The first setting's metric of rankings less the second's: difference_C, and deviation_CB of it."""
         of_scores = {"average_precision": average_precision, "auroc": auroc}[metric]
         one_C, other_C = (
-            of_scores(self.split.targets_NC, setting.test_scores_NC) for setting in (self.first, self.second)
+            of_scores(self.split.targets_NC, setting.test_ranked_NC) for setting in (self.first, self.second)
         )
         mine, theirs = self.first_sums.ranking, self.second_sums.ranking
         return one_C - other_C, getattr(mine, metric) - getattr(theirs, metric)

@@ -37,6 +37,7 @@ def validation_to_test(
                 patients_N=split.patients_N,
                 folds_N=split.patients_N,
                 averaged_C=split.averaged_C,
+                exclusive=judged.exclusive,
             )
             test = float(objective(objective_name, row.test_scores_NC[None], on_test, strength, scale)[0])
         found.append((row.name, objective_name, validation, test, validation - test))

@@ -50,7 +50,7 @@ def at_points(
         judged: validation.
         weights_PB: see `scoring.resampling.patient_weights`.
     """
-    val_NC, test_NC = row.rule.scale.unit(row.val_scores_NC), row.test_unit_NC
+    val_NC, test_NC = row.rule.probabilities(row.val_scores_NC), row.test_unit_NC
     patients = {
         1: split.positive_patients_C,
         0: positive_patients(1 - split.targets_NC, split.patients_N),

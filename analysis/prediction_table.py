@@ -21,7 +21,8 @@ def predictions(cohort: Cohort, split: TestSplit, rows: Sequence[Scored]) -> pd.
     setting, image, patient, split    whose row, and of which image
     keep.<name>                       what the cohort carries along, sex and age say
     truth.<label>                     Int8: 1, 0, or missing where masked
-    score.<label>                     float64: what is ranked; logits, or what only ranks
+    score.<label>                     float64: what is ranked; logits, or what only ranks, of exclusive labels
+                                      on the scale of probabilities
     probability.<label>               float64 in [0, 1]; missing where the scores only rank
     decision.<label>                  int8: 1 or 0, by the setting's own thresholds
 
@@ -39,7 +40,7 @@ def _said(row: Scored, of_images: pd.DataFrame, labels: Sequence[str]) -> pd.Dat
     tables = [
         pd.DataFrame(values_NC, columns=[f"{what}.{label}" for label in labels])
         for what, values_NC in (
-            ("score", row.test_scores_NC),
+            ("score", row.test_ranked_NC),
             ("probability", unit_NC),
             ("decision", row.test_decisions_NC.astype(np.int8)),
         )

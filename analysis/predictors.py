@@ -58,6 +58,12 @@ class Scored:
         return self.rule.probabilities(self.test_scores_NC)
 
     @property
+    def test_ranked_NC(self) -> np.ndarray:
+        """What ranks the test images for a label: its score, of exclusive labels its probability, as
+        `scoring.judging.objective` has it."""
+        return self.test_unit_NC if self.rule.exclusive else self.test_scores_NC
+
+    @property
     def test_decisions_NC(self) -> np.ndarray:
         """bool (N, C)."""
         return self.rule.decide(self.test_scores_NC)

@@ -105,18 +105,17 @@ class _Section:
 
 def _sections(split: TestSplit, setting: Scored) -> list[_Section]:
     """The labels' section, the domains' where there are any, and that by the paper's rules."""
-    targets_NC, scores_NC = split.targets_NC, setting.test_scores_NC
-    decisions_NC = setting.test_decisions_NC
+    targets_NC, decisions_NC = split.targets_NC, setting.test_decisions_NC
     ours = Predictions(
         targets_NC=targets_NC,
-        scores_NC=scores_NC,
+        scores_NC=setting.test_ranked_NC,
         decisions_NC=decisions_NC,
         probs_NC=None if setting.ranks_only else setting.test_unit_NC,
         prevalences_C=split.prevalences_C,
         exclusive=setting.rule.exclusive,
     )
     preset = PRESETS["paper"]
-    paper_NC = preset.scores(scores_NC)
+    paper_NC = preset.scores(setting.test_scores_NC)
     papers = Predictions(
         targets_NC=targets_NC,
         scores_NC=paper_NC,

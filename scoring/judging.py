@@ -96,10 +96,13 @@ def objective(
 ) -> np.ndarray:
     """float64 (K,): macro_ap, macro_auroc or macro_f1 (of the best threshold strategy); higher is better.
 
+    Independent labels are ranked by their scores, exclusive ones by their probabilities: a constant on all
+    labels of an image, which a softmax leaves open, would move it in the ranking of each.
+
     Args:
         scores_KNC: float, logits or any scores that rank.
         shrinkage_K: strength of the threshold strategy `shrunk`.
-        scale: of the thresholds; only macro_f1 depends on it.
+        scale: of the thresholds and probabilities.
 
     Raises:
         ValueError: another objective than these.
@@ -110,7 +113,8 @@ def objective(
         unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
         return np.max(list(_macro_f1(unit_KNC, rows, shrinkage_K).values()), axis=0)
     metric = average_precision if name == "macro_ap" else auroc
-    return metric(rows.targets_NC[:, rows.averaged_C], scores_KNC[..., rows.averaged_C]).mean(-1)
+    ranked_KNC = scale.unit(scores_KNC, exclusive=True) if rows.exclusive else scores_KNC
+    return metric(rows.targets_NC[:, rows.averaged_C], ranked_KNC[..., rows.averaged_C]).mean(-1)
 
 
 def judge(
@@ -120,7 +124,9 @@ def judge(
     scale: Scale = LOGITS,
 ) -> list[Judged]:
     """What is reported of each model, macro averages over `rows.averaged_C`; arguments as `objective`."""
-    ap_K, auroc_K = (objective(name, scores_KNC, rows, shrinkage_K) for name in ("macro_ap", "macro_auroc"))
+    ap_K, auroc_K = (
+        objective(name, scores_KNC, rows, shrinkage_K, scale) for name in ("macro_ap", "macro_auroc")
+    )
     unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
     macro_f1 = _macro_f1(unit_KNC, rows, shrinkage_K)
     fitted = _fitting(rows).fit_thresholds(

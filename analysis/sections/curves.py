@@ -65,14 +65,14 @@ def _pictures(evidence: Evidence) -> list[Part]:
         if claim.silent:
             continue
         target_N = split.targets_NC[:, c]
-        of_rows = {row.name: curves(target_N, row.test_scores_NC[:, c]) for row in (*floors, best)}
+        of_rows = {row.name: curves(target_N, row.test_ranked_NC[:, c]) for row in (*floors, best)}
         pictures.append(
             Picture(
                 name=f"curves_{c + 1:02d}_{re.sub('[^A-Za-z0-9]+', '_', claim.label)[:40]}",
                 figure=roc_and_precision(
                     claim.name,
                     of_rows,
-                    bands(target_N, best.test_scores_NC[:, c], split.patients_N, weights_PB),
+                    bands(target_N, best.test_ranked_NC[:, c], split.patients_N, weights_PB),
                     prevalence=float(np.nanmean(target_N)),
                 ),
                 alt=f"ROC and precision-recall curve of {claim.name}: {claim.score}.",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from scoring.operating_points import OperatingPoint
 from tests.analysis.synthetic import finished_study
@@ -48,3 +49,15 @@ def test_under_ten_positive_patients_there_is_no_interval(evidence):
 
 def test_where_none_is_wanted_there_is_no_row(analysed):
     assert analysed.evidence.operating_points.empty
+
+
+def test_thresholds_of_exclusive_labels_lie_on_their_probabilities(of_classes):
+    facts = replace(of_classes.evidence.study, operating_points=(OperatingPoint.parse("sensitivity 0.9"),))
+    evidence = replace(of_classes.evidence, study=facts)
+    row, c = evidence.row("best-1"), 0
+    table = evidence.operating_points.set_index(["label", "metric"])
+    threshold = table.loc[(evidence.cohort.labels[c], "sensitivity"), "threshold"]
+    val_N = softmax(row.val_scores_NC, axis=1)[evidence.judged.targets_NC[:, c] == 1, c]
+    test_N = softmax(row.test_scores_NC, axis=1)[evidence.split.targets_NC[:, c] == 1, c]
+    assert (val_N >= threshold).mean() == pytest.approx(0.9, abs=1 / len(val_N))
+    assert table.loc[(evidence.cohort.labels[c], "sensitivity"), "value"] == (test_N >= threshold).mean()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 from analysis import predictors as names
@@ -186,3 +186,26 @@ def test_what_says_the_same_twice_is_not_in_the_table_of_exclusive_labels(of_cla
     metrics = set(of_classes.result.scores["metric"])
     assert not metrics & {"exact_match", "lrap", "coverage_error", "ranking_loss", "micro_f1"}
     assert {"accuracy", "balanced_accuracy", "cohen_kappa"} <= metrics
+
+
+def test_exclusive_labels_are_ranked_by_their_probabilities_in_every_table(of_classes):
+    evidence, scores = of_classes.evidence, of_classes.result.scores
+    averages = scores[scores["label"] == ""].set_index(["setting", "metric"])["value"]
+    target_NC = evidence.split.targets_NC
+    known_N = ~np.isnan(target_NC).any(1)
+    expected = {}
+    for name in ("best-1", "logreg", "pixels"):
+        probs_NC = softmax(evidence.row(name).test_scores_NC, axis=1)
+        expected[name] = np.mean(
+            [
+                sk.average_precision_score(target_NC[known_N, c], probs_NC[known_N, c])
+                for c in np.flatnonzero(evidence.split.averaged_C)
+            ]
+        )
+        assert averages[name, "macro_ap"] == pytest.approx(expected[name])
+        assert evidence.gap.set_index("setting").loc[name, "test"] == pytest.approx(expected[name])
+    tests = evidence.comparisons.query("family == 'average'").set_index("second")
+    difference = expected["best-1"] - expected["logreg"]
+    assert tests.loc["logreg", "difference"] == pytest.approx(difference)
+    table = evidence.predictions.query("setting == 'best-1'")
+    assert np.allclose(table[f"score.{evidence.cohort.labels[0]}"], evidence.row("best-1").test_unit_NC[:, 0])

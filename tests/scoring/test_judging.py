@@ -181,3 +181,27 @@ def test_probabilities_of_exclusive_labels_are_a_softmax_on_the_scale():
     probs_NC = Scale(centre=2.0, width=2.0).unit(scores_NC, exclusive=True)
     np.testing.assert_allclose(probs_NC[0], np.array([np.e, 1, 1]) / (np.e + 2))
     np.testing.assert_allclose(probs_NC.sum(1), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("macro_ap", sk.average_precision_score), ("macro_auroc", sk.roc_auc_score)]
+)
+def test_exclusive_labels_are_ranked_by_their_probabilities(name, metric):
+    targets_NC, probs_KNC, patients_N = exclusive_bank()
+    targets_NC, probs_KNC = targets_NC.copy(), probs_KNC[:1]
+    # A constant on all labels of an image changes no probability, and so must change no rank.
+    constant_N1 = np.random.default_rng(1).normal(size=(len(targets_NC), 1)) * 5
+    logits_KNC = np.log(np.maximum(probs_KNC, 1e-6)) + constant_N1
+    rows = JudgedRows(
+        targets_NC=targets_NC,
+        patients_N=patients_N,
+        folds_N=patient_folds(targets_NC, patients_N),
+        averaged_C=np.ones(4, dtype=bool),
+        exclusive=True,
+    )
+    known_N = ~np.isnan(targets_NC).any(1)
+    ranked_NC = softmax(logits_KNC[0], axis=1)
+    expected = np.mean([metric(targets_NC[known_N, c], ranked_NC[known_N, c]) for c in range(4)])
+    assert objective(name, logits_KNC, rows, [1.0])[0] == pytest.approx(expected)
+    (judged,) = judge(logits_KNC, rows, [1.0])
+    assert judged.metrics[f"val.{name}"] == pytest.approx(expected)
