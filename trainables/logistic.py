@@ -71,7 +71,8 @@ def train_logistic(
     best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []
     unconverged = 0
     for strength in strengths:
-        weight_DC, bias_C, stopped = fit(x_ND, train_targets_NC, strength, given_up)
+        with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
+            weight_DC, bias_C, stopped = fit(x_ND, train_targets_NC, strength, given_up)
         unconverged += stopped
         head = LinearHead(
             weight_DC=weight_DC.astype(np.float32),
@@ -148,7 +149,6 @@ def _regression(
     if given_up():
         raise GivenUp
     model = LogisticRegression(C=strength, max_iter=STEPS)
-    # Products so small that BLAS threads would only wait for each other.
-    with threadpool_limits(1), warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
         model.fit(x_ND, classes_N)
     return model, int(model.n_iter_[0] >= STEPS)
