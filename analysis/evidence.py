@@ -64,6 +64,8 @@ class StudyFacts:
     """Resamples behind each interval, and draws of each paired test."""
     records: Mapping[str, TrialRecord]
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
+    finalists: Sequence[TrialRecord] = ()
+    """The best 20 configurations or fewer, the best first, as the search left them."""
     published: int | None = None
     """Number of the published configuration; None where it has no head."""
     operating_points: Sequence[OperatingPoint] = ()
@@ -83,8 +85,10 @@ class Evidence:
     cohort: Cohort
     encoder: Encoder
     split: TestSplit
+    data: ProbeData
+    """The study's development rows."""
     judged: JudgedRows
-    """Validation, as the study judged on it."""
+    """Those of `data.judged_N()`, as the study judged on them."""
     rows: tuple[Scored, ...]
     """The least informed first."""
     compared_with: str = ""
@@ -249,6 +253,7 @@ def gather(
         cohort=cohort,
         encoder=encoder,
         split=split,
+        data=data,
         judged=data.judged(),
         rows=tuple(rows),
         compared_with=compared_with.name if compared_with else "",

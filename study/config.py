@@ -64,6 +64,9 @@ class SearchSettings(_Settings):
     """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
     """Validation metric to maximise, over labels with enough positive patients."""
+    selection: Literal["cross_validation", "split"] | None = None
+    """By what configurations are chosen: out-of-fold scores of all training and validation patients, or the
+    given validation split. None: cross_validation for a linear probe, split for fine-tuning."""
     batch_size: int = Field(256, ge=1)
     """Minibatch size of all linear probes: heads of different sizes cannot share a matrix product."""
     fixed: dict[str, Any] = Field(default_factory=dict)

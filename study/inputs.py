@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from trainables.trial_data import ProbeData
 from vlm.embeddings import Embeddings, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
+from vlm.feature_kinds import FeatureKind
 
 OBJECTIVE_PATIENTS = 5
 """Positive patients that a label needs on validation to count in the objective."""
@@ -42,7 +43,7 @@ class Inputs:
         Raises:
             InputError: a split is absent, or no label has enough positive patients on validation.
         """
-        return development_data(self.cohort, self.embeddings, self.seed)
+        return development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -100,8 +101,14 @@ def study_space(config: StudyConfig, cohort: Cohort) -> Space:
     return space.for_labels(cohort.exclusive, config.search.fixed, config.search.ranges)
 
 
-def development_data(cohort: Cohort, embeddings: Embeddings, seed: int) -> ProbeData:
+def development_data(
+    cohort: Cohort, embeddings: Embeddings, seed: int, kinds: Mapping[str, FeatureKind] | None = None
+) -> ProbeData:
     """The given split as one fold: training rows first, then validation, each in manifest order.
+
+    Args:
+        seed: of the folds in which thresholds are cross-fitted.
+        kinds: of the features; None: all columns are of one.
 
     Raises:
         InputError: a split is absent, or no label has enough positive patients on validation.
@@ -126,4 +133,5 @@ def development_data(cohort: Cohort, embeddings: Embeddings, seed: int) -> Probe
         exclusive=cohort.exclusive,
         features_ND=np.ascontiguousarray(embeddings.features_ND[rows_N]),
         precision=embeddings.precision,
+        kinds=kinds,
     )

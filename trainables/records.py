@@ -45,7 +45,10 @@ class TrialRecord:
     warnings: list[str] = field(default_factory=list)
     """What went wrong on the way and was got over, such as a damaged checkpoint."""
     objective: float = float("nan")
-    """The study's objective on validation at the kept evaluation; NaN where it failed."""
+    """The study's objective on validation at the kept evaluation, of cross-validation on the pooled
+    out-of-fold scores; NaN where it failed."""
+    fold_objectives: list[float] = field(default_factory=list)
+    """The objective on each fold alone, as far as the configuration came; empty for a single split."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Validation metrics, named `val.<metric>`."""
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -66,7 +69,9 @@ class TrialRecord:
     exclusive: bool = False
     """Whether the thresholds decide for exactly one label an image."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    """By name: those of the trained head (`LinearHead.tensors`); empty where the configuration failed."""
+    """By name: those of the trained head (`LinearHead.tensors`), the average of its folds' heads, and of
+    cross-validation `held_out_MC`, float32 logits of each judged row by the head that did not see it; empty
+    where the configuration failed."""
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -76,6 +81,12 @@ class TrialRecord:
     def head(self) -> LinearHead | None:
         """The trained head; None where the configuration failed."""
         return LinearHead.from_tensors(self.arrays) if self.arrays else None
+
+    @property
+    def held_out_MC(self) -> np.ndarray | None:
+        """float32 logits of the judged development rows (`TrialData.judged_N`), each by a head that did not
+        train on it; None where they were not kept."""
+        return self.arrays.get("held_out_MC")
 
     def rule(self) -> DecisionRule:
         """How its scores become decisions: by its best strategy, a published configuration as published, at

@@ -9,6 +9,7 @@ Shape legend: N development images, M judged images of one fold, C labels, D fea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,9 @@ import numpy as np
 
 from cohort.errors import InputError
 from cohort.exclusive import is_exclusive
-from cohort.patients import patient_folds
+from cohort.patients import patient_folds, positive_patients
 from scoring.judging import JudgedRows
+from vlm.feature_kinds import PROJECTED, FeatureKind, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,16 +90,19 @@ class TrialData:
         """How many folds are judged: 1 for a training and validation split."""
         return int(self.fold_N.max()) + 1
 
-    def training_N(self, fold: int = 0) -> np.ndarray:
-        """int64, ascending: the development rows that are trained on where `fold` is judged."""
-        return np.flatnonzero(self.fold_N != fold)
+    def training_N(self, fold: int | None = None) -> np.ndarray:
+        """int64, ascending: the development rows that are trained on where `fold` is judged; without one,
+        where any is: of cross-validation all rows."""
+        if fold is not None:
+            return np.flatnonzero(self.fold_N != fold)
+        return np.flatnonzero(self.fold_N != 0) if self.folds == 1 else np.arange(len(self.fold_N))
 
-    def judged_N(self, fold: int = 0) -> np.ndarray:
-        """int64, ascending: the development rows (M,) of `fold`."""
-        return np.flatnonzero(self.fold_N == fold)
+    def judged_N(self, fold: int | None = None) -> np.ndarray:
+        """int64, ascending: the development rows (M,) of `fold`; without one, of all folds."""
+        return np.flatnonzero(self.fold_N >= 0 if fold is None else self.fold_N == fold)
 
-    def judged(self, fold: int = 0) -> JudgedRows:
-        """What the scores of the rows of `fold` are held against."""
+    def judged(self, fold: int | None = None) -> JudgedRows:
+        """What the scores of the rows of `fold`, or of all folds together, are held against."""
         rows_M = self.judged_N(fold)
         return JudgedRows(
             targets_NC=self.targets_NC[rows_M],
@@ -136,6 +141,27 @@ class TrialData:
                 said.append(f"{who} {reason}")
         return "; ".join(said)
 
+    def cross_validated(self, folds: int, seed: int, enough: int) -> Self:
+        """The same rows in folds of whole patients that share out each label's positive patients; every row
+        is judged once, and thresholds are cross-fitted over the same folds.
+
+        Args:
+            folds: two at least.
+            seed: breaks ties of the dealing.
+            enough: positive patients that a label needs to count in an average.
+
+        Raises:
+            InputError: fewer patients than folds, or nothing is left to average.
+        """
+        fold_N = patient_folds(self.targets_NC, self.patients_N, folds=folds, seed=seed)
+        counts_C = positive_patients(self.targets_NC, self.patients_N)
+        return replace(
+            self,
+            fold_N=fold_N,
+            threshold_fold_N=fold_N,
+            objective_labels_C=(counts_C >= enough) & (self.targets_NC == 0).any(axis=0),
+        )
+
     def dealt_anew(self, held_N: np.ndarray, seed: int) -> Self:
         """The same rows as another single split: those of `held_N` (bool) are judged, the rest trained on.
 
@@ -161,6 +187,8 @@ class ProbeData(TrialData):
     """float32, finite, as the encoder gave them."""
     precision: str = "fp32"
     """Of the encoder's products: fp32 or bf16."""
+    kinds: Mapping[str, FeatureKind] | None = None
+    """Kinds of features by name, runs of the columns; None: all columns are of one, `projected`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,6 +203,11 @@ class ProbeData(TrialData):
             raise ValueError(
                 f"features_ND must be finite, not NaN or infinite in {len(bad)} rows, first row {bad[0]}"
             )
+        if self.kinds is None:
+            whole = side_by_side({PROJECTED: self.features_ND.shape[1:]})
+            object.__setattr__(self, "kinds", whole)
+        elif any(kind.columns.stop > self.features_ND.shape[1] for kind in self.kinds.values()):
+            raise ValueError(f"kinds must lie within {self.features_ND.shape[1]} columns, not {self.kinds}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -49,6 +49,8 @@ class LinearHead:
     """float32 (D,), positive: ones where the features are not standardised."""
     l2: bool = False
     """Divide each feature row by its Euclidean norm first; a row of zeros stays zeros."""
+    first: int = 0
+    """Column of an encoder's features with which its own D begin, see `vlm.feature_kinds`."""
 
     def __post_init__(self) -> None:
         if self.weight_DC.ndim != 2:
@@ -62,12 +64,19 @@ class LinearHead:
                 raise ValueError(f"{name} must be float32, not {getattr(self, name).dtype}")
             if not np.isfinite(getattr(self, name)).all():
                 raise ValueError(f"{name} must be finite")
+        if self.first < 0:
+            raise ValueError(f"first must be a column from 0, not {self.first}")
         if not (self.scale_D > 0).all():
             raise ValueError("scale_D must be positive: give a constant feature the scale 1")
 
+    @property
+    def columns(self) -> slice:
+        """Those of an encoder's features that it reads."""
+        return slice(self.first, self.first + len(self.mean_D))
+
     @classmethod
     def plain(
-        cls, weight_DC: np.ndarray, bias_C: np.ndarray | None = None, *, l2: bool = False
+        cls, weight_DC: np.ndarray, bias_C: np.ndarray | None = None, *, l2: bool = False, first: int = 0
     ) -> "LinearHead":
         """A head on features as they are, or on their directions where `l2`; weights of any float type."""
         features, labels = weight_DC.shape
@@ -77,13 +86,18 @@ class LinearHead:
             mean_D=np.zeros(features, np.float32),
             scale_D=np.ones(features, np.float32),
             l2=l2,
+            first=first,
         )
 
     def logits(self, features_ND: np.ndarray) -> np.ndarray:
-        """float32 logits (N, C) of raw encoder features (N, D); ValueError on another width."""
-        x_ND = np.asarray(features_ND, dtype=np.float32)
-        if x_ND.ndim != 2 or x_ND.shape[1] != len(self.mean_D):
-            raise ValueError(f"features_ND must have shape (images, {len(self.mean_D)}), not {x_ND.shape}")
+        """float32 logits (N, C) of an encoder's raw features, (N, at least `columns.stop`); ValueError on
+        fewer."""
+        x_NF = np.asarray(features_ND, dtype=np.float32)
+        if x_NF.ndim != 2 or x_NF.shape[1] < self.columns.stop:
+            raise ValueError(
+                f"features_ND must have shape (images, {self.columns.stop} or more), not {x_NF.shape}"
+            )
+        x_ND = x_NF[:, self.columns]
         return normalised(x_ND, self.mean_D, self.scale_D, l2=self.l2) @ self.weight_DC + self.bias_C
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -94,6 +108,7 @@ class LinearHead:
             "mean_D": np.ascontiguousarray(self.mean_D),
             "scale_D": np.ascontiguousarray(self.scale_D),
             "l2": np.array([self.l2], dtype=np.uint8),
+            "first": np.array([self.first], dtype=np.int64),
         }
 
     @classmethod
@@ -105,4 +120,5 @@ class LinearHead:
             mean_D=tensors["mean_D"],
             scale_D=tensors["scale_D"],
             l2=bool(tensors["l2"][0]),
+            first=int(tensors["first"][0]),
         )

@@ -124,10 +124,14 @@ class Predictor:
     origin: Origin
 
     def __post_init__(self) -> None:
-        shape = (self.encoder.width, len(self.labels))
-        if not self.heads or any(head.weight_DC.shape != shape for head in self.heads):
-            found = [head.weight_DC.shape for head in self.heads]
-            raise ValueError(f"heads must be one at least, each {shape}, not {found}")
+        width, labels = self.encoder.width, len(self.labels)
+        if not self.heads or any(
+            head.columns.stop > width or len(head.bias_C) != labels for head in self.heads
+        ):
+            found = [(head.columns.stop, len(head.bias_C)) for head in self.heads]
+            raise ValueError(
+                f"heads must be one at least, each of at most {width} columns and {labels} labels, not {found}"
+            )
         if len(self.rule.thresholds_C) != len(self.labels):
             raise ValueError(
                 f"rule must have {len(self.labels)} thresholds, not {len(self.rule.thresholds_C)}"

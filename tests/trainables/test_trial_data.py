@@ -12,7 +12,7 @@ import pytest
 from cohort.errors import InputError
 from cohort.patients import patient_folds
 from tests.trainables.single_split import probe_data, training, validation
-from trainables.trial_data import FineTuneData, ProbeData
+from trainables.trial_data import FineTuneData, ProbeData, TrialData
 
 LABELS = ("heart", "effusion", "hernia")
 BY_ROW = ("rows_N", "targets_NC", "patients_N", "fold_N", "threshold_fold_N", "features_ND")
@@ -314,3 +314,40 @@ def test_exclusive_labels_are_checked_and_reach_the_judged_rows(probe):
     assert classes.dealt_anew(np.arange(len(probe.rows_N)) < 40, seed=1).judged().exclusive
     with pytest.raises(ValueError, match="exactly one label an image where they are exclusive"):
         replace(probe, exclusive=True)
+
+
+def test_cross_validation_judges_every_row_once_and_keeps_patients_together():
+    rng = np.random.default_rng(3)
+    patients_N = np.repeat(np.arange(40), 2)
+    targets_NC = (rng.random((80, 3)) < 0.4).astype(np.float32)
+    fold_N = np.where(patients_N < 30, -1, 0)
+    given = TrialData(
+        rows_N=np.arange(80),
+        targets_NC=targets_NC,
+        patients_N=patients_N,
+        fold_N=fold_N,
+        threshold_fold_N=fold_N,
+        labels=("a", "b", "c"),
+        objective_labels_C=np.ones(3, dtype=bool),
+    )
+    dealt = given.cross_validated(5, seed=0, enough=5)
+    assert dealt.folds == 5
+    assert dealt.judged_N().tolist() == list(range(80)) == dealt.training_N().tolist()
+    for fold in range(5):
+        apart = set(patients_N[dealt.training_N(fold)]) & set(patients_N[dealt.judged_N(fold)])
+        assert not apart
+    assert (dealt.judged().folds_N == dealt.fold_N).all()
+
+
+def test_cross_validation_refuses_fewer_patients_than_folds():
+    given = TrialData(
+        rows_N=np.arange(8),
+        targets_NC=np.tile(np.float32([[0], [1]]), (4, 1)),
+        patients_N=np.repeat(np.arange(4), 2),
+        fold_N=np.repeat([-1, 0], 4),
+        threshold_fold_N=np.repeat([-1, 0], 4),
+        labels=("a",),
+        objective_labels_C=np.ones(1, dtype=bool),
+    )
+    with pytest.raises(InputError, match="4 patients cannot be dealt into 5 folds"):
+        given.cross_validated(5, seed=0, enough=1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -99,6 +101,13 @@ def test_a_head_that_cannot_be_applied_is_refused(changes, message):
         head(**changes)
 
 
-def test_features_of_another_width_are_refused():
-    with pytest.raises(ValueError, match=r"features_ND must have shape \(images, 2\), not \(4, 3\)"):
-        head().logits(np.zeros((4, 3)))
+def test_features_that_are_too_narrow_are_refused():
+    with pytest.raises(ValueError, match=r"features_ND must have shape \(images, 2 or more\), not \(4, 1\)"):
+        head().logits(np.zeros((4, 1)))
+
+
+def test_a_head_reads_its_own_columns_of_a_wider_row():
+    rows_ND = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    shifted = replace(head(), first=3)
+    np.testing.assert_array_equal(shifted.logits(rows_ND), head().logits(rows_ND[:, 3:]))
+    assert LinearHead.from_tensors(shifted.tensors()).first == 3

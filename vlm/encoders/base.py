@@ -18,6 +18,7 @@ from torch import nn
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
+from vlm.feature_kinds import FeatureKind, side_by_side
 
 Features = Literal["projected", "pooled"]
 
@@ -69,6 +70,11 @@ class Encoder:
 
     tower: ImageTower
     """Pixels to features, parameters frozen."""
+
+    @property
+    def kinds(self) -> dict[str, FeatureKind]:
+        """The kinds of features in a row of `image_features`."""
+        return side_by_side({self.features: (self.width,)})
 
     @property
     def device(self) -> torch.device:
