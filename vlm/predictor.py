@@ -130,7 +130,7 @@ class Predictor:
         ):
             found = [(head.columns.stop, len(head.bias_C)) for head in self.heads]
             raise ValueError(
-                f"heads must be one at least, each of at most {width} columns and {labels} labels, not {found}"
+                f"heads must be one at least, of at most {width} columns and {labels} labels, not {found}"
             )
         if len(self.rule.thresholds_C) != len(self.labels):
             raise ValueError(

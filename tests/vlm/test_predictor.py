@@ -134,7 +134,7 @@ def test_a_rule_that_cannot_be_applied_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": ()}, r"heads must be one at least, each of at most 1024 columns and 3 labels, not \[\]"),
+        ({"heads": ()}, r"heads must be one at least, of at most 1024 columns and 3 labels, not \[\]"),
         ({"heads": (draw_head(labels=2),)}, r"3 labels, not \[\(1024, 2\)\]"),
         ({"heads": (draw_head(), draw_head(width=1025))}, r"not \[\(1024, 3\), \(1025, 3\)\]"),
         ({"labels": LABELS[:2]}, r"1024 columns and 2 labels, not \[\(1024, 3\)\]"),
