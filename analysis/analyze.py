@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from tqdm import tqdm
@@ -171,13 +172,18 @@ def _write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     """`test_scores.csv` and `comparisons.csv` of an analysis folder.
 
-    None where there is no analysis, and where it scored another configuration under the name of `predictor`,
-    as after a study that has grown since.
+    None where there is no analysis, and where it scored another configuration, or another answer, under the
+    name of `predictor`, as after a study that has grown since.
     """
     if not (folder / "settings.csv").exists():
         return None
-    numbers = pd.read_csv(folder / "settings.csv").set_index("setting")["trial"]
-    if numbers.get(predictor.name) != predictor.origin.trial:
+    settings = pd.read_csv(folder / "settings.csv").set_index("setting")
+    if predictor.name not in settings.index:
+        return None
+    there, origin = settings.loc[predictor.name], predictor.origin
+    same_trial = there["trial"] == origin.trial if origin.trial is not None else np.isnan(there["trial"])
+    # The file has six digits.
+    if not (same_trial and np.isclose(there["validation"], origin.objective, rtol=1e-4, equal_nan=True)):
         return None
     scores, comparisons = (
         pd.read_csv(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")

@@ -20,15 +20,20 @@ from analysis import claims, comparisons, generalization_gap, operating_points, 
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
+    LOGREG_DEEP,
     PAPER,
     PIXELS,
     PREVALENCE,
     PROMPTED,
+    PUBLICATION,
+    PUBLISHED,
+    STUDY,
     ZERO_SHOT,
+    Candidate,
     Features,
     Scored,
     constant_floors,
-    logistic_floor,
+    logistic_floors,
     pixel_floor,
     random_row,
     scored,
@@ -41,14 +46,14 @@ from scoring.judging import JudgedRows
 from scoring.metric_table import Resampled
 from scoring.operating_points import OperatingPoint
 from scoring.resampling import patient_weights
+from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder
-from vlm.predictor import Predictor
 from vlm.prompts import Wording
 
-OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, PAPER)
-"""What the best configuration is tested against, with the study that it is compared with where there is one;
+OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP, PAPER)
+"""What the study's answer is tested against, with the study that it is compared with where there is one;
 fixed before any test score exists."""
 
 
@@ -64,8 +69,12 @@ class StudyFacts:
     """Resamples behind each interval, and draws of each paired test."""
     records: Mapping[str, TrialRecord]
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
+    regressions: Mapping[str, LogisticGrid] = field(default_factory=dict)
+    """Row -> the plain logistic regressions, as far as the study fitted them while it ran."""
     finalists: Sequence[TrialRecord] = ()
     """The best 20 configurations or fewer, the best first, as the search left them."""
+    nested_objective: float = float("nan")
+    """Of the answer, where the patients who are scored had no part in choosing it; NaN of a single trial."""
     published: int | None = None
     """Number of the published configuration; None where it has no head."""
     operating_points: Sequence[OperatingPoint] = ()
@@ -99,14 +108,28 @@ class Evidence:
 
     @property
     def best(self) -> str:
-        """The row that the claims are about: the best configuration on validation."""
-        return BEST_TRIAL
+        """The row that the claims are about: the study's answer, or where it has none of several heads the
+        best configuration on validation."""
+        return STUDY if self.has(STUDY) else BEST_TRIAL
 
     @property
     def best_is_published(self) -> bool:
         """Whether the best on validation is the published configuration itself. Its row beside the best's, if
         there is one, has the same scores and differs in its decisions alone."""
-        return self.row(self.best).predictor.origin.trial == self.study.published
+        trial = self.row(self.best).predictor.origin.trial
+        return trial is not None and trial == self.study.published
+
+    @property
+    def plain(self) -> str:
+        """The row of the plain logistic regression that has the better objective on validation; of equals
+        that on the base features."""
+        present = [name for name in (LOGREG, LOGREG_DEEP) if self.has(name)]
+        return max(present, key=lambda name: self.row(name).predictor.origin.objective)
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether “validation” means scores of all development images, each by what did not train on it."""
+        return self.data.folds > 1
 
     def row(self, name: str) -> Scored:
         return next(row for row in self.rows if row.name == name)
@@ -170,25 +193,35 @@ class Evidence:
 
     @cached_property
     def headline(self) -> str:
-        """One sentence: the best configuration's test score, its interval, and the strongest floor."""
+        """What the study's answer scores on test, how it differs from the plain method, and the strongest
+        floor."""
+        row = self.row(self.best)
+        who = "The configuration chosen on validation"
+        if self.best_is_published:
+            who += f", {PUBLISHED} itself ({PUBLICATION}),"
+        elif self.best == STUDY:
+            who = f"The study's answer, {row.note},"
         return claims.headline(
             self.scores,
             self.comparisons,
             self.best,
             self.study.objective,
-            published=self.best_is_published,
+            who=who,
+            plain=self.plain,
             images=len(self.split.targets_NC),
             patients=self.split.patients,
         )
 
     @cached_property
     def settings(self) -> pd.DataFrame:
-        """`settings.csv`, a line a row: setting, trial (missing for a floor), threshold strategy, note."""
+        """`settings.csv`, a line a row: setting, trial (missing for what is none), objective on validation
+        (of what was chosen by it), threshold strategy, note."""
         rows: list[tuple[Any, ...]] = []
         for row in self.rows:
             origin = row.predictor.origin if row.predictor else None
-            rows.append((row.name, origin.trial if origin else None, row.rule.strategy, row.note))
-        return pd.DataFrame(rows, columns=["setting", "trial", "strategy", "note"])
+            objective = origin.objective if origin else None
+            rows.append((row.name, origin.trial if origin else None, objective, row.rule.strategy, row.note))
+        return pd.DataFrame(rows, columns=["setting", "trial", "validation", "strategy", "note"])
 
     @cached_property
     def operating_points(self) -> pd.DataFrame:
@@ -210,8 +243,8 @@ def gather(
     cohort: Cohort,
     data: ProbeData,
     encoder: Encoder,
-    trials: Sequence[Predictor],
-    compared_with: Predictor | None,
+    trials: Sequence[Candidate],
+    compared_with: Candidate | None,
     features: Features,
     openings: Path,
 ) -> Evidence:
@@ -220,9 +253,9 @@ def gather(
     Args:
         facts: of the study.
         cohort: with a test split.
-        data: the study's training and validation on its frozen features.
+        data: the study's training and validation on its frozen features, in the folds in which it judges.
         encoder: the study's: its text tower gives zero-shot.
-        trials: the study's chosen configurations; never chosen on test.
+        trials: the study's answer and its chosen configurations; never chosen on test.
         compared_with: the best of another study on the same cohort, under that study's name.
         features: of any encoder on this cohort.
         openings: the run folder's record of openings; see `analysis.test_split`.
@@ -232,22 +265,24 @@ def gather(
             the study compared with bears the name of another row.
     """
     val_N, test_N = data.rows_N[data.judged_N()], cohort.indices("test")
-    predictors = constant_floors(data, encoder)
+    untrained = constant_floors(data, encoder)
     no_zero_shot = encoder.text_refusal
     if not no_zero_shot:
-        predictors += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
-    predictors.append(pixel_floor(data, cohort.channels, features, facts.objective))
-    predictors.append(logistic_floor(data, encoder, facts.objective))
-    predictors += trials
+        untrained += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
+    candidates = [Candidate(predictor, None) for predictor in untrained]
+    candidates.append(pixel_floor(data, cohort.channels, features, facts.objective))
+    candidates += logistic_floors(data, encoder, facts.objective, facts.regressions)
+    candidates += trials
     if compared_with:
-        if any(compared_with.name == predictor.name for predictor in predictors):
+        name = compared_with.predictor.name
+        if any(name == candidate.predictor.name for candidate in candidates):
             raise InputError(
-                f"analysis.compare_with: a study named {compared_with.name} cannot stand beside the row of "
+                f"analysis.compare_with: a study named {name} cannot stand beside the row of "
                 "that name; run it under another name"
             )
-        predictors.append(compared_with)
+        candidates.append(compared_with)
     rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed, exclusive=cohort.exclusive)]
-    rows += [scored(predictor, features, val_N, test_N) for predictor in predictors]
+    rows += [scored(candidate, features, val_N, test_N) for candidate in candidates]
     split = open_test_split(cohort, data.scored_C, openings, f"analyze {facts.name}")
     return Evidence(
         cohort=cohort,
@@ -256,7 +291,7 @@ def gather(
         data=data,
         judged=data.judged(),
         rows=tuple(rows),
-        compared_with=compared_with.name if compared_with else "",
+        compared_with=compared_with.predictor.name if compared_with else "",
         study=facts,
         no_zero_shot=no_zero_shot,
     )

@@ -22,6 +22,7 @@ from matplotlib.ticker import NullFormatter
 from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,
+    LOGREG_DEEP,
     PAPER,
     PIXELS,
     PREVALENCE,
@@ -36,6 +37,7 @@ BEST, OTHER = "#0072B2", "#56B4E9"
 COLOURS = {
     PAPER: "#D55E00",
     LOGREG: "#009E73",
+    LOGREG_DEEP: "#009E73",
     PIXELS: "#CC79A7",
     ZERO_SHOT: "#E69F00",
     PROMPTED: "#E69F00",

@@ -93,11 +93,18 @@ def model_card(
         shared=np.array(labels)[rule.shared_C].tolist(),
         parameters={
             name: f"{value:.4g}" if isinstance(value, float) else value
-            for name, value in predictor.origin.params.items()
+            for name, value in _spread(predictor.origin.params).items()
         },
         provenance={name: value for name, value in provenance.items() if value},
         limits=limits_of(cohort, claims),
     )
+
+
+def _spread(params: Mapping[str, Any]) -> dict[str, Any]:
+    """One line a parameter, of an answer of several heads one a member: its weight."""
+    members = params.get("members", {})
+    rest = {name: value for name, value in params.items() if name != "members"}
+    return rest | {f"weight of {name}": weight for name, weight in members.items()}
 
 
 def _escaped(value: Any) -> Any:

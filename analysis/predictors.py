@@ -7,32 +7,68 @@ Shape legend: N images, D features, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scoring.judging import SHRINKAGE, Scale, judge, objective
 from scoring.metrics import prevalences
-from trainables.logistic import train_logistic
+from trainables.logistic import LogisticGrid, train_logistic
+from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder, load_encoder
 from vlm.encoders.pixels import NAMES, SIDES, name_of
+from vlm.feature_kinds import DEEP, PROJECTED, FeatureKind, base_kind
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import Wording, text_prototypes
 
 RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
-PIXELS, LOGREG, ZERO_SHOT, PROMPTED = "pixels", "logreg", "zero-shot", "zero-shot-prompts"
-FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG)
+PIXELS, ZERO_SHOT, PROMPTED = "pixels", "zero-shot", "zero-shot-prompts"
+LOGREG, LOGREG_DEEP = "logreg", "logreg-deep"
+FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP)
 """Rows that no trial stands behind."""
 PAPER, BEST_TRIAL = "paper", "best-1"
 """The published configuration, and the best on validation."""
+STUDY, SPLIT = "study", "split-best"
+"""The study's answer made of several heads; and what would have been chosen, and trained, by the given
+split."""
 PUBLICATION = "Sadman et al. 2025, arXiv 2506.14136"
 PUBLISHED = "the published configuration"
 
 Features = Callable[[Encoder, str], np.ndarray]
 """Features of an encoder in a precision: float32, all present rows of the cohort in manifest order."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """What a predictor, or each of its folds, says of development images that it was not trained on."""
+
+    rows_N: np.ndarray
+    """int64, the images' places in the cohort."""
+    scores_NC: np.ndarray
+    """On the scale of the predictor's own scores."""
+
+    def of(self, rows_N: np.ndarray) -> np.ndarray:
+        """float64 (N, C): the scores of these images of the cohort, NaN where it has none."""
+        scores_NC = np.full((len(rows_N), self.scores_NC.shape[1]), np.nan)
+        place = {row: n for n, row in enumerate(self.rows_N.tolist())}
+        known = [(n, place[row]) for n, row in enumerate(rows_N.tolist()) if row in place]
+        if known:
+            there, here = np.array(known).T
+            scores_NC[there] = self.scores_NC[here]
+        return scores_NC
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A trained predictor on its way into the tables."""
+
+    predictor: Predictor
+    held_out: HeldOut | None
+    """None: it was trained on none of the images on which the study judges, so that its own scores are
+    honest there."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,8 +85,10 @@ class Scored:
     constant: bool
     """Every image gets the same scores, so that no image can be told from another."""
     val_scores_NC: np.ndarray
-    """float64, as the predictor gives them."""
+    """float64: of the images on which the study judges, by what was not trained on them; NaN in the rows of
+    which there is no such score."""
     test_scores_NC: np.ndarray
+    """float64, as the predictor gives them."""
 
     @property
     def test_unit_NC(self) -> np.ndarray:
@@ -75,8 +113,9 @@ class Scored:
         return params.get("threshold_shrinkage", SHRINKAGE)
 
 
-def scored(predictor: Predictor, features: Features, val_N: np.ndarray, test_N: np.ndarray) -> Scored:
-    """A predictor on the validation and test images of its cohort."""
+def scored(candidate: Candidate, features: Features, val_N: np.ndarray, test_N: np.ndarray) -> Scored:
+    """A predictor on the judged and the test images of its cohort."""
+    predictor, held_out = candidate.predictor, candidate.held_out
     features_ND = features(predictor.encoder, predictor.precision)
     return Scored(
         name=predictor.name,
@@ -85,7 +124,7 @@ def scored(predictor: Predictor, features: Features, val_N: np.ndarray, test_N: 
         rule=predictor.rule,
         ranks_only=predictor.ranks_only,
         constant=predictor.constant,
-        val_scores_NC=predictor.scores(features_ND[val_N]),
+        val_scores_NC=held_out.of(val_N) if held_out else predictor.scores(features_ND[val_N]),
         test_scores_NC=predictor.scores(features_ND[test_N]),
     )
 
@@ -124,7 +163,7 @@ def constant_floors(data: ProbeData, encoder: Encoder) -> list[Predictor]:
             name=name,
             labels=data.labels,
             encoder=encoder,
-            heads=(LinearHead.plain(np.zeros((encoder.width, len(prior_C))), bias_C),),
+            heads=(LinearHead.plain(np.zeros((1, len(prior_C))), bias_C),),
             ranks_only=ranks_only,
             rule=DecisionRule.fixed(len(prior_C), data.exclusive),
             precision=data.precision,
@@ -177,14 +216,15 @@ def zero_shot(data: ProbeData, encoder: Encoder, wording: Wording, objective_nam
 
 def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, wording: Wording) -> LinearHead:
     """Zero-shot as a linear head: the text prototypes are its weights."""
+    first = encoder.kinds[PROJECTED].first
     present_CD, absent_CD = text_prototypes(encoder, labels, style, wording)
     if style == "name":
-        return LinearHead.plain(present_CD.T)
+        return LinearHead.plain(present_CD.T, first=first)
     direction_CD = present_CD if absent_CD is None else present_CD - absent_CD
-    return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True)
+    return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True, first=first)
 
 
-def pixel_floor(data: ProbeData, channels: int, features: Features, objective_name: str) -> Predictor:
+def pixel_floor(data: ProbeData, channels: int, features: Features, objective_name: str) -> Candidate:
     """A logistic regression on raw pixels, its size and C the best on validation by the study's objective.
 
     Args:
@@ -195,19 +235,44 @@ def pixel_floor(data: ProbeData, channels: int, features: Features, objective_na
     for side in SIDES:  # of equally good ones the smaller is taken
         encoder = load_encoder(name_of(side, channels))
         features_ND = features(encoder, "fp32")[data.rows_N]
-        its_data = replace(data, features_ND=features_ND, precision="fp32")
-        record = train_logistic(its_data, objective_name=objective_name, common_scale=True)
+        its_data = replace(data, features_ND=features_ND, precision="fp32", kinds=encoder.kinds)
+        record = train_logistic(its_data, objective_name=objective_name, common_scale=True).chosen
         if best is None or record.objective > best.objective:
             best, best_encoder = record, encoder
     side, channels = NAMES[best_encoder.name]
     colour = "colour" if channels == 3 else "gray"
     note = f"logistic regression on {side} x {side} {colour} pixels, C = {best.params['C']:g}"
     note += ", size and C chosen on validation"
-    return best.predictor(PIXELS, data.labels, best_encoder, note=note)
+    return regression(best, PIXELS, data, best_encoder, note)
 
 
-def logistic_floor(data: ProbeData, encoder: Encoder, objective_name: str) -> Predictor:
-    """A logistic regression on the frozen features, its C the best on validation."""
-    record = train_logistic(data, objective_name=objective_name)
-    note = f"logistic regression on the frozen features, C = {record.params['C']:g}, chosen on validation"
-    return record.predictor(LOGREG, data.labels, encoder, note=note)
+def logistic_floors(
+    data: ProbeData, encoder: Encoder, objective_name: str, fitted: Mapping[str, LogisticGrid]
+) -> list[Candidate]:
+    """The plain method: a logistic regression on the frozen features, its C the best on validation; on the
+    base features, and on deep ones where the encoder has them.
+
+    Args:
+        fitted: row -> regressions that need not be fitted again.
+    """
+    rows = []
+    for name, kind in regressed_kinds(data.kinds).items():
+        grid = fitted.get(name) or train_logistic(data, objective_name=objective_name, kind=kind)
+        record = grid.chosen
+        note = f"logistic regression on the frozen {kind} features, C = {record.params['C']:g}, chosen on "
+        rows.append(regression(record, name, data, encoder, f"{note}validation"))
+    return rows
+
+
+def regressed_kinds(kinds: Mapping[str, FeatureKind]) -> dict[str, str]:
+    """Row of a plain logistic regression -> the kind of features that it is fitted on."""
+    rows = {LOGREG: base_kind(kinds).name}
+    return rows | ({LOGREG_DEEP: DEEP} if DEEP in kinds else {})
+
+
+def regression(record: TrialRecord, name: str, data: ProbeData, encoder: Encoder, note: str) -> Candidate:
+    """A fitted regression as the row `name`."""
+    predictor = record.predictor(name, data.labels, encoder, note=note)
+    if record.held_out_MC is None:
+        return Candidate(predictor, None)
+    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], record.held_out_MC))

@@ -9,7 +9,7 @@ Shape legend: K models, N images, C labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -39,6 +39,18 @@ class JudgedRows:
     """bool: the labels of every macro average; each has positives and negatives here."""
     exclusive: bool = False
     """Whether a row has exactly one of the labels, or is masked whole; decisions are then one label a row."""
+
+    def some(self, some_N: np.ndarray) -> JudgedRows:
+        """The rows of `some_N` (bool), and of the labels that count those with both classes there."""
+        targets_NC = self.targets_NC[some_N]
+        both_C = (targets_NC == 1).any(axis=0) & (targets_NC == 0).any(axis=0)
+        return replace(
+            self,
+            targets_NC=targets_NC,
+            patients_N=self.patients_N[some_N],
+            folds_N=self.folds_N[some_N],
+            averaged_C=self.averaged_C & both_C,
+        )
 
 
 @dataclass(frozen=True)

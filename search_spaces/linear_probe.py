@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces import losses
-from search_spaces.parameters import Interval, Parameter, Space
+from search_spaces.parameters import Interval, Parameter, Space, Under
 
 PARAMETERS: dict[str, Parameter] = {
+    "features": Parameter(
+        search=("projected", "deep"),
+        optional=("pooled", "projected+deep", "pooled+deep"),
+        meaning="what of the encoder the head sees: after the projection into the space shared with text, "
+        "before it, or outputs of several layers; those that the encoder has, see `features` in a study file",
+    ),
     "learning_rate": Parameter(
         search=Interval(low=1e-4, high=0.5, log=True),
         allowed=Interval(low=1e-8, high=10),
@@ -40,8 +46,10 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "normalisation": Parameter(
         search=("none", "l2", "center", "standardize"),
+        under=Under(name="features", choices=("projected", "pooled")),
         meaning="features as they are; divided by their length; of mean 0 on training and one common scale; "
-        "each of mean 0 and deviation 1 on training",
+        "each of mean 0 and deviation 1 on training, which is what deep features always are, their layers of "
+        "one weight",
     ),
 }
 """The whole space, by name, in the order in which it is asked for."""
@@ -51,6 +59,7 @@ suggest = SPACE.suggest
 check = SPACE.check
 
 PAPER: dict[str, Any] = {
+    "features": "projected",
     "learning_rate": 1e-4,
     "weight_decay": 1e-2,
     "l2_penalty": 0.0,
@@ -73,6 +82,7 @@ COLUMNS = {
 """Of a table of trials: column -> the parameters that stand in it, whichever a trial has."""
 
 _START = {
+    "features": "projected",
     "epochs": 50,
     "loss": "bce",
     **losses.USUAL,  # for a study that fixes another loss; `warm_starts` leaves out what that does not have
@@ -102,11 +112,18 @@ WARM_STARTS: tuple[dict[str, Any], ...] = (
     _decayed("standardize", 0.2, 0.1),
     _decayed("center", 3.0, 0.03),
     _decayed("standardize", 10.0, 0.003),
+    *(
+        {**start, "features": "deep"}
+        for start in (
+            _penalised("standardize", 5e-3, 0.2),
+            _penalised("standardize", 2e-2, 0.1),
+            _penalised("standardize", 1e-3, 0.2),
+            _decayed("standardize", 3.0, 0.03),
+        )
+    ),
 )
 """Configurations to try first: the penalties at which logistic regressions on thousands of embeddings have
-their best scores, with features centred and standardised, then plain decay. The learning rates are high
-because a head has to forget its initial weights, which weigh as much as the evidence where every feature has
-deviation 1: that takes learning rate x regulariser x steps well above 1."""
+their best scores, with features centred and standardised, then plain decay; then deep features."""
 
 
 def warm_starts(

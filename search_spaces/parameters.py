@@ -43,6 +43,8 @@ class Parameter:
     """What is searched by default: an interval of numbers, or a tuple of names or numbers."""
     exclusive: tuple[str, ...] = ()
     """Of names: those beside `search` where a cohort's labels are exclusive, and only there."""
+    optional: tuple[str, ...] = ()
+    """Of names: others that a study may choose by naming them."""
     allowed: Interval | None = None
     """The numbers that make sense at all, for a study to choose from; None for names: those of `search`."""
     integer: bool = False
@@ -57,7 +59,7 @@ class Parameter:
         if self.open_ended:
             return "" if isinstance(value, str) and value else "must be a name"
         if self.allowed is None:
-            names = self.search + self.exclusive
+            names = self.search + self.optional + self.exclusive
             return "" if value in names else f"must be one of {', '.join(names)}"
         kind = "a whole number" if self.integer else "a number"
         rule = f"must be {kind} from {self.allowed.low:g} to {self.allowed.high:g}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
+from analysis.predictors import Candidate, HeldOut
 from study.cluster import Capacity
 from study.config import StudyConfig
 from study.inputs import Inputs
@@ -14,7 +15,6 @@ from study.run_folder import RunFolder
 from study.search import SearchPlan
 from trainables.records import TrialRecord
 from vlm.encoders import Encoder
-from vlm.predictor import Predictor
 
 
 class Adapter(Protocol):
@@ -33,6 +33,9 @@ class Adapter(Protocol):
 
     def prepare(self, echo: Callable[[str], None]) -> None:
         """Make what trials need, and say what takes long; InputError where the inputs do not allow it."""
+
+    def presets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The published configurations by name, on the features that this encoder has."""
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan: ...
 
@@ -54,6 +57,10 @@ class Adapter(Protocol):
         """The last look at a finished search, given up at the deadline, a `time.time()`; the lines that say
         what came of it."""
 
+    def answer(self) -> Candidate | None:
+        """What a finished study answers with where it is made of several trials, as the row `study` of the
+        tables; None where the best trial alone is its answer."""
+
     def analysed(self, top: int) -> int:
         """How many of the best, `top` or fewer, can be analysed: those whose weights are kept."""
 
@@ -66,14 +73,21 @@ def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
     return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
 
 
-def predictor_of(trainable: Adapter, record: TrialRecord, name: str, note: str) -> Predictor:
+def trial_row(trainable: Adapter, record: TrialRecord, name: str, note: str) -> Candidate:
     """A finished trial, one with a head, as the row `name` of the tables; InputError where its weights are
     gone."""
-    return record.predictor(
+    inputs = trainable.inputs
+    predictor = record.predictor(
         name,
-        trainable.inputs.cohort.labels,
+        inputs.cohort.labels,
         trainable.encoder(record),
         note=note,
         study=trainable.config.name,
         trainable=trainable.config.trainable,
     )
+    if record.held_out_MC is not None and record.fold_objectives:
+        return Candidate(predictor, HeldOut(inputs.data.rows_N[inputs.data.judged_N()], record.held_out_MC))
+    # Trained on the training split: what it has not seen is the validation split.
+    rows_N = inputs.given.rows_N[inputs.given.judged_N()]
+    features_ND = inputs.features(trainable.config.cache)(predictor.encoder, predictor.precision)
+    return Candidate(predictor, HeldOut(rows_N, predictor.scores(features_ND[rows_N])))

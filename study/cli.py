@@ -88,9 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--encoder", required=True, metavar="NAME", help=ENCODERS)
     embed.add_argument(
         "--features",
-        choices=("projected", "pooled"),
-        default="projected",
-        help="after or before the projection into the joint space (default: %(default)s)",
+        type=comma_separated,
+        metavar="KINDS",
+        help="of projected, pooled, deep (default: all that the encoder has, as a linear probe wants them; "
+        "fine-tuning wants one, projected)",
     )
     embed.add_argument("--cache", default="cache", help="cache folder (default: %(default)s)")
     embed.add_argument(
@@ -213,7 +214,7 @@ def _embed(arguments: argparse.Namespace) -> None:
 
     cohort = Cohort.open(arguments.cohort)
     name = name_for(arguments.encoder, cohort.channels)
-    encoder = load_encoder(name, features=arguments.features)
+    encoder = load_encoder(name, features=arguments.features and tuple(arguments.features))
     embeddings = embed(
         cohort, encoder, cache=arguments.cache, batch_size=arguments.batch_size, precision=arguments.precision
     )

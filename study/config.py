@@ -26,10 +26,12 @@ from cohort.errors import InputError
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from trainables.fine_tune_config import Training
-from vlm.encoder_names import LOCAL, resolved_name
+from vlm.encoder_names import resolved_name, split_path
+from vlm.feature_kinds import KINDS, POOLED, PROJECTED
 
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
+Kind = Literal[KINDS]  # type: ignore[valid-type]
 SQLITE = "sqlite:///"
 
 
@@ -64,9 +66,9 @@ class SearchSettings(_Settings):
     """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
     """Validation metric to maximise, over labels with enough positive patients."""
-    selection: Literal["cross_validation", "split"] | None = None
+    selection: Literal["cross_validation", "split"] = "cross_validation"
     """By what configurations are chosen: out-of-fold scores of all training and validation patients, or the
-    given validation split. None: cross_validation for a linear probe, split for fine-tuning."""
+    given validation split. Fine-tuning knows split alone, its default."""
     batch_size: int = Field(256, ge=1)
     """Minibatch size of all linear probes: heads of different sizes cannot share a matrix product."""
     fixed: dict[str, Any] = Field(default_factory=dict)
@@ -153,9 +155,11 @@ class StudyConfig(_Settings):
     cohort: str
     """A cohort folder, as `radtune cohort ...` writes it."""
     encoder: str
-    """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED."""
-    features: Literal["projected", "pooled"] = "projected"
-    """Features after or before the encoder's projection into the joint space."""
+    """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED,
+    timm:NAME or timm:NAME@FILE."""
+    features: Kind | Annotated[list[Kind], Field(min_length=1)] | None = None
+    """What of the encoder a head sees; of several kinds the search chooses. None: projected and deep for a
+    linear probe, as far as the encoder has them; projected for fine-tuning, pooled without a projection."""
     trainable: Trainable = "linear_probe"
     """What a trial trains: a linear head on frozen features, or the image tower with its head."""
     search: SearchSettings = SearchSettings()
@@ -172,9 +176,12 @@ class StudyConfig(_Settings):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_its_trainable(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("trainable") == "fine_tune" and raw.get("fine_tune") is None:
-            return raw | {"fine_tune": {}}
-        return raw
+        if not isinstance(raw, dict) or raw.get("trainable") != "fine_tune":
+            return raw
+        search = raw.get("search") or {}
+        if isinstance(search, dict):
+            raw = raw | {"search": {"selection": "split"} | search}
+        return raw if raw.get("fine_tune") else raw | {"fine_tune": {}}
 
     @model_validator(mode="after")
     def _one_trainable(self) -> StudyConfig:
@@ -182,6 +189,13 @@ class StudyConfig(_Settings):
             raise ValueError(f"search.space must be the trainable's own, {self.trainable}")
         if self.fine_tune and self.trainable != "fine_tune":
             raise ValueError("fine_tune holds settings of `trainable: fine_tune`; name that trainable too")
+        if self.fine_tune and self.features not in (None, PROJECTED, POOLED):
+            raise ValueError(f"features must be {PROJECTED} or {POOLED} for `trainable: fine_tune`")
+        if self.fine_tune and self.search.selection != "split":
+            raise ValueError(
+                "search.selection must be split for `trainable: fine_tune`, not cross_validation: every "
+                "configuration would train once a fold"
+            )
         return self
 
     @property
@@ -208,10 +222,8 @@ class StudyConfig(_Settings):
             inside = PurePath(path).is_absolute() and Path(path).is_relative_to(root)
             return str(Path(path).relative_to(root)) if inside else path
 
-        encoder = self.encoder
-        if encoder.startswith(LOCAL):
-            encoder = LOCAL + relative(encoder.removeprefix(LOCAL))
-        return self._with_paths(relative, encoder)
+        before, path = split_path(self.encoder)
+        return self._with_paths(relative, before + relative(path) if path else self.encoder)
 
     def root_of(self, run: Path) -> Path:
         """The folder from which a stored study's relative paths are taken, now that it lies in `run`.
@@ -392,8 +404,9 @@ def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
     """
     old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
     for key in old:
-        if key == ("encoder",) and all(flat[key].startswith(LOCAL) for flat in (old, new)):
-            continue  # the folder may have moved; that the weights are the same is told by their fingerprint
+        if key == ("encoder",) and split_path(old[key])[1] and split_path(new[key])[1]:
+            # File or folder may have moved; that the weights are the same is told by their fingerprint.
+            continue
         if key not in RESUMABLE and old[key] != new[key]:
             raise InputError(
                 f"{'.'.join(key)}: this study already ran with {old[key]!r}, so it cannot be resumed with "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,12 +10,13 @@ from typing import Any
 
 import optuna
 
+from analysis.predictors import regressed_kinds
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from study.adapter import Adapter, adapter
 from study.cluster import Capacity, check_cluster, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
-from study.inputs import Inputs, open_inputs, study_space
+from study.inputs import Inputs, open_inputs, searched, study_space
 from study.journal import open_journal
 from study.lock import driver_lock
 from study.progress import counted, nothing_completed, progress
@@ -119,7 +119,7 @@ class Conductor:
         # Ray takes seconds to start and leaves the cores idle: the store is opened beside it. The floor takes
         # seconds or minutes, and no trial needs it.
         with ThreadPoolExecutor(1) as meanwhile:
-            store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floor)
+            store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floors)
             try:
                 with ray_cluster(self._config.resources) as capacity:
                     store.result()
@@ -131,9 +131,10 @@ class Conductor:
 
     def _search_on(self, capacity: Capacity) -> None:
         """Try configurations until there are as many as wanted, or the time is up."""
-        config, search, trainable = self._config, self._config.search, self._adapter
+        config, trainable = self._config, self._adapter
         plan = trainable.plan(capacity, self._done_before, self._deadline)
         space, exclusive = study_space(config, self._inputs.cohort), self._inputs.cohort.exclusive
+        fixed, ranges = searched(config, self._inputs.encoder)
         self._announce(trainable.announcement(plan, capacity))
         searcher = BankSearcher(
             study=optuna.create_study(
@@ -145,9 +146,9 @@ class Conductor:
             run=self._run,
             plan=plan,
             asking=Asking(
-                suggest=lambda trial: space.suggest(trial, search.fixed, search.ranges),
-                presets=trainable.space.PRESETS,
-                warm_starts=trainable.space.warm_starts(search.fixed, search.ranges, exclusive=exclusive),
+                suggest=lambda trial: space.suggest(trial, fixed, ranges),
+                presets=trainable.presets(),
+                warm_starts=trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
                 told=trainable.told,
             ),
             on_bank=self._on_bank,
@@ -200,25 +201,25 @@ class Conductor:
         )
         self._tracker.log(self._records.values())
 
-    def _fit_floor(self) -> None:
-        """The logistic regression that the progress lines name once it is known; none where time is short."""
-        if self._run.floors_file.exists():
+    def _fit_floors(self) -> None:
+        """The logistic regressions that the progress lines name once they are known, and against which the
+        configurations are weighed at the end; none where time is short."""
+        done, data = self._run.regressions(), self._inputs.data
+        for row, kind in regressed_kinds(data.kinds).items():
+            if row not in done:
+                try:
+                    grid = train_logistic(
+                        data,
+                        objective_name=self._config.search.objective,
+                        kind=kind,
+                        given_up=lambda: self._interrupted or time.time() >= self._deadline,
+                    )
+                except GivenUp:
+                    return
+                for line in grid.chosen.warnings:
+                    self._echo(f"{row}: {line}")
+                self._run.write_regressions(row, grid)
             self._logreg = self._run.logreg()
-            return
-        name = self._config.search.objective
-        try:
-            floor = train_logistic(
-                self._inputs.data,
-                objective_name=name,
-                given_up=lambda: self._interrupted or time.time() >= self._deadline,
-            )
-        except GivenUp:
-            return
-        for line in floor.warnings:
-            self._echo(f"logreg: {line}")
-        self._logreg = floor.objective
-        found = {"logreg": floor.objective, "C": floor.params["C"]}
-        write_atomically(self._run.floors_file, json.dumps(found).encode())
 
     # Progress ----------------------------------------------------------------------------------------------
 
@@ -230,6 +231,11 @@ class Conductor:
             f"{self._config.name}: objective {self._config.search.objective} over {data.scored_C.sum()} of "
             f"{len(data.labels)} labels"
         )
+        for label in self._inputs.uncounted:
+            self._echo(
+                f"{self._config.name}: {label} does not count in the objective: its positive patients all "
+                "lie in one fold, so that nothing could learn it for them"
+            )
         if self._done_before:
             self._echo(f"resumed: {self._done_before} configurations are done already")
 
@@ -260,7 +266,13 @@ class Conductor:
         return f", about {min(left, max(self._deadline - last, 0)):.0f} s left"
 
     def _progress(self) -> str:
-        return progress(self._records.values(), self._logreg, self._config.search.objective)
+        search = self._config.search
+        return progress(
+            self._records.values(),
+            self._logreg,
+            search.objective,
+            cross_validated=search.selection == "cross_validation",
+        )
 
     # The end -----------------------------------------------------------------------------------------------
 
@@ -273,7 +285,13 @@ class Conductor:
         figures = {"configurations": len(self._records), "seconds": seconds, "val.logreg": self._logreg}
         if ranked := ranking(records):
             figures[f"val.{config.search.objective}"] = ranked[0].objective
-        files = [run.study_file, run.inputs_file, run.environment_file, run.repeats_file]
+        files = [
+            run.study_file,
+            run.inputs_file,
+            run.environment_file,
+            run.repeats_file,
+            run.answer_file,
+        ]
         complaint = self._tracker.close(records, [file for file in files if file.exists()], figures)
         run.write_trials(records, self._tracker.run_ids)
         nothing = nothing_completed(records)

@@ -72,12 +72,11 @@ class Adapter:
 
     def _best_warm_start(self) -> LinearHead:
         """The best of the probe space's warm starts: one bank, a second or two."""
-        search = self.config.search
+        search, seen = self.config.search, {"features": self.inputs.encoder.features[0]}
+        starts = probe_space.warm_starts(seen, exclusive=self.inputs.cohort.exclusive)
         bank = [
-            Configuration(probe_space.SPACE, number, start, seed=search.seed)
-            for number, start in enumerate(
-                probe_space.warm_starts(exclusive=self.inputs.cohort.exclusive), start=1
-            )
+            Configuration(probe_space.SPACE, number, seen | start, seed=search.seed)
+            for number, start in enumerate(starts, start=1)
         ]
         records = train_bank(
             bank,
@@ -93,6 +92,9 @@ class Adapter:
                 "from; look at the features with `radtune run` and trainable: linear_probe"
             )
         return ranked[0].head
+
+    def presets(self) -> Mapping[str, Mapping[str, Any]]:
+        return space.PRESETS
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan:
         """One configuration a trial, told as it ends: early stopping makes no order worth waiting for."""
@@ -147,7 +149,7 @@ class Adapter:
         threads = capacity.threads(plan.concurrent, settings.trials_per_gpu)
         task = FineTuneTask(
             encoder_name=self.config.encoder,
-            features=self.config.features,
+            features=self.inputs.encoder.features,
             data=self._data,
             head=self._head,
             seed=self.config.search.seed,
@@ -182,6 +184,10 @@ class Adapter:
         self.tidy(records)
         kept = sorted(path.name for path in self.run.checkpoints.glob("trial-*"))
         return [f"weights kept: {', '.join(kept)}"] if kept else []
+
+    def answer(self) -> None:
+        """The best trial alone."""
+        return None
 
     def analysed(self, top: int) -> int:
         return min(top, self.settings.keep)  # of the others no weights are left

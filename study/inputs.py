@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cohort.errors import InputError
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds, positive_patients
 from search_spaces.parameters import Space
@@ -20,10 +21,12 @@ from trainables.trial_data import ProbeData
 from vlm.embeddings import Embeddings, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
-from vlm.feature_kinds import FeatureKind
+from vlm.feature_kinds import DEEP, FeatureKind, base_kind
 
 OBJECTIVE_PATIENTS = 5
-"""Positive patients that a label needs on validation to count in the objective."""
+"""Positive patients that a label needs among those who are judged to count in the objective."""
+FOLDS = 5
+"""Of a cross-validated study."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,16 +37,42 @@ class Inputs:
     encoder: Encoder
     embeddings: Embeddings
     seed: int
-    """Fixes the study's cross-fitting folds."""
+    """Fixes the study's folds."""
+    selection: str
+    """What configurations are chosen by: cross_validation or split."""
 
     @cached_property
     def data(self) -> ProbeData:
-        """Training and validation features and labels; those of the test split stay behind.
+        """Training and validation features and labels, in the folds in which configurations are judged; those
+        of the test split stay behind.
 
         Raises:
-            InputError: a split is absent, or no label has enough positive patients on validation.
+            InputError: a split is absent, no label has enough positive patients among the judged, or there
+                are fewer patients than folds.
         """
-        return development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds)
+        if self.selection == "split":
+            return self.given
+        patients = len(np.unique(self.given.patients_N))
+        if patients < FOLDS:
+            raise InputError(
+                f"search.selection: cross_validation deals patients into {FOLDS} folds, and training and "
+                f"validation have {patients}; set search.selection: split, or give the cohort more patients"
+            )
+        return self.given.cross_validated(FOLDS, self.seed, OBJECTIVE_PATIENTS)
+
+    @cached_property
+    def given(self) -> ProbeData:
+        """The same rows in the given split, of which validation alone is judged; InputError as `data`."""
+        # Where the folds decide, a small validation split must not keep a study from running.
+        relaxed = self.selection == "cross_validation"
+        return development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds, relaxed=relaxed)
+
+    @property
+    def uncounted(self) -> list[str]:
+        """Labels that have enough positive patients for the objective and do not count in it all the same:
+        of one fold's training they are all absent, since they lie in one fold."""
+        data = self.data
+        return [str(label) for label in np.array(data.labels)[data.objective_labels_C & ~data.scored_C]]
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -86,13 +115,61 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
     cohort = Cohort.open(config.cohort)
     study_space(config, cohort)
     name = name_for(config.encoder, cohort.channels)
-    encoder = load_encoder(name, features=config.features, device="cuda" if on_gpu else "cpu")
+    device = "cuda" if on_gpu else "cpu"
+    if config.trainable == "fine_tune":
+        encoder = _tuned_encoder(name, config.features, device)
+    else:
+        encoder = load_encoder(name, features=None, device=device)
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
     embeddings = embed(cohort, encoder, cache=config.cache, precision=precision)
-    inputs = Inputs(cohort=cohort, encoder=encoder, embeddings=embeddings, seed=config.search.seed)
+    inputs = Inputs(
+        cohort=cohort,
+        encoder=encoder,
+        embeddings=embeddings,
+        seed=config.search.seed,
+        selection=config.search.selection,
+    )
     if run.inputs_file.exists():
         run.keep_identity(inputs.identity)
     return inputs
+
+
+def _tuned_encoder(name: str, features: str | None, device: str) -> Encoder:
+    """One that gives the features under the head alone: the named ones, or the base kind."""
+    if features:
+        return load_encoder(name, features=(features,), device=device)
+    kind = base_kind(load_encoder(name, features=None, device="cpu").kinds).name
+    return load_encoder(name, features=(kind,), device=device)
+
+
+def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the study fixes and the ranges it gives, with the kinds of features that its encoder has.
+
+    Raises:
+        InputError: a kind that it lacks.
+    """
+    fixed, ranges = dict(config.search.fixed), dict(config.search.ranges)
+    if config.trainable != "linear_probe":
+        return fixed, ranges
+    named = [fixed["features"]] if "features" in fixed else ranges.get("features", ())
+    for name in named or _named_kinds(config.features):
+        if name not in encoder.kinds:
+            raise InputError(
+                f"features: encoder {encoder.name} has no {name} features; it has {', '.join(encoder.kinds)}"
+            )
+    if not named:
+        kinds = _named_kinds(config.features) or [
+            name for name in (base_kind(encoder.kinds).name, DEEP) if name in encoder.kinds
+        ]
+        if len(kinds) == 1:
+            fixed["features"] = kinds[0]
+        else:
+            ranges["features"] = kinds
+    return fixed, ranges
+
+
+def _named_kinds(features: str | Sequence[str] | None) -> list[str]:
+    return [features] if isinstance(features, str) else list(features or ())
 
 
 def study_space(config: StudyConfig, cohort: Cohort) -> Space:
@@ -102,13 +179,19 @@ def study_space(config: StudyConfig, cohort: Cohort) -> Space:
 
 
 def development_data(
-    cohort: Cohort, embeddings: Embeddings, seed: int, kinds: Mapping[str, FeatureKind] | None = None
+    cohort: Cohort,
+    embeddings: Embeddings,
+    seed: int,
+    kinds: Mapping[str, FeatureKind] | None = None,
+    *,
+    relaxed: bool = False,
 ) -> ProbeData:
     """The given split as one fold: training rows first, then validation, each in manifest order.
 
     Args:
         seed: of the folds in which thresholds are cross-fitted.
         kinds: of the features; None: all columns are of one.
+        relaxed: where no label has enough positive patients on validation, let those count that have any.
 
     Raises:
         InputError: a split is absent, or no label has enough positive patients on validation.
@@ -121,7 +204,10 @@ def development_data(
     held_NC, held_patients_N = targets_NC[held_N], patients_N[held_N]
     threshold_fold_N = np.full(len(rows_N), -1, dtype=np.int64)
     threshold_fold_N[held_N] = patient_folds(held_NC, held_patients_N, seed=seed)
-    enough_C = positive_patients(held_NC, held_patients_N) >= OBJECTIVE_PATIENTS
+    counts_C = positive_patients(held_NC, held_patients_N)
+    enough_C = counts_C >= OBJECTIVE_PATIENTS
+    if relaxed and not enough_C.any():
+        enough_C = counts_C > 0
     return ProbeData(
         rows_N=rows_N,
         targets_NC=targets_NC,

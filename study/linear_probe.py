@@ -8,17 +8,24 @@ from typing import Any
 
 import numpy as np
 
+from analysis.predictors import Candidate
+from cohort.errors import InputError
 from cohort.files import write_atomically
 from search_spaces import linear_probe as space
+from study.answer import answer_row, chosen_by_split, weighed
 from study.cluster import Capacity
 from study.config import StudyConfig
-from study.inputs import Inputs
+from study.inputs import Inputs, searched
 from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
 from study.search import SearchPlan
-from trainables.linear_probe import RUNGS
-from trainables.records import TrialRecord, ranking
+from trainables.ensemble import pack_ensemble
+from trainables.fold_features import fold_features
+from trainables.linear_probe import RUNGS, Earlier
+from trainables.records import TrialRecord, pack_bank, ranking
+from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder
+from vlm.feature_kinds import base_kind
 
 LARGEST_BANK = 32
 """Beyond this many heads the stacked product gains nothing and the search learns less often."""
@@ -38,6 +45,23 @@ def bank_resources(plan: SearchPlan, capacity: Capacity) -> tuple[int, float]:
     return capacity.threads(plan.concurrent), min(1.0, capacity.gpus / plan.concurrent)
 
 
+def lagging(records: Sequence[TrialRecord]) -> Earlier:
+    """What stops the heads of a bank: rung -> objective below which a head lags behind the earlier ones, and
+    their objectives by fold."""
+    at_rung: dict[int, list[float]] = {}
+    for record in records:
+        for point in record.curve if not record.preset else ():
+            if point["epoch"] in RUNGS and math.isfinite(point["objective"]):
+                at_rung.setdefault(int(point["epoch"]), []).append(point["objective"])
+    prune_below = {
+        epoch: float(np.quantile(values, LAGGING_QUANTILE))
+        for epoch, values in sorted(at_rung.items())
+        if len(values) >= RUNG_OBSERVATIONS
+    }
+    by_fold = [record.fold_objectives for record in records if record.fold_objectives]
+    return Earlier(prune_below=prune_below, fold_objectives=by_fold)
+
+
 class Adapter:
     """Linear probes; see `study.adapter`."""
 
@@ -48,6 +72,11 @@ class Adapter:
 
     def prepare(self, echo: Callable[[str], None]) -> None:
         """Nothing beside the features, which the inputs hold."""
+
+    def presets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The published configuration, on pooled features where there is no projection."""
+        base = base_kind(self.inputs.encoder.kinds).name
+        return {name: preset | {"features": base} for name, preset in space.PRESETS.items()}
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan:
         """Banks of at most an eighth of the study, side by side where enough rounds of them remain."""
@@ -64,26 +93,22 @@ class Adapter:
         )
 
     def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
-        """Rung -> objective below which a head lags behind the earlier ones."""
-        at_rung: dict[int, list[float]] = {}
-        for record in records:
-            for point in record.curve if not record.preset else ():
-                if point["epoch"] in RUNGS and math.isfinite(point["objective"]):
-                    at_rung.setdefault(int(point["epoch"]), []).append(point["objective"])
-        prune_below = {
-            epoch: float(np.quantile(values, LAGGING_QUANTILE))
-            for epoch, values in sorted(at_rung.items())
-            if len(values) >= RUNG_OBSERVATIONS
-        }
-        return {"prune_below": prune_below}
+        return {"earlier": lagging(records)}
 
     def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
         data = self.inputs.data
+        how = (
+            f"{len(data.training_N())} training and {len(data.judged_N())} validation images"
+            if self._by_split
+            else f"{len(data.judged_N())} training and validation images in {data.folds} folds of patients"
+        )
+        fixed, ranges = searched(self.config, self.inputs.encoder)
+        kinds = [fixed["features"]] if "features" in fixed else ranges["features"]
+        widths = [f"{data.kinds[kind].width} {kind}" for kind in kinds]
         return [
             f"{plan.configurations} configurations, {plan.bank_size} a bank, {plan.concurrent} banks at a "
             f"time on {capacity.cpus} cpus and {capacity.gpus:g} gpus",
-            f"{len(data.training_N())} training and {len(data.judged_N())} validation images, "
-            f"{data.features_ND.shape[1]} features",
+            f"{how}, {' or '.join(widths)} features",
         ]
 
     def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, None]:
@@ -94,7 +119,8 @@ class Adapter:
 
         threads, gpus = bank_resources(plan, capacity)
         task = ProbeTask(
-            data=self.inputs.data,
+            data=self._prepared(),
+            given=self.inputs.given,
             seed=self.config.search.seed,
             batch_size=self.config.search.batch_size,
             objective_name=self.config.search.objective,
@@ -104,10 +130,45 @@ class Adapter:
         trainable = tune.with_parameters(LinearProbeBank, task=task)
         return tune.with_resources(trainable, {"cpu": threads, "gpu": gpus}), None
 
+    def _prepared(self) -> ProbeData:
+        """The data with their wide features decomposed, once for all banks."""
+        data = self.inputs.data
+        fixed, ranges = searched(self.config, self.inputs.encoder)
+        for kind in [fixed["features"]] if "features" in fixed else ranges["features"]:
+            if len(data.kinds[kind].blocks) > 1:
+                for fold in range(data.folds):
+                    fold_features(data, fold, kind, "standardize")
+        return data
+
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Nothing to delete: a head is a few kilobytes in its bank file."""
 
     def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
+        """Weigh the finalists against each other; by the given split alone, train them again instead."""
+        return self._train_again(records, deadline) if self._by_split else self._weigh(records, deadline)
+
+    @property
+    def _by_split(self) -> bool:
+        return self.config.search.selection == "split"
+
+    def _weigh(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
+        run, config = self.run, self.config
+        # A published configuration is judged on other images, and so cannot be weighed against the rest.
+        ranked = [record for record in ranking(records) if record.fold_objectives]
+        regressions = run.regressions()
+        for stale in (run.answer_file, run.split_choice_file):
+            stale.unlink(missing_ok=True)
+        if not ranked and not regressions:
+            return []
+        ensemble = weighed(ranked, regressions, self.inputs, config)
+        write_atomically(run.answer_file, pack_ensemble(ensemble))
+        lines = ensemble.lines(config.search.objective)
+        choice = chosen_by_split(ranked, self.inputs, config, deadline)
+        if choice:
+            write_atomically(run.split_choice_file, pack_bank([choice]))
+        return lines
+
+    def _train_again(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
         """Train the finalists again over seeds and splits."""
         search, lines = self.config.search, []
         try:
@@ -124,6 +185,18 @@ class Adapter:
             lines = ["finalists were not trained again: no time was left; --resume trains them"]
         write_atomically(self.run.repeats_file, repeats.to_json().encode())
         return lines or repeats.lines()
+
+    def answer(self) -> Candidate | None:
+        """The ensemble; InputError where the study has not come to its end."""
+        if self._by_split:
+            return None
+        ensemble = self.run.answer()
+        if ensemble is None:
+            raise InputError(
+                f"{self.run.path}: the study has not come to its answer; `radtune run STUDY.yaml --resume` "
+                "finishes it"
+            )
+        return answer_row(ensemble, self.inputs, self.config)
 
     def analysed(self, top: int) -> int:
         return top

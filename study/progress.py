@@ -15,15 +15,16 @@ from trainables.records import TrialRecord, ranking
 ROWS = 8
 
 
-def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> str:
-    """The best so far against the published configurations and the logistic-regression floor, in words."""
+def progress(records: Iterable[TrialRecord], logreg: float, objective: str, *, cross_validated: bool) -> str:
+    """The best so far against the logistic-regression floor and the published configurations, in words; these
+    are judged on the given validation split, which in a cross-validated study nothing else is."""
     records = list(records)
-    ranked = ranking(records)
+    ranked = [record for record in ranking(records) if not (cross_validated and record.preset)]
     best = f"{ranked[0].objective:.3f} (#{ranked[0].number})" if ranked else "none yet"
     published = [
         f"{record.preset} {record.objective:.3f}"
         for record in records
-        if record.preset and not math.isnan(record.objective)
+        if record.preset and not cross_validated and not math.isnan(record.objective)
     ]
     floor = [] if math.isnan(logreg) else [f"logreg {logreg:.3f}"]  # still fitted, or no time for it
     return " · ".join([f"best {objective} {best}", *published, *floor])
@@ -62,7 +63,12 @@ def describe_run(run: RunFolder) -> str:
     lines = [
         f"{config.name}: {state}, {len(records)}/{wanted} configurations{f' ({counts})' if counts else ''}",
         f"cohort {config.cohort}, encoder {config.encoder}",
-        progress(records.values(), run.logreg(), objective),
+        progress(
+            records.values(),
+            run.logreg(),
+            objective,
+            cross_validated=config.search.selection == "cross_validation",
+        ),
         "",
     ]
     ranked = ranking(records.values())[:ROWS]
@@ -72,6 +78,8 @@ def describe_run(run: RunFolder) -> str:
     if failed := [record for record in records.values() if record.state == "FAIL"]:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         lines.append(f"failed: #{failed[0].number} {failed[0].reason}{more}")
+    if answer := run.answer():
+        lines += ["", *answer.lines(objective)]
     if repeated := run.repeats()["lines"]:
         lines += ["", *repeated]
     if running and run.running_file.exists():

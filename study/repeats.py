@@ -35,7 +35,7 @@ class Repeated:
     selected: float
     """The objective by which it was chosen, the largest of many and so biased upwards."""
     seeds: list[float]
-    """The study's own split, another order of the minibatches, and other initial weights each time."""
+    """The study's own split, another order of the minibatches each time."""
     splits: list[float]
     """Training and validation patients dealt into folds, each fold once the validation side; empty where
     there are too few patients."""
@@ -93,16 +93,12 @@ def repeat_finalists(
     by_seed: dict[int, list[float]] = {one.number: [] for one in finalists}
     by_split: dict[int, list[float]] = {one.number: [] for one in finalists}
 
-    def train(group: Sequence[TrialRecord], on: ProbeData, seeds: Sequence[int], into: dict) -> None:
-        """One bank: every finalist of the group under every seed."""
-        bank = [
-            Configuration(SPACE, one.number, one.params, seed=s, preset=one.preset)
-            for one in group
-            for s in seeds
-        ]
+    def train(group: Sequence[TrialRecord], on: ProbeData, seed: int, into: dict) -> None:
+        """One bank: the finalists of the group."""
+        bank = [Configuration(SPACE, one.number, one.params, seed=seed, preset=one.preset) for one in group]
         training = training_of(group[0].preset, batch_size)
         records = train_bank(
-            bank, on, training=training, seed=seeds[0], objective_name=objective, deadline=deadline
+            bank, on, training=training, seed=seed, objective_name=objective, deadline=deadline
         )
         if time.time() >= deadline:
             raise TimeoutError
@@ -114,9 +110,10 @@ def repeat_finalists(
     torch.set_num_threads(1)  # heads so few leave a second thread nothing but waiting
     try:
         for group in filter(None, groups):
-            train(group, data, range(seed + 1, seed + 1 + REPEATS), by_seed)
+            for repeat in range(REPEATS):
+                train(group, data, seed + 1 + repeat, by_seed)
             for repeat, on in enumerate(dealt):
-                train(group, on, [seed + 1 + repeat], by_split)
+                train(group, on, seed + 1 + repeat, by_split)
     finally:
         torch.set_num_threads(threads)
     return Repeats(

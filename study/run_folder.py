@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cohort.errors import InputError
 from cohort.files import write_atomically
-from trainables.records import TrialRecord, trials_frame, unpack_bank
+from trainables.records import TrialRecord, pack_bank, trials_frame, unpack_bank
+
+if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does without
+    from trainables.ensemble import Ensemble
+    from trainables.logistic import LogisticGrid
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,23 @@ class RunFolder:
         return self.path / "inputs.json"
 
     @property
-    def floors_file(self) -> Path:
-        return self.path / "floors.json"
+    def floors(self) -> Path:
+        """The plain logistic regressions, a file a row of the tables."""
+        return self.path / "floors"
+
+    @property
+    def answer_file(self) -> Path:
+        """Of a cross-validated study: the ensemble that it answers with."""
+        return self.path / "answer.safetensors"
+
+    @property
+    def split_choice_file(self) -> Path:
+        """Of a cross-validated study: what the given split would have chosen, as a bank of one."""
+        return self.path / "split-choice.safetensors"
 
     @property
     def repeats_file(self) -> Path:
-        """The finalists trained again."""
+        """The finalists trained again, of a study that chooses by the given split."""
         return self.path / "repeats.json"
 
     @property
@@ -157,9 +172,44 @@ class RunFolder:
                     f"{_short(now[key])} now); put the former back, or start a study under another name"
                 )
 
+    def write_regressions(self, row: str, grid: LogisticGrid) -> None:
+        """Keep the logistic regressions of a row of the tables."""
+        numbered = [replace(record, number=place) for place, record in enumerate(grid.records)]
+        write_atomically(self.floors / f"{row}.safetensors", pack_bank(numbered))
+
+    def regressions(self) -> dict[str, LogisticGrid]:
+        """Row -> what `write_regressions` kept, as far as they are there; InputError where one is damaged."""
+        from trainables.logistic import LogisticGrid
+
+        return {
+            path.stem: LogisticGrid(
+                tuple(replace(record, number=-1) for record in unpack_bank(path.read_bytes(), name=str(path)))
+            )
+            for path in sorted(self.floors.glob("*.safetensors"))
+        }
+
     def logreg(self) -> float:
-        """The logistic regression's objective on validation; NaN before it is known."""
-        return json.loads(self.floors_file.read_text())["logreg"] if self.floors_file.exists() else math.nan
+        """The better plain regression's objective on validation; NaN before any is known."""
+        return max((grid.chosen.objective for grid in self.regressions().values()), default=math.nan)
+
+    def answer(self) -> Ensemble | None:
+        """What the study answers with; None before its end, and where it chooses by the given split.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        from trainables.ensemble import unpack_ensemble
+
+        if not self.answer_file.exists():
+            return None
+        return unpack_ensemble(self.answer_file.read_bytes(), name=str(self.answer_file))
+
+    def split_choice(self) -> TrialRecord | None:
+        """What the given split would have chosen; None where nobody asked. InputError where it is damaged."""
+        if not self.split_choice_file.exists():
+            return None
+        (record,) = unpack_bank(self.split_choice_file.read_bytes(), name=str(self.split_choice_file))
+        return record
 
     def repeats(self) -> dict[str, Any]:
         """As `study.repeats` wrote them; nothing repeated where it did not."""

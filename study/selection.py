@@ -14,6 +14,12 @@ from trainables.records import TrialRecord, ranking
 NOTES = {"paper": f"{PUBLISHED} ({PUBLICATION})"}
 """Preset -> what it is, for the reader of a table."""
 
+SPLIT_NOTE = (
+    "trial {number}, what the given split would have chosen: trained on training alone, of the finalists the "
+    "best on validation"
+)
+"""Of the row `split-best`."""
+
 
 def chosen(records: Mapping[int, TrialRecord], top: int) -> dict[str, TrialRecord]:
     """The published configuration and the best on validation, by their names in the tables.
@@ -30,7 +36,7 @@ def chosen(records: Mapping[int, TrialRecord], top: int) -> dict[str, TrialRecor
 
 
 def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -> tuple[str, TrialRecord]:
-    """The trial to export and its name in the tables: the best on validation, or the one of a number.
+    """A trial to export and its name in the tables: the best on validation, or the one of a number.
 
     A published configuration that is asked for by its number is cut as published, whatever its rank.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,14 @@ from trainables.records import TrialRecord, ranking, trials_frame
 if TYPE_CHECKING:
     from analysis.analyze import AnalysisResult
     from analysis.evidence import Evidence
+    from analysis.predictors import Candidate
     from study.adapter import Adapter
     from study.inputs import Inputs
-    from vlm.predictor import Predictor
 
 NOTEBOOK_ROWS = 8
 """Configurations that a study shows in a notebook, the best first."""
+FINALISTS = 20
+"""Configurations of which a report draws how far their score can be trusted."""
 
 
 class Study:
@@ -180,19 +184,26 @@ class Study:
             InputError: as `analyze`.
         """
         from analysis.evidence import StudyFacts, gather
-        from study.adapter import predictor_of
+        from analysis.predictors import SPLIT
+        from study.adapter import trial_row
         from study.provenance import revision
-        from study.selection import chosen, note
+        from study.selection import SPLIT_NOTE, chosen, note
 
         self._refuse_running("analyse it when it has finished")
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
         finished = self.records
         records = chosen(finished, trainable.analysed(self.config.analysis.top))
-        predictors = [
-            predictor_of(trainable, record, name, note(name, finished[record.number]))
+        rows = [
+            trial_row(trainable, record, name, note(name, finished[record.number]))
             for name, record in records.items()
         ]
+        if split_choice := self.folder.split_choice():
+            why = SPLIT_NOTE.format(number=split_choice.number)
+            rows.append(trial_row(trainable, split_choice, SPLIT, why))
+        if answer := trainable.answer():
+            rows.append(answer)
+        ensemble = self.folder.answer()
         published = [record.number for record in finished.values() if record.preset and record.head]
         compared_with = self._compared_with(inputs)
         search = self.config.search
@@ -205,6 +216,9 @@ class Study:
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
                 records=records,
                 published=published[0] if published else None,
+                regressions=self.folder.regressions(),
+                nested_objective=ensemble.nested_objective if ensemble else math.nan,
+                finalists=ranking(finished.values())[:FINALISTS],
                 repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
                 trials=self.trials,
                 provenance={"revision": revision()},
@@ -212,7 +226,7 @@ class Study:
             cohort=inputs.cohort,
             data=inputs.data,
             encoder=inputs.encoder,
-            trials=predictors,
+            trials=rows,
             compared_with=compared_with,
             features=inputs.features(self.config.cache),
             openings=self.folder.openings_file,
@@ -223,8 +237,9 @@ class Study:
 
         Args:
             folder: the bundle's folder; an earlier bundle there is replaced.
-            trial: the configuration's number; by default the best on validation, never the best on test. A
-                published configuration asked for by its number is cut as published, at 0.5.
+            trial: the configuration's number; by default the study's answer, or the best on validation where
+                that is its answer, never the best on test. A published configuration asked for by its number
+                is cut as published, at 0.5.
             with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned tower
                 is always put in.
 
@@ -234,17 +249,19 @@ class Study:
         from analysis.analyze import read_tables
         from analysis.model_card import model_card
         from analysis.test_split import open_split_counts
-        from study.adapter import predictor_of
+        from study.adapter import trial_row
         from study.provenance import revision
         from study.selection import exported, note
         from vlm.bundle import save_bundle
 
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
-        top = trainable.analysed(self.config.analysis.top)
-        finished = self.records
-        name, record = exported(finished, top, trial)
-        predictor = predictor_of(trainable, record, name, note(name, finished[record.number]))
+        row = trainable.answer() if trial is None else None
+        if row is None:
+            top, finished = trainable.analysed(self.config.analysis.top), self.records
+            name, record = exported(finished, top, trial)
+            row = trial_row(trainable, record, name, note(name, finished[record.number]))
+        predictor = row.predictor
         own_tower = predictor.encoder is not inputs.encoder
         card = model_card(
             predictor,
@@ -253,7 +270,7 @@ class Study:
             objective=self.config.search.objective,
             tables=read_tables(self.folder.analysis, predictor),
             split_counts=open_split_counts(
-                inputs.cohort, self.folder.openings_file, f"export {name} of {self.config.name}"
+                inputs.cohort, self.folder.openings_file, f"export {predictor.name} of {self.config.name}"
             ),
             provenance={"revision": revision()},
         )
@@ -270,10 +287,10 @@ class Study:
         inputs = open_inputs(self.config, self.folder)
         return inputs, adapter(self.config, inputs, self.folder)
 
-    def _compared_with(self, inputs: Inputs) -> Predictor | None:
-        """The best configuration of the study in the same tables, under that study's name; None without."""
+    def _compared_with(self, inputs: Inputs) -> Candidate | None:
+        """The answer of the study in the same tables, under that study's name; None without."""
         from analysis.test_split import note_opening
-        from study.adapter import predictor_of
+        from study.adapter import trial_row
         from study.selection import as_searched, note
 
         if not self.config.analysis.compare_with:
@@ -288,7 +305,10 @@ class Study:
                 "one table needs one cohort"
             )
         note_opening(other.folder.openings_file, f"compared with by {self.config.name}")
-        return predictor_of(trainable, best, other.config.name, note(other.config.name, other.best))
+        name = other.config.name
+        if answer := trainable.answer():
+            return replace(answer, predictor=replace(answer.predictor, name=name))
+        return trial_row(trainable, best, name, note(name, other.best))
 
     def _refuse_running(self, remedy: str, where: str = "") -> None:
         if is_locked(self.folder.lock_file):

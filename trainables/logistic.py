@@ -1,24 +1,27 @@
 """The plain method that a search has to beat: logistic regression on the same frozen features, one a label,
 or one multinomial where labels are exclusive.
 
-Shape legend: N development images, D features, C labels.
+Shape legend: N development images, M judged ones, R coordinates of their features, C labels, S strengths.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from scoring.judging import SHRINKAGE, judge, objective
+from scoring.judging import OBJECTIVES, SHRINKAGE, judge
 from scoring.metrics import prevalences
-from trainables.records import TrialRecord, judged_fields
+from trainables.fold_features import fold_features
+from trainables.records import TrialRecord, fold_objectives, judged_fields
 from trainables.trial_data import ProbeData
-from vlm.linear_head import LinearHead, standardisation
+from vlm.feature_kinds import base_kind
+from vlm.linear_head import LinearHead, combined
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse regularisation strengths C; 1e-5 leaves little but the prevalence."""
@@ -30,125 +33,151 @@ class GivenUp(Exception):
     """Nobody waits for the regressions any more."""
 
 
+@dataclass(frozen=True, eq=False)
+class LogisticGrid:
+    """Regressions that differ in their strength alone."""
+
+    records: tuple[TrialRecord, ...]
+    """One a strength, ascending; no trials of a study, their parameters `C` and `features`."""
+
+    @property
+    def chosen(self) -> TrialRecord:
+        """The best by the study's objective; of equally good ones the one regularised more."""
+        return max(self.records, key=lambda record: record.objective)
+
+
 def train_logistic(
     data: ProbeData,
     *,
     objective_name: str,
+    kind: str = "",
     strengths: Sequence[float] = STRENGTHS,
     common_scale: bool = False,
     given_up: Callable[[], bool] = lambda: False,
-) -> TrialRecord:
-    """L2-regularised logistic regression on standardised features, C by the study's objective: one a label,
-    or one multinomial over exclusive labels.
+) -> LogisticGrid:
+    """L2-regularised logistic regression on standardised features, one of each strength: one a label, or one
+    multinomial over exclusive labels.
 
-    A masked entry drops out of its label's fit; a label whose known entries are all alike gets its constant
-    prevalence.
+    Each fold's regressions are fitted on the rows outside it and judged on its own; the head of a record is
+    the average of its folds' heads. A masked entry drops out of its label's fit; a label whose known entries
+    are all alike gets its constant prevalence.
 
     Args:
-        data: one fold.
         objective_name: one of `scoring.judging.OBJECTIVES`.
-        strengths: values of C, ascending; of equally good ones the smaller is taken.
+        kind: of the features; the base kind where none is named.
+        strengths: values of C, ascending.
         common_scale: divide all features by one scale instead of each by its own, which is right where all
             are measured in one unit, as pixels are: a border that hardly varies is not blown up.
-
         given_up: asked before each regression; where it says so, no other is fitted.
 
     Returns:
-        a record that is no trial of the study, its parameter C and in its curve the objective of each C; its
-        warning says how many regressions did not converge.
+        one record a strength; the warnings of each say how many regressions did not converge.
 
     Raises:
         GivenUp: it was, before all were fitted.
+        ValueError: an unknown objective.
     """
-    train_N, judged_N, rows = data.training_N(), data.judged_N(), data.judged()
-    train_ND, train_targets_NC = data.features_ND[train_N], data.targets_NC[train_N]
+    if objective_name not in OBJECTIVES:
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {objective_name!r}")
+    kind = kind or base_kind(data.kinds).name
+    judged_N, rows = data.judged_N(), data.judged()
+    place_N = np.searchsorted(judged_N, np.arange(len(data.rows_N)))
+    held_out_SMC = np.zeros((len(strengths), len(judged_N), len(data.labels)), np.float32)
+    heads: list[list[LinearHead]] = [[] for _ in strengths]
+    unconverged = np.zeros(len(strengths), dtype=int)
     fit = _fit_classes if data.exclusive else _fit
-    mean_D, scale_D = standardisation(train_ND, one_scale=common_scale)
-    x_ND = (train_ND - mean_D) / scale_D
-    if common_scale:
-        x_ND = x_ND.astype(np.float32)  # pixels have eight bits, and thousands of them take half the time
-
-    best_head, best_value, best_strength, curve = None, -np.inf, strengths[0], []
-    unconverged = 0
-    for strength in strengths:
+    for fold in range(data.folds):
+        features = fold_features(data, fold, kind, "center" if common_scale else "standardize")
+        train_N, own_N = data.training_N(fold), data.judged_N(fold)
         with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
-            weight_DC, bias_C, stopped = fit(x_ND, train_targets_NC, strength, given_up)
-        unconverged += stopped
-        head = LinearHead(
-            weight_DC=weight_DC.astype(np.float32),
-            bias_C=bias_C.astype(np.float32),
-            mean_D=mean_D.astype(np.float32),
-            scale_D=scale_D.astype(np.float32),
+            fitted = list(fit(features.x_NR[train_N], data.targets_NC[train_N], strengths, given_up))
+        for s, (weight_RC, bias_C, stopped) in enumerate(fitted):
+            head = features.head(weight_RC, bias_C)
+            heads[s].append(head)
+            held_out_SMC[s, place_N[own_N]] = head.logits(data.features_ND[own_N])
+            unconverged[s] += stopped
+    fits = data.folds * (1 if data.exclusive else len(data.labels))
+    records = []
+    for s, (strength, judged) in enumerate(
+        zip(strengths, judge(held_out_SMC, rows, [SHRINKAGE] * len(strengths)), strict=True)
+    ):
+        (head,) = combined(heads[s], [1 / data.folds] * data.folds)
+        what = f"{unconverged[s]} of {fits} regressions stopped after {STEPS} steps, before they converged"
+        records.append(
+            TrialRecord(
+                number=-1,
+                params={"C": float(strength), "features": kind},
+                state="COMPLETE",
+                objective=judged.metrics[f"val.{objective_name}"],
+                fold_objectives=fold_objectives(objective_name, held_out_SMC[s], data),
+                warnings=[what] if unconverged[s] else [],
+                precision=data.precision,
+                arrays=head.tensors() | {"held_out_MC": held_out_SMC[s]},
+                **judged_fields(judged),
+            )
         )
-        logits_1NC = head.logits(data.features_ND[judged_N])[None]
-        value = float(objective(objective_name, logits_1NC, rows, [SHRINKAGE])[0])
-        curve.append({"C": float(strength), "objective": value})
-        if best_head is None or value > best_value:
-            best_head, best_value, best_strength = head, value, float(strength)
-    (judged,) = judge(best_head.logits(data.features_ND[judged_N])[None], rows, [SHRINKAGE])
-    fits = len(strengths) * (1 if data.exclusive else len(data.labels))
-    what = f"{unconverged} of {fits} logistic regressions stopped after {STEPS} steps, before they converged"
-    return TrialRecord(
-        number=-1,
-        params={"C": best_strength},
-        state="COMPLETE",
-        objective=best_value,
-        curve=curve,
-        warnings=[what] if unconverged else [],
-        precision=data.precision,
-        arrays=best_head.tensors(),
-        **judged_fields(judged),
-    )
+    return LogisticGrid(tuple(records))
+
+
+_Fitted = Iterator[tuple[np.ndarray, np.ndarray, int]]
+"""Of each strength weight_RC, bias_C, and how many regressions used up their steps."""
 
 
 def _fit(
-    x_ND: np.ndarray, targets_NC: np.ndarray, strength: float, given_up: Callable[[], bool]
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """weight_DC, bias_C, and how many labels' regressions used up their steps; GivenUp."""
-    weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
-    bias_C = np.zeros(targets_NC.shape[1])
-    unconverged = 0
+    x_NR: np.ndarray, targets_NC: np.ndarray, strengths: Sequence[float], given_up: Callable[[], bool]
+) -> _Fitted:
+    """One regression a label; GivenUp."""
+    shape = (len(strengths), x_NR.shape[1], targets_NC.shape[1])
+    weight_SRC, bias_SC = np.zeros(shape, np.float32), np.zeros((shape[0], shape[2]), np.float32)
+    stopped_S = np.zeros(len(strengths), dtype=int)
     for c, prevalence in enumerate(prevalences(targets_NC)):
         known_N = ~np.isnan(targets_NC[:, c])
         positives = np.sum(targets_NC[:, c] == 1)
         if positives in (0, known_N.sum()):
-            bias_C[c] = np.log(prevalence / (1 - prevalence))
+            bias_SC[:, c] = np.log(prevalence / (1 - prevalence))
             continue
-        x_known_ND = x_ND if known_N.all() else x_ND[known_N]
-        model, stopped = _regression(x_known_ND, targets_NC[known_N, c] == 1, strength, given_up)
-        unconverged += stopped
-        weight_DC[:, c], bias_C[c] = model.coef_[0], model.intercept_[0]
-    return weight_DC, bias_C, unconverged
+        x_known_NR = x_NR if known_N.all() else x_NR[known_N]
+        for s, (model, stopped) in enumerate(
+            _regressions(x_known_NR, targets_NC[known_N, c] == 1, strengths, given_up)
+        ):
+            weight_SRC[s, :, c], bias_SC[s, c] = model.coef_[0], model.intercept_[0]
+            stopped_S[s] += stopped
+    yield from zip(weight_SRC, bias_SC, stopped_S.tolist(), strict=True)
 
 
 def _fit_classes(
-    x_ND: np.ndarray, targets_NC: np.ndarray, strength: float, given_up: Callable[[], bool]
-) -> tuple[np.ndarray, np.ndarray, int]:
+    x_NR: np.ndarray, targets_NC: np.ndarray, strengths: Sequence[float], given_up: Callable[[], bool]
+) -> _Fitted:
     """As `_fit`, by one multinomial regression; a label that does not occur gets the log of its prevalence,
     and all do where only one occurs."""
-    weight_DC = np.zeros((x_ND.shape[1], targets_NC.shape[1]))
-    bias_C = np.log(prevalences(targets_NC))
+    prior_C = np.log(prevalences(targets_NC))
     known_N = ~np.isnan(targets_NC).any(axis=1)
     truth_N = targets_NC[known_N].argmax(axis=1)
+    shape = (x_NR.shape[1], targets_NC.shape[1])
     if len(np.unique(truth_N)) < 2:
-        return weight_DC, bias_C, 0
-    x_known_ND = x_ND if known_N.all() else x_ND[known_N]
-    model, stopped = _regression(x_known_ND, truth_N, strength, given_up)
-    coef_CD, intercept_C = model.coef_, model.intercept_
-    if len(intercept_C) == 1:  # of two labels scikit-learn gives the difference of their logits
-        halves = np.array([-0.5, 0.5])
-        coef_CD, intercept_C = halves[:, None] * coef_CD, halves * intercept_C
-    weight_DC[:, model.classes_], bias_C[model.classes_] = coef_CD.T, intercept_C
-    return weight_DC, bias_C, stopped
+        yield from ((np.zeros(shape, np.float32), prior_C, 0) for _ in strengths)
+        return
+    x_known_NR = x_NR if known_N.all() else x_NR[known_N]
+    for model, stopped in _regressions(x_known_NR, truth_N, strengths, given_up):
+        weight_RC, bias_C = np.zeros(shape, np.float32), prior_C.copy()
+        coef_CR, intercept_C = model.coef_, model.intercept_
+        if len(intercept_C) == 1:  # of two labels scikit-learn gives the difference of their logits
+            halves = np.array([-0.5, 0.5])
+            coef_CR, intercept_C = halves[:, None] * coef_CR, halves * intercept_C
+        weight_RC[:, model.classes_], bias_C[model.classes_] = coef_CR.T, intercept_C
+        yield weight_RC, bias_C, stopped
 
 
-def _regression(
-    x_ND: np.ndarray, classes_N: np.ndarray, strength: float, given_up: Callable[[], bool]
-) -> tuple[LogisticRegression, int]:
-    """A fitted regression, and 1 where it used up its steps; GivenUp."""
-    if given_up():
-        raise GivenUp
-    model = LogisticRegression(C=strength, max_iter=STEPS)
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-        model.fit(x_ND, classes_N)
-    return model, int(model.n_iter_[0] >= STEPS)
+def _regressions(
+    x_NR: np.ndarray, classes_N: np.ndarray, strengths: Sequence[float], given_up: Callable[[], bool]
+) -> Iterator[tuple[LogisticRegression, int]]:
+    """The regression fitted at each strength, from where the one before ended, and 1 where it used up its
+    steps; GivenUp."""
+    model = LogisticRegression(max_iter=STEPS, warm_start=True)
+    for strength in strengths:
+        if given_up():
+            raise GivenUp
+        model.set_params(C=strength)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
+            model.fit(x_NR, classes_N)
+        yield model, int(model.n_iter_[0] >= STEPS)

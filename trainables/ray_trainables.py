@@ -22,7 +22,7 @@ from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import Compute, FineTuneTrial, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
-from trainables.linear_probe import train_bank, training_of
+from trainables.linear_probe import Earlier, train_bank, training_of
 from trainables.records import TrialRecord, pack_bank
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import load_encoder
@@ -34,6 +34,8 @@ class ProbeTask:
     """What all banks of a study share."""
 
     data: ProbeData
+    given: ProbeData
+    """The same rows in the given split, on which a published configuration trains."""
     seed: int
     batch_size: int
     objective_name: str
@@ -45,7 +47,7 @@ class LinearProbeBank(tune.Trainable):
     """Trains its bank in one step and reports the bank file's bytes.
 
     Its config holds `bank`, `configurations` (each a `number`, `params` and `preset`; a published one alone
-    in its bank), `deadline` (`time.time()` at which training ends) and `prune_below`.
+    in its bank), `deadline` (`time.time()` at which training ends) and `earlier`.
     """
 
     def setup(self, config: dict[str, Any], task: ProbeTask) -> None:
@@ -59,11 +61,11 @@ class LinearProbeBank(tune.Trainable):
         ]
         records = train_bank(
             asked,
-            task.data,
+            task.given if asked[0].preset else task.data,
             training=training_of(asked[0].preset, task.batch_size),
             objective_name=task.objective_name,
             seed=task.seed,
-            prune_below={} if asked[0].preset else self.config["prune_below"],
+            earlier=Earlier() if asked[0].preset else self.config["earlier"],
             device=task.device,
             deadline=self.config["deadline"],
         )
@@ -89,7 +91,7 @@ class FineTuneTask:
     """What all fine-tuning trials of a study share."""
 
     encoder_name: str
-    features: str
+    features: tuple[str, ...]
     data: FineTuneData
     head: LinearHead
     """A trained probe, for `init_head: probe`."""

@@ -7,6 +7,7 @@ It is the first thing on disk after a bank has trained; the journal, MLflow and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -18,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from cohort.errors import InputError
-from scoring.judging import Judged
+from scoring.judging import SHRINKAGE, Judged, objective
+from trainables.trial_data import TrialData
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 
@@ -148,9 +150,32 @@ def judged_fields(judged: Judged) -> dict[str, Any]:
     }
 
 
+def fold_objectives(objective_name: str, held_out_MC: np.ndarray, data: TrialData) -> list[float]:
+    """The objective on each fold alone, of logits of `data.judged_N()`; NaN where a fold lacks both classes
+    of every label that counts; empty for a single split."""
+    if data.folds == 1:
+        return []
+    rows, fold_M = data.judged(), data.fold_N[data.judged_N()]
+    found = []
+    for fold in range(data.folds):
+        own = rows.some(fold_M == fold)
+        value = math.nan
+        if own.averaged_C.any():
+            scores_1MC = held_out_MC[None, fold_M == fold]
+            value = float(objective(objective_name, scores_1MC, own, [SHRINKAGE])[0])
+        found.append(value)
+    return found
+
+
 def ranking(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Completed configurations, the best objective on validation first; ties go to the lower number."""
+    """Completed configurations, the best objective on validation first; ties go to the lower number.
+
+    In a cross-validated study a published configuration, which is trained and judged on the given split as
+    it was published, is not comparable with the others and is left out.
+    """
     complete = [record for record in records if record.state == "COMPLETE"]
+    if any(record.fold_objectives for record in complete):
+        complete = [record for record in complete if record.fold_objectives]
     return sorted(complete, key=lambda record: (-record.objective, record.number))
 
 

@@ -271,14 +271,16 @@ def numbered_layers(visual: nn.Module, where: str = "image tower") -> tuple[dict
     from open_clip.transformer import VisionTransformer
 
     names = [name for name, _ in visual.named_parameters()]
-    if isinstance(visual, TimmModel) and hasattr(visual.trunk, "group_matcher"):
+    trunk_of = visual.trunk if isinstance(visual, TimmModel) else visual
+    if hasattr(trunk_of, "group_matcher"):
         from timm.models._manipulate import group_with_matcher
 
         # A name that no pattern matches falls into the group above all blocks.
         above = "?"
-        trunk = [name.removeprefix("trunk.") for name in names if name.startswith("trunk.")]
+        behind = isinstance(visual, TimmModel)  # whose own projection stands above the trunk
+        trunk = [name.removeprefix("trunk.") for name in names if not behind or name.startswith("trunk.")]
         numbers = group_with_matcher(
-            ((name, None) for name in [*trunk, above]), visual.trunk.group_matcher(), reverse=True
+            ((name, None) for name in [*trunk, above]), trunk_of.group_matcher(), reverse=True
         )
         layers = {name: numbers.get(name.removeprefix("trunk."), numbers[above]) for name in names}
         return layers, numbers[above]

@@ -10,7 +10,7 @@ Shape legend: N development images, M judged images of one fold, C labels, D fea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -122,13 +122,15 @@ class TrialData:
 
     def _why_nothing_is_scored(self) -> str:
         """What keeps every label out of the averages, with the first label each reason holds for."""
+        where = "on validation" if self.folds == 1 else "among training and validation"
+        remedy = "validation" if self.folds == 1 else "the cohort"
         judged_NC = self.targets_NC[self.fold_N >= 0]
         positive_C, negative_C = (judged_NC == 1).any(axis=0), (judged_NC == 0).any(axis=0)
         one_sided_C = positive_C & ~negative_C
         reasons = {
-            "no negative image on validation: give images without it, or build the cohort with --blank "
+            f"no negative image {where}: give images without it, or build the cohort with --blank "
             "negative where blank cells say that": one_sided_C,
-            "too few positive patients on validation: pool labels, or give validation more patients": (
+            f"too few positive patients {where}: pool labels, or give {remedy} more patients": (
                 ~one_sided_C & ~self.objective_labels_C
             ),
             "no positive image on training: give training some": self.objective_labels_C,
@@ -189,6 +191,8 @@ class ProbeData(TrialData):
     """Of the encoder's products: fp32 or bf16."""
     kinds: Mapping[str, FeatureKind] | None = None
     """Kinds of features by name, runs of the columns; None: all columns are of one, `projected`."""
+    prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
+    """What `trainables.fold_features` has computed of them; it goes along to whoever the data are sent to."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

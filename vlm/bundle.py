@@ -39,13 +39,14 @@ from cohort.version import VERSION
 from scoring.judging import Scale
 from scoring.metrics import prevalences
 from vlm.embeddings import embed_images, embedding_precision
+from vlm.encoder_names import name_in
 from vlm.encoders import Encoder, load_encoder
 from vlm.json_files import read_object
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 
-FORMAT = 3
+FORMAT = 4
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
 
 
@@ -74,7 +75,7 @@ def save_bundle(
         "policy": cohort.policy.to_dict(),
         "encoder": {
             "name": encoder.name,
-            "features": encoder.features,
+            "features": list(encoder.features),
             "width": encoder.width,
             "fingerprint": encoder.fingerprint,
             "precision": predictor.precision,
@@ -302,9 +303,9 @@ def _read_heads(path: Path) -> tuple[tuple[LinearHead, ...], np.ndarray]:
 
 
 def _load_encoder(folder: Path, description: Mapping[str, Any], device: str | None) -> Encoder:
-    name = f"local-dir:{folder / ENCODER}" if description["in_bundle"] else description["name"]
+    name = name_in(folder / ENCODER, description["name"]) if description["in_bundle"] else description["name"]
     try:
-        encoder = load_encoder(name, features=description["features"], device=device)
+        encoder = load_encoder(name, features=tuple(description["features"]), device=device)
     except InputError as error:
         remedy = "" if description["in_bundle"] else "; or export it again with --with-encoder"
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
@@ -349,7 +350,7 @@ _PARTS = {
     "name": str,
     "origin": dict,
 }
-_ENCODER_PARTS = {"name": str, "features": str, "fingerprint": str, "precision": str, "in_bundle": bool}
+_ENCODER_PARTS = {"name": str, "features": list, "fingerprint": str, "precision": str, "in_bundle": bool}
 
 
 def _wrong_parts(description: Mapping[str, Any], parts: Mapping[str, type]) -> list[str]:

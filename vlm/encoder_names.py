@@ -5,8 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 LOCAL = "local-dir:"
+TIMM = "timm:"
+TUNED = " (fine-tuned)"
+"""What the name of an encoder ends in whose weights lie in a study's run folder or a bundle."""
 PIXELS = "pixels"
 COLOUR_PIXELS = "pixels:32x32x3"
+
+
+def split_path(name: str) -> tuple[str, str]:
+    """What of a name is the path of a file or folder, and what stands before it; the path is empty where
+    there is none."""
+    if name.startswith(LOCAL):
+        return LOCAL, name.removeprefix(LOCAL)
+    if name.startswith(TIMM):
+        before, at, path = name.partition("@")
+        return before + at, path
+    return name, ""
 
 
 def resolved_name(name: str, folder: Path) -> str:
@@ -14,9 +28,16 @@ def resolved_name(name: str, folder: Path) -> str:
 
     Workers of a cluster do not stand in the folder that a study was started in.
     """
-    if not name.startswith(LOCAL):
-        return name
-    return f"{LOCAL}{folder / Path(name.removeprefix(LOCAL)).expanduser()}"
+    before, path = split_path(name)
+    return f"{before}{folder / Path(path).expanduser()}" if path else name
+
+
+def name_in(folder: Path, name: str) -> str:
+    """The name under which what an encoder's `save` wrote into `folder` is loaded again."""
+    before, _ = split_path(name.removesuffix(TUNED))
+    if before.startswith(TIMM):
+        return f"{before.removesuffix('@')}@{folder / 'model.safetensors'}"
+    return f"{LOCAL}{folder}"
 
 
 def name_for(name: str, channels: int) -> str:

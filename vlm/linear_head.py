@@ -3,7 +3,7 @@
 Shape legend: N images, D features, C labels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,3 +122,66 @@ class LinearHead:
             l2=bool(tensors["l2"][0]),
             first=int(tensors["first"][0]),
         )
+
+
+def combined(
+    heads: Sequence[LinearHead], weights: Sequence[float], intercept_C: np.ndarray | float = 0.0
+) -> tuple[LinearHead, ...]:
+    """The weighted sum of heads as few of them: an average of linear heads is a linear head.
+
+    All that read features as they are become one over the union of their columns. Heads on directions (`l2`)
+    become one a run of columns, since each divides by a length of its own.
+
+    Args:
+        heads: of one encoder's features and the same labels.
+        weights: of their logits.
+        intercept_C: added to their sum.
+
+    Returns:
+        heads whose *mean* logits, as `vlm.predictor.Predictor.scores` takes it, are the weighted sum.
+
+    Raises:
+        ValueError: no head, or not one weight a head.
+    """
+    if not heads or len(heads) != len(weights):
+        raise ValueError(f"weights must be one a head, not {len(weights)} of {len(heads)} heads")
+    groups: dict[tuple[int, int] | None, list[tuple[LinearHead, float]]] = {}
+    for head, weight in zip(heads, weights, strict=True):
+        key = (head.columns.start, head.columns.stop) if head.l2 else None
+        groups.setdefault(key, []).append((head, float(weight)))
+    return tuple(
+        _summed(members, len(groups), intercept_C if place == 0 else 0.0)
+        for place, members in enumerate(groups.values())
+    )
+
+
+def _summed(
+    members: Sequence[tuple[LinearHead, float]], times: int, intercept_C: np.ndarray | float
+) -> LinearHead:
+    """`times` the weighted sum of heads that all read features as they are, or directions of one run."""
+    first = min(head.first for head, _ in members)
+    stop = max(head.columns.stop for head, _ in members)
+    labels = len(members[0][0].bias_C)
+    weight_DC, bias_C = np.zeros((stop - first, labels)), np.zeros(labels) + intercept_C
+    # Of the members' means and scales, so that float32 loses nothing to large means or small scales.
+    mean_D, scale_D, readers_D = np.zeros(stop - first), np.zeros(stop - first), np.zeros(stop - first)
+    for head, weight in members:
+        own = slice(head.first - first, head.columns.stop - first)
+        raw_DC = head.weight_DC.astype(np.float64) / head.scale_D[:, None]
+        weight_DC[own] += weight * raw_DC
+        bias_C += weight * (head.bias_C - head.mean_D.astype(np.float64) @ raw_DC)
+        mean_D[own] += head.mean_D
+        scale_D[own] += head.scale_D
+        readers_D[own] += 1
+    read_D = readers_D > 0
+    mean_D = (mean_D / np.maximum(readers_D, 1)).astype(np.float32)
+    scale_D = np.where(read_D, scale_D / np.maximum(readers_D, 1), 1).astype(np.float32)
+    bias_C += mean_D.astype(np.float64) @ weight_DC
+    return LinearHead(
+        weight_DC=(times * weight_DC * scale_D[:, None]).astype(np.float32),
+        bias_C=(times * bias_C).astype(np.float32),
+        mean_D=mean_D,
+        scale_D=scale_D,
+        l2=members[0][0].l2,
+        first=first,
+    )

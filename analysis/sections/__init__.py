@@ -11,8 +11,10 @@ SECTIONS = (
     "confusion",
     "curves",
     "gap",
+    "choice",
     "search",
     "calibration",
+    "label_audit",
     "data",
     "limits",
 )

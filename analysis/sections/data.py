@@ -41,7 +41,7 @@ def _provenance(evidence: Evidence) -> dict[str, str]:
         "terms of use": cohort.licence,
         "label policy": cohort.policy.described(cohort.labels),
         "flow": " → ".join(f"{what} {count:,}" for what, count in cohort.flow),
-        "encoder": f"{encoder.name}, {encoder.features} features, {encoder.width} wide, "
+        "encoder": f"{encoder.name}, {', '.join(encoder.features)} features, {encoder.width} wide, "
         f"fingerprint {encoder.fingerprint[:16]}",
         **evidence.study.provenance,
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

@@ -35,17 +35,23 @@ TITLE = "The search"
 
 def run(evidence: Evidence) -> Section:
     study = evidence.study
-    on_validation = {row.setting: row.validation for row in evidence.gap.itertuples()}
-    floors = {name: on_validation[name] for name in (PAPER, LOGREG) if name in on_validation}
+    # A published configuration of a cross-validated study is judged on the given split, unlike all others.
+    comparable = (LOGREG,) if evidence.cross_validated else (PAPER, LOGREG)
+    floors = {
+        name: evidence.row(name).predictor.origin.objective for name in comparable if evidence.drawn(name)
+    }
+    trials = study.trials
+    if evidence.cross_validated:
+        trials = trials[trials["preset"] == ""]
     objective = OBJECTIVES[study.objective]
     parts: list[Part] = [
         Picture(
             name="search_history",
-            figure=search_history(study.trials, study.objective, floors),
+            figure=search_history(trials, study.objective, floors),
             alt=f"{objective} on validation of every configuration by its number, the best so "
             "far, and floors.",
         ),
-        *_slices(study.trials, study.objective),
+        *_slices(trials, study.objective),
         Picture(
             name="learning_curves",
             figure=learning_curves(study.records, study.objective, study.published),

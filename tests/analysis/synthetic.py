@@ -15,6 +15,7 @@ import torch
 
 from analysis.analyze import write_analysis
 from analysis.evidence import Evidence, StudyFacts, gather
+from analysis.predictors import Candidate
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, LabelPolicy
 from cohort.manifest import Cohort
@@ -25,6 +26,7 @@ from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
 from vlm.encoders.pixels import SIDE
+from vlm.feature_kinds import FeatureKind, side_by_side
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 
@@ -42,10 +44,17 @@ class SyntheticEncoder:
     labels: tuple[str, ...] = CHEXPERT_14
     has_text: bool = True
     name: str = "synthetic"
-    features: str = "projected"
     width: int = WIDTH
     fingerprint: str = "f" * 64
     logit_scale: float = 10.0
+
+    @property
+    def kinds(self) -> dict[str, FeatureKind]:
+        return side_by_side({"projected": (self.width,)})
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("projected",)
 
     @property
     def text_refusal(self) -> str:
@@ -125,6 +134,7 @@ class Finished:
     data: ProbeData
     encoder: SyntheticEncoder
     trials: list[Predictor]
+    """Trained on training alone, so that their own scores on validation are honest."""
     compared_with: Predictor | None = None
     features_of: dict[str, np.ndarray]
     """Encoder -> features of all images."""
@@ -136,8 +146,8 @@ class Finished:
             cohort=self.cohort,
             data=self.data,
             encoder=self.encoder,
-            trials=self.trials,
-            compared_with=self.compared_with,
+            trials=[Candidate(trial, None) for trial in self.trials],
+            compared_with=self.compared_with and Candidate(self.compared_with, None),
             features=self.features,
             openings=folder / "openings.jsonl",
         )
@@ -173,7 +183,7 @@ def finished_study(
     features_ND, pixels_ND = x_ND.astype(np.float32), pixels_ND.astype(np.float32)
 
     data = development_data(made_up, SimpleNamespace(features_ND=features_ND, precision="fp32"), seed=0)
-    plain = train_logistic(data, objective_name=objective, strengths=(1e-2,)).head
+    plain = train_logistic(data, objective_name=objective, strengths=(1e-2,)).chosen.head
     records, repeats = {}, {}
     for row, number, noise in (
         ("paper", 0, 0.6),

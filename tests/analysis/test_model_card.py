@@ -144,7 +144,7 @@ def test_no_label_shares_a_threshold_where_none_has_its_own(card, best):
 
 def test_a_predictor_that_was_not_scored_says_so(card, best):
     for text in (card(tables=None), card(replace(best, name="trial-99"))):
-        assert "Not scored: this configuration is not among those" in text
+        assert "Not scored: it is not among those" in text
         assert "macro average precision" in text
 
 

@@ -1,5 +1,7 @@
 """Zero-shot as linear heads, worked by hand on an encoder whose text features are known; raw pixels."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from cohort.geometry import apply_geometry
 from tests.trainables.single_split import probe_data
 from trainables.logistic import STRENGTHS
 from vlm.encoders import load_encoder
+from vlm.feature_kinds import side_by_side
 from vlm.prompts import CHEST, Wording
 
 CHEST_X_RAYS = Wording(modality=CHEST)
@@ -21,6 +24,7 @@ class TwoWords:
     """Prompts that deny point along the second axis, all others along the first; lengths differ."""
 
     logit_scale = 10.0
+    kinds: ClassVar = side_by_side({"projected": (2,)})
 
     def text_features(self, prompts):
         rows = [[0.0, 5.0] if "no " in p or "without" in p else [2.0, 0.0] for p in prompts]
@@ -31,6 +35,7 @@ class SpaceOfThree(TwoWords):
     """A third axis that no prompt speaks of, so that images of one length differ freely in the first two."""
 
     width = 3
+    kinds: ClassVar = side_by_side({"projected": (3,)})
 
     def text_features(self, prompts):
         return torch.nn.functional.pad(super().text_features(prompts), (0, 1))
@@ -114,7 +119,7 @@ def pixel_floor_of(images_NHWC, targets_N, channels):
         val_folds_N=np.arange(60) % 5,
         labels=("melanoma",),
     )
-    return pixel_floor(data, channels, features, "macro_ap"), features
+    return pixel_floor(data, channels, features, "macro_ap").predictor, features
 
 
 def test_raw_pixels_see_the_hue_that_gray_does_not_show():

@@ -30,8 +30,10 @@ def test_every_draw_is_a_whole_configuration_with_the_parameters_of_its_own_loss
     everybody = set(PARAMETERS) - set().union(*own.values())
     draws = drawn(100)
     assert {params["loss"] for params in draws} == set(own)
+    assert {params["features"] for params in draws} == {"projected", "deep"}
     for number, params in enumerate(draws):
-        assert set(params) == everybody | own[params["loss"]]
+        wide = {"normalisation"} if params["features"] == "deep" else set()
+        assert set(params) == (everybody | own[params["loss"]]) - wide
         Configuration(SPACE, number, params)
 
 
@@ -64,6 +66,7 @@ def test_a_range_replaces_the_spaces_own_and_what_it_leaves_out_is_kept():
     ranges = {
         "learning_rate": {"high": 1e-3},
         "epochs": {"low": 5, "high": 5},
+        "features": ["projected", "pooled"],
         "normalisation": ["l2"],
         "weight_decay": [0.1, 1.0],
     }
@@ -122,14 +125,15 @@ def best_logistic_regression(data: ProbeData) -> float:
 def test_a_search_is_no_worse_than_the_best_logistic_regression_of_a_grid(seed):
     data = draw_data(seed)
     study = optuna.create_study(direction="maximize")
-    for start in warm_starts():
+    fixed = {"features": "projected"}
+    for start in warm_starts(fixed):
         study.enqueue_trial(start)
     for bank in range(8):
         study.sampler = optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=100 * seed + bank
         )
         trials = [study.ask() for _ in range(16)]
-        configs = [Configuration(SPACE, trial.number, suggest(trial), seed) for trial in trials]
+        configs = [Configuration(SPACE, trial.number, suggest(trial, fixed), seed) for trial in trials]
         for trial, result in zip(trials, train_bank(configs, data, seed=seed), strict=True):
             study.tell(trial, result.objective)
     assert study.best_value >= best_logistic_regression(data)

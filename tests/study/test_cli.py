@@ -148,7 +148,7 @@ def test_show_lists_the_best_against_the_paper_and_the_floor(studied, capsys):
     assert main(["show", str(study.folder.path)]) == 0
     text = capsys.readouterr().out
     assert "squares: finished, 24/24 configurations" in text
-    assert f"(#{study.best.number})" in text and "logreg" in text and "finalists" in text
+    assert f"(#{study.best.number})" in text and "logreg" in text and "answer: " in text
 
 
 def test_embed_finds_what_the_study_has_computed(studied, capsys):
@@ -171,15 +171,25 @@ def test_analyze_export_and_predict_agree_to_the_last_digit_that_is_printed(stud
     assert main(["analyze", run]) == 0
     assert openings_of_the_test_split(study) == before + 1
     text = capsys.readouterr().out
-    for setting in ("prevalence", "random", "all-positive", "pixels", "logreg", "paper", "best-1"):
+    for setting in (
+        "prevalence",
+        "random",
+        "all-positive",
+        "pixels",
+        "logreg",
+        "paper",
+        "best-1",
+        "split-best",
+    ):
         assert setting in text
+    assert re.search(r"^study +0\.\d", text, re.MULTILINE)
     assert (study.folder.analysis / "report.html").stat().st_size > 10_000
 
     bundle, out = tmp_path / "bundle", tmp_path / "predictions.csv"
     assert main(["export", run, "--out", str(bundle)]) == 0
     assert "Scores on the test split" in (bundle / "README.md").read_text()
     reported = pd.read_parquet(study.folder.analysis / "test_predictions.parquet")
-    reported = reported[reported["setting"] == "best-1"]
+    reported = reported[reported["setting"] == "study"]
     cohort = Cohort.open(study.config.cohort)
     files = dict(zip(cohort.column("image"), cohort.column("file"), strict=True))
     images = [str(cohort.images_root / files[image]) for image in reported["image"]]

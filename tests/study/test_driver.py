@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from ray import tune
 
 from cohort.errors import InputError
+from cohort.manifest import Cohort
 from search_spaces import linear_probe as space
 from study import Study, inputs
 from study.cli import main
@@ -22,8 +23,10 @@ from study.journal import open_journal
 from study.progress import describe_run
 from study.tracking import NUMBER_TAG
 from tests.study.conftest import LABELS, settings, square_cohort
+from trainables.records import ranking
 from vlm.bundle import Bundle
-from vlm.embeddings import Embeddings
+from vlm.embeddings import Embeddings, embed
+from vlm.encoders import load_encoder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -92,7 +95,7 @@ def test_the_parent_run_says_what_was_run(studied):
         Path(file.path).name
         for file in MlflowClient(study.config.tracking.uri).list_artifacts(parent.info.run_id)
     }
-    assert artifacts >= {"study.yaml", "inputs.json", "environment.txt", "repeats.json"}
+    assert artifacts >= {"study.yaml", "inputs.json", "environment.txt", "answer.safetensors"}
     run = next(run for run in children if run.data.tags[NUMBER_TAG] == "0")
     assert run.data.params["learning_rate"] == "0.0001"
     assert run.data.tags["radtune.loss"] == "bce"
@@ -102,20 +105,81 @@ def test_the_parent_run_says_what_was_run(studied):
 def test_the_lines_say_how_far_it_is_and_against_what(studied):
     _, lines = studied
     text = "\n".join(lines)
-    assert re.search(
-        r"24/24 configurations · best macro_ap 0\.\d+ \(#\d+\) · paper 0\.\d+ · logreg 0\.\d+", text
-    )
+    assert re.search(r"24/24 configurations · best macro_ap 0\.\d+ \(#\d+\) · logreg 0\.\d+", text)
     assert re.search(r"about \d+ s left", text)
-    assert "finalists trained again" in text
+    assert "120 training and validation images in 5 folds of patients" in text
+    assert re.search(r"answer: .* out-of-fold scores: macro_ap 0\.\d+, 0\.\d+ where the patients", text)
 
 
-def test_the_finalists_keep_every_value(studied):
+def test_the_answer_is_of_the_best_by_out_of_fold_score_and_of_plain_regressions(studied):
     study, _ = studied
+    answer, records = study.folder.answer(), study.records
+    finalists = {record.number for record in ranking(records.values())[:40]}
+    assert {member.trial for member in answer.members} <= finalists | {-1}
+    assert 0 not in {member.trial for member in answer.members}  # the published one is judged elsewhere
+    assert sum(member.weight for member in answer.members) == pytest.approx(1)
+    assert answer.objective >= 0.95 * study.best.objective
+    assert set(study.folder.regressions()) == {"logreg"}
+
+
+def test_the_answer_is_the_weighted_average_of_its_members_heads(studied):
+    """To 1e-5 of the spread of its logits: one linear head says what its members' average says."""
+    study, _ = studied
+    answer = study.folder.answer()
+    grid = {f"logreg C={one.params['C']:g}": one for one in study.folder.regressions()["logreg"].records}
+    heads = {f"trial {number}": record for number, record in study.records.items()} | grid
+    cohort = Cohort.open(study.config.cohort)
+    features_ND = embed(cohort, load_encoder("pixels"), cache=study.config.cache).features_ND
+    summed_NC = sum(
+        member.weight * member.slope * heads[member.name].head.logits(features_ND).astype(np.float64)
+        for member in answer.members
+    )
+    one_NC = np.mean([head.logits(features_ND).astype(np.float64) for head in answer.heads], axis=0)
+    intercept_C = (one_NC - summed_NC).mean(axis=0)
+    np.testing.assert_allclose(one_NC, summed_NC + intercept_C, rtol=0, atol=1e-5 * one_NC.std())
+
+
+def test_what_the_given_split_would_have_chosen_is_trained_on_training_alone(studied):
+    study, _ = studied
+    choice = study.folder.split_choice()
+    assert choice.fold_objectives == [] and choice.state == "COMPLETE"
+    record = study.records[choice.number]
+    assert choice.params == record.params and choice.objective != record.objective
+
+
+@pytest.fixture(scope="module")
+def by_split(tmp_path_factory) -> tuple[Study, list[str]]:
+    """The same study, chosen by the given split."""
+    folder = tmp_path_factory.mktemp("by-split")
+    square_cohort(folder / "cohort")
+    lines: list[str] = []
+    study = Study.from_dict(settings(folder, configurations=12, selection="split"))
+    return study.run(echo=lines.append), lines
+
+
+def test_a_study_by_the_given_split_repeats_its_finalists_and_has_the_best_for_its_answer(by_split):
+    study, lines = by_split
+    assert any("finalists trained again" in line for line in lines)
+    assert any(re.search(r" · paper 0\.\d+ · logreg 0\.\d+", line) for line in lines)
     found = json.loads(study.folder.repeats_file.read_text())
     assert found["repeated"][0]["number"] == study.best.number
     for one in found["repeated"]:
         assert len(one["seeds"]) == len(one["splits"]) == 5
         assert all(0 < value <= 1 for value in one["seeds"] + one["splits"])
+    assert study.folder.answer() is None
+    assert not any(record.fold_objectives for record in study.records.values())
+    assert study.evidence().best == "best-1"
+
+
+def test_a_study_begun_by_the_given_split_is_not_resumed_by_cross_validation(by_split):
+    study, _ = by_split
+    folder = Path(study.config.storage).parent
+    with pytest.raises(
+        InputError,
+        match=r"search\.selection: this study already ran with 'split', so it cannot be resumed with "
+        "'cross_validation'",
+    ):
+        Study.from_dict(settings(folder, configurations=12)).run(resume=True)
 
 
 def test_a_second_run_of_the_same_study_is_refused_with_the_remedy(studied):
@@ -276,7 +340,7 @@ def test_an_opening_is_noted_for_each_analysis_and_export_and_for_no_mistyped_se
         study.analyze(["scors"])
     assert len(noted()) == before
     study.export(tmp_path / "bundle")
-    assert [json.loads(line)["why"] for line in noted()[before:]] == ["export best-1 of squares"]
+    assert [json.loads(line)["why"] for line in noted()[before:]] == ["export study of squares"]
 
 
 def test_an_interrupted_studys_parent_run_does_not_stay_open(tmp_path, monkeypatch):
@@ -326,7 +390,7 @@ def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
     """Twenty patients of training and validation: five folds of four, too few for folds within them."""
     square_cohort(tmp_path / "cohort", images=108, images_a_patient=4)
     lines: list[str] = []
-    study = Study.from_dict(settings(tmp_path, configurations=4)).run(echo=lines.append)
+    study = Study.from_dict(settings(tmp_path, configurations=4, selection="split")).run(echo=lines.append)
     assert any("patients dealt anew (too few patients)" in line for line in lines)
     assert all(one["splits"] == [] for one in study.folder.repeats()["repeated"])
     parent, _ = mlflow_children(study)

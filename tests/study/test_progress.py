@@ -14,14 +14,26 @@ def record(number, objective, preset=""):
 
 def test_the_best_stands_beside_what_was_published_and_the_floor():
     searched = [record(1, 0.5), record(2, 0.75)]
-    line = progress([record(0, 0.25, "paper"), *searched], 0.625, "macro_ap")
+    by_split = {"cross_validated": False}
+    line = progress([record(0, 0.25, "paper"), *searched], 0.625, "macro_ap", **by_split)
     assert line == "best macro_ap 0.750 (#2) · paper 0.250 · logreg 0.625"
     # A space without a published configuration has none to name.
-    assert progress(searched, 0.625, "macro_ap") == "best macro_ap 0.750 (#2) · logreg 0.625"
+    assert progress(searched, 0.625, "macro_ap", **by_split) == "best macro_ap 0.750 (#2) · logreg 0.625"
     # The floor is still fitted, and the published configuration failed.
     failed = TrialRecord(number=0, preset="paper", params={}, state="FAIL")
-    assert progress([failed, *searched], math.nan, "macro_ap") == "best macro_ap 0.750 (#2)"
-    assert progress([], 0.625, "macro_ap") == "best macro_ap none yet · logreg 0.625"
+    assert progress([failed, *searched], math.nan, "macro_ap", **by_split) == "best macro_ap 0.750 (#2)"
+    assert progress([], 0.625, "macro_ap", **by_split) == "best macro_ap none yet · logreg 0.625"
+
+
+def test_what_was_judged_on_another_split_stands_beside_no_out_of_fold_score():
+    published = record(0, 0.9, "paper")
+    assert progress([published], 0.5, "macro_ap", cross_validated=True) == (
+        "best macro_ap none yet · logreg 0.500"
+    )
+    folded = replace(record(1, 0.6), fold_objectives=[0.5, 0.7])
+    assert progress([published, folded], 0.5, "macro_ap", cross_validated=True) == (
+        "best macro_ap 0.600 (#1) · logreg 0.500"
+    )
 
 
 def test_parameters_in_which_the_listed_trials_differ_have_a_column():

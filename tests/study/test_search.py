@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_study_whichever_bank_finishes_first(tmp_pa
     second = drive(searcher(tmp_path / "b", concurrent=3), finish_first=max)
     other = drive(searcher(tmp_path / "c", concurrent=3, seed=1), finish_first=min)
     assert [bank["configurations"] for bank in first] == [bank["configurations"] for bank in second]
-    assert [bank["prune_below"] for bank in first] == [bank["prune_below"] for bank in second]
+    assert [bank["earlier"].prune_below for bank in first] == [bank["earlier"].prune_below for bank in second]
     assert [bank["configurations"] for bank in first] != [bank["configurations"] for bank in other]
 
 
@@ -171,15 +171,15 @@ def test_a_worker_that_dies_fails_its_configurations_and_the_study_goes_on(tmp_p
 
 def test_lagging_is_to_be_below_a_quantile_of_what_earlier_heads_reached_there(tmp_path):
     banks = drive(searcher(tmp_path, configurations=128, concurrent=1))
-    assert banks[0]["prune_below"] == banks[1]["prune_below"] == {}
+    assert banks[0]["earlier"].prune_below == banks[1]["earlier"].prune_below == {}
     records = RunFolder(tmp_path).records()
     earlier = sorted(records[n].objective for bank in banks[1:3] for n in numbers([bank]))
     assert len(earlier) >= RUNG_OBSERVATIONS
     position = (len(earlier) - 1) / 3
     low = earlier[math.floor(position)]
     expected = low + (position % 1) * (earlier[math.ceil(position)] - low)
-    assert banks[3]["prune_below"][10] == pytest.approx(expected)
-    assert banks[3]["prune_below"][5] == pytest.approx(expected / 2)
+    assert banks[3]["earlier"].prune_below[10] == pytest.approx(expected)
+    assert banks[3]["earlier"].prune_below[5] == pytest.approx(expected / 2)
 
 
 def test_no_bank_starts_after_the_deadline(tmp_path):

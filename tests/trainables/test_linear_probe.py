@@ -16,14 +16,24 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
 from cohort.patients import patient_folds
+from scoring.judging import judge
 from scoring.metrics import f1
 from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
 from tests.trainables.single_split import probe_data, training, validation
-from trainables.linear_probe import PAPER_TRAINING, BankTraining, train_bank, training_of
+from trainables.linear_probe import (
+    CONTENDERS,
+    PAPER_TRAINING,
+    BankTraining,
+    Earlier,
+    contending,
+    train_bank,
+    training_of,
+)
 from trainables.losses import BankLoss
 from trainables.trial_data import ProbeData
+from vlm.feature_kinds import FeatureKind
 
 LABELS = ("heart", "effusion", "nodule", "hernia")
 
@@ -49,6 +59,7 @@ def draw_data(seed=0, train=160, val=80, width=12) -> ProbeData:
 
 def config(number=0, seed=0, **changes) -> Configuration:
     plain = {
+        "features": "projected",
         "learning_rate": 0.03,
         "weight_decay": 0.1,
         "l2_penalty": 0.0,
@@ -58,7 +69,10 @@ def config(number=0, seed=0, **changes) -> Configuration:
         "positive_weight": 0.0,
         "threshold_shrinkage": 5.0,
     }
-    return Configuration(SPACE, number, plain | changes, seed)
+    params = plain | changes
+    if params["features"] not in ("projected", "pooled"):
+        del params["normalisation"]
+    return Configuration(SPACE, number, params, seed)
 
 
 def mixed_bank() -> list[Configuration]:
@@ -137,9 +151,10 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(seed):
         assert one.metrics == other.metrics and one.curve == other.curve
 
 
-def test_number_and_seed_of_a_head_and_the_seed_of_the_order_each_change_it():
+def test_number_and_seed_of_a_published_head_and_the_seed_of_the_order_each_change_it():
+    """A searched head begins at zero, whatever its number."""
     data = draw_data()
-    plain = config(3, normalisation="l2")
+    plain = replace(config(3, normalisation="l2"), preset="paper")
     how = BankTraining(batch_size=32)
     heads = train_bank([plain, replace(plain, number=4), replace(plain, seed=1)], data, training=how)
     heads += train_bank([plain], data, training=how, seed=1)
@@ -156,7 +171,7 @@ def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int,
     """The same head by autograd, `torch.optim.AdamW` and torch's cosine schedule: weight_CD and bias_C."""
     x_ND, y_NC = (torch.tensor(array) for array in training(data))
     layer = torch.nn.Linear(x_ND.shape[1], y_NC.shape[1])
-    bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+    bound = math.sqrt(6 / (layer.in_features + layer.out_features)) if one.preset else 0.0
     draw = np.random.default_rng([one.seed, 0, one.number])
     start_CD = draw.uniform(-bound, bound, layer.weight.shape).astype(np.float32)
     with torch.no_grad():
@@ -198,6 +213,7 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
         ),
     }[loss]
     one = config(7, weight_decay=0.5, epochs=8, seed=2, **changes)
+    one = replace(one, preset="paper" if loss == "penalised" else "")  # which begins elsewhere
     how = BankTraining(batch_size=48, rungs=(), clip_norm=clip_norm)
     [result] = train_bank([one], data, training=how, seed=5)
     weight_CD, bias_C = torch_probe(one, data, 48, 5, reference, clip_norm)
@@ -235,7 +251,8 @@ def test_centred_features_have_mean_0_and_one_common_scale():
 def test_one_step_worked_by_hand():
     """Adam's first step is the learning rate against the gradient's sign, after the decay of the weight.
 
-    A positive image with a positive feature: weight and bias rise. w = w0 (1 - 0.1 * 0.5) + 0.1, b = 0.1.
+    A positive image with a positive feature: weight and bias rise. From zero both are 0.1 then; of a
+    published head, which begins at w0, w = w0 (1 - 0.1 * 0.5) + 0.1.
     """
     data = probe_data(
         np.array([[2.0]]),
@@ -246,7 +263,10 @@ def test_one_step_worked_by_hand():
         val_folds_N=np.array([0, 1]),
         labels=("mass",),
     )
-    [result] = train_bank([config(9, learning_rate=0.1, weight_decay=0.5, epochs=1)], data)
+    searched = config(9, learning_rate=0.1, weight_decay=0.5, epochs=1)
+    [result] = train_bank([searched], data)
+    assert result.head.weight_DC[0, 0] == pytest.approx(0.1, abs=1e-5)
+    [result] = train_bank([replace(searched, preset="paper")], data)
     w0 = np.random.default_rng([0, 0, 9]).uniform(-math.sqrt(3), math.sqrt(3))
     assert result.head.weight_DC[0, 0] == pytest.approx(w0 * 0.95 + 0.1, abs=1e-5)
     assert result.head.bias_C[0] == pytest.approx(0.1, abs=1e-5)
@@ -432,7 +452,7 @@ def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on
     at_rung = sorted(result.curve[0]["objective"] for result in free)
     floor = at_rung[len(at_rung) // 2]
     for result, before in zip(
-        train_bank(configs, data, training=how, prune_below={2: floor}), free, strict=True
+        train_bank(configs, data, training=how, earlier=Earlier(prune_below={2: floor})), free, strict=True
     ):
         if before.curve[0]["objective"] < floor:
             assert result.state == "PRUNED" and result.epoch == 2 and len(result.curve) == 1
@@ -445,7 +465,9 @@ def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on
 
 def test_a_head_that_ends_at_a_rung_is_complete_however_low():
     how = BankTraining(rungs=(4,))
-    [result] = train_bank([config(epochs=4)], draw_data(), training=how, prune_below={4: 1.0})
+    [result] = train_bank(
+        [config(epochs=4)], draw_data(), training=how, earlier=Earlier(prune_below={4: 1.0})
+    )
     assert result.state == "COMPLETE"
 
 
@@ -520,7 +542,10 @@ def test_a_published_configuration_is_trained_as_published_and_others_as_the_stu
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prune_below": {7: 0.1}}, "prune_below must speak of the rungs (5, 10, 20, 40), not of 7"),
+        (
+            {"earlier": Earlier(prune_below={7: 0.1})},
+            "prune_below must speak of the rungs (5, 10, 20, 40), not of 7",
+        ),
         (
             {"objective_name": "f1"},
             "objective_name must be one of macro_ap, macro_auroc, macro_f1, not 'f1'",
@@ -535,12 +560,125 @@ def test_an_argument_out_of_its_bounds_is_refused(arguments, message):
         train_bank([], draw_data())
 
 
-def test_a_bank_is_judged_on_one_fold():
-    data = draw_data()
-    fold_N = data.fold_N.copy()
-    fold_N[data.judged_N()[::2]] = 1
-    with pytest.raises(ValueError, match="data must have one fold, not 2"):
-        train_bank([config()], replace(data, fold_N=fold_N))
+def test_features_that_the_encoder_lacks_are_refused():
+    with pytest.raises(ValueError, match="features must be a kind of projected, not deep"):
+        train_bank([config(features="deep")], draw_data())
+
+
+# ---- cross-validation ----
+
+
+def folded(seed=0, images=240, width=12, blocks=None) -> ProbeData:
+    """The same kind of data in five folds of patients; with `blocks` their columns are deep features."""
+    data = replace(draw_data(seed, images // 2, images // 2, width), patients_N=np.arange(images) // 2)
+    if blocks:
+        whole = FeatureKind("projected", 0, (width,))
+        data = replace(data, kinds={"projected": whole, "deep": FeatureKind("deep", 0, blocks)})
+    return data.cross_validated(5, seed=0, enough=5)
+
+
+def as_split(data: ProbeData, fold: int) -> ProbeData:
+    """One fold of it as a training and validation split."""
+    fold_N = np.where(data.fold_N == fold, 0, -1)
+    return replace(data, fold_N=fold_N, threshold_fold_N=np.where(fold_N == 0, data.patients_N % 3, -1))
+
+
+def test_a_bank_with_folds_equals_its_heads_trained_one_by_one_fold_by_fold():
+    """Held-out logits to 1e-5 of their spread; the kept head is the average of the folds' heads."""
+    data, configs = folded(), mixed_bank()[:16]  # so few that none falls behind
+    bank = train_bank(configs, data, training=BankTraining(batch_size=32), seed=4)
+    assert {result.state for result in bank} == {"COMPLETE"}
+    once = BankTraining(batch_size=32, rungs=())  # one look, after the last epoch
+    for one, result in list(zip(configs, bank, strict=True))[::5]:
+        logits_NC = []
+        for fold in range(5):
+            [alone] = train_bank([one], as_split(data, fold), training=once, seed=4)
+            logits_NC.append(alone.head.logits(data.features_ND))
+            own_N = data.judged_N(fold)
+            spread = logits_NC[-1].std()
+            np.testing.assert_allclose(
+                result.held_out_MC[own_N], logits_NC[-1][own_N], rtol=0, atol=1e-5 * spread + 1e-6
+            )
+        spread = np.std(logits_NC)
+        np.testing.assert_allclose(
+            result.head.logits(data.features_ND),
+            np.mean(logits_NC, axis=0),
+            rtol=0,
+            atol=1e-5 * spread + 2e-6,
+        )
+
+
+def test_the_objective_is_that_of_all_folds_held_out_scores_together():
+    data = folded()
+    for result in train_bank(mixed_bank()[:6], data):
+        expected = average_precision_score(data.targets_NC, result.held_out_MC, average="macro")
+        assert result.objective == pytest.approx(expected)
+        own = data.fold_N == 1
+        on_fold = average_precision_score(data.targets_NC[own], result.held_out_MC[own], average="macro")
+        assert result.fold_objectives[1] == pytest.approx(on_fold)
+        (judged,) = judge(result.held_out_MC[None], data.judged(), [5.0])
+        assert result.metrics["val.macro_f1"] == judged.metrics["val.macro_f1"]
+        assert result.epoch == result.params["epochs"]
+
+
+def test_wide_features_are_trained_in_the_span_of_the_images_and_lose_nothing():
+    """A penalised head trained long on 300 columns, and on coordinates of 192 images: the same scores to 2 %.
+
+    Coordinates have mean square 1 as standardised columns have, so that there are 300 / rank times as many of
+    the latter and a penalty counts so much less.
+    """
+    data = folded(width=300, blocks=(150, 150))
+    rank = min(len(data.training_N(0)) - 1, 300)
+    common = {"learning_rate": 0.02, "weight_decay": 0.0, "epochs": 600}
+    how = BankTraining(rungs=(), clip_norm=None)
+    [wide] = train_bank(
+        [config(0, normalisation="standardize", l2_penalty=3.0 * 300 / rank, **common)], data, training=how
+    )
+    [narrow] = train_bank([config(1, features="deep", l2_penalty=3.0, **common)], data, training=how)
+    assert narrow.head.weight_DC.shape == (300, 4)
+    spread = wide.held_out_MC.std()
+    np.testing.assert_allclose(narrow.held_out_MC, wide.held_out_MC, rtol=0, atol=0.02 * spread)
+
+
+def test_heads_that_fall_behind_after_a_fold_are_stopped_and_keep_no_weights():
+    data = folded()
+    strong = [[0.9] * 5] * (CONTENDERS + 5) + [[0.89, 0.9, 0.9, 0.9, 0.91]]
+    [result] = train_bank([config()], data, earlier=Earlier(fold_objectives=strong))
+    assert result.state == "PRUNED" and result.head is None and result.held_out_MC is None
+    assert len(result.fold_objectives) == 1 and result.objective == result.fold_objectives[0] < 0.89
+    assert result.epoch == 6
+    assert "over 1 fold is behind that of the best 20" in result.reason
+
+
+def test_who_still_contends_worked_by_hand():
+    """21 earlier configurations that differ on no fold but in their level, 0.50 to 0.70: without interaction
+    the margin is 0 and the floor the 20th best of all. A difficult fold, common to all, counts against
+    nobody."""
+    level = [0.50 + 0.01 * i for i in range(21)]
+    earlier = [[value - 0.2, value, value] for value in level]
+    assert contending([[0.31], [0.33]], earlier, folds=3) == [False, True]
+    # Fewer than CONTENDERS, or nobody with two folds: nobody is stopped.
+    assert contending([[0.0]], earlier[:19], folds=3) == [True]
+    assert contending([[0.0]], [[one[0]] for one in earlier], folds=3) == [True]
+
+
+def test_a_head_that_diverges_on_a_later_fold_fails(monkeypatch):
+    gradient, steps = BankLoss.gradient, []
+
+    def poison(self, *arguments):
+        steps.append(None)
+        return gradient(self, *arguments) * (
+            math.nan if len(steps) > 15 else 1
+        )  # six epochs of one step a fold
+
+    monkeypatch.setattr(BankLoss, "gradient", poison)
+    [result] = train_bank([config()], folded())
+    assert result.state == "FAIL" and result.reason == "diverged in epoch 4 at learning rate 0.015"
+    assert result.head is None and math.isnan(result.objective) and len(result.fold_objectives) == 2
+
+
+def test_the_deadline_cuts_a_bank_off_between_folds():
+    assert train_bank([config(), config(1)], folded(), deadline=time.time()) == []
 
 
 @pytest.mark.gpu

@@ -14,6 +14,7 @@ from tests.trainables.single_split import probe_data
 from trainables import logistic
 from trainables.logistic import STRENGTHS, GivenUp, train_logistic
 from trainables.records import TrialRecord
+from vlm.feature_kinds import FeatureKind
 
 TRAIN = 100
 
@@ -42,7 +43,7 @@ def split(x_ND, targets_NC, counted_C=None):
 
 def fitted(x_ND, targets_NC, strengths=(1e-3, 1e-1, 10.0), counted_C=None, **options) -> TrialRecord:
     data = split(x_ND, targets_NC, counted_C)
-    return train_logistic(data, **{"objective_name": "macro_ap"} | options, strengths=strengths)
+    return train_logistic(data, **{"objective_name": "macro_ap"} | options, strengths=strengths).chosen
 
 
 def test_it_is_scikit_learns_one_label_against_the_rest_on_standardised_features():
@@ -59,21 +60,22 @@ def test_it_is_scikit_learns_one_label_against_the_rest_on_standardised_features
 
 def test_the_strength_with_the_best_validation_objective_is_chosen_and_all_are_reported():
     x_ND, targets_NC = drawn(1)
-    record = fitted(x_ND, targets_NC)
-    assert [point["C"] for point in record.curve] == [1e-3, 1e-1, 10.0]
-    best = max(record.curve, key=lambda point: point["objective"])
-    assert (record.params, record.objective) == ({"C": best["C"]}, best["objective"])
-    logits_NC = record.head.logits(x_ND[TRAIN:])
-    expected = np.mean([average_precision_score(targets_NC[TRAIN:, c], logits_NC[:, c]) for c in range(3)])
-    assert record.objective == pytest.approx(expected)
+    grid = train_logistic(split(x_ND, targets_NC), objective_name="macro_ap", strengths=(1e-3, 1e-1, 10.0))
+    assert [record.params["C"] for record in grid.records] == [1e-3, 1e-1, 10.0]
+    assert grid.chosen.objective == max(record.objective for record in grid.records)
+    for record in grid.records:
+        logits_NC = record.head.logits(x_ND[TRAIN:])
+        scores = [average_precision_score(targets_NC[TRAIN:, c], logits_NC[:, c]) for c in range(3)]
+        assert record.objective == pytest.approx(np.mean(scores))
+        np.testing.assert_allclose(record.held_out_MC, logits_NC, rtol=1e-5)
 
 
 def test_equally_good_strengths_give_the_smaller_one():
     x_ND, targets_NC = drawn(2, features=1, labels=1)
     targets_NC[:, 0] = x_ND[:, 0] > 6  # one feature: every strength ranks it perfectly
     record = fitted(x_ND, targets_NC, strengths=(1.0, 10.0))
-    assert record.curve[0]["objective"] == record.curve[1]["objective"] == 1.0
-    assert record.params == {"C": 1.0}
+    assert record.objective == 1.0
+    assert record.params == {"C": 1.0, "features": "projected"}
 
 
 def test_masked_entries_drop_out_of_their_own_label_only():
@@ -130,7 +132,7 @@ def test_the_objective_averages_the_labels_that_count_only(name, metric):
 
 def test_an_unknown_objective_is_refused():
     with pytest.raises(
-        ValueError, match="objective must be macro_ap, macro_auroc or macro_f1, not 'accuracy'"
+        ValueError, match="objective must be one of macro_ap, macro_auroc, macro_f1, not 'accuracy'"
     ):
         fitted(*drawn(), objective_name="accuracy")
 
@@ -138,9 +140,10 @@ def test_an_unknown_objective_is_refused():
 def test_the_record_is_no_trial_and_judged_as_every_other_head():
     x_ND, targets_NC = drawn(8)
     data = split(x_ND, targets_NC)
-    record = train_logistic(data, objective_name="macro_f1")
+    grid = train_logistic(data, objective_name="macro_f1")
+    assert [one.params["C"] for one in grid.records] == list(STRENGTHS)
+    record = grid.chosen
     assert (record.number, record.preset, record.state, record.reason) == (-1, "", "COMPLETE", "")
-    assert [point["C"] for point in record.curve] == list(STRENGTHS)
     assert record.precision == data.precision
     logits_NC = record.head.logits(data.features_ND[data.judged_N()])
     (judged,) = judge(logits_NC[None], data.judged(), [SHRINKAGE])
@@ -157,7 +160,7 @@ def test_regressions_that_do_not_converge_are_counted_in_one_line(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         record = fitted(x_ND, targets_NC)
-    assert record.warnings == ["9 of 9 logistic regressions stopped after 1 steps, before they converged"]
+    assert record.warnings == ["3 of 3 regressions stopped after 1 steps, before they converged"]
 
 
 def test_it_is_given_up_between_two_regressions():
@@ -165,6 +168,71 @@ def test_it_is_given_up_between_two_regressions():
     with pytest.raises(GivenUp):
         fitted(*drawn(), given_up=lambda: next(asked))
     assert next(asked, "all asked") == "all asked"
+
+
+# ---- folds, and wide features ----
+
+
+def folded(seed=11, images=240, features=10, blocks=None):
+    """Three labels, two images a patient, five folds."""
+    x_ND, targets_NC = drawn(seed, images, features)
+    half = images // 2
+    data = probe_data(
+        x_ND[:half],
+        targets_NC[:half],
+        x_ND[half:],
+        targets_NC[half:],
+        val_patients_N=np.arange(half) // 2,
+        val_folds_N=np.arange(half) // 2 % 5,
+        labels=tuple("abc"),
+    )
+    kinds = {"deep": FeatureKind("deep", 0, blocks)} if blocks else None
+    return replace(data, kinds=kinds).cross_validated(5, seed=0, enough=5)
+
+
+def test_on_folds_each_image_is_scored_by_what_did_not_see_it_and_the_head_is_the_folds_average():
+    data = folded()
+    record = train_logistic(data, objective_name="macro_ap", strengths=(0.1,)).chosen
+    heads = []
+    for fold in range(5):
+        train_N, held_N = data.training_N(fold), data.judged_N(fold)
+        mean_D, scale_D = data.features_ND[train_N].mean(0), data.features_ND[train_N].std(0)
+        logits_NC = []
+        for c in range(3):
+            model = LogisticRegression(C=0.1, tol=1e-8, max_iter=5000)
+            model.fit((data.features_ND[train_N] - mean_D) / scale_D, data.targets_NC[train_N, c])
+            logits_NC.append(model.decision_function((data.features_ND - mean_D) / scale_D))
+        heads.append(np.stack(logits_NC, axis=1))
+        np.testing.assert_allclose(record.held_out_MC[held_N], heads[-1][held_N], atol=5e-3)
+    np.testing.assert_allclose(record.head.logits(data.features_ND), np.mean(heads, axis=0), atol=5e-3)
+    scores = average_precision_score(data.targets_NC, record.held_out_MC, average=None)
+    assert record.objective == pytest.approx(np.mean(scores))
+    assert len(record.fold_objectives) == 5
+    own = data.fold_N == 2
+    on_fold = [average_precision_score(data.targets_NC[own, c], record.held_out_MC[own, c]) for c in range(3)]
+    assert record.fold_objectives[2] == pytest.approx(np.mean(on_fold))
+
+
+def test_wide_features_fitted_in_the_span_of_the_training_images_lose_nothing():
+    """300 features of 192 training images: the penalised optimum lies in their span. Each block is divided by
+    the root of its width and all by one number, so that C stands for the same as with 192 features."""
+    data = folded(features=300, blocks=(100, 200))
+    record = train_logistic(data, objective_name="macro_ap", kind="deep", strengths=(0.01,)).chosen
+    width_D = np.repeat([100, 200], [100, 200])
+    for fold in (0, 3):
+        train_N, held_N = data.training_N(fold), data.judged_N(fold)
+        mean_D, scale_D = (
+            data.features_ND[train_N].mean(0),
+            data.features_ND[train_N].std(0) * np.sqrt(width_D),
+        )
+        x_ND = (data.features_ND - mean_D) / scale_D
+        rank = np.linalg.matrix_rank(x_ND[train_N])
+        x_ND *= np.sqrt(rank * len(train_N) / np.square(x_ND[train_N]).sum())
+        for c in range(3):
+            model = LogisticRegression(C=0.01, tol=1e-8, max_iter=5000)
+            model.fit(x_ND[train_N], data.targets_NC[train_N, c])
+            expected_N = model.decision_function(x_ND[held_N])
+            np.testing.assert_allclose(record.held_out_MC[held_N, c], expected_N, atol=0.02)
 
 
 # ---- exclusive labels ----
@@ -183,7 +251,7 @@ def classes(labels=3, seed=0):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_exclusive_labels_get_one_multinomial_regression_scikit_learns(labels):
     data, truth_N = classes(labels)
-    record = train_logistic(data, objective_name="macro_ap", strengths=(0.1,))
+    record = train_logistic(data, objective_name="macro_ap", strengths=(0.1,)).chosen
     train_ND, held_ND = data.features_ND[:TRAIN], data.features_ND[TRAIN:]
     model = LogisticRegression(C=0.1, max_iter=500).fit(
         (train_ND - train_ND.mean(0)) / train_ND.std(0), truth_N[:TRAIN]
@@ -199,7 +267,9 @@ def test_a_masked_image_drops_out_and_a_class_without_training_image_is_hardly_e
     data, truth_N = classes()
     targets_NC = data.targets_NC.copy()
     targets_NC[:TRAIN][truth_N[:TRAIN] == 2] = np.nan
-    record = train_logistic(replace(data, targets_NC=targets_NC), objective_name="macro_ap", strengths=(0.1,))
+    record = train_logistic(
+        replace(data, targets_NC=targets_NC), objective_name="macro_ap", strengths=(0.1,)
+    ).chosen
     logits_NC = record.head.logits(data.features_ND[TRAIN:])
     known = np.sum(truth_N[:TRAIN] != 2)
     np.testing.assert_allclose(logits_NC[:, 2], np.log(0.5 / (known + 1)), rtol=1e-6)

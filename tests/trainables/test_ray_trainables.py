@@ -18,7 +18,7 @@ from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import Compute
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_best
-from trainables.linear_probe import RUNGS
+from trainables.linear_probe import RUNGS, Earlier
 from trainables.ray_trainables import FineTune, FineTuneTask, LinearProbeBank, ProbeTask
 from trainables.records import unpack_bank
 from trainables.trial_data import FineTuneData
@@ -43,6 +43,7 @@ def probe_task() -> ProbeTask:
     )
     return ProbeTask(
         data=data,
+        given=data,
         seed=3,
         batch_size=16,
         objective_name="macro_auroc",
@@ -53,7 +54,7 @@ def probe_task() -> ProbeTask:
 
 def probe_bank(task: ProbeTask, bank: int, configurations: list[dict], prune_below: dict) -> LinearProbeBank:
     trainable = LinearProbeBank.__new__(LinearProbeBank)
-    config = {"bank": bank, "configurations": configurations, "prune_below": prune_below}
+    config = {"bank": bank, "configurations": configurations, "earlier": Earlier(prune_below=prune_below)}
     config |= {"deadline": math.inf}
     trainable.setup(config, task)
     trainable.config = config  # as Ray's own constructor leaves it
@@ -127,7 +128,7 @@ def actor(encoder_names, encoders, data, tmp_path):
         trainable = FineTune.__new__(FineTune)
         task = FineTuneTask(
             encoder_name=encoder_names[tower],
-            features="projected",
+            features=("projected",),
             data=data,
             head=LinearHead.plain(np.zeros((encoders[tower].width, 2))),
             seed=0,

@@ -222,7 +222,7 @@ def test_weight_decay_spares_biases_norms_and_embeddings(encoders):
 
 @pytest.mark.parametrize("kind", ["timm", "vit"])
 def test_pooled_features_train_what_stands_below_the_projection(encoder_names, kind):
-    encoder = load_encoder(encoder_names[kind], features="pooled", device="cpu")
+    encoder = load_encoder(encoder_names[kind], features=("pooled",), device="cpu")
     tower = TrainableTower(encoder, Method(name="last_blocks", last_blocks=1), seed=0)
     assert not any("head" in name or name.endswith("proj") for name in tower.trained)
     images_BHWC = images(encoder)
@@ -231,7 +231,7 @@ def test_pooled_features_train_what_stands_below_the_projection(encoder_names, k
     features_BD = tower.eval()(images_BHWC).detach()
     tuned = tower.into_encoder()
     torch.testing.assert_close(tuned.image_features(images_BHWC).clone(), features_BD)
-    assert tuned.features == "pooled"
+    assert tuned.features == ("pooled",)
     # The model as a whole, which has the untouched projection, uses the tuned block below it.
     x_BCHW = torch.zeros(1, 3, encoder.geometry.size, encoder.geometry.size)
     assert not torch.equal(tuned.clip.visual(x_BCHW), encoder.clip.visual(x_BCHW))

@@ -314,10 +314,10 @@ def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder,
     [
         ("bundle.json", None, r"no bundle there \(bundle.json is missing\)"),
         ("bundle.json", "{", "damaged"),
-        ("bundle.json", '{"format": 9}', "format must be 3, got 9"),
+        ("bundle.json", '{"format": 9}', "format must be 4, got 9"),
         (
             "bundle.json",
-            '{"format": 3}',
+            '{"format": 4}',
             r"damaged \(decisions, encoder, labels, name, .* missing or of another kind\)",
         ),
         ("bundle.json", "[" * 100_000, "damaged \\(nested too deeply"),

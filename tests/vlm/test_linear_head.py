@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from vlm.linear_head import LinearHead, standardisation
+from vlm.linear_head import LinearHead, combined, standardisation
 
 
 def head(l2: bool = False, **changes) -> LinearHead:
@@ -111,3 +111,72 @@ def test_a_head_reads_its_own_columns_of_a_wider_row():
     shifted = replace(head(), first=3)
     np.testing.assert_array_equal(shifted.logits(rows_ND), head().logits(rows_ND[:, 3:]))
     assert LinearHead.from_tensors(shifted.tensors()).first == 3
+
+
+# ---- sums of heads ----
+
+
+def drawn_head(rng, width, *, first=0, normalisation="standardize", l2=False):
+    """A head on features whose means are a hundred times their deviations."""
+    mean_D = rng.normal(100, 20, width) if normalisation == "standardize" else np.zeros(width)
+    scale_D = rng.uniform(0.1, 2, width) if normalisation == "standardize" else np.ones(width)
+    return LinearHead(
+        weight_DC=rng.normal(size=(width, 3)).astype(np.float32),
+        bias_C=rng.normal(size=3).astype(np.float32),
+        mean_D=mean_D.astype(np.float32),
+        scale_D=scale_D.astype(np.float32),
+        l2=l2,
+        first=first,
+    )
+
+
+def features_of(rng, images=50, width=20):
+    return (rng.normal(100, 20, width) + rng.normal(size=(images, width))).astype(np.float32)
+
+
+def test_a_weighted_sum_of_affine_heads_is_one_head_over_the_union_of_their_columns():
+    """To 1e-5 of the spread of the logits."""
+    rng = np.random.default_rng(0)
+    x_ND = features_of(rng)
+    heads = [drawn_head(rng, 8), drawn_head(rng, 6, first=12), drawn_head(rng, 8), drawn_head(rng, 20)]
+    weights, intercept_C = [0.5, 0.2, 1.5, -0.3], np.array([1.0, 0.0, -2.0])
+    (one,) = combined(heads, weights, intercept_C)
+    assert (one.first, one.weight_DC.shape) == (0, (20, 3))
+    expected_NC = sum(
+        w * head.logits(x_ND).astype(np.float64) for w, head in zip(weights, heads, strict=True)
+    )
+    expected_NC += intercept_C
+    np.testing.assert_allclose(one.logits(x_ND), expected_NC, rtol=0, atol=1e-5 * expected_NC.std())
+
+
+def test_columns_that_no_member_reads_have_no_weight():
+    rng = np.random.default_rng(1)
+    (one,) = combined([drawn_head(rng, 3, first=2), drawn_head(rng, 3, first=9)], [0.5, 0.5])
+    assert (one.first, len(one.mean_D)) == (2, 10)
+    assert not one.weight_DC[3:7].any() and (one.scale_D[3:7] == 1).all()
+
+
+def test_heads_on_directions_stay_apart_and_the_mean_of_all_is_the_sum():
+    rng = np.random.default_rng(2)
+    x_ND = features_of(rng)
+    plain = {"normalisation": "none", "l2": True}
+    heads = [
+        drawn_head(rng, 8, **plain),
+        drawn_head(rng, 8),
+        drawn_head(rng, 8, **plain),
+        drawn_head(rng, 12, first=8, **plain),
+    ]
+    weights = [0.4, 0.3, 0.2, 0.1]
+    merged = combined(heads, weights, np.array([0.5, 0, 0]))
+    assert [(head.l2, head.first) for head in merged] == [(True, 0), (False, 0), (True, 8)]
+    expected_NC = sum(
+        w * head.logits(x_ND).astype(np.float64) for w, head in zip(weights, heads, strict=True)
+    )
+    expected_NC += [0.5, 0, 0]
+    mean_NC = np.mean([head.logits(x_ND).astype(np.float64) for head in merged], axis=0)
+    np.testing.assert_allclose(mean_NC, expected_NC, rtol=0, atol=1e-5 * expected_NC.std())
+
+
+def test_a_sum_of_no_heads_or_of_other_weights_is_refused():
+    with pytest.raises(ValueError, match="weights must be one a head, not 1 of 0"):
+        combined([], [1.0])

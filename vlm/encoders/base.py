@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from torch import nn
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from vlm.feature_kinds import FeatureKind, side_by_side
-
-Features = Literal["projected", "pooled"]
 
 
 class ImageTower(nn.Module):
@@ -52,11 +50,9 @@ class Encoder:
     name: str
     """As given, aliases included: `load_encoder(name)` gives this encoder again."""
 
-    features: Features
-    """`projected`: in the space shared with text, not normalised; `pooled`: before that projection."""
-
-    width: int
-    """Number of features of an image."""
+    blocks: Mapping[str, tuple[int, ...]]
+    """Kind of features -> the widths of its blocks, in the order in which they lie side by side in a row; see
+    `vlm.feature_kinds`. Projected features are not normalised."""
 
     geometry: Geometry
     """How an image of any size becomes the square that the tower takes."""
@@ -74,7 +70,17 @@ class Encoder:
     @property
     def kinds(self) -> dict[str, FeatureKind]:
         """The kinds of features in a row of `image_features`."""
-        return side_by_side({self.features: (self.width,)})
+        return side_by_side(self.blocks)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The single kinds among them."""
+        return tuple(self.blocks)
+
+    @property
+    def width(self) -> int:
+        """Number of features in a row, of all kinds."""
+        return sum(map(sum, self.blocks.values()))
 
     @property
     def device(self) -> torch.device:
@@ -146,11 +152,11 @@ def fingerprint(
     geometry: Geometry,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    features: Features,
+    blocks: Mapping[str, tuple[int, ...]],
 ) -> str:
     """`Encoder.fingerprint`; `architecture` is plain JSON values."""
     transform = {"geometry": geometry.to_dict(), "mean": mean, "std": std}
-    header = {"architecture": architecture, "transform": transform, "features": features}
+    header = {"architecture": architecture, "transform": transform, "features": list(blocks.items())}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

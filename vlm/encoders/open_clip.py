@@ -20,18 +20,17 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from open_clip.timm_model import TimmModel
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-from open_clip.transformer import VisionTransformer
 from torch import nn
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.labels import did_you_mean
-from vlm.encoder_names import LOCAL
+from vlm.encoder_names import LOCAL, TUNED
 from vlm.encoders import KINDS
-from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
+from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
+from vlm.encoders.layers import block_widths, kinds_tower
 from vlm.encoders.model_files import (
     CONFIG_FILE,
     TEXT_CONFIG_FILE,
@@ -42,6 +41,7 @@ from vlm.encoders.model_files import (
     parameter_count,
     read_model_config,
 )
+from vlm.feature_kinds import PROJECTED
 from vlm.tensor_files import write_tensors
 
 ALIASES = {"biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}
@@ -77,11 +77,11 @@ class OpenClipEncoder(Encoder):
 
     @property
     def text_refusal(self) -> str:
-        if self.features == "projected":
+        if PROJECTED in self.features:
             return ""
         return (
-            f"encoder {self.name}: {self.features} features are not in the space of the text tower; "
-            "zero-shot needs projected features"
+            f"encoder {self.name}: {' and '.join(self.features)} features are not in the space of the text "
+            "tower; zero-shot needs projected features"
         )
 
     @property
@@ -109,9 +109,9 @@ class OpenClipEncoder(Encoder):
         architecture = _without_locations(self.config["model_cfg"])
         return replace(
             self,
-            name=f"{self.name} (fine-tuned)",
+            name=f"{self.name}{TUNED}",
             fingerprint=fingerprint(
-                clip.state_dict(), architecture, self.geometry, self.mean, self.std, self.features
+                clip.state_dict(), architecture, self.geometry, self.mean, self.std, self.blocks
             ),
             tower=tower,
             clip=clip,
@@ -132,7 +132,7 @@ class OpenClipEncoder(Encoder):
             self.clip.text.config.save_pretrained(folder)
 
 
-def load(name: str, features: Features) -> OpenClipEncoder:
+def load(name: str, features: tuple[str, ...] | None) -> OpenClipEncoder:
     """A model by one of the names of `vlm.encoders.load_encoder`, on the CPU; InputError as there."""
     source = ALIASES.get(name, name)
     if source == "phantom-clip":
@@ -243,7 +243,7 @@ def _text_folder(
     return hub_folder(name, reference, [files], also=also, offline=_OFFLINE)
 
 
-def _built(name: str, files: _Files, features: Features) -> OpenClipEncoder:
+def _built(name: str, files: _Files, features: tuple[str, ...] | None) -> OpenClipEncoder:
     try:
         clip, tokenizer = _towers(name, files)
         return _encoder(name, files, features, clip, tokenizer)
@@ -310,7 +310,7 @@ def _towers(name: str, files: _Files) -> tuple[nn.Module, Callable[[list[str]], 
 def _encoder(
     name: str,
     files: _Files,
-    features: Features,
+    features: tuple[str, ...] | None,
     clip: nn.Module,
     tokenizer: Callable[[list[str]], torch.Tensor],
 ) -> OpenClipEncoder:
@@ -326,19 +326,16 @@ def _encoder(
         fill=preprocess["fill_color"],
     )
     mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
-    visual = clip.visual if features == "projected" else _before_projection(name, clip.visual)
+    visual, blocks = _seen(name, clip.visual, features, geometry.size)
     tower = ImageTower(visual, mean, std).eval()
-    with torch.inference_mode():
-        features_BD = tower(torch.zeros(1, geometry.size, geometry.size, 1, dtype=torch.uint8))
     architecture = _without_locations(files.model_config)
     return OpenClipEncoder(
         name=name,
-        features=features,
-        width=features_BD.shape[1],
+        blocks=blocks,
         geometry=geometry,
         mean=mean,
         std=std,
-        fingerprint=fingerprint(clip.state_dict(), architecture, geometry, mean, std, features),
+        fingerprint=fingerprint(clip.state_dict(), architecture, geometry, mean, std, blocks),
         tower=tower,
         clip=clip,
         tokenizer=tokenizer,
@@ -346,40 +343,28 @@ def _encoder(
     )
 
 
-def _before_projection(name: str, visual: nn.Module) -> nn.Module:
-    if isinstance(visual, TimmModel) and not hasattr(visual.head, "pool"):
-        # The projection is open_clip's, after the trunk, or the trunk's own classifier.
-        if len(visual.head) > 0 or visual.trunk.num_classes > 0:
-            return PooledTimm(visual.trunk)
-    elif isinstance(visual, VisionTransformer) and visual.proj is not None:
-        return PooledViT(visual)
-    raise InputError(
-        f"encoder {name}: pooled features need a projection after the pooling, which {type(visual).__name__} "
-        "does not have here; use projected features"
-    )
-
-
-class PooledTimm(nn.Module):
-    """A timm trunk up to where its features are pooled."""
-
-    def __init__(self, trunk: nn.Module) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.trunk.forward_head(self.trunk.forward_features(x_BCHW), pre_logits=True)
-
-
-class PooledViT(nn.Module):
-    """open_clip's own vision transformer up to where its features are pooled."""
-
-    def __init__(self, visual: nn.Module) -> None:
-        super().__init__()
-        self.visual = visual
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        pooled_BD, _tokens = self.visual._pool(self.visual.transformer(self.visual._embeds(x_BCHW)))
-        return pooled_BD
+def _seen(
+    name: str, visual: nn.Module, features: tuple[str, ...] | None, size: int
+) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
+    """The module that gives these kinds of features, and their blocks."""
+    tower = kinds_tower(visual)
+    if tower is None:
+        with torch.inference_mode():
+            output = visual(torch.zeros(1, 3, size, size))
+        # CoCa's image tower returns (pooled, tokens).
+        width = (output[0] if isinstance(output, tuple) else output).shape[1]
+        has = {PROJECTED: (width,)}
+    else:
+        has = block_widths(tower, size)
+    for kind in features or ():
+        if kind not in has:
+            raise InputError(
+                f"encoder {name}: its {type(visual).__name__} has no {kind} features; it has {', '.join(has)}"
+            )
+    blocks = {kind: widths for kind, widths in has.items() if kind in (features or has)}
+    if tower is None or tuple(blocks) == (PROJECTED,):
+        return visual, blocks
+    return kinds_tower(visual, tuple(blocks)), blocks
 
 
 def _without_locations(model_config: Mapping[str, Any]) -> dict[str, Any]:

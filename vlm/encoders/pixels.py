@@ -16,7 +16,8 @@ from torch.nn.functional import avg_pool2d
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
-from vlm.encoders.base import Encoder, Features, ImageTower, fingerprint
+from vlm.encoders.base import Encoder, ImageTower, fingerprint
+from vlm.feature_kinds import PROJECTED
 
 SIDES = (8, 16, 32)
 SIDE = SIDES[-1]  # a ridge on 1,024 pixels of nih_cxr64 does no worse than on all 4,096
@@ -41,22 +42,22 @@ def name_of(side: int, channels: int) -> str:
 NAMES = {name_of(side, channels): (side, channels) for channels in (1, 3) for side in SIDES}
 
 
-def load(name: str, features: Features) -> Encoder:
-    """One of `NAMES`, on the CPU; InputError for pooled features, and for another name."""
+def load(name: str, features: tuple[str, ...] | None) -> Encoder:
+    """One of `NAMES`, on the CPU; InputError for other features than projected, and for another name."""
     if name not in NAMES:
         raise InputError(f"unknown encoder {name!r}; pixels come as {', '.join(NAMES)}")
-    if features != "projected":
-        raise InputError(f"encoder {name} has no features before a projection; use projected features")
+    if other := [kind for kind in features or () if kind != PROJECTED]:
+        raise InputError(f"encoder {name} has no {other[0]} features, having no layers; use {PROJECTED}")
     side, channels = NAMES[name]
     geometry = Geometry(size=SIDE, resize_mode="squash", channels=channels)
+    blocks = {PROJECTED: (side**2 * channels,)}
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return Encoder(
         name=name,
-        features=features,
-        width=side**2 * channels,
+        blocks=blocks,
         geometry=geometry,
         mean=mean,
         std=std,
-        fingerprint=fingerprint({}, {"pixels": side}, geometry, mean, std, features),
+        fingerprint=fingerprint({}, {"pixels": side}, geometry, mean, std, blocks),
         tower=ImageTower(Pixels(side, channels), mean, std).eval(),
     )

@@ -29,8 +29,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(name, message):
 
 
 def test_features_of_no_kind_are_refused():
-    with pytest.raises(InputError, match="features must be one of projected, pooled, got 'tokens'"):
-        load_encoder("pixels", features="tokens")
+    with pytest.raises(InputError, match="features must be of projected, pooled, deep, got 'tokens'"):
+        load_encoder("pixels", features=("tokens",))
 
 
 def test_a_kind_imports_its_own_file_only():

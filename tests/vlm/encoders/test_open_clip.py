@@ -74,7 +74,7 @@ def test_projecting_pooled_features_gives_the_projected_ones(miniature, miniatur
         (miniature, miniature_folder, lambda clip, x: clip.visual.head(x)),
         (load_encoder(f"local-dir:{folder}"), folder, lambda clip, x: x @ clip.visual.proj),
     ):
-        pooled = load_encoder(f"local-dir:{path}", features="pooled")
+        pooled = load_encoder(f"local-dir:{path}", features=("pooled",))
         images_BHWC = random_images(projected, channels=3)
         features_BD = pooled.image_features(images_BHWC)
         assert features_BD.shape == (3, pooled.width) and pooled.width > projected.width
@@ -88,10 +88,10 @@ def test_projecting_pooled_features_gives_the_projected_ones(miniature, miniatur
 def test_a_model_without_a_projection_has_no_pooled_features(tmp_path):
     folder = small_clip(tmp_path / "clip", vision={"layers": [1, 1, 1, 1], "width": 8})
     assert load_encoder(f"local-dir:{folder}").width == 8
-    with pytest.raises(InputError, match=r"pooled features need a projection .* ModifiedResNet"):
-        load_encoder(f"local-dir:{folder}", features="pooled")
-    with pytest.raises(InputError, match="features must be one of projected, pooled, got 'tokens'"):
-        load_encoder(f"local-dir:{folder}", features="tokens")
+    with pytest.raises(InputError, match="its ModifiedResNet has no pooled features; it has projected, deep"):
+        load_encoder(f"local-dir:{folder}", features=("pooled",))
+    with pytest.raises(InputError, match="features must be of projected, pooled, deep, got 'tokens'"):
+        load_encoder(f"local-dir:{folder}", features=("tokens",))
 
 
 # Fingerprint

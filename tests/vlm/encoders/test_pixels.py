@@ -24,8 +24,8 @@ def test_pixels_are_gray_values_row_by_row():
         encoder.text_features(["edema"])
     with pytest.raises(InputError, match="encoder pixels has no weights to save"):
         encoder.save(Path("nowhere"))
-    with pytest.raises(InputError, match="encoder pixels has no features before a projection"):
-        load_encoder("pixels", features="pooled")
+    with pytest.raises(InputError, match="encoder pixels has no deep features, having no layers; use"):
+        load_encoder("pixels", features=("deep",))
 
 
 def test_pixels_say_what_they_have_not():

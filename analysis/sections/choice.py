@@ -1,0 +1,122 @@
+"""Choice and luck: the finalists with their spread over folds, and how far the best will fall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.evidence import Evidence
+from analysis.figures import BEST, COLOURS, OTHER, QUIET, STYLE, WIDTH, legend_beneath, new_figure
+from analysis.number_format import OBJECTIVES, counted, score, signed
+from analysis.section import Part, Picture, Section, Words
+from scoring.choice import expected_fall, paired_interval
+from trainables.records import TrialRecord
+
+TITLE = "Choice and luck"
+
+
+def run(evidence: Evidence) -> Section:
+    finalists = [
+        one
+        for one in evidence.study.finalists
+        if one.fold_objectives and np.isfinite(one.fold_objectives).all()
+    ]
+    if not finalists:
+        return Section(
+            parts=[
+                Words(
+                    text="This study chose by one validation split, on which a score has no spread to draw. "
+                    "Its finalists trained again stand under “How much was luck?”."
+                )
+            ]
+        )
+    objective = OBJECTIVES[evidence.study.objective]
+    scores_KF = np.array([one.fold_objectives for one in finalists])
+    parts: list[Part] = [
+        Words(text=_in_words(evidence, finalists, scores_KF, objective)),
+        Picture(
+            name="choice",
+            figure=spread_over_folds(finalists, _plain_folds(evidence), objective),
+            alt=f"{objective} of the best {len(finalists)} configurations on each fold, with their means, "
+            "beside the plain logistic regression.",
+            caption="A dot a fold, a bar the mean of the folds; the dashed line is the mean of the plain "
+            "logistic regression. The order is that of the choice, by all folds' scores together.",
+        ),
+    ]
+    return Section(parts=parts)
+
+
+def _in_words(
+    evidence: Evidence, finalists: Sequence[TrialRecord], scores_KF: np.ndarray, objective: str
+) -> str:
+    folds = scores_KF.shape[1]
+    said = [
+        f"Each of the best {counted(len(finalists), 'configuration')} was scored on {folds} folds of "
+        "patients that it did not train on."
+    ]
+    if len(finalists) > 1:
+        mean, low, high = paired_interval(scores_KF[0], scores_KF[1])
+        apart = "which the folds tell apart" if low > 0 else "which the folds do not tell apart"
+        first, second = finalists[0].number, finalists[1].number
+        said.append(
+            f"Trial {first} and trial {second} differ by {signed(mean)} on average ({signed(low)} to "
+            f"{signed(high)}), {apart}."
+        )
+        fall = expected_fall(scores_KF)
+        said.append(
+            f"The best of the finalists, chosen without a fold, scores {score(abs(fall))} "
+            f"{'lower' if fall >= 0 else 'higher'} there than where it was chosen: so much of its "
+            f"{objective} is the luck of the choice."
+        )
+    study = evidence.study
+    if np.isfinite(study.nested_objective):
+        reached = evidence.row(evidence.best).predictor.origin.objective
+        said.append(
+            f"The study's answer has {score(reached)} on the scores that it was chosen by, and "
+            f"{score(study.nested_objective)} where the patients who are scored had no part in the choice."
+        )
+    return " ".join(said)
+
+
+def _plain_folds(evidence: Evidence) -> tuple[str, list[float]] | None:
+    """The better plain regression and its objective on each fold; None where the study did not keep it."""
+    grid = evidence.study.regressions.get(evidence.plain)
+    return (evidence.plain, grid.chosen.fold_objectives) if grid and grid.chosen.fold_objectives else None
+
+
+def spread_over_folds(
+    finalists: Sequence[TrialRecord], plain: tuple[str, Sequence[float]] | None, objective: str
+) -> Figure:
+    """A line a configuration, the best on top: a dot a fold and the mean, the plain regression beneath."""
+    rows = [
+        (f"trial {one.number}", one.fold_objectives, BEST if not k else OTHER)
+        for k, one in enumerate(finalists)
+    ]
+    if plain:
+        rows.append((plain[0], plain[1], COLOURS[plain[0]]))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(WIDTH, 1.0 + 0.24 * len(rows))
+        axes = figure.subplots()
+        for place, (_, values, colour) in enumerate(rows):
+            axes.plot(values, [-place] * len(values), "o", color=colour, markersize=3.2, alpha=0.55)
+            axes.plot([np.mean(values)] * 2, [-place - 0.32, -place + 0.32], color=colour, linewidth=2.2)
+        if plain:
+            axes.axvline(np.mean(plain[1]), color=COLOURS[plain[0]], linewidth=0.9, linestyle=(0, (3, 3)))
+        axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
+        axes.set_ylim(-len(rows) + 0.4, 0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel(f"{objective}, on each fold")
+        dot = Line2D(
+            [], [], marker="o", linestyle="", color=QUIET, markersize=3.2, alpha=0.55, label="a fold"
+        )
+        bar = Line2D(
+            [], [], marker="|", linestyle="", color=QUIET, markersize=9, markeredgewidth=2.2, label="mean"
+        )
+        legend_beneath(figure, [dot, bar])
+    return figure

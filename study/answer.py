@@ -1,0 +1,100 @@
+"""The answer of a cross-validated study: one head out of many, and what the plain rule would have chosen.
+
+Configurations and plain logistic regressions are weighed against each other on the scores of images that they
+were not trained on (`trainables.ensemble`); what comes out is one linear head and is exported as such. Beside
+it stands the rule that it has to beat: the configuration that the given validation split would have chosen,
+trained on the training split alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+
+from analysis.predictors import STUDY, Candidate, HeldOut
+from scoring.judging import SHRINKAGE, judge
+from search_spaces.configuration import Configuration
+from search_spaces.linear_probe import SPACE
+from study.config import StudyConfig
+from study.inputs import Inputs
+from trainables.ensemble import Ensemble, select_ensemble
+from trainables.linear_probe import train_bank, training_of
+from trainables.logistic import LogisticGrid
+from trainables.records import TrialRecord, ranking
+from vlm.predictor import DecisionRule, Origin, Predictor
+
+FINALISTS = 40
+"""Configurations that are weighed: the best by out-of-fold score."""
+
+
+def weighed(
+    records: Iterable[TrialRecord],
+    regressions: Mapping[str, LogisticGrid],
+    inputs: Inputs,
+    config: StudyConfig,
+) -> Ensemble:
+    """The ensemble of the best configurations and of all plain regressions."""
+    candidates = {f"trial {record.number}": record for record in ranking(records)[:FINALISTS]}
+    for row, grid in regressions.items():
+        candidates |= {f"{row} C={record.params['C']:g}": record for record in grid.records}
+    return select_ensemble(
+        candidates, inputs.data, objective_name=config.search.objective, seed=config.search.seed
+    )
+
+
+def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candidate:
+    """The ensemble as the row `study`: its thresholds are those of its own out-of-fold scores."""
+    data = inputs.data
+    (judged,) = judge(ensemble.held_out_MC[None], data.judged(), [SHRINKAGE])
+    predictor = Predictor(
+        name=STUDY,
+        labels=data.labels,
+        encoder=inputs.encoder,
+        heads=ensemble.heads,
+        rule=DecisionRule.fitted(
+            judged.strategy,
+            judged.thresholds[judged.strategy],
+            judged.few_C,
+            exclusive=judged.exclusive,
+        ),
+        precision=data.precision,
+        origin=Origin(
+            note=ensemble.described,
+            study=config.name,
+            trainable=config.trainable,
+            params={"members": {member.name: round(member.weight, 4) for member in ensemble.members}},
+            objective=ensemble.objective,
+        ),
+    )
+    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], ensemble.held_out_MC))
+
+
+def chosen_by_split(
+    records: Iterable[TrialRecord], inputs: Inputs, config: StudyConfig, deadline: float = math.inf
+) -> TrialRecord | None:
+    """The best on the given validation split of the study's finalists, trained on the training split alone.
+
+    That is what a study without folds would have chosen, and a little more than that: it may take its pick of
+    the best of the cross-validated search.
+
+    Returns:
+        its record; None where none completed, or the deadline, a `time.time()`, passed before all were.
+    """
+    finalists = ranking(records)[:FINALISTS]
+    if not finalists:
+        return None
+    bank = [
+        Configuration(SPACE, record.number, record.params, seed=config.search.seed) for record in finalists
+    ]
+    trained = train_bank(
+        bank,
+        inputs.given,
+        training=training_of("", config.search.batch_size),
+        objective_name=config.search.objective,
+        seed=config.search.seed,
+        deadline=deadline,
+    )
+    if time.time() >= deadline:
+        return None
+    return next(iter(ranking(trained)), None)

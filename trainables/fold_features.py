@@ -1,0 +1,108 @@
+"""Features as the heads of one fold see them: of one kind, normalised on its training rows, and narrow.
+
+A kind with more columns than there are training images says nothing beyond their span, so heads are trained
+on coordinates in it and folded back onto the encoder's own columns: few images lose nothing by that, of many
+the leading principal components are kept. What is learnt is still one weight a column.
+
+Shape legend: N development images, D features of a kind, R coordinates, C labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils.extmath import randomized_svd
+
+from trainables.trial_data import ProbeData
+from vlm.feature_kinds import FeatureKind
+from vlm.linear_head import LinearHead, normalised, standardisation
+
+WIDE = 1024
+"""Columns up to which heads are trained on the features themselves."""
+COMPONENTS = 512
+"""Principal components kept of more training images than WIDE; 512 scored as all columns did."""
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FoldFeatures:
+    """x = ((features - mean) / scale) @ basis, with features / |features| in place of them where `l2`."""
+
+    x_NR: np.ndarray
+    """float32, of all development rows."""
+    mean_D: np.ndarray
+    scale_D: np.ndarray
+    basis_DR: np.ndarray | None
+    """float32; None where x are the normalised features themselves, R = D."""
+    l2: bool
+    first: int
+    """Of the kind's columns among the encoder's."""
+
+    def head(self, weight_RC: np.ndarray, bias_C: np.ndarray) -> LinearHead:
+        """A head on these coordinates as one on the encoder's own features."""
+        weight_DC = weight_RC if self.basis_DR is None else self.basis_DR @ weight_RC
+        return LinearHead(
+            weight_DC=np.ascontiguousarray(weight_DC, dtype=np.float32),
+            bias_C=np.array(bias_C, dtype=np.float32),
+            mean_D=self.mean_D,
+            scale_D=self.scale_D,
+            l2=self.l2,
+            first=self.first,
+        )
+
+
+def fold_features(data: ProbeData, fold: int, kind: str, normalisation: str) -> FoldFeatures:
+    """The features of a fold; those that took a decomposition are kept with the data.
+
+    Args:
+        kind: one of `data.kinds`.
+        normalisation: none, l2, center (mean 0 and one common scale) or standardize (mean 0 and deviation 1
+            of each, in a kind of several blocks over the root of its block's width, so that each block weighs
+            the same), all measured on the fold's training rows.
+    """
+    prepared = data.prepared
+    key = (fold, kind, normalisation)
+    if key in prepared:
+        return prepared[key]
+    made = _made(data, fold, data.kinds[kind], normalisation)
+    if made.basis_DR is not None:
+        prepared[key] = made
+    return made
+
+
+def _made(data: ProbeData, fold: int, kind: FeatureKind, normalisation: str) -> FoldFeatures:
+    features_ND, train_N = data.features_ND[:, kind.columns], data.training_N(fold)
+    mean_D, scale_D = np.zeros(kind.width, np.float32), np.ones(kind.width, np.float32)
+    l2 = normalisation == "l2"
+    if normalisation in ("center", "standardize"):
+        centre_D, deviation_D = standardisation(features_ND[train_N], one_scale=normalisation == "center")
+        if normalisation == "standardize" and len(kind.blocks) > 1:
+            deviation_D = deviation_D * np.sqrt(np.repeat(kind.blocks, kind.blocks))
+        mean_D, scale_D = centre_D.astype(np.float32), deviation_D.astype(np.float32)
+    x_ND = normalised(features_ND, mean_D, scale_D, l2=l2)
+    if kind.width <= WIDE and len(kind.blocks) == 1:
+        return FoldFeatures(x_ND, mean_D, scale_D, None, l2, kind.first)
+    basis_DR = _basis(x_ND[train_N])
+    x_NR = x_ND @ basis_DR
+    if normalisation in ("center", "standardize"):
+        # As long as rows of that many standardised features: a learning rate or a penalty means the same.
+        unit = np.float32(1 / np.sqrt(np.mean(np.square(x_NR[train_N], dtype=np.float64))))
+        x_NR, basis_DR = x_NR * unit, basis_DR * unit
+    return FoldFeatures(x_NR, mean_D, scale_D, basis_DR, l2, kind.first)
+
+
+def _basis(x_ND: np.ndarray) -> np.ndarray:
+    """float32 (D, R), orthonormal columns: of the rows' span, or of their leading principal components.
+
+    They are turned once more at random. Along principal axes the variances differ a thousandfold, and AdamW,
+    which gives every coordinate steps of one size, would follow the faintest as fast as the strongest;
+    turned, all coordinates have about the same variance, as standardised features have.
+    """
+    if min(x_ND.shape) <= WIDE:
+        _, strength_R, axes_RD = np.linalg.svd(x_ND, full_matrices=False)
+        axes_RD = axes_RD[strength_R > strength_R[0] * np.finfo(np.float32).eps * max(x_ND.shape)]
+    else:
+        _, _, axes_RD = randomized_svd(x_ND, COMPONENTS, n_iter=2, random_state=_SEED)
+    turn_RR, _ = np.linalg.qr(np.random.default_rng(_SEED).standard_normal((len(axes_RD), len(axes_RD))))
+    return np.ascontiguousarray(axes_RD.T @ turn_RR, dtype=np.float32)
