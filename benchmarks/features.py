@@ -13,6 +13,7 @@ from cohort.labels import CHEXPERT_14
 from cohort.patients import patient_folds
 from study.inputs import OBJECTIVE_PATIENTS
 from trainables.trial_data import ProbeData
+from vlm.feature_kinds import side_by_side
 
 TRAIN, VAL = 2670, 575
 """The paper's procedure on the real IU-Xray tables gives these sizes."""
@@ -47,9 +48,25 @@ def draw_features(
     return features_ND.astype(np.float32), (evidence_NC > cut_C).astype(np.float32)
 
 
-def probe_data(seed: int = 0) -> ProbeData:
-    """The problem as a trial sees it: 2,670 images to train on, 575 to judge by, each of its own patient."""
+DEEP_BLOCKS = (768,) * 8
+"""Class and mean patch token of the last four blocks of a ViT-B."""
+
+
+def probe_data(seed: int = 0, deep: bool = False) -> ProbeData:
+    """The problem as a trial sees it: 2,670 images to train on, 575 to judge by, each of its own patient.
+
+    With `deep` 6,144 further columns lie beside the projected ones, each a saturating function of a random
+    combination of them.
+    """
     features_ND, targets_NC = draw_features(seed=seed)
+    kinds = {"projected": features_ND.shape[1:]}
+    if deep:
+        rng = np.random.default_rng([seed, 1])
+        width = sum(DEEP_BLOCKS)
+        mixed_ND = features_ND @ rng.standard_normal((features_ND.shape[1], width)).astype(np.float32)
+        noise_ND = 0.3 * rng.standard_normal(mixed_ND.shape, dtype=np.float32)
+        features_ND = np.concatenate([features_ND, np.tanh(mixed_ND) + noise_ND], axis=1)
+        kinds["deep"] = DEEP_BLOCKS
     val_targets_NC, val_patients_N = targets_NC[TRAIN:], np.arange(VAL)
     val_folds_N = patient_folds(val_targets_NC, val_patients_N, seed=seed)
     return ProbeData(
@@ -61,4 +78,5 @@ def probe_data(seed: int = 0) -> ProbeData:
         labels=tuple(PREVALENCE),
         objective_labels_C=val_targets_NC.sum(0) >= OBJECTIVE_PATIENTS,
         features_ND=features_ND,
+        kinds=side_by_side(kinds),
     )
