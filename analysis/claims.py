@@ -242,6 +242,8 @@ def _difference(test: pd.Series, objective: str) -> str:
     low, high = test["low"], test["high"]
     if test["p_holm"] < LEVEL:
         verdict = "better" if test["difference"] > 0 else "worse"
+        if low < 0 < high:
+            verdict += " by the permutation test, though the interval, wide for few patients, reaches over 0"
     elif -MARGIN < low and high < MARGIN:
         verdict = f"equivalent within {MARGIN:g}"
     else:

@@ -102,9 +102,13 @@ def model_card(
 
 def _spread(params: Mapping[str, Any]) -> dict[str, Any]:
     """One line a parameter, of an answer of several heads one a member: its weight."""
-    members = params.get("members", {})
-    rest = {name: value for name, value in params.items() if name != "members"}
-    return rest | {f"weight of {name}": weight for name, weight in members.items()}
+    weights = params.get("weights", {})
+    rest = {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in params.items()
+        if name != "weights"
+    }
+    return rest | {f"weight of {name}": weight for name, weight in weights.items()}
 
 
 def _escaped(value: Any) -> Any:

@@ -15,6 +15,7 @@ from study.run_folder import RunFolder
 from study.search import SearchPlan
 from trainables.records import TrialRecord
 from vlm.encoders import Encoder
+from vlm.predictor import Predictor
 
 
 class Adapter(Protocol):
@@ -87,7 +88,11 @@ def trial_row(trainable: Adapter, record: TrialRecord, name: str, note: str) -> 
     )
     if record.held_out_MC is not None and record.fold_objectives:
         return Candidate(predictor, HeldOut(inputs.data.rows_N[inputs.data.judged_N()], record.held_out_MC))
-    # Trained on the training split: what it has not seen is the validation split.
+    return held_out_on_validation(predictor, inputs, trainable.config.cache)
+
+
+def held_out_on_validation(predictor: Predictor, inputs: Inputs, cache: str) -> Candidate:
+    """What was trained on the training split: it has not seen the validation split."""
     rows_N = inputs.given.rows_N[inputs.given.judged_N()]
-    features_ND = inputs.features(trainable.config.cache)(predictor.encoder, predictor.precision)
+    features_ND = inputs.features(cache)(predictor.encoder, predictor.precision)
     return Candidate(predictor, HeldOut(rows_N, predictor.scores(features_ND[rows_N])))

@@ -63,7 +63,7 @@ def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candi
             note=ensemble.described,
             study=config.name,
             trainable=config.trainable,
-            params={"members": {member.name: round(member.weight, 4) for member in ensemble.members}},
+            params={"weights": {member.name: round(member.weight, 4) for member in ensemble.members}},
             objective=ensemble.objective,
         ),
     )

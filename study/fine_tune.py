@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from analysis.predictors import STUDY, Candidate
 from cohort.errors import InputError
 from cohort.image_store import image_store
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
+from study.adapter import held_out_on_validation
 from study.cluster import Capacity
 from study.config import StudyConfig
+from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, search_answer, with_weights
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search import SearchPlan
@@ -127,7 +131,8 @@ class Adapter:
         # A running trial writes each file anew before it drops the old one.
         resume_point = checkpoint_bytes(parameters, ema=True)
         running = (KEPT_RESUME_POINTS + 1) * resume_point + 2 * 4 * parameters
-        disk = (plan.concurrent * running + kept * 4 * parameters) / 1e9
+        tower = sum(one.numel() for one in self.inputs.encoder.backbone.parameters())
+        disk = (plan.concurrent * running + kept * 4 * parameters + 4 * tower) / 1e9
         size, data = self.inputs.encoder.geometry.size, self._data
         return [
             f"{plan.configurations} configurations, {plan.concurrent} at a time on {capacity.cpus} cpus and "
@@ -135,7 +140,8 @@ class Adapter:
             f"{len(data.training_N())} training and {len(data.judged_N())} validation images of {size} px; "
             f"at most {parameters / 1e6:.2f} M trained parameters",
             f"checkpoints take at most {disk:.2f} GB: resume points of {resume_point / 1e9:.2f} GB, "
-            f"{KEPT_RESUME_POINTS + 1} a running trial, and the weights of the best {kept}",
+            f"{KEPT_RESUME_POINTS + 1} a running trial, the weights of the best {kept}, "
+            "and the answer's",
         ]
 
     def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
@@ -181,13 +187,58 @@ class Adapter:
                 shutil.rmtree(folder.path, ignore_errors=True)
 
     def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
+        """Try what the kept trials give together."""
+        records = list(records)
         self.tidy(records)
+        shutil.rmtree(self._answer_folder, ignore_errors=True)
         kept = sorted(path.name for path in self.run.checkpoints.glob("trial-*"))
-        return [f"weights kept: {', '.join(kept)}"] if kept else []
+        lines = [f"weights kept: {', '.join(kept)}"] if kept else []
+        ranked = ranking(records)[: self.settings.keep]
+        if not ranked:
+            return lines
+        encoder, search = self.inputs.encoder, self.config.search
+        if torch.cuda.is_available() and self.config.resources.gpus != 0:
+            encoder.to("cuda")  # the trials are done with it
+        judge = TowerJudge(
+            encoder=encoder,
+            images=self._data,
+            given=self.inputs.given,
+            objective_name=search.objective,
+            batch_size=search.batch_size,
+            seed=search.seed,
+            deadline=deadline,
+        )
+        found, said = search_answer(ranked, self.encoder, judge)
+        if found:
+            found.save(self._answer_folder)
+        return lines + said
 
-    def answer(self) -> None:
-        """The best trial alone."""
-        return None
+    @property
+    def _answer_folder(self) -> Path:
+        return self.run.checkpoints / "answer"
+
+    def answer(self) -> Candidate | None:
+        """What the kept trials give together, where it is better on validation than the best of them."""
+        if not (self._answer_folder / FILE).exists():
+            return None
+        inputs = self.inputs
+        try:
+            found = TunedAnswer.load(self._answer_folder)
+        except CorruptCheckpoint as error:
+            raise InputError(
+                f"{self.run.path}: the weights of its answer are damaged ({error}); `radtune run STUDY.yaml "
+                "--resume` makes them again"
+            ) from None
+        encoder = with_weights(inputs.encoder, found.state)
+        predictor = found.record.predictor(
+            STUDY,
+            inputs.cohort.labels,
+            encoder,
+            note=found.note,
+            study=self.config.name,
+            trainable=self.config.trainable,
+        )
+        return held_out_on_validation(predictor, inputs, self.config.cache)
 
     def analysed(self, top: int) -> int:
         return min(top, self.settings.keep)  # of the others no weights are left

@@ -111,9 +111,21 @@ def test_disk_use_is_said_before_the_start_and_kept(tuned):
     study, lines = tuned
     assert any("checkpoints take at most" in line for line in lines[:6])
     kept = {path.name for path in study.folder.checkpoints.iterdir()}
-    assert kept == {"trial-0000", f"trial-{study.best.number:04d}"}
+    assert kept - {"answer"} == {"trial-0000", f"trial-{study.best.number:04d}"}
     for number in (0, study.best.number):
         assert not CheckpointFolder(study.folder.checkpoints, number).resume_points()
+
+
+def trained_together(study):
+    """Whether the study's answer is more than its best trial."""
+    return (study.folder.checkpoints / "answer").exists()
+
+
+def test_the_last_lines_say_what_the_kept_towers_give_together(tuned):
+    study, lines = tuned
+    (said,) = [line for line in lines if line.startswith("answer: best trial")]
+    assert f"best trial macro_ap {study.best.objective:.3f}; tower of {study.best.number}, head fitted" in said
+    assert trained_together(study) != any("itself, which none of 4 improved" in line for line in lines)
 
 
 def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tuned, tmp_path):
@@ -122,7 +134,8 @@ def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tu
     assert {"paper", "best-1"} <= set(result.scores["setting"])
     bundle = study.export(tmp_path / "bundle")
     reported = pd.read_parquet(study.folder.analysis / "test_predictions.parquet")
-    reported = reported[reported["setting"] == "best-1"].reset_index()
+    answered = "study" if trained_together(study) else "best-1"
+    reported = reported[reported["setting"] == answered].reset_index()
     cohort = Cohort.open(study.config.cohort)
     files = dict(zip(cohort.column("image"), cohort.column("file"), strict=True))
     images = [cohort.images_root / files[image] for image in reported["image"]]
