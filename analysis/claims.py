@@ -23,6 +23,7 @@ from analysis.predictors import (
     PREVALENCE,
     PROMPTED,
     PUBLISHED,
+    TEXT_INFORMED,
     ZERO_SHOT,
 )
 from scoring.intervals import MIN_POSITIVE_PATIENTS
@@ -42,11 +43,12 @@ _NAMED = {
     PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
     PIXELS: "raw pixels",
+    TEXT_INFORMED: "text and class means in closed form",
     LOGREG: "plain logistic regression",
     LOGREG_DEEP: "plain logistic regression on deep features",
     PAPER: PUBLISHED,
 }
-_FLOORS = (PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP)
+_FLOORS = (PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, TEXT_INFORMED, LOGREG, LOGREG_DEEP)
 _CHANCE = (ALL_POSITIVE, PREVALENCE)
 """The opponent that knows nothing, one of these in a family; see `analysis.comparisons.compare`."""
 

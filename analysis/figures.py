@@ -28,6 +28,7 @@ from analysis.predictors import (
     PREVALENCE,
     PROMPTED,
     RANDOM,
+    TEXT_INFORMED,
     ZERO_SHOT,
 )
 from cohort.files import write_atomically
@@ -40,6 +41,7 @@ COLOURS = {
     LOGREG_DEEP: "#009E73",
     PIXELS: "#CC79A7",
     ZERO_SHOT: "#E69F00",
+    TEXT_INFORMED: "#E69F00",
     PROMPTED: "#E69F00",
     PREVALENCE: "#8a94a0",
     RANDOM: "#8a94a0",

@@ -16,6 +16,7 @@ from scoring.judging import SHRINKAGE, Scale, judge, objective
 from scoring.metrics import prevalences
 from trainables.logistic import LogisticGrid, train_logistic
 from trainables.records import TrialRecord
+from trainables.text_informed import text_informed
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder, load_encoder
 from vlm.encoders.pixels import NAMES, SIDES, name_of
@@ -26,8 +27,18 @@ from vlm.prompts import Wording, text_prototypes
 
 RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
 PIXELS, ZERO_SHOT, PROMPTED = "pixels", "zero-shot", "zero-shot-prompts"
-LOGREG, LOGREG_DEEP = "logreg", "logreg-deep"
-FLOORS = (RANDOM, PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP)
+LOGREG, LOGREG_DEEP, TEXT_INFORMED = "logreg", "logreg-deep", "text-informed"
+FLOORS = (
+    RANDOM,
+    PREVALENCE,
+    ALL_POSITIVE,
+    ZERO_SHOT,
+    PROMPTED,
+    PIXELS,
+    TEXT_INFORMED,
+    LOGREG,
+    LOGREG_DEEP,
+)
 """Rows that no trial stands behind."""
 PAPER, BEST_TRIAL = "paper", "best-1"
 """The published configuration, and the best on validation."""
@@ -224,6 +235,31 @@ def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, wording
     return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True, first=first)
 
 
+def text_floor(data: ProbeData, encoder: Encoder, wording: Wording, objective_name: str) -> Candidate:
+    """Text prototypes and the means of labelled images in one closed form, see `trainables.text_informed`;
+    InputError without a text tower."""
+    text_CD, _ = text_prototypes(encoder, data.labels, "ensemble", wording)
+    found = text_informed(data, text_CD, objective_name)
+    scale = Scale.standardising(found.held_out_MC)
+    (judged,) = judge(found.held_out_MC[None], data.judged(), [SHRINKAGE], scale)
+    note = "text prototypes and class means in closed form"
+    predictor = Predictor(
+        name=TEXT_INFORMED,
+        labels=data.labels,
+        encoder=encoder,
+        heads=(found.head,),
+        ranks_only=True,
+        rule=DecisionRule.fitted(
+            judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale, judged.exclusive
+        ),
+        precision=data.precision,
+        origin=Origin(
+            note=f"{note}, strength {found.strength:g}, chosen on validation", objective=found.objective
+        ),
+    )
+    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], found.held_out_MC))
+
+
 def pixel_floor(data: ProbeData, channels: int, features: Features, objective_name: str) -> Candidate:
     """A logistic regression on raw pixels, its size and C the best on validation by the study's objective.
 
@@ -235,7 +271,7 @@ def pixel_floor(data: ProbeData, channels: int, features: Features, objective_na
     for side in SIDES:  # of equally good ones the smaller is taken
         encoder = load_encoder(name_of(side, channels))
         features_ND = features(encoder, "fp32")[data.rows_N]
-        its_data = replace(data, features_ND=features_ND, precision="fp32", kinds=encoder.kinds)
+        its_data = replace(data, features_ND=features_ND, precision="fp32", kinds=encoder.kinds, text_CD=None)
         record = train_logistic(its_data, objective_name=objective_name, common_scale=True).chosen
         if best is None or record.objective > best.objective:
             best, best_encoder = record, encoder

@@ -37,7 +37,7 @@ def peak_flops(device: str, size: int = 1024, repeats: int = 100) -> float:
 
 def draw_configs(heads: int, mix: str) -> list[Configuration]:
     """`heads` configurations: all of plain BCE on standardised features, or as random search draws them."""
-    fixed = {"epochs": EPOCHS, "features": "projected"}
+    fixed = {"epochs": EPOCHS, **space.plain("projected")}
     if mix == "bce":
         fixed |= {"loss": "bce", "positive_weight": 0.0, "normalisation": "standardize"}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

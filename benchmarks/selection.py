@@ -57,8 +57,9 @@ from trainables.trial_data import ProbeData
 from vlm.embeddings import embed
 from vlm.encoders import load_encoder
 from vlm.encoders.pixels import SIDES, name_of
-from vlm.feature_kinds import DEEP, base_kind
+from vlm.feature_kinds import DEEP, PROJECTED, base_kind
 from vlm.linear_head import LinearHead
+from vlm.prompts import Wording, text_prototypes
 
 TEST_SHARE = 4
 """One part of so many is the test split."""
@@ -133,6 +134,8 @@ def searched(data: ProbeData, kinds: Sequence[str], configurations: int, seed: i
     """Configurations asked for as a study asks for them, without Ray and without a journal."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     fixed, ranges = ({"features": kinds[0]}, {}) if len(kinds) == 1 else ({}, {"features": list(kinds)})
+    if data.text_CD is None and PROJECTED in kinds:
+        fixed["anchor"] = "none"
     its_space = space.SPACE.for_labels(data.exclusive, fixed, ranges)
     study = optuna.create_study(direction="maximize")
     for start in space.warm_starts(fixed, ranges, exclusive=data.exclusive):
@@ -169,6 +172,11 @@ def rules(
     embeddings = embed(cohort, encoder, cache=cache)
     features_ND = embeddings.features_ND
     dealt = deal(cohort, features_ND, encoder.kinds, embeddings.precision, seed)
+    if not encoder.text_refusal:
+        text_CD, _ = text_prototypes(encoder, cohort.labels, "ensemble", Wording.of(cohort))
+        dealt = replace(
+            dealt, given=replace(dealt.given, text_CD=text_CD), folds=replace(dealt.folds, text_CD=text_CD)
+        )
     base = base_kind(encoder.kinds).name
     searched_kinds = [base, *([DEEP] if DEEP in encoder.kinds else [])]
 
@@ -207,7 +215,11 @@ def _pixels(cohort: Cohort, cache: str, dealt: Dealt) -> float:
         encoder = load_encoder(name_of(side, cohort.channels))
         features_ND = embed(cohort, encoder, cache=cache).features_ND
         data = replace(
-            dealt.folds, features_ND=features_ND[dealt.folds.rows_N], precision="fp32", kinds=encoder.kinds
+            dealt.folds,
+            features_ND=features_ND[dealt.folds.rows_N],
+            precision="fp32",
+            kinds=encoder.kinds,
+            text_CD=None,
         )
         record = train_logistic(data, objective_name=OBJECTIVE, common_scale=True).chosen
         if record.objective > best:

@@ -15,6 +15,18 @@ PARAMETERS: dict[str, Parameter] = {
         meaning="what of the encoder the head sees: after the projection into the space shared with text, "
         "before it, or outputs of several layers; those that the encoder has, see `features` in a study file",
     ),
+    "anchor": Parameter(
+        search=("none", "zero_shot"),
+        under=Under(name="features", choices=("projected",)),
+        meaning="what decay and penalty draw the weights towards, and where they begin: zero, or the text "
+        "prototypes of zero-shot, with an encoder that has a text tower",
+    ),
+    "anchor_strength": Parameter(
+        search=Interval(low=0.1, high=10, log=True),
+        allowed=Interval(low=0, high=1e3),
+        under=Under(name="anchor", choices=("zero_shot",)),
+        meaning="deviation of the logits on training images at the anchor",
+    ),
     "learning_rate": Parameter(
         search=Interval(low=1e-4, high=0.5, log=True),
         allowed=Interval(low=1e-8, high=10),
@@ -54,12 +66,20 @@ PARAMETERS: dict[str, Parameter] = {
 }
 """The whole space, by name, in the order in which it is asked for."""
 
+
+def plain(features: str) -> dict[str, Any]:
+    """What is fixed of heads on this kind of features that text does not draw."""
+    fixed = {"features": features, "anchor": "none"}
+    return {name: value for name, value in fixed.items() if name in SPACE.names_under(fixed)}
+
+
 SPACE = Space("linear_probe", PARAMETERS)
 suggest = SPACE.suggest
 check = SPACE.check
 
 PAPER: dict[str, Any] = {
     "features": "projected",
+    "anchor": "none",
     "learning_rate": 1e-4,
     "weight_decay": 1e-2,
     "l2_penalty": 0.0,
@@ -83,6 +103,7 @@ COLUMNS = {
 
 _START = {
     "features": "projected",
+    "anchor": "none",
     "epochs": 50,
     "loss": "bce",
     **losses.USUAL,  # for a study that fixes another loss; `warm_starts` leaves out what that does not have
@@ -113,6 +134,10 @@ WARM_STARTS: tuple[dict[str, Any], ...] = (
     _decayed("center", 3.0, 0.03),
     _decayed("standardize", 10.0, 0.003),
     *(
+        _penalised("center", l2_penalty, 0.1) | {"anchor": "zero_shot", "anchor_strength": strength}
+        for l2_penalty, strength in ((2e-2, 1.0), (5e-3, 3.0))
+    ),
+    *(
         {**start, "features": "deep"}
         for start in (
             _penalised("standardize", 5e-3, 0.2),
@@ -123,7 +148,8 @@ WARM_STARTS: tuple[dict[str, Any], ...] = (
     ),
 )
 """Configurations to try first: the penalties at which logistic regressions on thousands of embeddings have
-their best scores, with features centred and standardised, then plain decay; then deep features."""
+their best scores, with features centred and standardised, then plain decay, penalties towards the text, and
+deep features."""
 
 
 def warm_starts(

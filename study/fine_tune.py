@@ -76,7 +76,7 @@ class Adapter:
 
     def _best_warm_start(self) -> LinearHead:
         """The best of the probe space's warm starts: one bank, a second or two."""
-        search, seen = self.config.search, {"features": self.inputs.encoder.features[0]}
+        search, seen = self.config.search, probe_space.plain(self.inputs.encoder.features[0])
         starts = probe_space.warm_starts(seen, exclusive=self.inputs.cohort.exclusive)
         bank = [
             Configuration(probe_space.SPACE, number, seen | start, seed=search.seed)

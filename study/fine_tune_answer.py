@@ -53,7 +53,7 @@ def with_weights(encoder: Encoder, state: State) -> Encoder:
 def refitted(data: ProbeData, objective_name: str, batch_size: int, seed: int) -> TrialRecord:
     """The head that is best on validation of the linear probe's warm starts and of logistic regressions."""
     (kind,) = data.kinds
-    seen = {"features": kind}
+    seen = probe_space.plain(kind)
     bank = [
         Configuration(probe_space.SPACE, number, seen | start, seed=seed)
         for number, start in enumerate(probe_space.warm_starts(seen, exclusive=data.exclusive))

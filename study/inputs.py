@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,8 @@ from trainables.trial_data import ProbeData
 from vlm.embeddings import Embeddings, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
-from vlm.feature_kinds import DEEP, FeatureKind, base_kind
+from vlm.feature_kinds import DEEP, PROJECTED, FeatureKind, base_kind
+from vlm.prompts import Wording, text_prototypes
 
 OBJECTIVE_PATIENTS = 5
 """Positive patients that a label needs among those who are judged to count in the objective."""
@@ -65,7 +66,15 @@ class Inputs:
         """The same rows in the given split, of which validation alone is judged; InputError as `data`."""
         # Where the folds decide, a small validation split must not keep a study from running.
         relaxed = self.selection == "cross_validation"
-        return development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds, relaxed=relaxed)
+        data = development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds, relaxed=relaxed)
+        return replace(data, text_CD=self._text_CD())
+
+    def _text_CD(self) -> np.ndarray | None:
+        """The prototypes of several prompts a label, as `zero-shot-prompts` may have them."""
+        if self.encoder.text_refusal:
+            return None
+        wording = Wording.of(self.cohort)
+        return text_prototypes(self.encoder, self.cohort.labels, "ensemble", wording)[0]
 
     @property
     def uncounted(self) -> list[str]:
@@ -157,6 +166,9 @@ def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dic
             raise InputError(
                 f"features: encoder {encoder.name} has no {name} features; it has {', '.join(encoder.kinds)}"
             )
+    if encoder.text_refusal:
+        if "zero_shot" in (fixed.get("anchor"), *ranges.get("anchor", ())):
+            raise InputError(f"search: anchor zero_shot needs text: {encoder.text_refusal}")
     if not named:
         kinds = _named_kinds(config.features) or [
             name for name in (base_kind(encoder.kinds).name, DEEP) if name in encoder.kinds
@@ -165,6 +177,9 @@ def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dic
             fixed["features"] = kinds[0]
         else:
             ranges["features"] = kinds
+    tried = [fixed["features"]] if "features" in fixed else ranges["features"]
+    if encoder.text_refusal and PROJECTED in tried and not {"anchor"} & (fixed.keys() | ranges.keys()):
+        fixed["anchor"] = "none"
     return fixed, ranges
 
 

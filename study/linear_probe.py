@@ -75,8 +75,12 @@ class Adapter:
 
     def presets(self) -> Mapping[str, Mapping[str, Any]]:
         """The published configuration, on pooled features where there is no projection."""
-        base = base_kind(self.inputs.encoder.kinds).name
-        return {name: preset | {"features": base} for name, preset in space.PRESETS.items()}
+        seen = {"features": base_kind(self.inputs.encoder.kinds).name}
+        presets = {}
+        for name, preset in space.PRESETS.items():
+            existing = space.SPACE.names_under(preset | seen)
+            presets[name] = {key: value for key, value in (preset | seen).items() if key in existing}
+        return presets
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan:
         """Banks of at most an eighth of the study, side by side where enough rounds of them remain."""

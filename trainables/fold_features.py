@@ -39,6 +39,12 @@ class FoldFeatures:
     first: int
     """Of the kind's columns among the encoder's."""
 
+    def direction(self, raw_DC: np.ndarray) -> np.ndarray:
+        """float32 (R, C): what products with these directions among the encoder's own features are on the
+        coordinates, up to a constant; of features of length 1 where `l2`."""
+        scaled_DC = raw_DC * self.scale_D[:, None]
+        return (scaled_DC if self.basis_DR is None else _solved(self.basis_DR, scaled_DC)).astype(np.float32)
+
     def head(self, weight_RC: np.ndarray, bias_C: np.ndarray) -> LinearHead:
         """A head on these coordinates as one on the encoder's own features."""
         weight_DC = weight_RC if self.basis_DR is None else self.basis_DR @ weight_RC
@@ -50,6 +56,12 @@ class FoldFeatures:
             l2=self.l2,
             first=self.first,
         )
+
+
+def _solved(basis_DR: np.ndarray, weight_DC: np.ndarray) -> np.ndarray:
+    """The coordinates' weights whose fold back is nearest; columns of the basis are "
+    "orthogonal, of one length."""
+    return basis_DR.T @ weight_DC / np.square(basis_DR[:, 0]).sum()
 
 
 def fold_features(data: ProbeData, fold: int, kind: str, normalisation: str) -> FoldFeatures:

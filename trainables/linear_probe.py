@@ -153,6 +153,15 @@ class _Features:
         self.train_NE = torch.from_numpy(x_NE[data.training_N(fold)]).to(device)
         self.val_NE = torch.from_numpy(x_NE[data.judged_N(fold)]).to(device)
 
+    def anchor(self, text_CD: np.ndarray) -> np.ndarray:
+        """float32 (C, E): weights whose logits point along the text, with deviation 1 on the training rows,
+        and bias 0."""
+        weight_RC = self._seen.direction(text_CD.T)
+        deviation_C = (self.train_NE[:, :-1].cpu().numpy() @ weight_RC).std(axis=0)
+        anchor_CE = np.zeros((len(text_CD), len(weight_RC) + 1), np.float32)
+        anchor_CE[:, :-1] = (weight_RC / np.maximum(deviation_C, 1e-12)).T
+        return anchor_CE
+
     def head(self, weight_CE: np.ndarray) -> LinearHead:
         return self._seen.head(np.ascontiguousarray(weight_CE[:, :-1].T), weight_CE[:, -1])
 
@@ -255,13 +264,31 @@ class _Stack:
     among them heads of one loss.
     """
 
-    def __init__(self, heads: Sequence[_Head], coordinates: int, targets_NC: Tensor) -> None:
-        """`targets_NC`: those that are trained on, 0, 1 or NaN."""
+    def __init__(
+        self,
+        heads: Sequence[_Head],
+        coordinates: int,
+        targets_NC: Tensor,
+        anchors: Mapping[tuple[str, str], np.ndarray],
+    ) -> None:
+        """
+        Args:
+            heads: one at least.
+            coordinates: R.
+            targets_NC: those that are trained on, 0, 1 or NaN.
+            anchors: of each group with heads that have one, float32 (C, E).
+        """
         self.heads = sorted(
             heads, key=lambda head: (_group(head.config), list(LOSSES).index(head.config["loss"]))
         )
         weights = [head.initial_weights(coordinates, targets_NC.shape[1]) for head in self.heads]
         self.weight_KCE = torch.from_numpy(np.stack(weights)).to(targets_NC.device)
+        self.anchor_KCE = torch.zeros_like(self.weight_KCE)
+        for k, head in enumerate(self.heads):
+            if (strength := head.config.get("anchor_strength", 0.0)) > 0:
+                anchor_CE = torch.from_numpy(anchors[_group(head.config)] * np.float32(strength))
+                self.anchor_KCE[k] = anchor_CE
+                self.weight_KCE[k] += anchor_CE.to(self.weight_KCE.device)
         self.first_KCE, self.second_KCE = torch.zeros_like(self.weight_KCE), torch.zeros_like(self.weight_KCE)
         self.steps = 0
         self.loss = BankLoss.of([head.config for head in self.heads], targets_NC)
@@ -273,8 +300,9 @@ class _Stack:
         if len(places) == len(self.heads):
             return
         self.heads = [self.heads[k] for k in places]
-        self.weight_KCE, self.first_KCE, self.second_KCE = (
-            stacked_KCE[places] for stacked_KCE in (self.weight_KCE, self.first_KCE, self.second_KCE)
+        self.weight_KCE, self.first_KCE, self.second_KCE, self.anchor_KCE = (
+            stacked_KCE[places]
+            for stacked_KCE in (self.weight_KCE, self.first_KCE, self.second_KCE, self.anchor_KCE)
         )
         self.loss = self.loss.select(places)
         self._lay_out()
@@ -289,6 +317,7 @@ class _Stack:
         labels = self.weight_KCE.shape[1]
         # A head's loss is the mean of its labels' losses, and so is its penalty.
         self.penalty_K11 = self._setting("l2_penalty")[:, None, None] / labels
+        self.anchored = bool(self.anchor_KCE.any())
         self.runs: list[tuple[tuple[str, str], slice]] = []  # a group, its rows of the (K * C)
         for group, run in groupby(range(len(self.heads)), key=lambda k: _group(self.heads[k].config)):
             places = list(run)
@@ -322,7 +351,10 @@ class _Stack:
         for (_, rows), x_BE in zip(self.runs, inputs, strict=True):
             torch.mm(slope_KCB.view(K * C, B)[rows], x_BE, out=self.gradient_KCE.view(K * C, E)[rows])
         weight_KCD = self.weight_KCE[..., :-1]  # without the bias
+        anchor_KCD = self.anchor_KCE[..., :-1]
         self.gradient_KCE[..., :-1].addcmul_(weight_KCD, self.penalty_K11)
+        if self.anchored:
+            self.gradient_KCE[..., :-1].addcmul_(anchor_KCD, -self.penalty_K11)
 
         if clip_norm is not None:
             norm_K11 = torch.linalg.vector_norm(self.gradient_KCE, dim=(1, 2), keepdim=True)
@@ -330,7 +362,10 @@ class _Stack:
         # AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2), its bias corrections moved into two scalars.
         self.steps += 1
         correction1, correction2 = 1 - BETA1**self.steps, math.sqrt(1 - BETA2**self.steps)
-        weight_KCD.mul_((1 - rate_K11 * self.decay_K11).clamp_(min=0))  # past 0 it would oscillate
+        kept_K11 = (1 - rate_K11 * self.decay_K11).clamp_(min=0)  # past 0 it would oscillate
+        weight_KCD.mul_(kept_K11)
+        if self.anchored:
+            weight_KCD.addcmul_(anchor_KCD, 1 - kept_K11)
         self.first_KCE.lerp_(self.gradient_KCE, 1 - BETA1)
         self.second_KCE.mul_(BETA2).addcmul_(self.gradient_KCE, self.gradient_KCE, value=1 - BETA2)
         torch.sqrt(self.second_KCE, out=self.scratch_KCE).add_(EPSILON * correction2)
@@ -390,6 +425,8 @@ def train_bank(
         raise ValueError(f"objective_name must be one of {', '.join(OBJECTIVES)}, not {objective_name!r}")
     if missing := sorted({config["features"] for config in configs} - set(data.kinds)):
         raise ValueError(f"features must be a kind of {', '.join(data.kinds)}, not {missing[0]}")
+    if data.text_CD is None and any(config.get("anchor", "none") != "none" for config in configs):
+        raise ValueError("anchor must be none where data have no text_CD")
     bank = _Bank(
         heads=[_Head(config) for config in configs],
         data=data,
@@ -521,7 +558,9 @@ class _Bank:
         by_width: dict[int, list[_Head]] = {}
         for head in heads:
             by_width.setdefault(features[_group(head.config)].train_NE.shape[1] - 1, []).append(head)
-        stacks = [_Stack(alike, width, targets_NC) for width, alike in by_width.items()]
+        anchored = {_group(head.config) for head in heads if head.config.get("anchor", "none") != "none"}
+        anchors = {group: features[group].anchor(data.text_CD) for group in anchored}
+        stacks = [_Stack(alike, width, targets_NC, anchors) for width, alike in by_width.items()]
         judge = _Looks(self, fold, features, targets_NC)
         epoch = 0
         while stacks:

@@ -191,6 +191,9 @@ class ProbeData(TrialData):
     """Of the encoder's products: fp32 or bf16."""
     kinds: Mapping[str, FeatureKind] | None = None
     """Kinds of features by name, runs of the columns; None: all columns are of one, `projected`."""
+    text_CD: np.ndarray | None = None
+    """float32 text prototypes of the labels in the space of the projected features, for heads that are drawn
+    towards them; None without a text tower."""
     prepared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
     """What `trainables.fold_features` has computed of them; it goes along to whoever the data are sent to."""
 
@@ -212,6 +215,10 @@ class ProbeData(TrialData):
             object.__setattr__(self, "kinds", whole)
         elif any(kind.columns.stop > self.features_ND.shape[1] for kind in self.kinds.values()):
             raise ValueError(f"kinds must lie within {self.features_ND.shape[1]} columns, not {self.kinds}")
+        if self.text_CD is not None:
+            shape = (len(self.labels), self.kinds[PROJECTED].width)
+            if self.text_CD.shape != shape:
+                raise ValueError(f"text_CD must be {shape}, not {self.text_CD.shape}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

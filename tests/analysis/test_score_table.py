@@ -25,6 +25,7 @@ def test_every_setting_has_its_rows_and_the_table_its_columns(analysed):
         "zero-shot",
         "zero-shot-prompts",
         "pixels",
+        "text-informed",
         "logreg",
         "paper",
         "best-1",

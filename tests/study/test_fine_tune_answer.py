@@ -141,7 +141,7 @@ def labelled(width=6, images=120):
 
 def test_the_refitted_head_is_the_better_of_the_probes_bank_and_the_regressions():
     data = labelled()
-    seen = {"features": "projected"}
+    seen = space.plain("projected")
     bank = train_bank(
         [Configuration(space.SPACE, n, seen | start) for n, start in enumerate(space.warm_starts(seen))],
         data,

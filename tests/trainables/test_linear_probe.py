@@ -60,6 +60,7 @@ def draw_data(seed=0, train=160, val=80, width=12) -> ProbeData:
 def config(number=0, seed=0, **changes) -> Configuration:
     plain = {
         "features": "projected",
+        "anchor": "none",
         "learning_rate": 0.03,
         "weight_decay": 0.1,
         "l2_penalty": 0.0,
@@ -71,7 +72,7 @@ def config(number=0, seed=0, **changes) -> Configuration:
     }
     params = plain | changes
     if params["features"] not in ("projected", "pooled"):
-        del params["normalisation"]
+        del params["normalisation"], params["anchor"]
     return Configuration(SPACE, number, params, seed)
 
 
@@ -638,6 +639,70 @@ def test_wide_features_are_trained_in_the_span_of_the_images_and_lose_nothing():
     assert narrow.head.weight_DC.shape == (300, 4)
     spread = wide.held_out_MC.std()
     np.testing.assert_allclose(narrow.held_out_MC, wide.held_out_MC, rtol=0, atol=0.02 * spread)
+
+
+def anchored(seed=0):
+    """Data with text that points where the first labels' evidence lies."""
+    data = folded(seed)
+    text_CD = np.random.default_rng(seed).normal(size=(4, 12)).astype(np.float32)
+    return replace(data, text_CD=text_CD)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "l2", "center", "standardize"])
+def test_a_head_that_may_not_move_is_its_anchor(normalisation):
+    """Drawn back with all strength, its scores are products with the text, of the wanted "
+    "deviation on training."""
+    data = anchored()
+    one = config(
+        anchor="zero_shot",
+        anchor_strength=2.0,
+        learning_rate=1e-6,
+        weight_decay=0.0,
+        l2_penalty=1.0,
+        normalisation=normalisation,
+    )
+    [result] = train_bank([one], data)
+    x_ND = data.features_ND.astype(np.float64)
+    if normalisation == "l2":
+        x_ND /= np.linalg.norm(x_ND, axis=1, keepdims=True)
+    products_NC = x_ND @ data.text_CD.T
+    for c in range(4):
+        assert np.corrcoef(result.head.logits(data.features_ND)[:, c], products_NC[:, c])[0, 1] > 0.9999
+    np.testing.assert_allclose(result.head.logits(data.features_ND).std(axis=0), 2.0, rtol=0.05)
+
+
+def test_penalty_and_decay_draw_towards_the_anchor():
+    """The stronger they are, the nearer is the head to its text; without an anchor to nothing."""
+    data = anchored()
+    products_NC = data.features_ND @ data.text_CD.T
+
+    def likeness(head):
+        return np.mean(
+            [np.corrcoef(head.logits(data.features_ND)[:, c], products_NC[:, c])[0, 1] for c in range(4)]
+        )
+
+    common = {"anchor": "zero_shot", "anchor_strength": 1.0, "epochs": 60, "normalisation": "standardize"}
+    for name, weak, strong in (("l2_penalty", 0.001, 1.0), ("weight_decay", 0.01, 30.0)):
+        other = {"weight_decay": 0.0} if name == "l2_penalty" else {"l2_penalty": 0.0}
+        near, far = (
+            train_bank([config(0, **common, **other, **{name: value}) for value in (strong, weak)][:1], data),
+            train_bank([config(1, **common, **other, **{name: weak})], data),
+        )
+        assert likeness(near[0].head) > 0.95 > likeness(far[0].head)
+
+
+def test_heads_with_and_without_an_anchor_share_a_bank():
+    data = anchored()
+    plain = config(0, normalisation="center")
+    drawn = config(1, normalisation="center", anchor="zero_shot", anchor_strength=1.0)
+    together = train_bank([plain, drawn], data)
+    for one, alone in zip(together, [*train_bank([plain], data), *train_bank([drawn], data)], strict=True):
+        np.testing.assert_allclose(one.held_out_MC, alone.held_out_MC, atol=1e-5)
+
+
+def test_an_anchor_without_text_is_refused():
+    with pytest.raises(ValueError, match="anchor must be none where data have no text_CD"):
+        train_bank([config(anchor="zero_shot", anchor_strength=1.0)], folded())
 
 
 def test_heads_that_fall_behind_after_a_fold_are_stopped_and_keep_no_weights():
