@@ -272,8 +272,8 @@ def gather(
         untrained += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
     candidates = [Candidate(predictor, None) for predictor in untrained]
     candidates.append(pixel_floor(data, cohort.channels, features, facts.objective))
-    if not no_zero_shot:
-        candidates.append(text_floor(data, encoder, Wording.of(cohort), facts.objective))
+    if data.text_CD is not None:
+        candidates.append(text_floor(data, encoder, facts.objective))
     candidates += logistic_floors(data, encoder, facts.objective, facts.regressions)
     candidates += trials
     if compared_with:

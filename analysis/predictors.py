@@ -235,29 +235,30 @@ def _prototype_head(encoder: Encoder, labels: Sequence[str], style: str, wording
     return LinearHead.plain(encoder.logit_scale * direction_CD.T, l2=True, first=first)
 
 
-def text_floor(data: ProbeData, encoder: Encoder, wording: Wording, objective_name: str) -> Candidate:
-    """Text prototypes and the means of labelled images in one closed form, see `trainables.text_informed`;
-    InputError without a text tower."""
-    text_CD, _ = text_prototypes(encoder, data.labels, "ensemble", wording)
-    found = text_informed(data, text_CD, objective_name)
-    scale = Scale.standardising(found.held_out_MC)
-    (judged,) = judge(found.held_out_MC[None], data.judged(), [SHRINKAGE], scale)
-    note = "text prototypes and class means in closed form"
+def text_floor(data: ProbeData, encoder: Encoder, objective_name: str) -> Candidate:
+    """Text prototypes and the means of labelled images in one closed form, its strength the best on
+    validation; `data` with `text_CD`."""
+    record = max(text_informed(data, objective_name), key=lambda one: one.objective)
+    scale = Scale.standardising(record.held_out_MC)
+    (judged,) = judge(record.held_out_MC[None], data.judged(), [SHRINKAGE], scale)
+    strength = record.params["strength"]
     predictor = Predictor(
         name=TEXT_INFORMED,
         labels=data.labels,
         encoder=encoder,
-        heads=(found.head,),
+        heads=(record.head,),
         ranks_only=True,
         rule=DecisionRule.fitted(
             judged.strategy, judged.thresholds[judged.strategy], judged.few_C, scale, judged.exclusive
         ),
         precision=data.precision,
         origin=Origin(
-            note=f"{note}, strength {found.strength:g}, chosen on validation", objective=found.objective
+            note=f"text prototypes and class means in closed form, strength {strength:g}, chosen on validation",
+            params=record.params,
+            objective=record.objective,
         ),
     )
-    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], found.held_out_MC))
+    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], record.held_out_MC))
 
 
 def pixel_floor(data: ProbeData, channels: int, features: Features, objective_name: str) -> Candidate:

@@ -14,7 +14,8 @@ stratified; the cohort's own split plays no part. Every rule then has the same d
     logreg[:KIND]    a logistic regression, its C by five folds, the folds' heads averaged; on each kind
     pixels           the same on raw pixels, their number chosen too
     best             the best of the configurations by five folds, the folds' heads averaged
-    study            the greedy ensemble of these configurations and of the regressions `logreg`
+    text-informed    text prototypes and class means in closed form, with an encoder that has text
+    study            the greedy ensemble of these configurations and of the plain methods
 
 Configurations are asked for by TPE, bank by bank with racing, as a study does. The interval of a difference
 is the corrected resampled t (Nadeau and Bengio, Machine Learning 2003): variance x (1 / deals + test /
@@ -53,6 +54,7 @@ from trainables.ensemble import select_ensemble
 from trainables.linear_probe import BankTraining, train_bank
 from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, ranking
+from trainables.text_informed import text_informed
 from trainables.trial_data import ProbeData
 from vlm.embeddings import embed
 from vlm.encoders import load_encoder
@@ -199,11 +201,15 @@ def rules(
     candidates = {f"trial {record.number}": record for record in records[:FINALISTS]}
     for row, grid in grids.items():
         candidates |= {f"{row} {record.params['C']:g}": record for record in grid.records}
+    if dealt.folds.text_CD is not None:
+        informed = text_informed(dealt.folds, OBJECTIVE)
+        found["text-informed"] = dealt.score([max(informed, key=lambda one: one.objective).head], features_ND)
+        candidates |= {f"text-informed {record.params['strength']:g}": record for record in informed}
     ensemble = select_ensemble(candidates, dealt.folds, objective_name=OBJECTIVE, seed=seed)
     found["study"] = dealt.score(ensemble.heads, features_ND)
     made_of = {
         "members": len(ensemble.members),
-        "regressions": sum(member.trial < 0 for member in ensemble.members),
+        "plain": sum(member.trial < 0 for member in ensemble.members),
         "completed": len(records),
     }
     return found, len(dealt.test_N) / len(dealt.given.rows_N), made_of

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
-from analysis.predictors import STUDY, Candidate, HeldOut
+from analysis.predictors import STUDY, TEXT_INFORMED, Candidate, HeldOut
 from scoring.judging import SHRINKAGE, judge
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import SPACE
@@ -22,6 +22,7 @@ from trainables.ensemble import Ensemble, select_ensemble
 from trainables.linear_probe import train_bank, training_of
 from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord, ranking
+from trainables.text_informed import text_informed
 from vlm.predictor import DecisionRule, Origin, Predictor
 
 FINALISTS = 40
@@ -34,10 +35,13 @@ def weighed(
     inputs: Inputs,
     config: StudyConfig,
 ) -> Ensemble:
-    """The ensemble of the best configurations and of all plain regressions."""
+    """The ensemble of the best configurations, of all plain regressions, and of text and class means."""
     candidates = {f"trial {record.number}": record for record in ranking(records)[:FINALISTS]}
     for row, grid in regressions.items():
         candidates |= {f"{row} C={record.params['C']:g}": record for record in grid.records}
+    if inputs.data.text_CD is not None:
+        informed = text_informed(inputs.data, config.search.objective)
+        candidates |= {f"{TEXT_INFORMED} {record.params['strength']:g}": record for record in informed}
     return select_ensemble(
         candidates, inputs.data, objective_name=config.search.objective, seed=config.search.seed
     )

@@ -41,7 +41,7 @@ class Member:
 
     name: str
     trial: int
-    """Its number in the study; -1: a plain regression."""
+    """Its number in the study; -1: none, but a plain regression or closed form."""
     weight: float
     """From 0 to 1; those of all members sum to 1."""
     slope: float
@@ -62,16 +62,16 @@ class Ensemble:
     """The same of logits for which the members were chosen, too, without the patients who are scored."""
 
     @property
-    def only_regressions(self) -> bool:
+    def only_plain(self) -> bool:
         """Whether no configuration of the study is among the members."""
         return all(member.trial < 0 for member in self.members)
 
     @property
     def described(self) -> str:
         """What it is made of, for the reader of a table."""
-        if self.only_regressions:
+        if self.only_plain:
             names = " and ".join(member.name for member in self.members)
-            return f"the plain logistic regression itself ({names}), which no configuration improved"
+            return f"the plain method itself ({names}), which no configuration improved"
         heads = "1 head" if len(self.members) == 1 else f"{len(self.members)} heads averaged into one"
         return f"{heads}, chosen and weighted by out-of-fold scores"
 

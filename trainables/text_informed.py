@@ -15,11 +15,10 @@ Shape legend: N images, D features, C labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scoring.judging import SHRINKAGE, Scale, objective
+from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import PROJECTED
 from vlm.linear_head import LinearHead, combined, normalised
@@ -28,26 +27,18 @@ STRENGTHS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Of the images against the text, 1 / (2 lambda tau); 0 is the text alone."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TextInformed:
-    """The head of the strength that is best by the study's objective."""
-
-    head: LinearHead
-    """On directions, the average of its folds' heads."""
-    held_out_MC: np.ndarray
-    """float32 scores of `data.judged_N()`, each by the head that did not see the image."""
-    strength: float
-    objective: float
-
-
-def text_informed(data: ProbeData, text_CD: np.ndarray, objective_name: str) -> TextInformed:
-    """Fit the closed form on each fold.
+def text_informed(data: ProbeData, objective_name: str) -> list[TrialRecord]:
+    """The closed form of each strength, fitted on each fold.
 
     Args:
-        data: with projected features.
-        text_CD: text features of the labels.
-        objective_name: one of `scoring.judging.OBJECTIVES`, by which the strength is chosen.
+        data: with projected features and `text_CD`.
+        objective_name: one of `scoring.judging.OBJECTIVES`.
+
+    Returns:
+        one record a strength, no trials of a study: its parameter `strength`, the average of its folds' heads
+        on directions, and the scores of `data.judged_N()`, each by the head that did not see the image.
     """
+    text_CD = data.text_CD
     kind = data.kinds[PROJECTED]
     raw_ND = data.features_ND[:, kind.columns]
     x_ND = normalised(raw_ND, np.zeros(kind.width), np.ones(kind.width), l2=True)
@@ -66,9 +57,16 @@ def text_informed(data: ProbeData, text_CD: np.ndarray, objective_name: str) -> 
         scale = Scale.standardising(held_out_MC)
         value = objective(objective_name, held_out_MC[None], data.judged(), [SHRINKAGE], scale)[0]
         found.append(
-            TextInformed(head=head, held_out_MC=held_out_MC, strength=strength, objective=float(value))
+            TrialRecord(
+                number=-1,
+                params={"strength": strength},
+                state="COMPLETE",
+                objective=float(value),
+                precision=data.precision,
+                arrays=head.tensors() | {"held_out_MC": held_out_MC},
+            )
         )
-    return max(found, key=lambda one: one.objective)
+    return found
 
 
 def _between_means(x_ND: np.ndarray, targets_NC: np.ndarray) -> np.ndarray:

@@ -183,6 +183,8 @@ def finished_study(
     features_ND, pixels_ND = x_ND.astype(np.float32), pixels_ND.astype(np.float32)
 
     data = development_data(made_up, SimpleNamespace(features_ND=features_ND, precision="fp32"), seed=0)
+    if has_text:
+        data = replace(data, text_CD=direction_CD.astype(np.float32))
     plain = train_logistic(data, objective_name=objective, strengths=(1e-2,)).chosen.head
     records, repeats = {}, {}
     for row, number, noise in (

@@ -191,8 +191,8 @@ def test_a_single_strong_regression_is_fallen_back_on_and_said():
     strong = candidate(-1, data, np.eye(6, 3) * 2)
     noise = {f"trial {k}": candidate(k, data, np.zeros((6, 3)), noise=1.0) for k in range(4)}
     found = select_ensemble({"logreg C=1": strong}, data, objective_name="macro_ap", seed=0)
-    assert found.only_regressions and found.members[0].name == "logreg C=1"
-    assert not select_ensemble(noise, data, objective_name="macro_ap", seed=0).only_regressions
+    assert found.only_plain and found.members[0].name == "logreg C=1"
+    assert not select_ensemble(noise, data, objective_name="macro_ap", seed=0).only_plain
 
 
 def test_the_same_seed_gives_the_same_answer():
