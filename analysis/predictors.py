@@ -253,7 +253,7 @@ def text_floor(data: ProbeData, encoder: Encoder, objective_name: str) -> Candid
         ),
         precision=data.precision,
         origin=Origin(
-            note=f"text prototypes and class means in closed form, strength {strength:g}, chosen on validation",
+            note=f"text and class means in closed form, strength {strength:g}, chosen on validation",
             params=record.params,
             objective=record.objective,
         ),

@@ -19,7 +19,8 @@ from benchmarks.features import TRAIN, probe_data
 from benchmarks.machine import processor
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
-from trainables.linear_probe import BankTraining, train_bank
+from trainables.bank_training import BankTraining
+from trainables.linear_probe import train_bank
 
 EPOCHS, BATCH = 50, 256
 

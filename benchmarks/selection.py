@@ -50,8 +50,9 @@ from search_spaces.configuration import Configuration
 from study.answer import FINALISTS
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.linear_probe import lagging
+from trainables.bank_training import BankTraining
 from trainables.ensemble import select_ensemble
-from trainables.linear_probe import BankTraining, train_bank
+from trainables.linear_probe import train_bank
 from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, ranking
 from trainables.text_informed import text_informed

@@ -90,7 +90,7 @@ PAPER: dict[str, Any] = {
     "normalisation": "none",
 }
 """The configuration of Sadman et al. (arXiv 2506.14136). Batch 24, selection by validation loss with patience
-5 and the threshold 0.5 belong to how it is trained and scored: `trainables.linear_probe.PAPER_TRAINING`."""
+5 and the threshold 0.5 belong to how it is trained and scored: `trainables.bank_training.PAPER_TRAINING`."""
 
 PRESETS = {"paper": PAPER}
 """Published configurations, by name."""

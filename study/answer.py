@@ -18,8 +18,9 @@ from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import SPACE
 from study.config import StudyConfig
 from study.inputs import Inputs
+from trainables.bank_training import training_of
 from trainables.ensemble import Ensemble, select_ensemble
-from trainables.linear_probe import train_bank, training_of
+from trainables.linear_probe import train_bank
 from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord, ranking
 from trainables.text_informed import text_informed

@@ -23,10 +23,11 @@ from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, search_answer,
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search import SearchPlan
+from trainables.bank_training import BankTraining
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
 from trainables.fine_tune import Compute
 from trainables.fine_tune_state import checkpoint_bytes, load_best
-from trainables.linear_probe import BankTraining, train_bank
+from trainables.linear_probe import train_bank
 from trainables.records import TrialRecord, ranking
 from trainables.tower import check_space
 from trainables.trial_data import FineTuneData

@@ -19,9 +19,10 @@ from study.inputs import Inputs, searched
 from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
 from study.search import SearchPlan
+from trainables.bank_training import RUNGS
 from trainables.ensemble import pack_ensemble
 from trainables.fold_features import fold_features
-from trainables.linear_probe import RUNGS, Earlier
+from trainables.racing import Earlier
 from trainables.records import TrialRecord, pack_bank, ranking
 from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder

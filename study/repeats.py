@@ -20,7 +20,8 @@ from cohort.errors import InputError
 from cohort.patients import patient_folds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import SPACE
-from trainables.linear_probe import train_bank, training_of
+from trainables.bank_training import training_of
+from trainables.linear_probe import train_bank
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 

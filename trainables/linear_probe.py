@@ -20,8 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,358 +29,13 @@ from torch import Tensor
 
 from scoring.judging import OBJECTIVES, judge, objective
 from search_spaces.configuration import Configuration
-from search_spaces.linear_probe import PAPER
-from trainables.fold_features import fold_features
-from trainables.losses import LOSSES, BankLoss, plain_loss
+from trainables.bank_training import BankTraining
+from trainables.head_stack import GLANCE, ORDER, GroupFeatures, Head, HeadStack, group_of
+from trainables.losses import plain_loss
+from trainables.racing import Earlier, contending
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
-from vlm.linear_head import LinearHead, combined
-
-RUNGS = (5, 10, 20, 40)
-"""Epochs after which validation is looked at and a lagging head may be stopped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankTraining:
-    """How all heads of a bank are trained, whatever their configurations; ValueError for nonsense."""
-
-    batch_size: int = 256
-    """Images a step; the last step of an epoch takes what is left."""
-    rungs: Sequence[int] = RUNGS
-    """Epochs after which validation is looked at. A head is also judged after its own last epoch."""
-    patience: int | None = None
-    """Evaluations without a better one after which a head ends, as COMPLETE; None: never."""
-    best_by: str = "objective"
-    """What the best evaluation is the best of, for `patience` and for the weights that are kept: objective,
-    or loss for the lowest validation loss (`trainables.losses.plain_loss`)."""
-    clip_norm: float | None = 1.0
-    """Greatest Euclidean norm of a head's gradient; None: not clipped."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        if any(rung < 1 for rung in self.rungs):
-            raise ValueError(f"rungs must be epochs from 1, not {tuple(self.rungs)}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be at least 1 or None, not {self.patience}")
-        if self.best_by not in ("objective", "loss"):
-            raise ValueError(f"best_by must be objective or loss, not {self.best_by!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be positive or None, not {self.clip_norm}")
-
-
-PAPER_TRAINING = BankTraining(
-    batch_size=24,
-    rungs=tuple(range(1, PAPER["epochs"] + 1)),
-    patience=5,
-    best_by="loss",
-    clip_norm=None,
-)
-"""Of the paper's configuration (arXiv 2506.14136): batch 24, and after every epoch a look at the validation
-loss, which chooses the weights and ends training after five looks without gain."""
-
-
-def training_of(preset: str, batch_size: int) -> BankTraining:
-    """How a configuration is trained: a published one as published, whatever the study's batch size."""
-    return PAPER_TRAINING if preset == "paper" else BankTraining(batch_size=batch_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """What a bank is told of the configurations before it, so that those that lag behind are stopped."""
-
-    prune_below: Mapping[int, float] = field(default_factory=dict)
-    """Rung -> objective; a head below it there, on the first fold and with epochs left, ends as PRUNED."""
-    fold_objectives: Sequence[Sequence[float]] = ()
-    """Of each earlier configuration that came through its first fold, its objective on each fold."""
-
-
-CONTENDERS = 20
-"""After each fold a head goes on that may still be among so many best ones, which is what an ensemble of them
-can use."""
-
-
-def contending(
-    fold_objectives: Sequence[Sequence[float]], earlier: Sequence[Sequence[float]], folds: int
-) -> list[bool]:
-    """Which heads may still be among the CONTENDERS best of all, themselves included, once their folds are
-    averaged.
-
-    A head is out where its mean over the folds so far lies below the CONTENDERS-th best mean over the same
-    folds by more than one standard deviation of what the missing folds may change. That deviation is measured
-    on configurations that have more folds: their scores less what is common to a fold, so that a difficult
-    fold counts against nobody.
-
-    Args:
-        fold_objectives: of the heads in question, the same number of folds each.
-        earlier: of other configurations, one fold or more each.
-        folds: of the study.
-    """
-    done = len(fold_objectives[0])
-    whole = [tuple(one) for one in (*earlier, *fold_objectives)]
-    means = sorted((float(np.mean(one[:done])) for one in whole if len(one) >= done), reverse=True)
-    most = max(len(one) for one in whole)
-    measured = np.array([one for one in whole if len(one) == most])
-    if len(means) <= CONTENDERS or most < 2 or len(measured) < 2:
-        return [True] * len(fold_objectives)
-    apart = measured - measured.mean(axis=0) - measured.mean(axis=1, keepdims=True) + measured.mean()
-    variance = float((apart**2).sum()) / ((len(measured) - 1) * (most - 1))
-    floor = means[CONTENDERS - 1] - math.sqrt(2 * variance * (1 / done - 1 / folds))
-    return [bool(np.mean(one) >= floor) for one in fold_objectives]
-
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # AdamW's own defaults, as in the paper
-# What a random generator is for: streams of one seed and one index stay apart.
-_WEIGHTS, _ORDER, _GLANCE = range(3)
-
-
-# ---- the stack ----
-
-
-def _group(config: Configuration) -> tuple[str, str]:
-    """Kind and normalisation of its features: heads alike in both share a product."""
-    return config["features"], config.get("normalisation", "standardize")
-
-
-class _Features:
-    """The features of one group in one fold, with a last column of ones."""
-
-    def __init__(self, data: ProbeData, fold: int, group: tuple[str, str], device: str) -> None:
-        self._seen = fold_features(data, fold, *group)
-        x_NE = np.ones((len(data.rows_N), self._seen.x_NR.shape[1] + 1), np.float32)
-        x_NE[:, :-1] = self._seen.x_NR
-        self.train_NE = torch.from_numpy(x_NE[data.training_N(fold)]).to(device)
-        self.val_NE = torch.from_numpy(x_NE[data.judged_N(fold)]).to(device)
-
-    def anchor(self, text_CD: np.ndarray) -> np.ndarray:
-        """float32 (C, E): weights whose logits point along the text, with deviation 1 on the training rows,
-        and bias 0."""
-        weight_RC = self._seen.direction(text_CD.T)
-        deviation_C = (self.train_NE[:, :-1].cpu().numpy() @ weight_RC).std(axis=0)
-        anchor_CE = np.zeros((len(text_CD), len(weight_RC) + 1), np.float32)
-        anchor_CE[:, :-1] = (weight_RC / np.maximum(deviation_C, 1e-12)).T
-        return anchor_CE
-
-    def head(self, weight_CE: np.ndarray) -> LinearHead:
-        return self._seen.head(np.ascontiguousarray(weight_CE[:, :-1].T), weight_CE[:, -1])
-
-
-@dataclass(eq=False)
-class _Head:
-    """One configuration on its way: what it is, and what became of it so far."""
-
-    config: Configuration
-    state: str = "COMPLETE"
-    reason: str = ""
-    done: bool = False
-    """With the fold that is trained."""
-    curve: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
-    score: float = -math.inf
-    waited: int = 0
-    """Evaluations since the best one."""
-    best: dict[str, float] = field(default_factory=dict)
-    """The curve's entry of the best evaluation, in cross-validation of the last one of a fold."""
-    weight_CE: np.ndarray | None = None
-    logits_MC: np.ndarray | None = None
-    """On the fold's held-out images, at that evaluation."""
-    folds: list[LinearHead] = field(default_factory=list)
-    """The heads of the folds that are through."""
-    fold_objectives: list[float] = field(default_factory=list)
-    held_out_MC: np.ndarray | None = None
-    """Of all judged images, as far as their folds are through."""
-
-    @property
-    def out(self) -> bool:
-        """Whether it trains on no further fold."""
-        return self.state != "COMPLETE"
-
-    def initial_weights(self, coordinates: int, labels: int) -> np.ndarray:
-        """weight_CE, float32: zeros, from which a loss that is all but convex descends as well as from
-        anywhere and has nothing to forget; a published configuration as published, Xavier-uniform (Glorot and
-        Bengio, AISTATS 2010, eq. 16) and bias 0."""
-        weight_CE = np.zeros((labels, coordinates + 1), np.float32)
-        if self.config.preset:
-            bound = math.sqrt(6 / (coordinates + labels))
-            draw = np.random.default_rng([self.config.seed, _WEIGHTS, self.config.number])
-            weight_CE[:, :-1] = draw.uniform(-bound, bound, (labels, coordinates))
-        return weight_CE
-
-    def begin_fold(self) -> None:
-        self.done, self.score, self.waited, self.best = False, -math.inf, 0, {}
-        self.weight_CE = self.logits_MC = None
-
-    def diverge(self, epoch: int, rate: float) -> None:
-        self.state, self.done = "FAIL", True
-        self.reason = f"diverged in epoch {epoch} at learning rate {rate:.3g}"
-        self.best = {"epoch": epoch, "objective": math.nan}
-        self.weight_CE = self.logits_MC = None
-
-    def look(
-        self,
-        point: dict[str, float],
-        weight_CE: Tensor,
-        logits_MC: np.ndarray,
-        training: BankTraining,
-        floor: float,
-        *,
-        keep_last: bool,
-    ) -> None:
-        """Notes one evaluation, keeps it if it is the best or with `keep_last` the last one, and decides
-        whether the head goes on."""
-        epoch, value = int(point["epoch"]), point["objective"]
-        last = epoch == self.config["epochs"]
-        score = value if training.best_by == "objective" else -point["val_loss"]
-        self.waited += 1
-        if keep_last or score > self.score:
-            self.score, self.waited, self.best = score, 0, point
-            self.weight_CE, self.logits_MC = weight_CE.cpu().numpy().copy(), logits_MC
-        if last:
-            self.done = True
-        elif value < floor:
-            self.done, self.state = True, "PRUNED"
-            self.reason = f"objective {value:.4f} after epoch {epoch} is below the floor {floor:.4f}"
-        elif training.patience is not None and self.waited >= training.patience:
-            self.done = True
-            self.reason = (
-                f"no better {training.best_by} in {training.patience} evaluations up to epoch {epoch}"
-            )
-
-    def fall_behind(self) -> None:
-        """After a fold: the ensemble has no use for it."""
-        self.state = "PRUNED"
-        folds = len(self.fold_objectives)
-        self.reason = (
-            f"mean objective {np.mean(self.fold_objectives):.4f} over {folds} fold{'s' * (folds > 1)} is "
-            f"behind that of the best {CONTENDERS}"
-        )
-
-
-class _Stack:
-    """The heads still in training: weights, AdamW moments and settings, one entry a head in each tensor.
-
-    All read equally many coordinates. Heads of one group are neighbours, so that they share a product, and
-    among them heads of one loss.
-    """
-
-    def __init__(
-        self,
-        heads: Sequence[_Head],
-        coordinates: int,
-        targets_NC: Tensor,
-        anchors: Mapping[tuple[str, str], np.ndarray],
-    ) -> None:
-        """
-        Args:
-            heads: one at least.
-            coordinates: R.
-            targets_NC: those that are trained on, 0, 1 or NaN.
-            anchors: of each group with heads that have one, float32 (C, E).
-        """
-        self.heads = sorted(
-            heads, key=lambda head: (_group(head.config), list(LOSSES).index(head.config["loss"]))
-        )
-        weights = [head.initial_weights(coordinates, targets_NC.shape[1]) for head in self.heads]
-        self.weight_KCE = torch.from_numpy(np.stack(weights)).to(targets_NC.device)
-        self.anchor_KCE = torch.zeros_like(self.weight_KCE)
-        for k, head in enumerate(self.heads):
-            if (strength := head.config.get("anchor_strength", 0.0)) > 0:
-                anchor_CE = torch.from_numpy(anchors[_group(head.config)] * np.float32(strength))
-                self.anchor_KCE[k] = anchor_CE
-                self.weight_KCE[k] += anchor_CE.to(self.weight_KCE.device)
-        self.first_KCE, self.second_KCE = torch.zeros_like(self.weight_KCE), torch.zeros_like(self.weight_KCE)
-        self.steps = 0
-        self.loss = BankLoss.of([head.config for head in self.heads], targets_NC)
-        self._lay_out()
-
-    def drop_done(self) -> None:
-        """Takes the heads that are done with the fold out of every tensor: they cost nothing from here on."""
-        places = [k for k, head in enumerate(self.heads) if not head.done]
-        if len(places) == len(self.heads):
-            return
-        self.heads = [self.heads[k] for k in places]
-        self.weight_KCE, self.first_KCE, self.second_KCE, self.anchor_KCE = (
-            stacked_KCE[places]
-            for stacked_KCE in (self.weight_KCE, self.first_KCE, self.second_KCE, self.anchor_KCE)
-        )
-        self.loss = self.loss.select(places)
-        self._lay_out()
-
-    def _lay_out(self) -> None:
-        """What follows from which heads there are."""
-        self.gradient_KCE = torch.empty_like(self.weight_KCE)
-        self.scratch_KCE = torch.empty_like(self.weight_KCE)
-        self.rate_K11 = self._setting("learning_rate")[:, None, None]
-        self.decay_K11 = self._setting("weight_decay")[:, None, None]
-        self.epochs_K11 = self._setting("epochs")[:, None, None]
-        labels = self.weight_KCE.shape[1]
-        # A head's loss is the mean of its labels' losses, and so is its penalty.
-        self.penalty_K11 = self._setting("l2_penalty")[:, None, None] / labels
-        self.anchored = bool(self.anchor_KCE.any())
-        self.runs: list[tuple[tuple[str, str], slice]] = []  # a group, its rows of the (K * C)
-        for group, run in groupby(range(len(self.heads)), key=lambda k: _group(self.heads[k].config)):
-            places = list(run)
-            self.runs.append((group, slice(places[0] * labels, (places[-1] + 1) * labels)))
-
-    def _setting(self, name: str) -> Tensor:
-        values = [float(head.config[name]) for head in self.heads]
-        return torch.tensor(values, device=self.weight_KCE.device)
-
-    def rates(self, epoch: int) -> Tensor:
-        """rate_K11 in this epoch (counted from 1): down a cosine over each head's own epochs."""
-        return self.rate_K11 * (0.5 + 0.5 * torch.cos((epoch - 1) / self.epochs_K11 * math.pi))
-
-    def step(
-        self,
-        features: Mapping[tuple[str, str], _Features],
-        index_B: Tensor,
-        targets_BC: Tensor,
-        rate_K11: Tensor,
-        clip_norm: float | None,
-    ) -> None:
-        """One AdamW step of every head on the training images `index_B`."""
-        K, C, E = self.weight_KCE.shape
-        B = len(index_B)
-        inputs = [features[group].train_NE.index_select(0, index_B) for group, _ in self.runs]
-        logits_KCB = self.weight_KCE.new_empty(K, C, B)
-        for (_, rows), x_BE in zip(self.runs, inputs, strict=True):
-            torch.mm(self.weight_KCE.view(K * C, E)[rows], x_BE.T, out=logits_KCB.view(K * C, B)[rows])
-        slope_KBC = self.loss.gradient(logits_KCB.transpose(1, 2), targets_BC)
-        slope_KCB = slope_KBC.transpose(1, 2).contiguous()
-        for (_, rows), x_BE in zip(self.runs, inputs, strict=True):
-            torch.mm(slope_KCB.view(K * C, B)[rows], x_BE, out=self.gradient_KCE.view(K * C, E)[rows])
-        weight_KCD = self.weight_KCE[..., :-1]  # without the bias
-        anchor_KCD = self.anchor_KCE[..., :-1]
-        self.gradient_KCE[..., :-1].addcmul_(weight_KCD, self.penalty_K11)
-        if self.anchored:
-            self.gradient_KCE[..., :-1].addcmul_(anchor_KCD, -self.penalty_K11)
-
-        if clip_norm is not None:
-            norm_K11 = torch.linalg.vector_norm(self.gradient_KCE, dim=(1, 2), keepdim=True)
-            self.gradient_KCE.mul_((clip_norm / (norm_K11 + 1e-6)).clamp_(max=1))
-        # AdamW (Loshchilov and Hutter, ICLR 2019, algorithm 2), its bias corrections moved into two scalars.
-        self.steps += 1
-        correction1, correction2 = 1 - BETA1**self.steps, math.sqrt(1 - BETA2**self.steps)
-        kept_K11 = (1 - rate_K11 * self.decay_K11).clamp_(min=0)  # past 0 it would oscillate
-        weight_KCD.mul_(kept_K11)
-        if self.anchored:
-            weight_KCD.addcmul_(anchor_KCD, 1 - kept_K11)
-        self.first_KCE.lerp_(self.gradient_KCE, 1 - BETA1)
-        self.second_KCE.mul_(BETA2).addcmul_(self.gradient_KCE, self.gradient_KCE, value=1 - BETA2)
-        torch.sqrt(self.second_KCE, out=self.scratch_KCE).add_(EPSILON * correction2)
-        torch.div(self.first_KCE, self.scratch_KCE, out=self.scratch_KCE)
-        self.weight_KCE.addcmul_(self.scratch_KCE, rate_K11, value=-correction2 / correction1)
-
-    def logits(self, rows_NE: Mapping[tuple[str, str], Tensor], places: list[int]) -> Tensor:
-        """logits_PNC of the heads at these P places; P may be 0."""
-        images = len(next(iter(rows_NE.values())))
-        logits_PNC = self.weight_KCE.new_empty(len(places), images, self.weight_KCE.shape[1])
-        for logits_NC, k in zip(logits_PNC, places, strict=True):
-            torch.mm(rows_NE[_group(self.heads[k].config)], self.weight_KCE[k].T, out=logits_NC)
-        return logits_PNC
-
-
-# ---- training ----
+from vlm.linear_head import combined
 
 
 def train_bank(
@@ -428,7 +82,7 @@ def train_bank(
     if data.text_CD is None and any(config.get("anchor", "none") != "none" for config in configs):
         raise ValueError("anchor must be none where data have no text_CD")
     bank = _Bank(
-        heads=[_Head(config) for config in configs],
+        heads=[Head(config) for config in configs],
         data=data,
         training=training,
         objective_name=objective_name,
@@ -444,7 +98,7 @@ def train_bank(
 class _Bank:
     """A bank in training; its fields are the arguments of `train_bank`."""
 
-    heads: list[_Head]
+    heads: list[Head]
     data: ProbeData
     training: BankTraining
     objective_name: str
@@ -467,7 +121,7 @@ class _Bank:
                 epoch=int(head.best["epoch"]),
                 arrays={}
                 if head.weight_CE is None
-                else features[_group(head.config)].head(head.weight_CE).tensors(),
+                else features[group_of(head.config)].head(head.weight_CE).tensors(),
                 **fields.get(id(head), {}),
             )
             for head in ended
@@ -516,7 +170,7 @@ class _Bank:
         return records
 
     def _close_fold(
-        self, fold: int, heads: Sequence[_Head], features: Mapping[tuple[str, str], _Features]
+        self, fold: int, heads: Sequence[Head], features: Mapping[tuple[str, str], GroupFeatures]
     ) -> None:
         """Keep what the heads say of the images that the fold held out, and the heads themselves."""
         if not heads:
@@ -526,10 +180,10 @@ class _Bank:
         logits_KMC = np.stack([head.logits_MC for head in heads])
         for head, value in zip(heads, self._objectives(fold, heads, logits_KMC), strict=True):
             head.held_out_MC[own_M] = head.logits_MC
-            head.folds.append(features[_group(head.config)].head(head.weight_CE))
+            head.folds.append(features[group_of(head.config)].head(head.weight_CE))
             head.fold_objectives.append(value)
 
-    def _race(self, heads: Sequence[_Head]) -> None:
+    def _race(self, heads: Sequence[Head]) -> None:
         """Stop those that the ensemble can no longer use."""
         if not heads or heads[0].config.preset:
             return
@@ -542,30 +196,30 @@ class _Bank:
 
     # Both ---------------------------------------------------------------------------------------------------
 
-    def _train_fold(self, fold: int, heads: Sequence[_Head]) -> dict[tuple[str, str], _Features]:
+    def _train_fold(self, fold: int, heads: Sequence[Head]) -> dict[tuple[str, str], GroupFeatures]:
         """Train the heads until each is done with this fold, or the deadline has passed; the features that
         they saw."""
         data, device = self.data, self.device
         for head in heads:
             head.begin_fold()
         features = {
-            group: _Features(data, fold, group, device)
-            for group in dict.fromkeys(_group(head.config) for head in heads)
+            group: GroupFeatures(data, fold, group, device)
+            for group in dict.fromkeys(group_of(head.config) for head in heads)
         }
         targets_NC = torch.tensor(data.targets_NC[data.training_N(fold)], device=device)
         targets_CN = targets_NC.T.contiguous()  # a minibatch of them is then laid out like its logits
         images = len(targets_NC)
-        by_width: dict[int, list[_Head]] = {}
+        by_width: dict[int, list[Head]] = {}
         for head in heads:
-            by_width.setdefault(features[_group(head.config)].train_NE.shape[1] - 1, []).append(head)
-        anchored = {_group(head.config) for head in heads if head.config.get("anchor", "none") != "none"}
+            by_width.setdefault(features[group_of(head.config)].train_NE.shape[1] - 1, []).append(head)
+        anchored = {group_of(head.config) for head in heads if head.config.get("anchor", "none") != "none"}
         anchors = {group: features[group].anchor(data.text_CD) for group in anchored}
-        stacks = [_Stack(alike, width, targets_NC, anchors) for width, alike in by_width.items()]
+        stacks = [HeadStack(alike, width, targets_NC, anchors) for width, alike in by_width.items()]
         judge = _Looks(self, fold, features, targets_NC)
         epoch = 0
         while stacks:
             epoch += 1
-            draw = np.random.default_rng([self.seed, _ORDER, epoch])
+            draw = np.random.default_rng([self.seed, ORDER, epoch])
             order_N = torch.from_numpy(draw.permutation(images)).to(device)
             batches = order_N.split(self.training.batch_size)
             for stack in stacks:
@@ -584,7 +238,7 @@ class _Bank:
                 break
         return features
 
-    def _objectives(self, fold: int, heads: Sequence[_Head], logits_KMC: np.ndarray) -> list[float]:
+    def _objectives(self, fold: int, heads: Sequence[Head], logits_KMC: np.ndarray) -> list[float]:
         """Of each head on the images that the fold holds out; NaN where these lack both classes of every
         label that counts."""
         rows = self.data.judged(fold)
@@ -594,7 +248,7 @@ class _Bank:
         shrinkage_K = [head.config["threshold_shrinkage"] for head in heads]
         return objective(self.objective_name, logits_KMC, rows, shrinkage_K).tolist()
 
-    def _judged(self, heads: Sequence[_Head], logits: Sequence[np.ndarray]) -> dict[int, dict[str, Any]]:
+    def _judged(self, heads: Sequence[Head], logits: Sequence[np.ndarray]) -> dict[int, dict[str, Any]]:
         """id of a head -> the fields of its record that its judgement fills."""
         if not heads:
             return {}
@@ -606,7 +260,7 @@ class _Bank:
             found[id(head)] = fields
         return found
 
-    def _record(self, head: _Head, **fields: Any) -> TrialRecord:
+    def _record(self, head: Head, **fields: Any) -> TrialRecord:
         return TrialRecord(
             number=head.config.number,
             preset=head.config.preset,
@@ -627,7 +281,7 @@ class _Looks:
         self,
         bank: _Bank,
         fold: int,
-        features: Mapping[tuple[str, str], _Features],
+        features: Mapping[tuple[str, str], GroupFeatures],
         targets_NC: Tensor,
     ) -> None:
         self.bank, self.fold = bank, fold
@@ -636,12 +290,12 @@ class _Looks:
         self.val = {group: side.val_NE for group, side in features.items()}
         self.val_targets_MC = torch.tensor(bank.data.judged(fold).targets_NC, device=bank.device)
         # The training loss is read off as many images as validation has; all would cost half an epoch.
-        glance_N = np.random.default_rng([bank.seed, _GLANCE]).permutation(len(targets_NC))
+        glance_N = np.random.default_rng([bank.seed, GLANCE]).permutation(len(targets_NC))
         glance_N = glance_N[: len(self.val_targets_MC)]
         self.glance = {group: side.train_NE[glance_N] for group, side in features.items()}
         self.glance_targets_NC = targets_NC[glance_N]
 
-    def look(self, stack: _Stack, epoch: int, rate_K11: Tensor) -> None:
+    def look(self, stack: HeadStack, epoch: int, rate_K11: Tensor) -> None:
         """Evaluate the heads that are due, and find those that have diverged."""
         bank, training = self.bank, self.bank.training
         rung = self.at_rungs and epoch in training.rungs

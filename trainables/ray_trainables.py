@@ -18,11 +18,13 @@ from ray import tune
 from cohort.errors import InputError
 from search_spaces import fine_tune, linear_probe
 from search_spaces.configuration import Configuration
+from trainables.bank_training import training_of
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import Compute, FineTuneTrial, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
-from trainables.linear_probe import Earlier, train_bank, training_of
+from trainables.linear_probe import train_bank
+from trainables.racing import Earlier
 from trainables.records import TrialRecord, pack_bank
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import load_encoder

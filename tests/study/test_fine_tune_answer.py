@@ -13,8 +13,9 @@ from search_spaces.configuration import Configuration
 from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, refitted, search_answer, with_weights
 from tests.trainables.single_split import probe_data
 from tests.trainables.towers import build_tower
+from trainables.bank_training import BankTraining
 from trainables.checkpoints import CorruptCheckpoint
-from trainables.linear_probe import BankTraining, train_bank
+from trainables.linear_probe import train_bank
 from trainables.logistic import train_logistic
 from trainables.records import TrialRecord
 from trainables.trial_data import FineTuneData

@@ -22,16 +22,10 @@ from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
 from tests.trainables.single_split import probe_data, training, validation
-from trainables.linear_probe import (
-    CONTENDERS,
-    PAPER_TRAINING,
-    BankTraining,
-    Earlier,
-    contending,
-    train_bank,
-    training_of,
-)
+from trainables.bank_training import PAPER_TRAINING, BankTraining, training_of
+from trainables.linear_probe import train_bank
 from trainables.losses import BankLoss
+from trainables.racing import CONTENDERS, Earlier
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import FeatureKind
 
@@ -713,18 +707,6 @@ def test_heads_that_fall_behind_after_a_fold_are_stopped_and_keep_no_weights():
     assert len(result.fold_objectives) == 1 and result.objective == result.fold_objectives[0] < 0.89
     assert result.epoch == 6
     assert "over 1 fold is behind that of the best 20" in result.reason
-
-
-def test_who_still_contends_worked_by_hand():
-    """21 earlier configurations that differ on no fold but in their level, 0.50 to 0.70: without interaction
-    the margin is 0 and the floor the 20th best of all. A difficult fold, common to all, counts against
-    nobody."""
-    level = [0.50 + 0.01 * i for i in range(21)]
-    earlier = [[value - 0.2, value, value] for value in level]
-    assert contending([[0.31], [0.33]], earlier, folds=3) == [False, True]
-    # Fewer than CONTENDERS, or nobody with two folds: nobody is stopped.
-    assert contending([[0.0]], earlier[:19], folds=3) == [True]
-    assert contending([[0.0]], [[one[0]] for one in earlier], folds=3) == [True]
 
 
 def test_a_head_that_diverges_on_a_later_fold_fails(monkeypatch):
