@@ -272,7 +272,9 @@ def pixel_floor(data: ProbeData, channels: int, features: Features, objective_na
     for side in SIDES:  # of equally good ones the smaller is taken
         encoder = load_encoder(name_of(side, channels))
         features_ND = features(encoder, "fp32")[data.rows_N]
-        its_data = replace(data, features_ND=features_ND, precision="fp32", kinds=encoder.kinds, text_CD=None)
+        its_data = replace(
+            data, features_ND=features_ND, precision="fp32", kinds=encoder.kinds, views=1, text_CD=None
+        )
         record = train_logistic(its_data, objective_name=objective_name, common_scale=True).chosen
         if best is None or record.objective > best.objective:
             best, best_encoder = record, encoder

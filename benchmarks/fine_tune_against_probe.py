@@ -51,7 +51,7 @@ def studies(encoder: str, seed: int, options: argparse.Namespace) -> tuple[Study
     }
     probe = common | {
         "name": f"probe-{encoder}-{seed}",
-        "search": {"configurations": options.probes, "seed": seed},
+        "search": {"configurations": options.probes, "seed": seed, "selection": "split"},
     }
     tuned = common | {
         "name": f"tuned-{encoder}-{seed}",

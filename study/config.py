@@ -103,6 +103,18 @@ class FineTuneSettings(_Settings):
     """How many of the best trials keep their weights; the rest are deleted while the study runs."""
 
 
+class ViewSettings(_Settings):
+    """Further views of each image, on which linear probes are trained too and over which they "
+    "are averaged."""
+
+    flip: bool = False
+    """Mirrored left to right: not where sides matter, as in radiographs."""
+    shifts: int = Field(0, ge=0, le=16)
+    """How many times moved and scaled a little."""
+    resolution: int | None = Field(None, ge=16, le=2048)
+    """Side in pixels of one more view; for encoders that take any size."""
+
+
 class Resources(_Settings):
     """What the whole study may use; None means all there is."""
 
@@ -160,6 +172,8 @@ class StudyConfig(_Settings):
     features: Kind | Annotated[list[Kind], Field(min_length=1)] | None = None
     """What of the encoder a head sees; of several kinds the search chooses. None: projected and deep for a
     linear probe, as far as the encoder has them; projected for fine-tuning, pooled without a projection."""
+    views: ViewSettings = ViewSettings()
+    """Of each image, beside the image itself; none by default."""
     trainable: Trainable = "linear_probe"
     """What a trial trains: a linear head on frozen features, or the image tower with its head."""
     search: SearchSettings = SearchSettings()
@@ -191,6 +205,8 @@ class StudyConfig(_Settings):
             raise ValueError("fine_tune holds settings of `trainable: fine_tune`; name that trainable too")
         if self.fine_tune and self.features not in (None, PROJECTED, POOLED):
             raise ValueError(f"features must be {PROJECTED} or {POOLED} for `trainable: fine_tune`")
+        if self.fine_tune and self.views != ViewSettings():
+            raise ValueError("views are for linear probes; fine-tuning distorts images by itself")
         if self.fine_tune and self.search.selection != "split":
             raise ValueError(
                 "search.selection must be split for `trainable: fine_tune`, not cross_validation: every "

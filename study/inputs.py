@@ -21,8 +21,9 @@ from trainables.trial_data import ProbeData
 from vlm.embeddings import Embeddings, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
-from vlm.feature_kinds import DEEP, PROJECTED, FeatureKind, base_kind
+from vlm.feature_kinds import DEEP, POOLED, PROJECTED, FeatureKind, base_kind
 from vlm.prompts import Wording, text_prototypes
+from vlm.views import Views
 
 OBJECTIVE_PATIENTS = 5
 """Positive patients that a label needs among those who are judged to count in the objective."""
@@ -66,7 +67,14 @@ class Inputs:
         """The same rows in the given split, of which validation alone is judged; InputError as `data`."""
         # Where the folds decide, a small validation split must not keep a study from running.
         relaxed = self.selection == "cross_validation"
-        data = development_data(self.cohort, self.embeddings, self.seed, self.encoder.kinds, relaxed=relaxed)
+        data = development_data(
+            self.cohort,
+            self.embeddings,
+            self.seed,
+            self.encoder.kinds,
+            views=self.encoder.views.count,
+            relaxed=relaxed,
+        )
         return replace(data, text_CD=self._text_CD())
 
     def _text_CD(self) -> np.ndarray | None:
@@ -129,6 +137,7 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
         encoder = _tuned_encoder(name, config.features, device)
     else:
         encoder = load_encoder(name, features=None, device=device)
+        encoder = encoder.seen_in(Views(**config.views.model_dump()))
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
     embeddings = embed(cohort, encoder, cache=config.cache, precision=precision)
     inputs = Inputs(
@@ -177,10 +186,22 @@ def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dic
             fixed["features"] = kinds[0]
         else:
             ranges["features"] = kinds
-    tried = [fixed["features"]] if "features" in fixed else ranges["features"]
-    if encoder.text_refusal and PROJECTED in tried and not {"anchor"} & (fixed.keys() | ranges.keys()):
+    if encoder.views.count > 1:
+        if "l2" in (fixed.get("normalisation"), *ranges.get("normalisation", ())):
+            raise InputError("search: normalisation l2 knows one view of an image; leave out either")
+        if "normalisation" not in fixed and set(_kinds_tried(fixed, ranges)) & {PROJECTED, POOLED}:
+            ranges.setdefault("normalisation", ["none", "center", "standardize"])
+    if (
+        encoder.text_refusal
+        and PROJECTED in _kinds_tried(fixed, ranges)
+        and not {"anchor"} & (fixed.keys() | ranges.keys())
+    ):
         fixed["anchor"] = "none"
     return fixed, ranges
+
+
+def _kinds_tried(fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> list[str]:
+    return [fixed["features"]] if "features" in fixed else ranges["features"]
 
 
 def _named_kinds(features: str | Sequence[str] | None) -> list[str]:
@@ -199,6 +220,7 @@ def development_data(
     seed: int,
     kinds: Mapping[str, FeatureKind] | None = None,
     *,
+    views: int = 1,
     relaxed: bool = False,
 ) -> ProbeData:
     """The given split as one fold: training rows first, then validation, each in manifest order.
@@ -206,6 +228,7 @@ def development_data(
     Args:
         seed: of the folds in which thresholds are cross-fitted.
         kinds: of the features; None: all columns are of one.
+        views: of an image, side by side in a row.
         relaxed: where no label has enough positive patients on validation, let those count that have any.
 
     Raises:
@@ -235,4 +258,5 @@ def development_data(
         features_ND=np.ascontiguousarray(embeddings.features_ND[rows_N]),
         precision=embeddings.precision,
         kinds=kinds,
+        views=views,
     )

@@ -125,7 +125,7 @@ class Adapter:
         threads, gpus = bank_resources(plan, capacity)
         task = ProbeTask(
             data=self._prepared(),
-            given=self.inputs.given,
+            given=self.inputs.given.of_first_view(),  # as it was published
             seed=self.config.search.seed,
             batch_size=self.config.search.batch_size,
             objective_name=self.config.search.objective,

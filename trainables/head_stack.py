@@ -39,10 +39,11 @@ class GroupFeatures:
 
     def __init__(self, data: ProbeData, fold: int, group: tuple[str, str], device: str) -> None:
         self._seen = fold_features(data, fold, *group)
-        x_NE = np.ones((len(data.rows_N), self._seen.x_NR.shape[1] + 1), np.float32)
-        x_NE[:, :-1] = self._seen.x_NR
-        self.train_NE = torch.from_numpy(x_NE[data.training_N(fold)]).to(device)
-        self.val_NE = torch.from_numpy(x_NE[data.judged_N(fold)]).to(device)
+        seen = self._seen
+        self.train_NE = _with_ones(seen.training(data.training_N(fold))).to(device)
+        """Of all views of each image."""
+        self.val_NE = _with_ones(seen.x_NR[data.judged_N(fold)]).to(device)
+        """Of the mean of an image's views."""
 
     def anchor(self, text_CD: np.ndarray) -> np.ndarray:
         """float32 (C, E): weights whose logits point along the text, with deviation 1 on the training rows,
@@ -55,6 +56,13 @@ class GroupFeatures:
 
     def head(self, weight_CE: np.ndarray) -> LinearHead:
         return self._seen.head(np.ascontiguousarray(weight_CE[:, :-1].T), weight_CE[:, -1])
+
+
+def _with_ones(x_NR: np.ndarray) -> Tensor:
+    """(N, E): a last column of ones."""
+    x_NE = np.ones((len(x_NR), x_NR.shape[1] + 1), np.float32)
+    x_NE[:, :-1] = x_NR
+    return torch.from_numpy(x_NE)
 
 
 @dataclass(eq=False)

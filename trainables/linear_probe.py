@@ -206,7 +206,9 @@ class _Bank:
             group: GroupFeatures(data, fold, group, device)
             for group in dict.fromkeys(group_of(head.config) for head in heads)
         }
-        targets_NC = torch.tensor(data.targets_NC[data.training_N(fold)], device=device)
+        # A view is a further row of its image.
+        own_NC = np.tile(data.targets_NC[data.training_N(fold)], (data.views, 1))
+        targets_NC = torch.tensor(own_NC, device=device)
         targets_CN = targets_NC.T.contiguous()  # a minibatch of them is then laid out like its logits
         images = len(targets_NC)
         by_width: dict[int, list[Head]] = {}

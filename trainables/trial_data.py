@@ -191,6 +191,9 @@ class ProbeData(TrialData):
     """Of the encoder's products: fp32 or bf16."""
     kinds: Mapping[str, FeatureKind] | None = None
     """Kinds of features by name, runs of the columns; None: all columns are of one, `projected`."""
+    views: int = 1
+    """Of an image: a row holds the features of one view after the other, and `kinds` are columns of the
+    first."""
     text_CD: np.ndarray | None = None
     """float32 text prototypes of the labels in the space of the projected features, for heads that are drawn
     towards them; None without a text tower."""
@@ -215,10 +218,23 @@ class ProbeData(TrialData):
             object.__setattr__(self, "kinds", whole)
         elif any(kind.columns.stop > self.features_ND.shape[1] for kind in self.kinds.values()):
             raise ValueError(f"kinds must lie within {self.features_ND.shape[1]} columns, not {self.kinds}")
+        if self.views < 1 or self.features_ND.shape[1] % self.views:
+            raise ValueError(f"views must divide {self.features_ND.shape[1]} columns, not {self.views}")
         if self.text_CD is not None:
             shape = (len(self.labels), self.kinds[PROJECTED].width)
             if self.text_CD.shape != shape:
                 raise ValueError(f"text_CD must be {shape}, not {self.text_CD.shape}")
+
+    @property
+    def view_width(self) -> int:
+        """Columns of one view."""
+        return self.features_ND.shape[1] // self.views
+
+    def of_first_view(self) -> ProbeData:
+        """The images as they are, without their further views."""
+        return replace(
+            self, features_ND=np.ascontiguousarray(self.features_ND[:, : self.view_width]), views=1
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -45,6 +45,7 @@ from vlm.json_files import read_object
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
+from vlm.views import Views
 
 FORMAT = 4
 DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
@@ -76,6 +77,7 @@ def save_bundle(
         "encoder": {
             "name": encoder.name,
             "features": list(encoder.features),
+            "views": encoder.views.to_dict(),
             "width": encoder.width,
             "fingerprint": encoder.fingerprint,
             "precision": predictor.precision,
@@ -306,6 +308,9 @@ def _load_encoder(folder: Path, description: Mapping[str, Any], device: str | No
     name = name_in(folder / ENCODER, description["name"]) if description["in_bundle"] else description["name"]
     try:
         encoder = load_encoder(name, features=tuple(description["features"]), device=device)
+        encoder = encoder.seen_in(Views(**description["views"]))
+    except TypeError as error:
+        raise InputError(f"{folder}: its views are damaged ({error}); export the bundle again") from error
     except InputError as error:
         remedy = "" if description["in_bundle"] else "; or export it again with --with-encoder"
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
@@ -350,7 +355,14 @@ _PARTS = {
     "name": str,
     "origin": dict,
 }
-_ENCODER_PARTS = {"name": str, "features": list, "fingerprint": str, "precision": str, "in_bundle": bool}
+_ENCODER_PARTS = {
+    "name": str,
+    "features": list,
+    "views": dict,
+    "fingerprint": str,
+    "precision": str,
+    "in_bundle": bool,
+}
 
 
 def _wrong_parts(description: Mapping[str, Any], parts: Mapping[str, type]) -> list[str]:

@@ -100,3 +100,45 @@ def test_what_took_a_decomposition_is_kept_with_the_data_and_goes_along_to_a_wor
     there = pickle.loads(pickle.dumps(data))
     np.testing.assert_array_equal(there.prepared[0, "deep", "standardize"].x_NR, made.x_NR)
     assert not replace(data).prepared
+
+
+# ---- views ----
+
+
+def in_views(data: ProbeData, views=3) -> ProbeData:
+    """The same images in further views, each with noise of its own."""
+    rng = np.random.default_rng(7)
+    noisy = [data.features_ND + rng.normal(0, 0.3, data.features_ND.shape) for _ in range(views - 1)]
+    features_ND = np.concatenate([data.features_ND, *noisy], axis=1).astype(np.float32)
+    return replace(data, features_ND=features_ND, views=views)
+
+
+@pytest.mark.parametrize("blocks", [(), (10, 18)])
+def test_a_head_says_of_an_image_the_mean_of_its_views(blocks):
+    """To 1e-5 of the spread: one head on the whole row, and each view's coordinates by hand."""
+    data = in_views(drawn(blocks=blocks))
+    features = fold_features(data, 1, "deep" if blocks else "projected", "standardize")
+    rng = np.random.default_rng(1)
+    weight_RC = rng.normal(size=(features.x_VNR.shape[2], 2)).astype(np.float32)
+    bias_C = np.float32([0.5, -1])
+    expected_NC = np.mean([x_NR @ weight_RC + bias_C for x_NR in features.x_VNR], axis=0)
+    head = features.head(weight_RC, bias_C)
+    np.testing.assert_allclose(
+        head.logits(data.features_ND), expected_NC, rtol=0, atol=1e-5 * expected_NC.std()
+    )
+    np.testing.assert_allclose(raw_logits(features, weight_RC, bias_C), expected_NC, rtol=1e-3, atol=1e-5)
+
+
+def test_training_rows_are_those_of_every_view_and_measured_together():
+    data = in_views(drawn())
+    features, train_N = fold_features(data, 2, "projected", "standardize"), data.training_N(2)
+    rows_NR = features.training(train_N)
+    assert rows_NR.shape == (3 * len(train_N), 30)
+    np.testing.assert_allclose(rows_NR.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(rows_NR.std(0), 1, atol=1e-4)
+    assert data.of_first_view().features_ND.shape == (120, 30)
+
+
+def test_directions_know_one_view():
+    with pytest.raises(ValueError, match="normalisation l2 knows one view"):
+        fold_features(in_views(drawn()), 0, "projected", "l2")

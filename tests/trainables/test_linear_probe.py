@@ -783,3 +783,42 @@ def test_a_mixed_bank_on_exclusive_labels_equals_its_heads_one_by_one():
         (alone,) = train_bank([one], data, training=how)
         assert_same(record, alone, 1e-5)
         assert record.curve[-1]["val_loss"] == pytest.approx(alone.curve[-1]["val_loss"], rel=1e-5)
+
+
+# ---- views ----
+
+
+def test_views_are_further_rows_of_their_image_and_averaged_in_what_a_head_says():
+    """Views that are all the same leave a head as it is, one batch an epoch: each row only counts thrice. The
+    first label, half of the images, has a bias without a gradient, whose rounding Adam makes a step of."""
+    data = folded()
+    same = replace(data, features_ND=np.tile(data.features_ND, (1, 3)), views=3)
+    configs = [config(0, normalisation="standardize"), config(1, normalisation="center", loss="bce")]
+    how = BankTraining(batch_size=10_000)
+    for one, other in zip(
+        train_bank(configs, same, training=how), train_bank(configs, data, training=how), strict=True
+    ):
+        spread = other.held_out_MC.std()
+        np.testing.assert_allclose(
+            one.held_out_MC[:, 1:], other.held_out_MC[:, 1:], rtol=0, atol=1e-4 * spread
+        )
+        np.testing.assert_allclose(
+            one.head.logits(same.features_ND)[:, 1:],
+            other.head.logits(data.features_ND)[:, 1:],
+            rtol=0,
+            atol=1e-4 * spread,
+        )
+
+
+def test_an_image_that_is_held_out_is_held_out_in_every_view():
+    data = folded()
+    rng = np.random.default_rng(0)
+    other_ND = (data.features_ND + rng.normal(0, 0.5, data.features_ND.shape)).astype(np.float32)
+    seen = replace(data, features_ND=np.concatenate([data.features_ND, other_ND], axis=1), views=2)
+    [result] = train_bank([config()], seen)
+    moved = seen.features_ND.copy()
+    moved[seen.judged_N(0)] += 50  # what fold 0 holds out has no part in the head that judges it
+    [again] = train_bank([config()], replace(seen, features_ND=moved))
+    own = seen.judged_N(0)
+    shift_MC = again.held_out_MC[own] - result.held_out_MC[own]
+    assert np.abs(shift_MC - shift_MC[:1]).max() < 1e-2

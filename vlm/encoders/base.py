@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import nn
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from vlm.feature_kinds import FeatureKind, side_by_side
+from vlm.views import Views
 
 
 class ImageTower(nn.Module):
@@ -67,9 +68,12 @@ class Encoder:
     tower: ImageTower
     """Pixels to features, parameters frozen."""
 
+    views: Views = field(default_factory=Views)
+    """Of an image; a row holds the features of one view after the other."""
+
     @property
     def kinds(self) -> dict[str, FeatureKind]:
-        """The kinds of features in a row of `image_features`."""
+        """The kinds of features in a row of `image_features`, of its first view."""
         return side_by_side(self.blocks)
 
     @property
@@ -79,8 +83,8 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """Number of features in a row, of all kinds."""
-        return sum(map(sum, self.blocks.values()))
+        """Number of features in a row, of all kinds and views."""
+        return sum(map(sum, self.blocks.values())) * self.views.count
 
     @property
     def device(self) -> torch.device:
@@ -122,7 +126,25 @@ class Encoder:
             raise ValueError(
                 f"images_BHWC must be uint8 (images, {size}, {size}, 1 or 3), not {images_BHWC.dtype} {shape}"
             )
-        return self.tower(images_BHWC)
+        return torch.cat([self.tower(view_BHWC) for view_BHWC in self.views.of(images_BHWC)], dim=1)
+
+    def seen_in(self, views: Views) -> Encoder:
+        """The same encoder on these views; InputError where its tower takes one size and another is asked
+        for."""
+        if views == self.views:
+            return self
+        if views.resolution is not None:
+            size = views.resolution
+            try:
+                with torch.inference_mode():
+                    self.tower(torch.zeros(1, size, size, 3, dtype=torch.uint8))
+            except (RuntimeError, ValueError, AssertionError) as error:
+                raise InputError(
+                    f"views.resolution: encoder {self.name} takes {self.geometry.size} x "
+                    f"{self.geometry.size} pixels only; leave it out, or choose a convolutional encoder"
+                ) from error
+        described = json.dumps([self.fingerprint, views.to_dict()], sort_keys=True)
+        return replace(self, views=views, fingerprint=hashlib.sha256(described.encode()).hexdigest())
 
     def text_features(self, prompts: Sequence[str]) -> torch.Tensor:
         """float32 (P, width) on the encoder's device, not normalised; InputError where `text_refusal`
