@@ -53,7 +53,7 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
     square_cohort(tmp_path / "cohort")
     file = tmp_path / "squares.yaml"
     # Long heads, so that the driver is killed in the middle of some.
-    fixed = {"epochs": 400}
+    fixed = {"epochs": 100}
     file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed=fixed)))
     study = Study.from_yaml(file)
 
@@ -93,7 +93,7 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
 def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
     square_cohort(tmp_path / "cohort")
     file = tmp_path / "squares.yaml"
-    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed={"epochs": 400})))
+    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed={"epochs": 100})))
     study = Study.from_yaml(file)
     driver = start(file)
     try:
