@@ -54,7 +54,8 @@ class Inputs:
         """
         if self.selection == "split":
             return self.given
-        patients = len(np.unique(self.given.patients_N))
+        rows_N = np.concatenate([self.cohort.indices("train"), self.cohort.indices("val")])
+        patients = len(np.unique(self.cohort.patients_N(rows_N)))
         if patients < FOLDS:
             raise InputError(
                 f"search.selection: cross_validation deals patients into {FOLDS} folds, and training and "
@@ -229,7 +230,8 @@ def development_data(
         seed: of the folds in which thresholds are cross-fitted.
         kinds: of the features; None: all columns are of one.
         views: of an image, side by side in a row.
-        relaxed: where no label has enough positive patients on validation, let those count that have any.
+        relaxed: where no label has enough positive patients on validation, let those count that have any;
+            and cross-fit thresholds over as many patients as there are.
 
     Raises:
         InputError: a split is absent, or no label has enough positive patients on validation.
@@ -241,7 +243,8 @@ def development_data(
     held_N = fold_N == 0
     held_NC, held_patients_N = targets_NC[held_N], patients_N[held_N]
     threshold_fold_N = np.full(len(rows_N), -1, dtype=np.int64)
-    threshold_fold_N[held_N] = patient_folds(held_NC, held_patients_N, seed=seed)
+    folds = min(FOLDS, len(np.unique(held_patients_N))) if relaxed else FOLDS
+    threshold_fold_N[held_N] = patient_folds(held_NC, held_patients_N, folds=folds, seed=seed)
     counts_C = positive_patients(held_NC, held_patients_N)
     enough_C = counts_C >= OBJECTIVE_PATIENTS
     if relaxed and not enough_C.any():
