@@ -69,7 +69,8 @@ def _scores(evidence: Evidence) -> Iterator[str]:
 
 
 def _gap(evidence: Evidence) -> Iterator[str]:
-    yield f"generalization gap of {evidence.study.objective}, validation -> test (validation minus test):"
+    before = "out of fold" if evidence.cross_validated else "validation"
+    yield f"generalization gap of {evidence.study.objective}, {before} -> test ({before} minus test):"
     for row in evidence.gap.itertuples():
         numbers = f"{row.validation:.3f} -> {row.test:.3f}  ({signed(row.gap)})"
         yield f"  {row.setting:<{_name_width(evidence)}}  {numbers}"

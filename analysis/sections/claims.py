@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.claims import claimed, rules, unclaimed
 from analysis.evidence import Evidence
-from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
+from analysis.predictors import PAPER, PUBLICATION, PUBLISHED, STUDY
 from analysis.section import Folded, Section, Terms, Words
 
 TITLE = "What may be claimed"
@@ -18,7 +18,8 @@ def run(evidence: Evidence) -> Section:
         entries.append(("no claim", "", f"{silent}."))
         kinds.append("quiet")
     published = f"{PUBLISHED} ({PUBLICATION})"
-    about = f"About {evidence.best}, the configuration chosen on validation, "
+    chosen = "the study's answer" if evidence.best == STUDY else "the configuration chosen on validation"
+    about = f"About {evidence.best}, {chosen}, "
     if evidence.best_is_published:
         about += f"which is {published} itself, "
     about += "by rules that were written before any test score was seen."

@@ -25,6 +25,7 @@ def run(evidence: Evidence) -> Section:
         for row in gap.itertuples()
     ]
     parts: list[Part] = [
+        *_what_validation_is(evidence),
         Words(
             text="The best of many configurations is chosen by the number that is reported for it on "
             "validation, so that number is too high. The generalization gap, validation minus test, shows by "
@@ -39,6 +40,18 @@ def run(evidence: Evidence) -> Section:
         Table(columns=[objective, "validation", "test", "gap"], rows=rows),
     ]
     return Section(parts=parts + _repeated(evidence, objective))
+
+
+def _what_validation_is(evidence: Evidence) -> list[Part]:
+    if not evidence.cross_validated:
+        return []
+    images, folds = len(evidence.data.judged_N()), evidence.data.folds
+    text = (
+        f"Wherever this report says validation, it means all {images:,} training and validation images, each "
+        f"scored by what was trained on the other {folds - 1} of {folds} folds of patients. A published "
+        "configuration alone is judged as it was published, on the given validation split."
+    )
+    return [Words(text=text)]
 
 
 def _repeated(evidence: Evidence, objective: str) -> list[Part]:
