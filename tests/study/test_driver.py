@@ -147,6 +147,25 @@ def test_what_the_given_split_would_have_chosen_is_trained_on_training_alone(stu
     assert choice.params == record.params and choice.objective != record.objective
 
 
+def test_each_row_is_held_against_images_that_it_did_not_see(studied):
+    study, _ = studied
+    evidence = study.evidence()
+    assert evidence.best == "study" and evidence.cross_validated
+    answer = evidence.row("study").val_scores_NC
+    np.testing.assert_array_equal(answer, study.folder.answer().held_out_MC)
+    regression = study.folder.regressions()["logreg"].chosen
+    np.testing.assert_array_equal(evidence.row("logreg").val_scores_NC, regression.held_out_MC)
+    best = evidence.row("best-1")
+    np.testing.assert_array_equal(best.val_scores_NC, study.best.held_out_MC)
+    # The published configuration was trained on the training split: of that it has no honest score.
+    cohort, rows_N = evidence.cohort, evidence.data.rows_N[evidence.data.judged_N()]
+    on_training = np.isin(rows_N, cohort.indices("train"))
+    for name in ("paper", "split-best"):
+        np.testing.assert_array_equal(np.isnan(evidence.row(name).val_scores_NC).all(axis=1), on_training)
+    gap = evidence.gap.set_index("setting")
+    assert np.isfinite(gap.loc[["study", "best-1", "paper", "split-best", "logreg", "pixels"], "gap"]).all()
+
+
 @pytest.fixture(scope="module")
 def by_split(tmp_path_factory) -> tuple[Study, list[str]]:
     """The same study, chosen by the given split."""
