@@ -74,10 +74,16 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
         given,
         {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"},
         SimpleNamespace(exclusive=False, labels=data.labels),
-        SimpleNamespace(kinds=data.kinds, name="synthetic"),
+        SimpleNamespace(
+            kinds=data.kinds,
+            name="synthetic",
+            text_refusal="no text",
+            views=SimpleNamespace(count=1),
+        ),
     )
     study = Adapter(config, inputs, run)
     started = time.perf_counter()
+    study.prepare(print)
     Conductor(config, run, inputs, study, lambda line: print("   ", line, flush=True), time.time()).conduct()
     return time.perf_counter() - started, run.answer().objective
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.predictors import Candidate
+from analysis.predictors import Candidate, regressed_kinds
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from search_spaces import linear_probe as space
@@ -21,10 +21,9 @@ from study.run_folder import RunFolder
 from study.search import SearchPlan
 from trainables.bank_training import RUNGS
 from trainables.ensemble import pack_ensemble
-from trainables.fold_features import fold_features
+from trainables.fold_features import decomposed, fold_features
 from trainables.racing import Earlier
 from trainables.records import TrialRecord, pack_bank, ranking
-from trainables.trial_data import ProbeData
 from vlm.encoders import Encoder
 from vlm.feature_kinds import base_kind
 
@@ -72,7 +71,24 @@ class Adapter:
         self.config, self.inputs, self.run = config, inputs, run
 
     def prepare(self, echo: Callable[[str], None]) -> None:
-        """Nothing beside the features, which the inputs hold."""
+        """Decompose wide features, once for all banks and regressions.
+
+        Before anything runs beside it: a product that shares the cores with others may be summed in another
+        order, and the same seed shall give the same study.
+        """
+        data = self.inputs.data
+        kinds = dict.fromkeys([*self._searched_kinds, *regressed_kinds(data.kinds).values()])
+        wide = [kind for kind in kinds if decomposed(data.kinds[kind])]
+        if wide:
+            echo(f"{self.config.name}: preparing {' and '.join(wide)} features for {data.folds} folds")
+        for kind in wide:
+            for fold in range(data.folds):
+                fold_features(data, fold, kind, "standardize")
+
+    @property
+    def _searched_kinds(self) -> list[str]:
+        fixed, ranges = searched(self.config, self.inputs.encoder)
+        return [fixed["features"]] if "features" in fixed else ranges["features"]
 
     def presets(self) -> Mapping[str, Mapping[str, Any]]:
         """The published configuration, on pooled features where there is no projection."""
@@ -107,9 +123,7 @@ class Adapter:
             if self._by_split
             else f"{len(data.judged_N())} training and validation images in {data.folds} folds of patients"
         )
-        fixed, ranges = searched(self.config, self.inputs.encoder)
-        kinds = [fixed["features"]] if "features" in fixed else ranges["features"]
-        widths = [f"{data.kinds[kind].width} {kind}" for kind in kinds]
+        widths = [f"{data.kinds[kind].width} {kind}" for kind in self._searched_kinds]
         return [
             f"{plan.configurations} configurations, {plan.bank_size} a bank, {plan.concurrent} banks at a "
             f"time on {capacity.cpus} cpus and {capacity.gpus:g} gpus",
@@ -124,7 +138,7 @@ class Adapter:
 
         threads, gpus = bank_resources(plan, capacity)
         task = ProbeTask(
-            data=self._prepared(),
+            data=self.inputs.data,
             given=self.inputs.given.of_first_view(),  # as it was published
             seed=self.config.search.seed,
             batch_size=self.config.search.batch_size,
@@ -134,16 +148,6 @@ class Adapter:
         )
         trainable = tune.with_parameters(LinearProbeBank, task=task)
         return tune.with_resources(trainable, {"cpu": threads, "gpu": gpus}), None
-
-    def _prepared(self) -> ProbeData:
-        """The data with their wide features decomposed, once for all banks."""
-        data = self.inputs.data
-        fixed, ranges = searched(self.config, self.inputs.encoder)
-        for kind in [fixed["features"]] if "features" in fixed else ranges["features"]:
-            if len(data.kinds[kind].blocks) > 1:
-                for fold in range(data.folds):
-                    fold_features(data, fold, kind, "standardize")
-        return data
 
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Nothing to delete: a head is a few kilobytes in its bank file."""

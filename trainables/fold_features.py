@@ -80,6 +80,11 @@ def _solved(basis_DR: np.ndarray, weight_DC: np.ndarray) -> np.ndarray:
     return basis_DR.T @ weight_DC / np.square(basis_DR[:, 0]).sum()
 
 
+def decomposed(kind: FeatureKind) -> bool:
+    """Whether heads on this kind are trained on coordinates in the span of the images."""
+    return kind.width > WIDE or len(kind.blocks) > 1
+
+
 def fold_features(data: ProbeData, fold: int, kind: str, normalisation: str) -> FoldFeatures:
     """The features of a fold; those that took a decomposition are kept with the data.
 
@@ -118,7 +123,7 @@ def _made(data: ProbeData, fold: int, kind: FeatureKind, normalisation: str) -> 
             deviation_D = deviation_D * np.sqrt(np.repeat(kind.blocks, kind.blocks))
         mean_D, scale_D = centre_D.astype(np.float32), deviation_D.astype(np.float32)
     x_VND = np.stack([normalised(one_ND, mean_D, scale_D, l2=l2) for one_ND in features_VND])
-    if kind.width <= WIDE and len(kind.blocks) == 1:
+    if not decomposed(kind):
         return FoldFeatures(x_VND, mean_D, scale_D, None, l2, first, data.view_width)
     train_ND = x_VND[:, train_N].reshape(-1, kind.width)
     basis_DR = _basis(train_ND)

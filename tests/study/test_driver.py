@@ -166,6 +166,19 @@ def test_each_row_is_held_against_images_that_it_did_not_see(studied):
     assert np.isfinite(gap.loc[["study", "best-1", "paper", "split-best", "logreg", "pixels"], "gap"]).all()
 
 
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_answer_to_the_last_bit(tmp_path):
+    """Wide features too, which are decomposed before anything runs beside it."""
+    square_cohort(tmp_path / "cohort")
+    packed = []
+    for name in ("first", "second"):
+        config = settings(tmp_path, name=name, configurations=16) | {"encoder": "phantom-clip"}
+        study = Study.from_dict(config).run(echo=lambda line: None)
+        packed.append(study.folder.answer_file.read_bytes())
+        assert set(study.folder.regressions()) == {"logreg", "logreg-deep"}
+    assert packed[0] == packed[1]
+
+
 @pytest.fixture(scope="module")
 def by_split(tmp_path_factory) -> tuple[Study, list[str]]:
     """The same study, chosen by the given split."""
