@@ -40,13 +40,19 @@ def run(evidence: Evidence) -> Section:
     table = audit_table(evidence, rows_N, probs_NC, found)
     whose = "training and validation images" if evidence.cross_validated else "validation images"
     total, expected = int(found.contradicted_NC.sum()), float(found.expected_C.sum())
+    weighed = (
+        "so that nothing speaks for wrong labels, and only the order says where to look first"
+        if total <= expected
+        else "so that some of them may be wrong"
+    )
     parts: list[Part] = [
         Words(
             text=f"Scores of {counted(len(rows_N), 'image')} ({whose}, each scored by heads that did not "
             f"train on it) contradict {counted(total, 'label')}: the image is scored as surely the other way "
             f"as images that bear the other label. About {expected:.0f} would be so if every label and every "
-            "probability were right. They are candidates for a reader's second look, the worst first, with "
-            "the model's own errors among them. Nothing was relabelled, and test images take no part."
+            f"probability were right, {weighed}. They are candidates for a reader's second look, the worst "
+            "first, with the model's own errors among them. Nothing was relabelled, and test "
+            "images take no part."
         ),
         _counts(evidence, found),
         *_sheets(evidence, table),

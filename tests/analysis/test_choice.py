@@ -80,6 +80,9 @@ def test_flipped_labels_are_listed_first_with_their_pictures(with_images):
     assert set(own["image"].head(3)) == set(named)
     assert (own["quality"] == 1 - own["probability"]).all()
     assert "Nothing was relabelled" in words(section) and "validation images" in words(section)
+    assert ("some of them may be wrong" in words(section)) != (
+        "nothing speaks for wrong labels" in words(section)
+    )
     (counts,) = [part for part in section.parts if isinstance(part, Table)]
     assert len(counts.rows) == len(evidence.cohort.labels)
     sheets = {part.title: part.parts[0] for part in section.parts if isinstance(part, Folded)}
