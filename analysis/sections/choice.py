@@ -26,14 +26,10 @@ def run(evidence: Evidence) -> Section:
         if one.fold_objectives and np.isfinite(one.fold_objectives).all()
     ]
     if not finalists:
-        return Section(
-            parts=[
-                Words(
-                    text="This study chose by one validation split, on which a score has no spread to draw. "
-                    "Its finalists trained again stand under “How much was luck?”."
-                )
-            ]
-        )
+        text = "This study chose by one validation split, on which a score has no spread to draw."
+        if evidence.study.repeats:
+            text += " Its finalists trained again stand under “How much was luck?”."
+        return Section(parts=[Words(text=text)])
     objective = OBJECTIVES[evidence.study.objective]
     scores_KF = np.array([one.fold_objectives for one in finalists])
     parts: list[Part] = [
