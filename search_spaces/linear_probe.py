@@ -97,7 +97,15 @@ PRESETS = {"paper": PAPER}
 
 COLUMNS = {
     name: (name,)
-    for name in ("learning_rate", "weight_decay", "epochs", "loss", "positive_weight", "normalisation")
+    for name in (
+        "features",
+        "learning_rate",
+        "weight_decay",
+        "epochs",
+        "loss",
+        "positive_weight",
+        "normalisation",
+    )
 }
 """Of a table of trials: column -> the parameters that stand in it, whichever a trial has."""
 
