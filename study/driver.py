@@ -285,6 +285,8 @@ class Conductor:
         figures = {"configurations": len(self._records), "seconds": seconds, "val.logreg": self._logreg}
         if ranked := ranking(records):
             figures[f"val.{config.search.objective}"] = ranked[0].objective
+        if answer := run.answer():
+            figures |= {"val.study": answer.objective, "val.study_nested": answer.nested_objective}
         files = [
             run.study_file,
             run.inputs_file,

@@ -91,6 +91,7 @@ def test_the_parent_run_says_what_was_run(studied):
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["radtune.encoder"] == "pixels"
     assert parent.data.metrics["configurations"] == 24
+    assert parent.data.metrics["val.study"] == pytest.approx(study.folder.answer().objective)
     artifacts = {
         Path(file.path).name
         for file in MlflowClient(study.config.tracking.uri).list_artifacts(parent.info.run_id)
