@@ -75,6 +75,14 @@ def pixels_key(cohort: Cohort, geometry: Geometry) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def decode_checked(files: ImageFiles, i: int, digest: str) -> np.ndarray:
+    """The i-th image as `decode` gives it; InputError also where its file is not the one of this digest."""
+    data, name = files.read(i), str(files.root / files.names[i])
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise InputError(f"{name}: not the file the cohort was built from; build it again")
+    return decode(data, name, files.intensity)
+
+
 def _fill_store(
     folder: Path, files: ImageFiles, digests: list[str], shape_HWC: tuple[int, int, int], geometry: Geometry
 ) -> None:
@@ -94,12 +102,7 @@ def _fill_store(
 
     def fill(k: int) -> int:
         i = int(missing[k])
-        data = files.read(i)
-        if hashlib.sha256(data).hexdigest() != digests[i]:
-            raise InputError(
-                f"{files.root / files.names[i]}: not the file the cohort was built from; build it again"
-            )
-        image = apply_geometry(decode(data, str(files.root / files.names[i]), files.intensity), geometry)
+        image = apply_geometry(decode_checked(files, i, digests[i]), geometry)
         images_NHWC[i] = image[:, :, None] if image.ndim == 2 else image
         return i
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from search_spaces.parameters import Space
 from study.config import StudyConfig
 from study.run_folder import RunFolder
 from trainables.trial_data import ProbeData
+from vlm.cohort_features import CohortFeatures
 from vlm.embeddings import Embeddings, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
@@ -105,18 +106,9 @@ class Inputs:
             "objective_labels": [str(label) for label in np.array(data.labels)[data.scored_C]],
         }
 
-    def features(self, cache: str) -> Callable[[Encoder, str], np.ndarray]:
-        """From an encoder and a precision to its features of the cohort, float32, all present rows; computed
-        where `cache` does not hold them. fp16, in which only training computes, is rounded like fp32 best."""
-
-        def found(encoder: Encoder, precision: str) -> np.ndarray:
-            mine = encoder.fingerprint == self.encoder.fingerprint and precision == self.embeddings.precision
-            if mine:
-                return self.embeddings.features_ND
-            asked = "fp32" if precision == "fp16" else precision
-            return embed(self.cohort, encoder, cache=cache, precision=asked).features_ND
-
-        return found
+    def features(self, cache: str) -> CohortFeatures:
+        """The cohort's features under any encoder; computed where `cache` does not hold them."""
+        return CohortFeatures(self.cohort, cache, (self.encoder.fingerprint, self.embeddings))
 
 
 def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,8 @@ class Embeddings:
     folder: Path
     cached: bool
     """Whether the cache held them already."""
+    images_per_second: float = math.nan
+    """Of the pass that computed them, decoding aside; NaN where nothing was left to compute in it."""
 
 
 def embed(
@@ -89,8 +93,8 @@ def embed(
         with FileLock(folder / "lock"):
             if not path.exists():
                 _embed_missing(cohort, encoder, Path(cache), folder, key, digests, batch_size, precision)
-    features_ND = _read(path, key, digests, encoder.width)
-    return Embeddings(features_ND, key, precision, folder, cached)
+    features_ND = read_features(path, key, digests, encoder.width)
+    return Embeddings(features_ND, key, precision, folder, cached, _speed(path))
 
 
 def embedding_precision(precision: str, encoder: Encoder) -> str:
@@ -154,7 +158,7 @@ def embed_shard(
             f"encoder {encoder.name}: features of image {rows[i]} (sha256 {shard.digests[i][:12]}...) are "
             f"not finite in {precision}; check the weights, or embed with precision fp32"
         )
-    _write(shard.path, features_ND, shard.digests, shard.key)
+    write_features(shard.path, features_ND, shard.digests, shard.key)
     return shard.path
 
 
@@ -190,26 +194,41 @@ def _embed_missing(
         mininterval=0.5 if sys.stderr.isatty() else 20.0,
         delay=2.0,
     ) as bar:
+        started = time.perf_counter()
         for shard in missing:
             images = Path(store.images_NHWC.filename)
             embed_shard(
                 encoder, images, shard, batch_size=batch_size, precision=precision, progress=bar.update
             )
-    parts = [_read(shard.path, key, shard.digests, encoder.width) for shard in shards]
-    _write(folder / "features.arrow", np.concatenate(parts), digests, key)
+        seconds = time.perf_counter() - started
+    speed = sum(len(shard.rows) for shard in missing) / seconds if missing else math.nan
+    parts = [read_features(shard.path, key, shard.digests, encoder.width) for shard in shards]
+    write_features(folder / "features.arrow", np.concatenate(parts), digests, key, speed)
     for shard in shards:
         shard.path.unlink()
 
 
-def _write(path: Path, features_ND: np.ndarray, digests: Sequence[str], key: str) -> None:
+def write_features(
+    path: Path, features_ND: np.ndarray, digests: Sequence[str], key: str, images_per_second: float = math.nan
+) -> None:
+    """Write features as `read_features` reads them, atomically."""
     features = pa.FixedSizeListArray.from_arrays(pa.array(features_ND.reshape(-1)), features_ND.shape[1])
     table = pa.table({"digest": pa.array(digests, pa.string()), "features": features})
-    table = table.replace_schema_metadata({"radtune": json.dumps({"format": FORMAT, "key": key})})
+    noted = {"format": FORMAT, "key": key}
+    if math.isfinite(images_per_second):
+        noted["images_per_second"] = images_per_second
+    table = table.replace_schema_metadata({"radtune": json.dumps(noted)})
     with replacing_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
         writer.write_table(table)
 
 
-def _read(path: Path, key: str, digests: Sequence[str], width: int) -> np.ndarray:
+def _speed(path: Path) -> float:
+    """What `write_features` noted of a file that `read_features` has read."""
+    metadata = pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata
+    return float(json.loads(metadata[b"radtune"]).get("images_per_second", math.nan))
+
+
+def read_features(path: Path, key: str, digests: Sequence[str], width: int) -> np.ndarray:
     """The features in one file, zero-copy; InputError where they are not what `key` promises."""
 
     def refuse(reason: str) -> InputError:

@@ -43,3 +43,9 @@ def name_in(folder: Path, name: str) -> str:
 def name_for(name: str, channels: int) -> str:
     """The encoder that a name means for images of 1 or 3 channels: `pixels` sees colour where there is."""
     return COLOUR_PIXELS if name == PIXELS and channels == 3 else name
+
+
+def shown(name: str) -> str:
+    """The name with the last part of its path alone, without the ending, for tables and figures."""
+    before, path = split_path(name)
+    return before + Path(path).name.removesuffix(".safetensors") if path else name

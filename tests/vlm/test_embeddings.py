@@ -145,7 +145,7 @@ def test_a_shard_left_by_other_weights_is_refused(drawn_cohort, miniature, tmp_p
     (embeddings.folder / "features.arrow").unlink()
     features_ND = np.zeros((4, 32), np.float32)
     shard = embeddings.folder / "shard-00000004.arrow"
-    vlm.embeddings._write(shard, features_ND, drawn_cohort.column("digest")[4:8], key="another")
+    vlm.embeddings.write_features(shard, features_ND, drawn_cohort.column("digest")[4:8], key="another")
     with pytest.raises(InputError, match=r"shard-00000004.arrow: holds features of another encoder"):
         embed(drawn_cohort, miniature, tmp_path)
 
@@ -168,7 +168,7 @@ def test_a_truncated_cache_is_refused(drawn_cohort, miniature, tmp_path, kept):
 )
 def test_a_cache_of_another_shape_is_refused(drawn_cohort, miniature, tmp_path, rows, width, message):
     embeddings = embed(drawn_cohort, miniature, tmp_path)
-    vlm.embeddings._write(
+    vlm.embeddings.write_features(
         embeddings.folder / "features.arrow",
         np.zeros((rows, width), np.float32),
         drawn_cohort.column("digest")[:rows],
