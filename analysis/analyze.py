@@ -16,7 +16,7 @@ from tqdm import tqdm
 from analysis.claims import Claim
 from analysis.evidence import Evidence
 from analysis.number_format import ranged
-from analysis.page import section_html, write_page
+from analysis.page import section_html, study_head, write_page
 from analysis.section import Folded, Section, Words
 from analysis.sections import OF_EXCLUSIVE, SECTIONS
 from analysis.terminal import summary
@@ -117,7 +117,7 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
                 html = section_html(_failure(failed[name], error), folder)
             on_page.append((titles[name], html))
         step("page")
-        report = write_page(evidence, on_page, folder)
+        report = write_page(study_head(evidence), on_page, folder)
     return AnalysisResult(
         scores=scores,
         comparisons=comparisons,

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import claims, comparisons, generalization_gap, operating_points, prediction_table, score_table
+from analysis.feature_spaces import FeatureSpace, feature_spaces
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
@@ -30,7 +31,6 @@ from analysis.predictors import (
     STUDY,
     ZERO_SHOT,
     Candidate,
-    Features,
     Scored,
     constant_floors,
     logistic_floors,
@@ -40,6 +40,7 @@ from analysis.predictors import (
     text_floor,
     zero_shot,
 )
+from analysis.separability import Points, separability
 from analysis.test_split import TestSplit, open_test_split
 from cohort.errors import InputError
 from cohort.manifest import Cohort
@@ -50,6 +51,7 @@ from scoring.resampling import patient_weights
 from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
+from vlm.cohort_features import CohortFeatures
 from vlm.encoders import Encoder
 from vlm.prompts import Wording
 
@@ -104,6 +106,8 @@ class Evidence:
     compared_with: str = ""
     """Name of the row that is another study's best; empty where there is none."""
     study: StudyFacts
+    features: CohortFeatures
+    """Of the cohort under any encoder, altered images among them."""
     no_zero_shot: str = ""
     """Why there is no zero-shot row; empty where there is one."""
 
@@ -233,6 +237,29 @@ class Evidence:
         )
 
     @cached_property
+    def spaces(self) -> list[FeatureSpace]:
+        """What the rows see of an image, see `analysis.feature_spaces`."""
+        return feature_spaces(self.encoder, self.data.precision, self.rows, self.best)
+
+    def points(self, space: FeatureSpace) -> Points:
+        """The test images in one of `spaces`."""
+        split = self.split
+        return Points(
+            features_ND=space.of(self.features, split.rows_N),
+            targets_NC=split.targets_NC,
+            patients_N=split.patients_N,
+            labels=split.labels,
+            seed=self.study.seed,
+        )
+
+    @cached_property
+    def separability(self) -> pd.DataFrame:
+        """`separability.csv`, see `analysis.separability`."""
+        return pd.concat(
+            [separability(self.points(space), space.name) for space in self.spaces], ignore_index=True
+        )
+
+    @cached_property
     def predictions(self) -> pd.DataFrame:
         """`test_predictions.parquet`, see `analysis.prediction_table`."""
         return prediction_table.predictions(self.cohort, self.split, self.rows)
@@ -246,7 +273,7 @@ def gather(
     encoder: Encoder,
     trials: Sequence[Candidate],
     compared_with: Candidate | None,
-    features: Features,
+    features: CohortFeatures,
     openings: Path,
 ) -> Evidence:
     """Fit the floors, open the test split, and score every row on it.
@@ -258,7 +285,7 @@ def gather(
         encoder: the study's: its text tower gives zero-shot.
         trials: the study's answer and its chosen configurations; never chosen on test.
         compared_with: the best of another study on the same cohort, under that study's name.
-        features: of any encoder on this cohort.
+        features: of the cohort under any encoder.
         openings: the run folder's record of openings; see `analysis.test_split`.
 
     Raises:
@@ -296,5 +323,6 @@ def gather(
         rows=tuple(rows),
         compared_with=compared_with.predictor.name if compared_with else "",
         study=facts,
+        features=features,
         no_zero_shot=no_zero_shot,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -31,22 +32,41 @@ def section_html(section: Section, folder: Path) -> Markup:
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 
 
-def write_page(evidence: Evidence, sections: Sequence[tuple[str, Markup]], folder: Path) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands above the sections of a page, and what the page is."""
+
+    kicker: str
+    """What kind of page it is."""
+    title: str
+    headline: str
+    facts: Sequence[tuple[str, str, str]]
+    """(what, value, detail) of the line beneath the headline."""
+    tables: str
+    """The files beside it that its numbers come from, in words."""
+
+
+def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path) -> Path:
     """Write `folder/report.html`, and return its path.
 
     Args:
-        evidence: for the head of the page.
         sections: title and `section_html` of each, in the order of the page.
     """
-    html = _template("page.html").render(
-        title=evidence.study.name,
-        headline=evidence.headline,
-        facts=_facts(evidence),
-        sections=sections,
-    )
+    html = _template("page.html").render(head=head, sections=sections)
     path = folder / "report.html"
     write_atomically(path, html.encode())
     return path
+
+
+def study_head(evidence: Evidence) -> Head:
+    """The head of a study's report."""
+    return Head(
+        kicker="hyperparameter study",
+        title=evidence.study.name,
+        headline=evidence.headline,
+        facts=_facts(evidence),
+        tables="test_scores.csv, comparisons.csv and generalization_gap.csv",
+    )
 
 
 def _template(name: str) -> jinja2.Template:

@@ -173,7 +173,7 @@ class Study:
             self.folder.mlflow_run_file,
             self.folder.openings_file,
             {f"test.{row.metric}": row.value for row in averages.itertuples()},
-            sorted(path for path in self.folder.analysis.iterdir() if path.is_file()),
+            self.folder.analysis,
         )
         return result
 

@@ -228,7 +228,7 @@ class StudyTracker:
 
 
 def record_opening(
-    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], artifacts: Iterable[Path]
+    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], analysis: Path
 ) -> None:
     """Note on the study's parent run how often the test split was opened, and what was read from it.
 
@@ -236,6 +236,7 @@ def record_opening(
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
         openings: the run folder's own record, which is the truth; see `analysis.test_split`.
+        analysis: the folder whose files, its figures among them, are kept with the run.
 
     Raises:
         InputError: the store refuses. An opening that nobody can count later must be noticed.
@@ -252,8 +253,9 @@ def record_opening(
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
         if uri.startswith(SQLITE) and _is_gone(place, _artifacts_beside(uri)):
             return  # a moved store, until a resume begins an experiment here; the files lie in the run folder
-        for path in artifacts:
-            client.log_artifact(parent, str(path), artifact_path="analysis")
+        for path in sorted(path for path in analysis.rglob("*") if path.is_file()):
+            below = Path("analysis") / path.parent.relative_to(analysis)
+            client.log_artifact(parent, str(path), artifact_path=below.as_posix())
     except Exception as error:
         raise InputError(
             f"tracking.uri {uri}: MLflow cannot record this opening of the test split ({_short(error)}); "

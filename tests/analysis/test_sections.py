@@ -20,9 +20,11 @@ from analysis.sections import (
     gap,
     labels,
     limits,
+    overlay,
     published_rules,
     scores,
     search,
+    separability,
 )
 from analysis.terminal import summary
 from scoring.operating_points import OperatingPoint
@@ -419,3 +421,33 @@ def test_the_threshold_of_an_exclusive_label_is_explained(of_classes):
     assert "highest log(probability) − logit(threshold) is decided, one an image" in said
     fixed = with_rule(of_classes.evidence, DecisionRule.fixed(4, exclusive=True))
     assert "Threshold strategy: fixed, the most probable label." in noted(labels.run(fixed))
+
+
+def test_separability_says_how_many_labels_are_told_and_beside_what_the_published_ratio_stands(analysed):
+    section = separability.run(analysed.evidence)
+    table = section.tables["separability"]
+    assert set(table["setting"]) == {"frozen", "pixels"}
+    summary = section.parts[0].text
+    counts = re.findall(r"(frozen|pixels) (\d+) of (\d+)", summary)
+    mine = table[(table["metric"] == "logistic_accuracy") & (table["label"] != "")]
+    for name, told, of in counts:
+        own = mine[mine["setting"] == name]
+        assert (int(told), int(of)) == ((own["p_adjusted"] < 0.05).sum(), len(own))
+    words = " ".join(part.text for part in section.parts if isinstance(part, Words))
+    ratio = table[(table["metric"] == "published.ratio") & (table["setting"] == "frozen")].iloc[0]
+    assert f"the features as they are have {ratio['value']:.2f}" in words
+    published = [row for part in section.parts if isinstance(part, Table) for row in part.rows]
+    assert sum("as published" in getattr(row.cells[0], "text", "") for row in published) == 3
+    names = {part.name for part in section.parts if isinstance(part, Picture)}
+    assert names == {"separability", "projection_labels", "projection_normal", "projection_domains"}
+
+
+def test_projections_of_exclusive_labels_know_which_of_them_is_normal(of_classes):
+    section = separability.run(of_classes.evidence)
+    names = {part.name for part in section.parts if isinstance(part, Picture)}
+    assert names == {"separability", "projection_labels", "projection_normal"}
+
+
+def test_without_image_files_the_overlay_section_says_so(analysed):
+    section = overlay.run(analysed.evidence)
+    assert "The images are not there to be overlaid" in section.parts[0].text and not section.tables

@@ -13,6 +13,8 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from ray import tune
 
+from analysis.section import Picture
+from analysis.sections import overlay
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from search_spaces import linear_probe as space
@@ -165,6 +167,29 @@ def test_each_row_is_held_against_images_that_it_did_not_see(studied):
         np.testing.assert_array_equal(np.isnan(evidence.row(name).val_scores_NC).all(axis=1), on_training)
     gap = evidence.gap.set_index("setting")
     assert np.isfinite(gap.loc[["study", "best-1", "paper", "split-best", "logreg", "pixels"], "gap"]).all()
+
+
+def test_overlaid_images_go_through_the_studys_own_cache_and_its_own_encoder(studied):
+    """Raw pixels see every letter; what is measured is said, drawn and kept."""
+    study, _ = studied
+    evidence = study.evidence()
+    section = overlay.run(evidence)
+    table = section.tables["overlay"]
+    assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
+    assert set(table["setting"]) == {"frozen", "study"}
+    averages = table[(table["text"] == "") & (table["label"] == "")].set_index(
+        ["setting", "metric", "overlay"]
+    )
+    assert averages.loc[("frozen", "shift", "text"), "value"] > 0
+    assert 0 <= averages.loc[("study", "flips", "text"), "value"] <= 1
+    assert set(table[table["label"] != ""]["metric"]) == {"named_change", "named_to", "named_away"}
+    assert "burned into 40 test images" in section.parts[0].text
+    assert {part.name for part in section.parts if isinstance(part, Picture)} == {"overlay", "overlay_images"}
+    cache = Path(study.config.cache)
+    shards = {path: path.stat().st_mtime_ns for path in cache.glob("altered-*/shard-*.arrow")}
+    again = overlay.run(evidence).tables["overlay"]
+    assert {path: path.stat().st_mtime_ns for path in cache.glob("altered-*/shard-*.arrow")} == shards
+    np.testing.assert_array_equal(again["value"], table["value"])
 
 
 @pytest.mark.slow

@@ -130,18 +130,21 @@ def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp
 def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     tracker = StudyTracker(uri, "openings", tmp_path / RUN_FILE, TAGS)
     tracker.close([], [], {})
-    scores = tmp_path / "test_scores.csv"
-    scores.write_text("setting,value\n")
+    analysis = tmp_path / "analysis"
+    (analysis / "figures").mkdir(parents=True)
+    (analysis / "test_scores.csv").write_text("setting,value\n")
+    (analysis / "figures" / "overlay.png").write_bytes(b"png")
     openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
     for day in ("monday", "tuesday"):
         with open(openings, "a") as file:
             file.write(json.dumps({"when": day, "why": "analyze a"}) + "\n")
-        record_opening(uri, note, openings, {"test.macro_ap": 0.4, "test.nan": float("nan")}, [scores])
+        record_opening(uri, note, openings, {"test.macro_ap": 0.4, "test.nan": float("nan")}, analysis)
     run = MlflowClient(uri).get_run(tracker.parent)
     assert run.data.tags["radtune.test_openings"] == "monday analyze a; tuesday analyze a"
     assert run.data.metrics == {"test.macro_ap": 0.4}
-    (artifact,) = MlflowClient(uri).list_artifacts(tracker.parent, "analysis")
-    assert artifact.path == "analysis/test_scores.csv"
+    for below, kept in (("analysis", "test_scores.csv"), ("analysis/figures", "overlay.png")):
+        paths = [one.path for one in MlflowClient(uri).list_artifacts(tracker.parent, below)]
+        assert f"{below}/{kept}" in paths
     note.write_text("0" * 32)
     with pytest.raises(InputError, match="cannot record this opening"):
-        record_opening(uri, note, openings, {}, [])
+        record_opening(uri, note, openings, {}, analysis)

@@ -1,0 +1,234 @@
+"""What text burned into images does to features and to answers, each effect beside that of a grey box.
+
+Shape legend: N images, V overlays, D features, C labels, P patients, B resamples, M columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.overlays import Overlay
+from analysis.predictors import Scored
+from analysis.separability import held_out_logits
+from cohort.patients import patient_folds
+from scoring.held_out_answers import neighbours
+from scoring.intervals import label_interval
+from scoring.resampling import patient_weights, weighted_mean
+from scoring.separability import unit
+from vlm.altered_images import Alteration
+
+IMAGES = 200
+"""Test images at most that are overlaid, a seeded sample of more."""
+RESAMPLES = 1000
+FOLDS = 5
+TEXT, BOX, DIFFERENCE = "text", "box", "text − box"
+COLUMNS = (
+    "setting",
+    "metric",
+    "label",
+    "value",
+    "low",
+    "high",
+    "overlay",
+    "text",
+    "place",
+    "size",
+    "contrast",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OverlaySample:
+    """The images that are overlaid."""
+
+    places_N: np.ndarray
+    """int64, ascending: which of the images of a split."""
+    patients_N: np.ndarray
+    """int64 from 0, without gaps."""
+    weights_PB: np.ndarray
+    folds_N: np.ndarray
+    """int64: patients dealt into folds."""
+
+    @classmethod
+    def draw(cls, patients_N: np.ndarray, seed: int) -> OverlaySample:
+        """IMAGES of a split's images.
+
+        Raises:
+            InputError: they are of one patient, so that nothing can be held out.
+        """
+        places_N = np.arange(len(patients_N))
+        if len(places_N) > IMAGES:
+            places_N = np.sort(np.random.default_rng(seed).choice(len(places_N), IMAGES, replace=False))
+        own_N = np.unique(patients_N[places_N], return_inverse=True)[1]
+        patients = int(own_N.max()) + 1
+        folds_N = patient_folds(
+            np.zeros((len(own_N), 1)), own_N, folds=max(2, min(FOLDS, patients)), seed=seed
+        )
+        return cls(
+            places_N=places_N,
+            patients_N=own_N,
+            weights_PB=patient_weights(patients, RESAMPLES, seed),
+            folds_N=folds_N,
+        )
+
+    def mean(
+        self, values_NM: np.ndarray, bounds: tuple[float, float] | None = None
+    ) -> list[tuple[float, float, float]]:
+        """Of each column the mean over images, with its interval over patients."""
+        resampled_MB = weighted_mean(values_NM, self.patients_N, self.weights_PB)
+        return [
+            self.bounded(float(value), own_B, bounds)
+            for value, own_B in zip(np.nanmean(values_NM, axis=0), resampled_MB, strict=True)
+        ]
+
+    def bounded(
+        self, value: float, resampled_B: np.ndarray, bounds: tuple[float, float] | None
+    ) -> tuple[float, float, float]:
+        low, high = label_interval(value, resampled_B, len(self.weights_PB), bounds)
+        return value, low, high
+
+
+def with_controls(overlays: Sequence[Overlay]) -> list[Alteration]:
+    """Each overlay and then its control."""
+    return [one for overlay in overlays for one in (overlay, overlay.control)]
+
+
+def feature_effects(
+    sample: OverlaySample,
+    overlays: Sequence[Overlay],
+    setting: str,
+    clean_ND: np.ndarray,
+    altered_NV2D: np.ndarray,
+    all_clean: tuple[np.ndarray, np.ndarray],
+) -> pd.DataFrame:
+    """How far features move, and how well overlaid images are told from clean ones.
+
+    `shift`          mean cosine distance between an image and itself overlaid, over the mean distance to the
+                     nearest image of another patient.
+    `told_apart`     balanced accuracy of a logistic regression between clean and overlaid images of patients
+                     that it was not fitted on.
+
+    Both of the text, of the box, and the difference; an empty text is the mean over the overlays.
+
+    Args:
+        clean_ND: of the sample.
+        altered_NV2D: of the sample, text and box of each overlay.
+        all_clean: features and patients of all images of the split, among which neighbours are looked for.
+    """
+    u_ND = unit(clean_ND)
+    every_ND, patients_N = all_clean
+    nearest_N = neighbours(every_ND, patients_N, 1)[sample.places_N, 0]
+    beside_N1 = 1 - np.einsum("nd,nd->n", u_ND, unit(every_ND)[nearest_N])[:, None]
+    length = np.maximum(np.linalg.norm(altered_NV2D, axis=3), 1e-12)
+    moved_NV2 = 1 - np.einsum("nd,nvkd->nvk", u_ND, altered_NV2D) / length
+    told_NV2 = np.stack(
+        [
+            np.stack([_told(sample, clean_ND, altered_NV2D[:, v, kind]) for kind in (0, 1)], axis=1)
+            for v in range(len(overlays))
+        ],
+        axis=1,
+    )
+    moved_B = weighted_mean(beside_N1, sample.patients_N, sample.weights_PB)[0]
+    columns_NM, told_NM = _with_averages(moved_NV2), _with_averages(told_NV2)
+    shifts = weighted_mean(columns_NM, sample.patients_N, sample.weights_PB) / np.maximum(moved_B, 1e-12)
+    unit_of_shift = max(float(beside_N1.mean()), 1e-12)
+    rows = []
+    for place, (which, overlay) in enumerate(_columns(overlays)):
+        bounds = None if which == DIFFERENCE else (0.0, 1.0)
+        shift = float(columns_NM[:, place].mean()) / unit_of_shift
+        found = {
+            "shift": sample.bounded(shift, shifts[place], None),
+            "told_apart": sample.mean(told_NM[:, [place]], bounds)[0],
+        }
+        rows += [_row(setting, metric, "", values, which, overlay) for metric, values in found.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def decision_effects(
+    sample: OverlaySample,
+    overlays: Sequence[Overlay],
+    row: Scored,
+    clean_ND: np.ndarray,
+    altered_NV2D: np.ndarray,
+) -> pd.DataFrame:
+    """What an answer says of an overlaid image instead of the clean one.
+
+    `flips`           share of images of which at least one decision becomes another.
+    `change`          mean absolute change of the score, on the scale on which it is cut.
+    `named_change`    of a label whose name was burned in: mean change of its score, up is towards the name.
+    `named_to`, `named_away`    share of images that get, or lose, the named label.
+
+    Args:
+        clean_ND, altered_NV2D: whole rows of the predictor's encoder.
+    """
+    rule, predictor = row.rule, row.predictor
+    before_NC = rule.probabilities(predictor.scores(clean_ND))
+    images, overlaid, kinds, width = altered_NV2D.shape
+    after = rule.probabilities(predictor.scores(altered_NV2D.reshape(-1, width)))
+    after_NV2C = after.reshape(images, overlaid, kinds, -1)
+    decided_NC, after_decided = rule.cut(before_NC), rule.cut(after).reshape(after_NV2C.shape)
+    change_NV2C = after_NV2C - before_NC[:, None, None]
+    flips_NV2 = (after_decided != decided_NC[:, None, None]).any(axis=3).astype(np.float64)
+    found = {"flips": flips_NV2, "change": np.abs(change_NV2C).mean(axis=3)}
+    rows = []
+    for metric, values_NV2 in found.items():
+        each = zip(_columns(overlays), sample.mean(_with_averages(values_NV2)), strict=True)
+        rows += [_row(row.name, metric, "", values, which, overlay) for (which, overlay), values in each]
+    for v, overlay in enumerate(overlays):
+        if not overlay.label:
+            continue
+        c = predictor.labels.index(overlay.label)
+        was_N1, is_N2 = decided_NC[:, [c]], after_decided[:, v, :, c]
+        named = {
+            "named_change": change_NV2C[:, v, :, c],
+            "named_to": (~was_N1 & is_N2).astype(np.float64),
+            "named_away": (was_N1 & ~is_N2).astype(np.float64),
+        }
+        for metric, values_N2 in named.items():
+            both_N3 = np.column_stack([values_N2, values_N2[:, 0] - values_N2[:, 1]])
+            each = zip((TEXT, BOX, DIFFERENCE), sample.mean(both_N3), strict=True)
+            rows += [_row(row.name, metric, overlay.label, values, which, overlay) for which, values in each]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _told(sample: OverlaySample, clean_ND: np.ndarray, overlaid_ND: np.ndarray) -> np.ndarray:
+    """float64 (N,): how much of an image and its overlaid copy a regression fitted on other patients tells
+    rightly, 0, half or all."""
+    both_MD = np.concatenate([clean_ND, overlaid_ND])
+    target_M1 = np.repeat([0.0, 1.0], len(clean_ND))[:, None]
+    logits_M = held_out_logits(both_MD, target_M1, np.tile(sample.folds_N, 2))[:, 0]
+    clean_N, overlaid_N = np.split(logits_M, 2)
+    return ((clean_N < 0) + 0.0 + (overlaid_N > 0) + 0.5 * ((clean_N == 0) + 0.0 + (overlaid_N == 0))) / 2
+
+
+def _with_averages(values_NV2: np.ndarray) -> np.ndarray:
+    """(N, 3 + 3 V): text, box and their difference, of the mean over overlays and then of each."""
+    mean_N12 = values_NV2.mean(axis=1, keepdims=True)
+    both_NW2 = np.concatenate([mean_N12, values_NV2], axis=1)
+    three_NW3 = np.concatenate([both_NW2, both_NW2[:, :, :1] - both_NW2[:, :, 1:]], axis=2)
+    return three_NW3.reshape(len(values_NV2), -1)
+
+
+def _columns(overlays: Sequence[Overlay]) -> Iterator[tuple[str, Overlay | None]]:
+    """What the columns of `_with_averages` are."""
+    for overlay in (None, *overlays):
+        for which in (TEXT, BOX, DIFFERENCE):
+            yield which, overlay
+
+
+def _row(
+    setting: str,
+    metric: str,
+    label: str,
+    values: tuple[float, float, float],
+    which: str,
+    overlay: Overlay | None,
+) -> tuple:
+    drawn = ("", "", np.nan, np.nan)
+    if overlay:
+        drawn = (overlay.text, overlay.place, overlay.size, overlay.contrast)
+    return (setting, metric, label, *values, which, *drawn)

@@ -1,0 +1,175 @@
+"""How well the same features tell what is no finding, and whether the answer holds among images that share
+it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.evidence import Evidence
+from analysis.number_format import NONE, score, signed
+from analysis.predictors import LOGREG
+from analysis.section import Cell, Row, Section, Table, Words
+from analysis.shortcuts import Attribute, attribute_score, attributes, frame, within
+from scoring.intervals import average_interval
+from vlm.feature_kinds import base_kind
+
+TITLE = "What else the features tell"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """One line of the table."""
+
+    attribute: Attribute
+    told: tuple[float, float, float]
+    """AUROC of the attribute with its interval."""
+    overall: float
+    inside: float
+    change: tuple[float, float, float]
+    """inside - overall with its interval."""
+    labels: int
+
+
+def run(evidence: Evidence) -> Section:
+    split = evidence.split
+    known = attributes(evidence.cohort, evidence.data.rows_N, split.rows_N)
+    if not known:
+        return Section(
+            parts=[
+                Words(
+                    text="The cohort keeps nothing of its images that enough patients share and others do "
+                    "not: no view, sex, age, device or site. `radtune cohort table --keep sex,age,...` keeps "
+                    "columns of its table."
+                )
+            ]
+        )
+    found, rows = [], []
+    for attribute in known:
+        one, lines = _look(evidence, attribute)
+        found.append(one)
+        rows += lines
+    averages = evidence.scores[
+        (evidence.scores["setting"] == LOGREG) & (evidence.scores["metric"] == "macro_auroc")
+    ]
+    findings = averages[averages["label"] == ""].iloc[0]
+    return Section(
+        parts=[
+            Words(text=_sentence(evidence, found, float(findings["value"]))),
+            _table(evidence, found, findings),
+        ],
+        tables={"shortcuts": frame(rows)},
+    )
+
+
+def _look(evidence: Evidence, attribute: Attribute) -> tuple[_Found, list[tuple]]:
+    split, data, best = evidence.split, evidence.data, evidence.row(evidence.best)
+    features_ND = evidence.features(evidence.encoder, data.precision)
+    told = attribute_score(attribute, data, features_ND, split.rows_N, split.patients_N, evidence.weights_PB)
+    each, overall_C, overall_CB = within(
+        attribute,
+        split.targets_NC,
+        best.test_ranked_NC,
+        split.rows_N,
+        split.patients_N,
+        evidence.weights_PB,
+    )
+    value_C = np.array([one.value for one in each])
+    used = np.flatnonzero(split.averaged_C & np.isfinite(value_C) & np.isfinite(overall_C))
+    rows = [("frozen", "auroc_of_attribute", "", *told, attribute.name, "", np.nan)]
+    for c, (label, one) in enumerate(zip(split.labels, each, strict=True)):
+        patients = int(split.positive_patients_C[c])
+        rows.append(
+            (best.name, "auroc_within", label, one.value, np.nan, np.nan, attribute.name, "", patients)
+        )
+        rows += [
+            (best.name, "auroc", label, value, low, high, attribute.name, attribute.values[place], count)
+            for place, value, low, high, count in one.strata
+        ]
+    change = (np.nan,) * 3
+    if len(used):
+        inside_CB = np.stack([each[c].replicates_B for c in used])
+        difference_C = value_C[used] - overall_C[used]
+        ends = average_interval(
+            difference_C, inside_CB - overall_CB[used], split.positive_patients_C[used], bounds=None
+        )
+        change = (float(difference_C.mean()), *ends)
+        rows.append((best.name, "auroc_change_within", "", *change, attribute.name, "", np.nan))
+    return (
+        _Found(
+            attribute=attribute,
+            told=told,
+            overall=float(overall_C[used].mean()) if len(used) else np.nan,
+            inside=float(value_C[used].mean()) if len(used) else np.nan,
+            change=change,
+            labels=len(used),
+        ),
+        rows,
+    )
+
+
+def _sentence(evidence: Evidence, found: list[_Found], findings: float) -> str:
+    most = max(found, key=lambda one: one.told[0])
+    strong = "better" if most.told[0] > findings else "no better"
+    text = (
+        f"The features tell {most.attribute.name} ({', '.join(most.attribute.values)}) with an AUROC of "
+        f"{score(most.told[0])}, {strong} than the findings, of which the same plain method has "
+        f"{score(findings)} on average"
+    )
+    # The one that explains most of the answer, or if none is shown to, the one that the features tell best.
+    explain = [one for one in found if one.change[2] < 0]
+    told = min(explain, key=lambda one: one.change[0]) if explain else most
+    if not np.isfinite(told.change[0]):
+        return text + "."
+    if explain:
+        verdict = "part of what it scores is knowing that, not the finding"
+    else:
+        verdict = "no fall is shown"
+    return (
+        f"{text}; among images of one {told.attribute.name} the macro AUROC of {evidence.best} is "
+        f"{score(told.inside)} instead of {score(told.overall)}: {verdict}."
+    )
+
+
+def _table(evidence: Evidence, found: list[_Found], findings) -> Table:
+    kind = base_kind(evidence.encoder.kinds).name
+    rows = [
+        Row(
+            cells=[
+                Cell(text=one.attribute.name, small=", ".join(one.attribute.values)),
+                Cell(text=score(one.told[0]), small=_ends(one.told)),
+                score(one.overall),
+                score(one.inside),
+                Cell(text=signed(one.change[0]) if one.labels else NONE, small=_ends(one.change)),
+                str(one.labels),
+            ]
+        )
+        for one in found
+    ]
+    rows.append(
+        Row(
+            cells=[
+                Cell(text="findings", small=f"plain logistic regression on the frozen {kind} features"),
+                Cell.of_score(findings),
+                *[""] * 4,
+            ],
+            kind="quiet",
+            rule=True,
+        )
+    )
+    columns = [
+        "attribute",
+        "AUROC with which\nfeatures tell it",
+        f"{evidence.best}: macro\nAUROC of findings",
+        "... within\none value",
+        "change",
+        "labels",
+    ]
+    return Table(columns=columns, rows=rows)
+
+
+def _ends(values: tuple[float, float, float]) -> str:
+    if not np.isfinite(values[1]):
+        return ""
+    return f"{score(values[1], 2)} to {score(values[2], 2)}"
