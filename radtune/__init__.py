@@ -1,4 +1,5 @@
-"""radtune from Python: `Study`, `Cohort` and `Bundle`, each imported when it is first asked for."""
+"""radtune from Python: `Study`, `Cohort`, `Bundle` and `compare_encoders`, each imported when it is first
+asked for."""
 
 from __future__ import annotations
 
@@ -18,15 +19,17 @@ finally:
 
 if TYPE_CHECKING:
     from cohort.manifest import Cohort
+    from study.compare import compare_encoders
     from study.study import Study
     from vlm.bundle import Bundle
 
-__all__ = ["Bundle", "Cohort", "Study", "__version__"]
+__all__ = ["Bundle", "Cohort", "Study", "__version__", "compare_encoders"]
 
 _MODULES = {
     "Bundle": "vlm.bundle",
     "Cohort": "cohort.manifest",
     "Study": "study.study",
+    "compare_encoders": "study.compare",
     "main": "study.cli",  # of the console script, which beside a user's study.py finds it here alone
 }
 

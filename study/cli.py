@@ -18,7 +18,7 @@ from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
-from study import cli_cohort
+from study import cli_cohort, cli_compare
 from study.command import add_command
 
 EXAMPLES = """\
@@ -159,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"sections of the report: {', '.join(SECTIONS)} (default: those of the study file)",
     )
 
+    cli_compare.add_command_to(commands, ENCODERS)
+
     export = add_command(
         commands,
         "export",
@@ -202,7 +204,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 ENCODERS = (
-    "phantom-clip, pixels, biomedclip, hf-hub:OWNER/NAME, local-dir:PATH or MODEL/PRETRAINED of open_clip"
+    "phantom-clip, pixels, biomedclip, hf-hub:OWNER/NAME, local-dir:PATH, MODEL/PRETRAINED of open_clip, "
+    "timm:NAME or timm:NAME@FILE"
 )
 
 

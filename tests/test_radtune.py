@@ -1,4 +1,4 @@
-"""`import radtune`: three names, light until one is asked for, and the packages of this repository."""
+"""`import radtune`: four names, light until one is asked for, and the packages of this repository."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ import pytest
 
 import radtune
 from cohort.manifest import Cohort
+from study.compare import compare_encoders
 from study.study import Study
 from tests.conftest import REPOSITORY
 from vlm.bundle import Bundle
@@ -20,9 +21,10 @@ def python(code: str, cwd=REPOSITORY, **more) -> str:
     return done.stdout.strip()
 
 
-def test_it_gives_a_study_a_cohort_and_a_bundle():
+def test_it_gives_a_study_a_cohort_a_bundle_and_a_comparison():
     assert (radtune.Study, radtune.Cohort, radtune.Bundle) == (Study, Cohort, Bundle)
-    assert dir(radtune) == ["Bundle", "Cohort", "Study", "__version__"]
+    assert radtune.compare_encoders is compare_encoders
+    assert dir(radtune) == ["Bundle", "Cohort", "Study", "__version__", "compare_encoders"]
     with pytest.raises(AttributeError, match="module 'radtune' has no attribute 'Stduy'"):
         radtune.Stduy  # noqa: B018
 

@@ -1,0 +1,156 @@
+"""`radtune compare`: any encoders on any cohorts, with the cache and the folds of a study, pixels beneath."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.compare import (
+    Candidates,
+    Comparison,
+    Measured,
+    kinds_of_image,
+    measure,
+    paired,
+)
+from analysis.comparison_page import headline, write_comparison
+from analysis.test_split import TestSplit, open_test_split
+from cohort.errors import InputError
+from cohort.files import refuse_foreign
+from cohort.manifest import SPLITS, Cohort
+from study.inputs import Inputs
+from vlm.cohort_features import CohortFeatures
+from vlm.embeddings import embed
+from vlm.encoder_names import PIXELS, name_for, shown
+from vlm.encoders import Encoder, load_encoder
+from vlm.feature_kinds import POOLED, PROJECTED, FeatureKind, base_kind
+
+RESAMPLES = 2000
+"""Behind each interval, and draws of each paired test."""
+OWN = ("comparison.csv", "paired.csv", "report.html", "figures", "openings.jsonl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonResult:
+    """What `compare_encoders` wrote."""
+
+    headline: str
+    table: pd.DataFrame
+    """`comparison.csv`: encoder, cohort, setting (kind of features), metric, label, value, low, high, chance,
+    chance_low, chance_high, p, p_adjusted, positives, positive_patients, overlay, text, place, size,
+    contrast."""
+    report: Path
+
+
+def compare_encoders(
+    cohorts: Sequence[Path | str],
+    encoders: Sequence[str],
+    out: Path | str,
+    *,
+    features: Sequence[str] = (PROJECTED,),
+    cache: Path | str = "cache",
+    seed: int = 0,
+    echo: Callable[[str], None] = print,
+) -> ComparisonResult:
+    """Measure every encoder, and raw pixels, on every cohort's test patients and write a page.
+
+    Each image is embedded once an encoder, and never where the cache holds it.
+
+    Args:
+        features: kinds of `vlm.feature_kinds`; an encoder without projected ones gives its pooled ones in
+            their place, and one without any of the others leaves those out.
+        out: its folder; an earlier comparison there is replaced.
+
+    Raises:
+        InputError: a folder that holds something else, a cohort without one of the splits or without labels
+            to score, an encoder that cannot be loaded or cannot read the images.
+    """
+    folder = Path(out)
+    refuse_foreign(folder, OWN, "comparison")
+    opened = _opened(cohorts)
+    splits: dict[str, TestSplit] = {}
+    measured: list[Measured] = []
+    for asked in [*(name for name in dict.fromkeys(encoders) if name != PIXELS), PIXELS]:
+        encoder = None
+        for name, cohort in opened.items():
+            if encoder is None or asked == PIXELS:  # which sees colour where there is
+                encoder = load_encoder(name_for(asked, cohort.channels), features=None)
+            embeddings = embed(cohort, encoder, cache=cache)
+            data = Inputs(
+                cohort=cohort,
+                encoder=encoder,
+                embeddings=embeddings,
+                seed=seed,
+                selection="cross_validation",
+            ).data
+            if name not in splits:
+                why = f"compare encoders on {name}"
+                splits[name] = open_test_split(cohort, data.scored_C, folder / "openings.jsonl", why)
+            candidates = Candidates(
+                cohort=cohort,
+                name=name,
+                encoder_name=asked,
+                split=splits[name],
+                data=data,
+                encoder=encoder,
+                kinds=_kinds(encoder, features),
+                features=CohortFeatures(cohort, cache, (encoder.fingerprint, embeddings)),
+                images_per_second=embeddings.images_per_second,
+            )
+            measured += measure(candidates, resamples=RESAMPLES, seed=seed)
+            echo(_line(measured[-1], len(cohort.present)))
+        gc.collect()  # a tower is large, and the next one comes
+    tables = [one.table for one in measured] + [kinds_of_image(measured, splits, seed)]
+    comparison = Comparison(
+        cohorts=opened,
+        splits=splits,
+        table=pd.concat([table for table in tables if len(table)], ignore_index=True),
+        paired=paired(measured, splits, resamples=RESAMPLES, seed=seed),
+    )
+    report = write_comparison(comparison, folder)
+    return ComparisonResult(headline=headline(comparison), table=comparison.table, report=report)
+
+
+def _opened(cohorts: Sequence[Path | str]) -> dict[str, Cohort]:
+    """By the names of their folders, or where two cohorts share one by all that was given; InputError where
+    one cannot be compared on."""
+    names = [Path(path).name for path in cohorts]
+    opened = {
+        name if names.count(name) == 1 else str(path): Cohort.open(path)
+        for name, path in zip(names, cohorts, strict=True)
+    }
+    if len(opened) < len(cohorts):
+        raise InputError("--cohort: the same cohort is given twice")
+    for name, cohort in opened.items():
+        if lacking := [split for split in SPLITS if split not in cohort.splits]:
+            raise InputError(
+                f"{name}: a comparison trains probes and scores them on test, and this cohort has no "
+                f"{lacking[0]} split; build it with one"
+            )
+    return opened
+
+
+def _kinds(encoder: Encoder, features: Sequence[str]) -> list[FeatureKind]:
+    """Those of the wanted kinds that the encoder has, or has another in place of; its base kind if none."""
+    kinds = []
+    for name in features:
+        base = name in (PROJECTED, POOLED) and name not in encoder.kinds
+        kind = base_kind(encoder.kinds) if base else encoder.kinds.get(name)
+        if kind is not None and kind not in kinds:
+            kinds.append(kind)
+    return kinds or [base_kind(encoder.kinds)]
+
+
+def _line(one: Measured, images: int) -> str:
+    speed = "embedded before"
+    if np.isfinite(one.images_per_second):
+        speed = f"embedded at {one.images_per_second:,.0f} images/s"
+    table = one.table
+    auroc = table[(table["metric"] == "probe.macro_auroc") & (table["label"] == "")]["value"].iloc[0]
+    what = f"{shown(one.encoder)} on {one.cohort}: {images:,} images {speed}"
+    return f"{what}, probe's macro AUROC {auroc:.3f}"
