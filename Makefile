@@ -12,12 +12,13 @@ demo: install
 	cd $(DEMO) && $(BIN)/radtune cohort sample --out cohorts/sample
 	cd $(DEMO) && $(BIN)/radtune run $(CURDIR)/configs/sample_probe.yaml
 	cd $(DEMO) && $(BIN)/radtune run $(CURDIR)/configs/sample_fine_tune.yaml
-	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-probe
-	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-fine-tune
+	cd $(DEMO) && $(BIN)/radtune analyze runs/sample-probe runs/sample-fine-tune
+	cd $(DEMO) && $(BIN)/radtune compare --cohort cohorts/sample --encoder phantom-clip --features projected,deep --out comparisons/sample
 	cd $(DEMO) && $(BIN)/radtune export runs/sample-probe --out exports/sample --with-encoder
 	@echo
 	@echo "report:  $(DEMO)/runs/sample-probe/analysis/report.html"
 	@echo "         $(DEMO)/runs/sample-fine-tune/analysis/report.html (fine-tuning compared with the probe)"
+	@echo "         $(DEMO)/comparisons/sample/report.html (the encoder beside raw pixels)"
 	@echo "export:  $(DEMO)/exports/sample"
 	@echo "MLflow:  cd $(DEMO) && $(BIN)/radtune ui"
 

@@ -1,0 +1,69 @@
+"""How long the analyses of a feature space take: separability with its chance, and text burned into images.
+
+    python -m benchmarks.separability
+
+25,000 x 512 features with 14 labels and 200 deals of them; 200 images under 12 texts and 12 boxes through
+phantom-clip, decoding, drawing and embedding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from analysis.overlay_effects import with_controls
+from analysis.overlays import overlays
+from analysis.separability import PERMUTATIONS, Points, separability
+from benchmarks.machine import processor
+from sample.phantoms import draw_cohort
+from vlm.cohort_features import CohortFeatures
+from vlm.encoders import load_encoder
+
+IMAGES, WIDTH, LABELS = 25_000, 512, 14
+OVERLAID = 200
+
+
+def separability_seconds() -> float:
+    rng = np.random.default_rng(0)
+    targets_NC = (rng.random((IMAGES, LABELS)) < np.linspace(0.01, 0.3, LABELS)).astype(np.float64)
+    meaning_CD = rng.normal(size=(LABELS, WIDTH)) * 0.3
+    features_ND = (targets_NC @ meaning_CD + rng.normal(size=(IMAGES, WIDTH))).astype(np.float32)
+    points = Points(
+        features_ND=features_ND,
+        targets_NC=targets_NC,
+        patients_N=np.arange(IMAGES) // 2,
+        labels=tuple(f"label {n}" for n in range(LABELS)),
+        seed=0,
+    )
+    started = time.perf_counter()
+    separability(points, "frozen")
+    return time.perf_counter() - started
+
+
+def overlay_seconds(folder: Path) -> tuple[float, int]:
+    cohort = draw_cohort(folder / "cohort", OVERLAID, 128, 0)
+    encoder = load_encoder("phantom-clip", features=None)
+    features = CohortFeatures(cohort, folder / "cache")
+    alterations = with_controls(overlays([(label, label) for label in cohort.labels]))
+    started = time.perf_counter()
+    features.altered(encoder, "fp32", np.arange(OVERLAID), alterations)
+    return time.perf_counter() - started, len(alterations)
+
+
+def main() -> None:
+    print(processor())
+    seconds = separability_seconds()
+    print(
+        f"separability of {IMAGES:,} x {WIDTH} x {LABELS} with {PERMUTATIONS} permutations: {seconds:.1f} s"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, variants = overlay_seconds(Path(folder))
+    speed = OVERLAID * variants / seconds
+    print(f"{OVERLAID} images x {variants} variants, phantom-clip: {seconds:.1f} s, {speed:,.0f} images/s")
+
+
+if __name__ == "__main__":
+    main()
