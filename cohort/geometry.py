@@ -58,6 +58,24 @@ class Geometry:
         return asdict(self)
 
 
+def placement(height: int, width: int, geometry: Geometry) -> tuple[int, int, int, int]:
+    """Height and width that an image is resized to, and the row and column of the resized image that come
+    first
+    in the square: negative where it is padded."""
+    size = geometry.size
+    if geometry.resize_mode == "squash":
+        return size, size, 0, 0
+    if geometry.resize_mode == "shortest":
+        # torchvision.transforms.functional.resize with one number: the longer side is cut off, not rounded.
+        long = int(size * max(height, width) / min(height, width))
+        new_height, new_width = (long, size) if height >= width else (size, long)
+        return new_height, new_width, round((new_height - size) / 2.0), round((new_width - size) / 2.0)
+    # open_clip.transform.ResizeKeepRatio: rounded.
+    ratio = max(height / size, width / size)
+    new_height, new_width = max(1, round(height / ratio)), max(1, round(width / ratio))
+    return new_height, new_width, -((size - new_height) // 2), -((size - new_width) // 2)
+
+
 def apply_geometry(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     """Resize, crop and pad as open_clip's evaluation transform does before `ToTensor`, bit for bit.
 
@@ -65,17 +83,7 @@ def apply_geometry(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     `geometry.channels` says otherwise.
     """
     size, (height, width) = geometry.size, image.shape[:2]
-    if geometry.resize_mode == "squash":
-        new_height, new_width = size, size
-    elif geometry.resize_mode == "shortest":
-        # torchvision.transforms.functional.resize with one number: the longer side is cut off, not rounded.
-        long = int(size * max(height, width) / min(height, width))
-        new_height, new_width = (long, size) if height >= width else (size, long)
-    else:
-        # open_clip.transform.ResizeKeepRatio: rounded.
-        ratio = max(height / size, width / size)
-        new_height, new_width = max(1, round(height / ratio)), max(1, round(width / ratio))
-
+    new_height, new_width, top, left = placement(height, width, geometry)
     if (new_height, new_width) != (height, width):
         resized = Image.fromarray(image).resize(
             (new_width, new_height), INTERPOLATIONS[geometry.interpolation]
@@ -83,10 +91,9 @@ def apply_geometry(image: np.ndarray, geometry: Geometry) -> np.ndarray:
         image = np.asarray(resized)
 
     if geometry.resize_mode == "shortest":
-        top, left = round((new_height - size) / 2.0), round((new_width - size) / 2.0)
         image = image[top : top + size, left : left + size]
     elif geometry.resize_mode == "longest":
-        before_after = [((size - side) // 2, (size - side + 1) // 2) for side in (new_height, new_width)]
+        before_after = [(-top, size - new_height + top), (-left, size - new_width + left)]
         image = np.pad(image, before_after + [(0, 0)] * (image.ndim - 2), constant_values=geometry.fill)
 
     if geometry.channels == 1 and image.ndim == 3:
@@ -94,3 +101,38 @@ def apply_geometry(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     elif geometry.channels == 3 and image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     return image
+
+
+def map_to_image(map_hw: np.ndarray, height: int, width: int, geometry: Geometry) -> np.ndarray:
+    """The way back: a map over the square, of any resolution, over the image that the square was made of.
+
+    Args:
+        map_hw: float, its cells cover the square evenly.
+
+    Returns:
+        float32 (H, W), bilinear between the cells' centres; NaN where the square does not show the image.
+    """
+    new_height, new_width, top, left = placement(height, width, geometry)
+    rows_Hh, seen_H = _interpolation(height, new_height, top, geometry.size, map_hw.shape[0])
+    columns_Ww, seen_W = _interpolation(width, new_width, left, geometry.size, map_hw.shape[1])
+    image_HW = (rows_Hh @ map_hw.astype(np.float32) @ columns_Ww.T).astype(np.float32)
+    image_HW[~seen_H] = np.nan
+    image_HW[:, ~seen_W] = np.nan
+    return image_HW
+
+
+def _interpolation(
+    length: int, resized: int, first: int, size: int, cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pixel of a side the weights of the map's cells, (length, cells), and whether the square shows
+    its
+    centre."""
+    square = ((np.arange(length) + 0.5) * resized / length - first) / size
+    place = np.clip(square * cells - 0.5, 0, cells - 1)
+    below = np.minimum(np.floor(place).astype(int), max(cells - 2, 0))
+    weights = np.zeros((length, cells), dtype=np.float32)
+    share = (place - below).astype(np.float32)
+    at = np.arange(length)
+    weights[at, below] = 1 - share
+    weights[at, np.minimum(below + 1, cells - 1)] += share
+    return weights, (square >= 0) & (square < 1)

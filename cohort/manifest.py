@@ -43,6 +43,8 @@ from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
 
 MANIFEST = "cohort.parquet"
+ANNOTATIONS = "annotations.parquet"
+"""What people drew on the images, see `cohort.annotations`."""
 FORMAT = 4
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
@@ -328,7 +330,7 @@ def check_output_folder(folder: Path | str, images_root: Path | str | None = Non
             metadata = pq.read_schema(folder / MANIFEST).metadata or {}
         except (OSError, pa.ArrowException):
             metadata = {}
-        own = {MANIFEST, *json.loads(metadata.get(b"radtune", b"{}")).get("contents", ())}
+        own = {MANIFEST, ANNOTATIONS, *json.loads(metadata.get(b"radtune", b"{}")).get("contents", ())}
     refuse_foreign(folder, own, "cohort")
     if images_root is not None and Path(images_root).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{folder}: the images lie inside this output folder; choose another one")

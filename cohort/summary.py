@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cohort.annotations import Annotations
 from cohort.duplicates import find_duplicates, first_pairs
 from cohort.labels import NO_FINDING
 from cohort.manifest import KEEP, LABEL, Cohort
@@ -65,6 +66,7 @@ def describe(cohort: Cohort) -> str:
         sections.append("Kept columns\n" + _align([["", "filled", "values"], *rows], "lrl"))
     missing = table.num_rows - cohort.present.num_rows
     sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
+    sections += _annotations(cohort)
     sections += _identical_images(cohort)
     if NO_FINDING in cohort.labels and not cohort.exclusive:
         listed = ", ".join(cohort.contradictions[:_LISTED]) + (
@@ -122,6 +124,31 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
         row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
         rows.append(row)
     return _without_zeros(rows)
+
+
+def _annotations(cohort: Cohort) -> list[str]:
+    """A section on what people drew, or none where nobody did."""
+    found = Annotations.open(cohort)
+    if found is None:
+        return []
+    rows = [["", "images", "regions", "masks", *(["readers"] if len(found.readers) > 1 else [])]]
+    for label in cohort.labels:
+        regions = [region for region in found.regions if region.label == label]
+        if regions:
+            row = [
+                label,
+                str(len({region.image for region in regions})),
+                str(len(regions)),
+                str(sum(region.runs is not None for region in regions)),
+            ]
+            readers = len({region.reader for region in regions})
+            rows.append([*row, *([str(readers)] if len(found.readers) > 1 else [])])
+    who = (
+        f", readers: {', '.join(reader or '(no name)' for reader in found.readers)}"
+        if any(found.readers)
+        else ""
+    )
+    return [f"Annotations (content {found.content_hash[:16]}{who})\n" + _align(_without_zeros(rows), "lr")]
 
 
 def _identical_images(cohort: Cohort) -> list[str]:

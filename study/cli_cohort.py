@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from pathlib import Path
 
+from cohort.errors import InputError
 from cohort.readers import READERS
 from cohort.readers.shared_arguments import add_shared_arguments
 from study.command import Commands, add_command
@@ -36,6 +38,48 @@ def add_commands(commands: Commands) -> None:
         add_shared_arguments(command)
         command.set_defaults(reader=reader)
 
+    annotate = add_command(
+        kinds,
+        "annotate",
+        _annotate,
+        "put boxes or masks that people drew beside a cohort",
+        "radtune cohort annotate cohorts/nih --boxes BBox_List_2017.csv --format nih",
+    )
+    annotate.add_argument("cohort", metavar="DIR", help="a cohort folder")
+    source = annotate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--boxes", metavar="FILE", help="boxes or run lengths in a file of --format")
+    source.add_argument(
+        "--masks",
+        metavar="DIR|ZIP",
+        help="images of the region, named as the images of the cohort, in folders named as its labels",
+    )
+    annotate.add_argument(
+        "--format",
+        default="csv",
+        metavar="F",
+        help="csv (image, label, x, y, w, h or x_min, ...), coco, nih, vindr, chexlocalize or siim "
+        "(default: %(default)s)",
+    )
+    which = annotate.add_mutually_exclusive_group()
+    which.add_argument("--label", default="", metavar="L", help="of all regions, whatever the file says")
+    which.add_argument(
+        "--positive-labels",
+        action="store_true",
+        help="each region is of every label that its image is positive for",
+    )
+    annotate.add_argument(
+        "--reader",
+        default="",
+        metavar="NAME",
+        help="who drew them; an earlier annotation by NAME is replaced",
+    )
+    annotate.add_argument(
+        "--drawn-on",
+        metavar="W,H",
+        help="pixels of the images that boxes were drawn on, where they are not the cohort's (nih: "
+        "1024,1024)",
+    )
+
     show = add_command(kinds, "show", _show, "counts, prevalence, patients, what is missing or contradicts")
     show.add_argument("cohort", metavar="DIR", help="a cohort folder")
     show.add_argument(
@@ -54,6 +98,39 @@ def _read(arguments: argparse.Namespace) -> None:
     from cohort.summary import describe
 
     print(describe(arguments.reader.read(arguments)))
+
+
+def _annotate(arguments: argparse.Namespace) -> None:
+    from cohort.manifest import Cohort
+    from cohort.readers.annotations import annotate, read_boxes, read_masks
+
+    cohort = Cohort.open(arguments.cohort)
+    if arguments.masks:
+        drawn, other_names = read_masks(Path(arguments.masks)), {}
+    else:
+        drawn, other_names = read_boxes(Path(arguments.boxes), arguments.format)
+    found = annotate(
+        cohort,
+        drawn,
+        label=arguments.label,
+        positive_labels=arguments.positive_labels,
+        reader=arguments.reader,
+        drawn_on=_width_and_height(arguments.drawn_on),
+        other_names=other_names,
+    )
+    print("\n".join(found.lines))
+    print(f"next: radtune cohort show {arguments.cohort}")
+
+
+def _width_and_height(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2 or not all(
+        part.isascii() and part.isdigit() and 0 < int(part) < 10**6 for part in parts
+    ):
+        raise InputError(f"--drawn-on must be two numbers such as 1024,1024, got {text!r}")
+    return int(parts[0]), int(parts[1])
 
 
 def _show(arguments: argparse.Namespace) -> None:

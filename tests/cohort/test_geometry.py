@@ -6,7 +6,7 @@ from PIL import Image
 
 from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.geometry import Geometry, apply_geometry
+from cohort.geometry import Geometry, apply_geometry, map_to_image
 from tests.cohort.made_images import random_image
 
 SIZES = [(37, 53), (53, 37), (224, 224), (100, 224), (224, 300), (31, 257), (500, 499), (17, 16)]
@@ -74,3 +74,28 @@ def test_channels_make_gray_of_colour_and_colour_of_gray():
 def test_a_geometry_is_validated_when_built(fields):
     with pytest.raises(InputError):
         Geometry(**fields)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+@pytest.mark.parametrize(("height", "width"), [(90, 60), (60, 90), (64, 64), (200, 130)])
+def test_a_map_finds_its_way_back_over_the_image(mode, height, width):
+    """Of an image with one bright square, what the encoder saw of it as a map of as many cells as pixels."""
+    geometry = Geometry(64, mode)
+    image = np.zeros((height, width), dtype=np.uint8)
+    y, x = height // 2 - 12, width // 2 + 4
+    image[y : y + 10, x : x + 10] = 255
+    back_HW = map_to_image(apply_geometry(image, geometry).astype(np.float32), height, width, geometry)
+    assert back_HW.shape == image.shape and back_HW.dtype == np.float32
+    inside = back_HW > 127
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    # Where the map would be taken for the crop, or the crop for the image, it lies several pixels beside.
+    assert abs(rows.mean() - (y + 4.5)) < 1.5 and abs(columns.mean() - (x + 4.5)) < 1.5
+    assert np.isnan(back_HW).any() == (mode == "shortest" and height != width)
+
+
+def test_what_a_crop_cut_off_has_no_map_and_a_coarse_map_is_bilinear_between_its_cells():
+    back_HW = map_to_image(np.array([[0.0, 1], [0, 1]]), 8, 4, Geometry(4, "shortest"))
+    assert np.isnan(back_HW[:2]).all() and np.isnan(back_HW[6:]).all()
+    np.testing.assert_allclose(back_HW[2:6], [[0, 0.25, 0.75, 1]] * 4)
+    whole_HW = map_to_image(np.array([[3.0]]), 5, 7, Geometry(4, "squash"))
+    assert (whole_HW == 3).all()
