@@ -70,6 +70,8 @@ class StudyFacts:
     seed: int
     bootstrap: int
     """Resamples behind each interval, and draws of each paired test."""
+    images: bool = True
+    """Whether images of the cohort may be shown."""
     records: Mapping[str, TrialRecord]
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
     regressions: Mapping[str, LogisticGrid] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
-from study import cli_cohort, cli_compare
+from study import cli_cohort, cli_compare, cli_saliency
 from study.command import add_command
 
 EXAMPLES = """\
@@ -196,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--skip-unreadable", action="store_true", help="leave the cells of unreadable images empty"
     )
+
+    cli_saliency.add_command_to(commands)
 
     ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")

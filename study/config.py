@@ -143,6 +143,9 @@ class AnalysisSettings(_Settings):
     """How many of the best configurations on validation are scored on test."""
     bootstrap: int = Field(10_000, ge=100)
     """Patient-level resamples behind each interval, and draws of each paired test."""
+    images: Literal["shown", "none"] = "shown"
+    """Whether the report shows images of the cohort: `none` where its licence does not let them be passed
+    on."""
     compare_with: str | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
@@ -400,6 +403,7 @@ RESUMABLE = {
     ("resources", "gpus"),
     ("analysis", "top"),
     ("analysis", "bootstrap"),
+    ("analysis", "images"),
     ("analysis", "compare_with"),
     ("analysis", "operating_points"),
     ("analysis", "sections"),

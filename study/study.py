@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from analysis.analyze import AnalysisResult
     from analysis.evidence import Evidence
     from analysis.predictors import Candidate
+    from cohort.manifest import Cohort
     from study.adapter import Adapter
     from study.inputs import Inputs
+    from vlm.predictor import Predictor
 
 NOTEBOOK_ROWS = 8
 """Configurations that a study shows in a notebook, the best first."""
@@ -213,6 +215,7 @@ class Study:
                 objective=search.objective,
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
+                images=self.config.analysis.images == "shown",
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
                 records=records,
                 published=published[0] if published else None,
@@ -249,19 +252,12 @@ class Study:
         from analysis.analyze import read_tables
         from analysis.model_card import model_card
         from analysis.test_split import open_split_counts
-        from study.adapter import trial_row
         from study.provenance import revision
-        from study.selection import exported, note
         from vlm.bundle import save_bundle
 
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
-        row = trainable.answer() if trial is None else None
-        if row is None:
-            top, finished = trainable.analysed(self.config.analysis.top), self.records
-            name, record = exported(finished, top, trial)
-            row = trial_row(trainable, record, name, note(name, finished[record.number]))
-        predictor = row.predictor
+        predictor = self._predictor(trainable, trial)
         own_tower = predictor.encoder is not inputs.encoder
         card = model_card(
             predictor,
@@ -277,6 +273,28 @@ class Study:
         return save_bundle(
             folder, predictor, inputs.cohort, card=card, with_encoder=with_encoder or own_tower
         )
+
+    def predictor(self) -> tuple[Predictor, Cohort]:
+        """The study's answer, or the best on validation where that is its answer, and what it ran on.
+
+        Raises:
+            InputError: nothing has completed, or the cohort or encoder has changed.
+        """
+        _ = self.best  # refuses a study in which nothing completed
+        inputs, trainable = self._opened()
+        return self._predictor(trainable, None), inputs.cohort
+
+    def _predictor(self, trainable: Adapter, trial: int | None) -> Predictor:
+        """Of a configuration by its number; None: of the answer."""
+        from study.adapter import trial_row
+        from study.selection import exported, note
+
+        row = trainable.answer() if trial is None else None
+        if row is None:
+            top, finished = trainable.analysed(self.config.analysis.top), self.records
+            name, record = exported(finished, top, trial)
+            row = trial_row(trainable, record, name, note(name, finished[record.number]))
+        return row.predictor
 
     def _opened(self) -> tuple[Inputs, Adapter]:
         """Cohort, encoder and features as they were when the study ran, and its trainable."""

@@ -1,0 +1,81 @@
+"""`radtune saliency`: where a predictor looks on given images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cohort.errors import InputError
+from cohort.readers.shared_arguments import comma_separated
+from study.command import Commands, add_command
+
+
+def add_command_to(commands: Commands) -> None:
+    """Add `saliency` to the parsers `commands`."""
+    parser = add_command(
+        commands,
+        "saliency",
+        _saliency,
+        "draw where a bundle or a study's answer looks on images",
+        "radtune saliency exports/sample scans/ --labels Cardiomegaly,Edema --out saliency/",
+    )
+    parser.add_argument("predictor", metavar="PREDICTOR", help="a bundle or a run folder")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="PNG or JPEG files, folders of them, or quoted patterns"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="a folder an image, a picture and an array a label"
+    )
+    parser.add_argument("--labels", type=comma_separated, metavar="A,B", help="which (default: all)")
+    parser.add_argument(
+        "--method",
+        default="layercam",
+        metavar="M",
+        help="gradcam, layercam, eigencam (does not ask for the label) or relevance (of transformers) "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--layer",
+        default="",
+        metavar="L",
+        help="a layer of the tower, such as blocks.11.norm1, or published (default: the last that counts)",
+    )
+
+
+def _saliency(arguments: argparse.Namespace) -> None:
+    from analysis.saliency_pictures import draw_saliency
+    from cohort.image_files import find_images
+    from study.study import Study
+    from vlm.bundle import DESCRIPTION, Bundle
+
+    images = find_images(arguments.images)
+    source, out = Path(arguments.predictor), Path(arguments.out)
+    if (source / DESCRIPTION).exists():
+        bundle = Bundle.load(source)
+        predictor, intensity = bundle.predictor, bundle.intensity
+    elif (source / "study.yaml").exists():
+        predictor, cohort = Study.open(source).predictor()
+        intensity = cohort.intensity
+    else:
+        raise InputError(f"{source}: neither a bundle nor a run folder")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: {out} must be a folder, and this is a file; choose another name")
+    refused: dict[str, int] = {}
+    drawn = 0
+    for one in draw_saliency(
+        predictor,
+        intensity,
+        images,
+        out,
+        arguments.labels or predictor.labels,
+        method=arguments.method,
+        layer=arguments.layer,
+    ):
+        drawn += len(one.labels)
+        for why in one.refused:
+            refused[why] = refused.get(why, 0) + 1
+    for why, count in refused.items():
+        print(f"not drawn on {count} of {len(images)} images: {why}")
+    print(f"{drawn} maps of {len(images)} images: {out}")
+    if not drawn:
+        raise InputError("no map could be drawn; see above")

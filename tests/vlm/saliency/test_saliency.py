@@ -1,0 +1,273 @@
+"""Where a predictor looks: closed forms, the zero gradient behind a class token, relevance written out."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from open_clip.transformer import VisionTransformer
+from safetensors.torch import save_file
+from torch import nn
+
+from cohort.errors import InputError
+from vlm.encoders import load_encoder
+from vlm.encoders.base import ImageTower
+from vlm.linear_head import LinearHead
+from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.saliency import METHODS, saliency_maps
+from vlm.saliency.cams import cam
+from vlm.saliency.layers import PUBLISHED, Layer, all_layers, named_layers
+from vlm.saliency.relevance import attention_relevance
+from vlm.saliency.target import LabelLogits
+
+LABELS = ("Edema", "Mass")
+
+
+def predictor_of(encoder, kind="projected", heads=1, l2=False):
+    rng = np.random.default_rng(0)
+    columns = encoder.kinds[kind].columns
+    made = []
+    for _ in range(heads):
+        weight_DC = rng.normal(size=(columns.stop - columns.start, 2)).astype(np.float32)
+        made.append(LinearHead.plain(weight_DC, l2=l2, first=columns.start))
+    return Predictor(
+        name="head",
+        labels=LABELS,
+        encoder=encoder,
+        heads=tuple(made),
+        rule=DecisionRule.fixed(2),
+        origin=Origin(note=""),
+    )
+
+
+@pytest.fixture(scope="module")
+def phantom_clip():
+    return load_encoder("phantom-clip", features=None, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def miniature_of_all_kinds(miniature_folder):
+    return load_encoder(f"local-dir:{miniature_folder}", features=None, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory):
+    path = tmp_path_factory.mktemp("timm") / "net.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_efficientnet").state_dict(), path)
+    return load_encoder(f"timm:test_efficientnet@{path}", features=None, device="cpu")
+
+
+def pictures(encoder, count=3, seed=0):
+    size = encoder.geometry.size
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["projected", "deep"])
+@pytest.mark.parametrize("l2", [False, True])
+def test_the_differentiable_predictor_gives_the_scores_of_the_predictor(miniature_of_all_kinds, kind, l2):
+    predictor = predictor_of(miniature_of_all_kinds, kind, heads=2, l2=l2)
+    images_BHWC = pictures(miniature_of_all_kinds)
+    model = LabelLogits(predictor)
+    expected = predictor.scores(miniature_of_all_kinds.image_features(images_BHWC).numpy())
+    with torch.inference_mode():
+        found = model(model.pixels(images_BHWC)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert model.reads_deep == (kind == "deep")
+
+
+class LinearTower(nn.Module):
+    """A patch embedding and the mean over it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.patches = nn.Conv2d(3, 4, 8, stride=8)
+
+    def forward(self, x_BCHW):
+        return self.patches(x_BCHW).mean(dim=(2, 3))
+
+
+def test_the_maps_of_a_linear_tower_are_their_closed_form():
+    tower = LinearTower().requires_grad_(False)
+    model = LabelLogits.__new__(LabelLogits)
+    nn.Module.__init__(model)
+    weight_DC = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+    from vlm.saliency.target import TorchHead
+
+    model.labels, model.deep = LABELS, None
+    model.image_tower = ImageTower(tower, (0.0,) * 3, (1.0,) * 3)
+    model.heads = nn.ModuleList([TorchHead(LinearHead.plain(weight_DC))])
+    x_BCHW = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    found = cam("gradcam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0, 1])
+    activations = tower.patches(x_BCHW).numpy()
+    expected = np.einsum("bdhw,dc->bchw", activations, weight_DC) / 9  # each cell has a ninth of the gradient
+    np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
+    layered = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])
+    positive = np.einsum("bdhw,d->bhw", activations, np.maximum(weight_DC[:, 0], 0)) / 9
+    np.testing.assert_allclose(layered[:, 0], np.maximum(positive, 0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_image_and_label_has_a_map_of_its_own_unscaled(phantom_clip, method):
+    predictor = predictor_of(phantom_clip)
+    images_BHWC = pictures(phantom_clip)
+    maps = saliency_maps(predictor, images_BHWC, LABELS, method=method)
+    assert maps.shape == (3, 2, 8, 8) and maps.dtype == np.float32 and (maps >= 0).all()
+    assert all(maps[b, c].max() > 0 for b in range(3) for c in range(2))
+    if method == "eigencam":
+        np.testing.assert_array_equal(maps[:, 0], maps[:, 1])  # it does not ask for the label
+    else:
+        assert np.abs(maps[:, 0] - maps[:, 1]).max() > 0
+    alone = saliency_maps(predictor, images_BHWC[1:2], LABELS[1:], method=method)
+    np.testing.assert_allclose(alone[0, 0], maps[1, 1], rtol=1e-3, atol=1e-6)
+    twice = predictor_of(phantom_clip)
+    doubled = LinearHead.plain(2 * twice.heads[0].weight_DC, first=twice.heads[0].first)
+    from dataclasses import replace
+
+    larger = saliency_maps(replace(twice, heads=(doubled,)), images_BHWC, LABELS, method=method)
+    if method in ("gradcam", "layercam"):
+        np.testing.assert_allclose(larger, 2 * maps, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["phantom_clip", "miniature_of_all_kinds"])
+def test_behind_the_last_attention_of_a_class_token_there_is_nothing_and_it_is_said(kind, request):
+    """pytorch-grad-cam would scale the zero map to a picture (its issue 513)."""
+    encoder = request.getfixturevalue(kind)
+    predictor = predictor_of(encoder)
+    images_BHWC = pictures(encoder, 2)
+    for method in ("gradcam", "layercam"):
+        with pytest.raises(
+            InputError, match=r"layer blocks\.\d+\.attn: the gradient of Edema is zero throughout"
+        ):
+            saliency_maps(predictor, images_BHWC, ["Edema"], method=method, layer=PUBLISHED)
+        assert saliency_maps(predictor, images_BHWC, ["Edema"], method=method).max() > 0
+    earlier = next(iter(all_layers(LabelLogits(predictor).visual)))
+    assert (saliency_maps(predictor, images_BHWC, ["Edema"], layer=earlier) >= 0).all()  # and no refusal
+
+
+def test_heads_on_deep_features_are_looked_at_in_every_block_that_they_read(phantom_clip):
+    model = LabelLogits(predictor_of(phantom_clip, "deep"))
+    layers = named_layers(model, "")
+    assert [layer.name for layer in layers] == [f"blocks.{n}.norm1" for n in range(4)]
+    x_BCHW = model.pixels(pictures(phantom_clip, 2))
+    each = [cam("layercam", model, [layer], x_BCHW, [0]) for layer in layers]
+    np.testing.assert_allclose(cam("layercam", model, layers, x_BCHW, [0]), sum(each), rtol=1e-5)
+    projected = LabelLogits(predictor_of(phantom_clip))
+    assert [layer.name for layer in named_layers(projected, "")] == ["blocks.3.norm1"]
+
+
+def relevance_written_out(visual, head_DC, x_BCHW, column):
+    """Of open_clip's vision transformer, from its parameters alone, every attention a leaf of the graph."""
+    x = visual._embeds(x_BCHW)
+    attentions = []
+    for block in visual.transformer.resblocks:
+        attention = block.attn
+        y = block.ln_1(x)
+        images, tokens, width = y.shape
+        heads, each = attention.num_heads, width // attention.num_heads
+        q, k, v = (
+            (y @ weight.T + bias).reshape(images, tokens, heads, each)
+            for weight, bias in zip(
+                attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True
+            )
+        )
+        weights = torch.einsum("bqed,bked->beqk", q, k).div(each**0.5).softmax(-1)
+        attentions.append(weights)
+        mixed = torch.einsum("beqk,bked->bqed", weights, v).reshape(images, tokens, width)
+        x = x + mixed @ attention.out_proj.weight.T + attention.out_proj.bias
+        x = x + block.mlp(block.ln_2(x))
+    score = (visual.ln_post(x)[:, 0] @ visual.proj @ head_DC)[:, column].sum()
+    gradients = torch.autograd.grad(score, attentions)
+    relevance = torch.eye(tokens).repeat(images, 1, 1)
+    for weights, gradient in zip(attentions, gradients, strict=True):
+        relevance = relevance + (weights * gradient).clamp(min=0).mean(1) @ relevance
+    return relevance[:, 0, 1:].detach()
+
+
+def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        visual = VisionTransformer(
+            image_size=32, patch_size=8, width=24, layers=2, heads=3, mlp_ratio=2.0, output_dim=10
+        ).eval()
+        x_BCHW = torch.randn(2, 3, 32, 32)
+        head_DC = torch.randn(10, 2)
+    visual.requires_grad_(False)
+
+    class Model(nn.Module):
+        labels, reads_deep = LABELS, False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = visual
+
+        def forward(self, x):
+            return visual(x) @ head_DC
+
+    found = attention_relevance(Model(), x_BCHW, [0, 1])
+    for column in (0, 1):
+        expected = relevance_written_out(visual, head_DC, x_BCHW.requires_grad_(True), column)
+        np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_looking_leaves_the_tower_as_it_was(miniature_of_all_kinds, phantom_clip):
+    for encoder in (miniature_of_all_kinds, phantom_clip):
+        images_BHWC = pictures(encoder)
+        before = encoder.image_features(images_BHWC)
+        blocks_before = [dict(module.__dict__) for module in encoder.tower.modules()]
+        for method in METHODS:
+            saliency_maps(predictor_of(encoder), images_BHWC, LABELS, method=method)
+        torch.testing.assert_close(encoder.image_features(images_BHWC), before, rtol=0, atol=0)
+        for module, state in zip(encoder.tower.modules(), blocks_before, strict=True):
+            assert module.__dict__.keys() == state.keys() and not module._forward_hooks
+            assert getattr(module, "fused_attn", None) == state.get("fused_attn")
+        assert not any(parameter.requires_grad for parameter in encoder.backbone.parameters())
+
+
+def test_a_convolutional_network_is_looked_at_in_its_stages(convolutional):
+    predictor = predictor_of(convolutional, "pooled")
+    maps = saliency_maps(predictor, pictures(convolutional), LABELS, method="gradcam")
+    assert maps.shape[:2] == (3, 2) and maps.max() > 0
+    deep = saliency_maps(predictor_of(convolutional, "deep"), pictures(convolutional), LABELS)
+    assert deep.shape[2] > maps.shape[2]  # on the finest of the stages' grids
+    with pytest.raises(InputError, match="attention of transformers, and this tower has none"):
+        saliency_maps(predictor, pictures(convolutional), LABELS, method="relevance")
+
+
+def test_what_cannot_be_looked_into_is_said_in_one_line(phantom_clip):
+    predictor, images_BHWC = predictor_of(phantom_clip), pictures(phantom_clip, 1)
+    with pytest.raises(
+        InputError, match=r"no layer 'blocks\.9'; the tower has blocks\.0\.attn, blocks\.0\.norm1"
+    ):
+        saliency_maps(predictor, images_BHWC, LABELS, layer="blocks.9")
+    with pytest.raises(InputError, match="--method must be one of gradcam"):
+        saliency_maps(predictor, images_BHWC, LABELS, method="guess")
+    with pytest.raises(InputError, match="no label 'Hernia'; the predictor has Edema, Mass"):
+        saliency_maps(predictor, images_BHWC, ["Hernia"])
+    pixels = load_encoder("pixels")
+    with pytest.raises(InputError, match="encoder pixels has no layers to look into"):
+        saliency_maps(predictor_of(pixels), pictures(pixels, 1), LABELS)
+
+
+def test_a_bright_spot_that_decides_is_where_the_map_is_largest():
+    """A tower that sums squares of what is bright, patch by patch: the spot's patch has most of the score."""
+
+    class Spots(LinearTower):
+        def forward(self, x_BCHW):
+            return self.patches(x_BCHW).square().mean(dim=(2, 3))
+
+    tower = Spots()
+    tower.requires_grad_(False)
+    model = LabelLogits.__new__(LabelLogits)
+    nn.Module.__init__(model)
+    from vlm.saliency.target import TorchHead
+
+    model.labels, model.deep = LABELS, None
+    model.image_tower = ImageTower(tower, (0.0,) * 3, (1.0,) * 3)
+    model.heads = nn.ModuleList([TorchHead(LinearHead.plain(np.ones((4, 2), np.float32)))])
+    x_BCHW = torch.zeros(1, 3, 32, 32)
+    x_BCHW[:, :, 16:24, 8:16] = 1.0
+    (map_hw,) = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])[0]
+    assert np.unravel_index(map_hw.argmax(), map_hw.shape) == (2, 1)

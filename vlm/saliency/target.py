@@ -1,0 +1,76 @@
+"""A predictor as one differentiable function of pixels: its tower and its heads, in the numbers of `scores`.
+
+Shape legend: B images, C labels, D features, H height, W width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlm.encoders.layers import KindsTower
+from vlm.feature_kinds import DEEP
+from vlm.linear_head import LinearHead
+from vlm.predictor import Predictor
+
+
+class TorchHead(nn.Module):
+    """`LinearHead` in torch."""
+
+    def __init__(self, head: LinearHead) -> None:
+        super().__init__()
+        self.columns, self.l2 = head.columns, head.l2
+        for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
+            self.register_buffer(name, torch.from_numpy(np.array(getattr(head, name))))
+
+    def forward(self, features_BF: Tensor) -> Tensor:
+        x_BD = features_BF[:, self.columns]
+        if self.l2:
+            x_BD = x_BD / x_BD.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return ((x_BD - self.mean_D) / self.scale_D) @ self.weight_DC + self.bias_C
+
+
+class LabelLogits(nn.Module):
+    """From normalised pixels (B, 3, H, W) to scores (B, C), float32, as `Predictor.scores` of the
+    features."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.labels = predictor.labels
+        self.image_tower = predictor.encoder.tower
+        self.heads = nn.ModuleList(TorchHead(head) for head in predictor.heads)
+        self.deep = predictor.encoder.kinds.get(DEEP)
+
+    @property
+    def kinds_tower(self) -> nn.Module:
+        return self.image_tower.visual
+
+    @property
+    def visual(self) -> nn.Module:
+        """The image model as its library builds it."""
+        tower = self.image_tower.visual
+        return tower.visual if isinstance(tower, KindsTower) else tower
+
+    @property
+    def reads_deep(self) -> bool:
+        """Whether a head has weights on outputs of earlier layers."""
+        if self.deep is None:
+            return False
+        for head in self.heads:
+            first = max(self.deep.columns.start - head.columns.start, 0)
+            stop = max(self.deep.columns.stop - head.columns.start, 0)
+            if head.weight_DC[first:stop].abs().sum() > 0:
+                return True
+        return False
+
+    def pixels(self, images_BHWC: np.ndarray) -> Tensor:
+        """Normalised, on the model's device; uint8 images of 1 or 3 channels."""
+        tower = self.image_tower
+        x_BCHW = torch.tensor(np.array(images_BHWC), device=tower.mean_C11.device).permute(0, 3, 1, 2)
+        return ((x_BCHW.float() / 255 - tower.mean_C11) / tower.std_C11).contiguous()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        features = self.image_tower.visual(x_BCHW)
+        features = (features[0] if isinstance(features, tuple) else features).float()
+        return torch.stack([head(features) for head in self.heads]).mean(dim=0)
