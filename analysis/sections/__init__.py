@@ -15,6 +15,7 @@ SECTIONS = (
     "separability",
     "shortcuts",
     "overlay",
+    "saliency",
     "search",
     "calibration",
     "label_audit",

@@ -106,6 +106,9 @@ def _counts(evidence: Evidence, found: Contradictions) -> Table:
 def _sheets(evidence: Evidence, table: pd.DataFrame) -> Iterator[Part]:
     """A sheet a label, folded; in place of one whose files are not there, why."""
     place = {image: row for row, image in enumerate(evidence.cohort.column("image"))}
+    if not evidence.study.images:
+        yield Words(text="The images are left out, as `analysis.images: none` wants it.", kind="note")
+        return
     try:
         files = evidence.cohort.files()
     except InputError as error:

@@ -61,15 +61,16 @@ def run(evidence: Evidence) -> Section:
         _by_overlay(evidence, table, texts),
     ]
     parts += _by_name(evidence, table, texts)
-    parts.append(
-        Picture(
-            name="overlay_images",
-            figure=sheet(evidence, evidence.encoder, int(rows_N[0]), texts),
-            alt="One test image with each text, as the encoder saw it.",
-            caption=f"One test image with each text, and the first text's control, at the "
-            f"{_pixels(evidence)} that the encoder saw.",
+    if evidence.study.images:
+        parts.append(
+            Picture(
+                name="overlay_images",
+                figure=sheet(evidence, evidence.encoder, int(rows_N[0]), texts),
+                alt="One test image with each text, as the encoder saw it.",
+                caption=f"One test image with each text, and the first text's control, at the "
+                f"{_pixels(evidence)} that the encoder saw.",
+            )
         )
-    )
     return Section(parts=parts, tables={"overlay": table})
 
 

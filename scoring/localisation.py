@@ -1,0 +1,81 @@
+"""How well a map agrees with what people drew, one image and label at a time.
+
+The definitions are CheXlocalize's (Saporta et al., Nature Machine Intelligence 2022) where it has them: a map
+is brought to the image's own pixels before its maximum is looked for, and what the model predicted does not
+matter. A map that is the same everywhere points nowhere, and an empty mask is no region.
+
+Shape legend: H height, W width, T thresholds, M maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import rankdata
+
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+"""Of a map scaled to 0..1: those that CheXlocalize tries."""
+
+
+def hits(map_HW: np.ndarray, mask_HW: np.ndarray) -> bool:
+    """Whether the map is largest inside the mask: the hit of the hit rate, and of the pointing game (Zhang et
+    al., IJCV 2018) at a tolerance of 0 pixels. Of several largest pixels the first counts.
+
+    Args:
+        map_HW: float; NaN where the model did not see the image.
+        mask_HW: bool.
+
+    Raises:
+        ValueError: an empty mask.
+    """
+    _check(map_HW, mask_HW)
+    seen = map_HW[np.isfinite(map_HW)]
+    if not len(seen) or seen.max() == seen.min():
+        return False
+    return bool(mask_HW.flat[int(np.nanargmax(map_HW))])
+
+
+def energy_inside(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
+    """Share of a map's sum that lies inside the mask, of the map as it is (Wang et al., CVPR Workshops 2020);
+    0
+    where there is nothing."""
+    _check(map_HW, mask_HW)
+    positive_HW = np.nan_to_num(map_HW).clip(min=0)
+    total = float(positive_HW.sum(dtype=np.float64))
+    return float(positive_HW[mask_HW].sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+
+def ious(map_HW: np.ndarray, mask_HW: np.ndarray, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
+    """float64 (T,): intersection over union of the mask and of where the map, scaled to 0..1, reaches each
+    threshold; 0 of a map that is the same everywhere, which marks nothing."""
+    _check(map_HW, mask_HW)
+    seen = map_HW[np.isfinite(map_HW)]
+    if not len(seen) or seen.max() == seen.min():
+        return np.zeros(len(thresholds))
+    scaled_HW = np.nan_to_num((map_HW - seen.min()) / (seen.max() - seen.min()), nan=-1.0)
+    found = []
+    for threshold in thresholds:
+        marked_HW = scaled_HW >= threshold
+        found.append((marked_HW & mask_HW).sum() / (marked_HW | mask_HW).sum())
+    return np.array(found)
+
+
+def best_threshold(ious_MT: np.ndarray) -> int:
+    """Which threshold has the highest mean; of equals the first."""
+    return int(np.asarray(ious_MT).mean(axis=0).argmax())
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's, of two maps as they lie; 0 where either is the same everywhere."""
+    one, other = (rankdata(np.ravel(map_)) for map_ in (first, second))
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _check(map_HW: np.ndarray, mask_HW: np.ndarray) -> None:
+    if map_HW.shape != mask_HW.shape:
+        raise ValueError(f"map and mask must be of one size, not {map_HW.shape} and {mask_HW.shape}")
+    if not mask_HW.any():
+        raise ValueError("an empty mask is no region")

@@ -1,0 +1,52 @@
+"""Agreement of maps with regions, counted by hand."""
+
+import numpy as np
+import pytest
+
+from scoring.localisation import best_threshold, energy_inside, hits, ious, rank_correlation
+
+MAP = np.array([[0.0, 1, 2, 1], [0, 4, 8, 2], [0, 1, 2, 0]])
+MASK = np.zeros((3, 4), dtype=bool)
+MASK[1, 1:3] = True
+
+
+def test_a_hit_is_the_largest_pixel_in_the_region():
+    assert hits(MAP, MASK) and not hits(MAP, ~MASK)
+    assert not hits(np.full((3, 4), 0.5), MASK)  # the same everywhere points nowhere
+    assert not hits(np.full((3, 4), np.nan), MASK)
+    cut = MAP.copy()
+    cut[1, 2] = np.nan  # the model did not see it
+    assert hits(cut, MASK) and not hits(cut, MASK & (np.arange(4) == 2))
+
+
+def test_the_energy_is_the_share_of_the_sum():
+    assert energy_inside(MAP, MASK) == pytest.approx(12 / 21)
+    assert energy_inside(10 * MAP, MASK) == pytest.approx(12 / 21)
+    assert energy_inside(np.zeros((3, 4)), MASK) == 0
+    assert energy_inside(np.where(MASK, MAP, np.nan), MASK) == 1
+
+
+def test_intersection_over_union_at_each_threshold():
+    # Of 0..8: 2 and more are 0.25, 4 and more 0.5, 8 is 1.
+    found = ious(MAP, MASK, (0.2, 0.25, 0.5, 0.7))
+    assert found.tolist() == pytest.approx([2 / 5, 2 / 5, 2 / 2, 1 / 2])
+    assert ious(MAP + 100, MASK, (0.5,)) == pytest.approx([1.0])  # scaled from its least to its largest
+    assert ious(np.zeros((3, 4)), MASK).tolist() == [0] * 6
+
+
+def test_the_threshold_with_the_best_mean_is_taken_the_first_of_equals():
+    assert best_threshold(np.array([[0.1, 0.3, 0.3], [0.2, 0.4, 0.4]])) == 1
+
+
+def test_an_empty_mask_is_no_region_and_sizes_must_fit():
+    for measure in (hits, energy_inside, ious):
+        with pytest.raises(ValueError, match="no region"):
+            measure(MAP, np.zeros((3, 4), dtype=bool))
+        with pytest.raises(ValueError, match="one size"):
+            measure(MAP, MASK[:2])
+
+
+def test_rank_correlation():
+    assert rank_correlation(MAP, 3 * MAP + 1) == pytest.approx(1)
+    assert rank_correlation(MAP, -MAP) == pytest.approx(-1)
+    assert rank_correlation(MAP, np.zeros((3, 4))) == 0

@@ -1,0 +1,115 @@
+"""`radtune saliency` of a bundle and of a run: pictures and arrays, and what is not drawn said in words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis.localisation import CEILING, FLOORS
+from analysis.saliency_pictures import overlay
+from sample.phantoms import draw_cohort
+from study import Study
+from study.cli import main
+from tests.study.conftest import settings
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory):
+    """A small study of phantom-clip on the sample, and its bundle."""
+    folder = tmp_path_factory.mktemp("saliency")
+    draw_cohort(folder / "cohort", images=240, size=64)
+    study = Study.from_dict(settings(folder, configurations=8) | {"encoder": "phantom-clip"})
+    study.run(echo=str)
+    study.export(folder / "bundle")
+    picture = Image.open(folder / "cohort" / "images" / "p000-1.png")
+    picture.resize((64, 96)).save(folder / "tall.png")
+    return folder
+
+
+def test_each_label_has_a_picture_and_an_array_over_the_whole_image(looked_at, capsys):
+    words = [
+        str(looked_at / "tall.png"),
+        "--labels",
+        "Cardiomegaly,No Finding",
+        "--out",
+        str(looked_at / "out"),
+    ]
+    assert main(["saliency", str(looked_at / "bundle"), *words]) == 0
+    assert "2 maps of 1 images" in capsys.readouterr().out
+    found = sorted(path.name for path in (looked_at / "out" / "tall").iterdir())
+    assert found == ["Cardiomegaly.npy", "Cardiomegaly.png", "No Finding.npy", "No Finding.png"]
+    map_HW = np.load(looked_at / "out" / "tall" / "Cardiomegaly.npy")
+    assert map_HW.shape == (96, 64) and map_HW.dtype == np.float32
+    assert np.isnan(map_HW[:16]).all() and np.isnan(map_HW[80:]).all()  # what the centre crop cut off
+    assert np.isfinite(map_HW[16:80]).all() and np.nanmax(map_HW) > 0
+    picture = Image.open(looked_at / "out" / "tall" / "Cardiomegaly.png")
+    assert picture.mode == "RGB" and picture.size == (256, 384)
+
+
+def test_a_run_is_looked_into_as_its_answer_with_every_method(looked_at):
+    image = str(looked_at / "tall.png")
+    for method in ("gradcam", "layercam", "relevance", "eigencam"):
+        out = looked_at / f"of-{method}"
+        words = ["--labels", "Cardiomegaly", "--method", method, "--out", str(out)]
+        assert main(["saliency", str(looked_at / "runs" / "squares"), image, *words]) == 0
+        assert (out / "tall" / "Cardiomegaly.png").exists()
+
+
+def test_what_is_wrong_is_said_in_one_line(looked_at, tmp_path, capsys):
+    bundle, image, out = str(looked_at / "bundle"), str(looked_at / "tall.png"), str(tmp_path / "out")
+
+    def refused(*words):
+        assert main(["saliency", *words]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("radtune: error: ") and error.count("\n") == 1
+        return error
+
+    assert "no layer 'blocks.9'; the tower has" in refused(bundle, image, "--layer", "blocks.9", "--out", out)
+    assert "no label 'Hernia'" in refused(bundle, image, "--labels", "Hernia", "--out", out)
+    assert "neither a bundle nor a run folder" in refused(str(tmp_path), image, "--out", out)
+    assert "must be a folder" in refused(bundle, image, "--out", image)
+    (tmp_path / "a").mkdir()
+    Image.open(image).save(tmp_path / "a" / "tall.png")
+    assert "one folder 'tall'" in refused(bundle, image, str(tmp_path / "a" / "tall.png"), "--out", out)
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert "broken.png" in refused(bundle, str(tmp_path / "broken.png"), "--out", out)
+
+
+def test_the_colour_is_full_where_the_map_is_largest_and_unseen_parts_are_darker():
+    pixels = np.full((4, 4), 100, np.uint8)
+    map_HW = np.zeros((4, 4), np.float32)
+    map_HW[1, 2], map_HW[0] = 2.0, np.nan
+    seen = overlay(pixels, map_HW, top=2.0)
+    assert (seen[0] == 50).all() and (seen[2] == 100).all()
+    assert seen[1, 2].tolist() != [100, 100, 100]
+    faint = overlay(pixels, map_HW, top=200.0)
+    assert np.abs(faint[1, 2].astype(int) - 100).max() < 3
+    np.testing.assert_array_equal(overlay(pixels, np.zeros((4, 4)), top=0.0), np.full((4, 4, 3), 100))
+
+
+def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
+    study = Study.open(looked_at / "runs" / "squares")
+    result = study.analyze(["saliency"])
+    assert result.failed == {}
+    table = pd.read_csv(study.folder.analysis / "saliency.csv")
+    assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
+    assert {*FLOORS, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
+    assert set(table["metric"]) == {"hit_rate", "pointing_game", "miou", "energy_inside", "above_atlas"}
+    assert table["value"].between(-1, 1).all()
+    page = result.report.read_text()
+    assert "Where the model looks" in page and "rank correlation" in page
+    for figure in ("saliency_maps", "saliency_sanity"):
+        assert (study.folder.analysis / "figures" / f"{figure}.png").exists()
+
+
+def test_where_a_licence_forbids_it_no_image_is_in_the_report(looked_at):
+    study = Study.open(looked_at / "runs" / "squares", ["analysis.images=none"])
+    for name in ("saliency_maps", "overlay_images"):
+        (study.folder.analysis / "figures" / f"{name}.png").unlink(missing_ok=True)
+    result = study.analyze(["saliency", "overlay", "label_audit"])
+    assert result.failed == {}
+    shown = {path.stem for path in (study.folder.analysis / "figures").iterdir()}
+    assert "overlay" in shown and "saliency_sanity" in shown
+    assert not shown & {"saliency_maps", "overlay_images"}
+    assert "<image" not in result.report.read_text()
+    assert "as `analysis.images: none` wants it" in result.report.read_text()
