@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -70,6 +71,8 @@ class Pair:
     patient: int
     mask_HW: np.ndarray
     """bool, over the decoded image: all readers' regions together."""
+    readers: tuple[np.ndarray, ...] = ()
+    """The mask of each reader, where several drew the label on the image."""
 
 
 def annotated_pairs(cohort: Cohort, rows_N: np.ndarray) -> list[Pair]:
@@ -78,12 +81,24 @@ def annotated_pairs(cohort: Cohort, rows_N: np.ndarray) -> list[Pair]:
     if found is None:
         return []
     images, patients_N = cohort.images(), cohort.patients_N()
-    return [
-        Pair(row=int(row), label=label, patient=int(patients_N[row]), mask_HW=mask_HW)
-        for row in rows_N
-        for label in cohort.labels
-        if (mask_HW := found.mask(images[row], label)) is not None
-    ]
+    pairs = []
+    for row in rows_N:
+        for label in cohort.labels:
+            mask_HW = found.mask(images[row], label)
+            if mask_HW is None:
+                continue
+            each = [found.mask(images[row], label, reader) for reader in found.readers]
+            readers = tuple(mask for mask in each if mask is not None)
+            pairs.append(
+                Pair(
+                    row=int(row),
+                    label=label,
+                    patient=int(patients_N[row]),
+                    mask_HW=mask_HW,
+                    readers=readers if len(readers) > 1 else (),
+                )
+            )
+    return pairs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +126,17 @@ class Localisation:
         """Those with a pair, in the cohort's order."""
         drawn = {pair.label for pair in self.pairs}
         return [label for label in self.cohort.labels if label in drawn]
+
+    def cut_off(self) -> tuple[int, int]:
+        """How many regions lie partly, and how many wholly, where the encoder does not see the image."""
+        partly = wholly = 0
+        for pair in self.pairs:
+            whole = np.ones((1, 1), dtype=np.float32)
+            seen_HW = np.isfinite(map_to_image(whole, *pair.mask_HW.shape, self.encoder.geometry))
+            inside = pair.mask_HW & seen_HW
+            wholly += not inside.any()
+            partly += bool(inside.any() and (pair.mask_HW & ~seen_HW).any())
+        return partly, wholly
 
     def maps(self, predictor: Predictor, method: str) -> list[np.ndarray]:
         """A map a pair, float32 (H, W) over its image, NaN where the encoder does not see it.
@@ -213,6 +239,21 @@ class Localisation:
                 continue
             found.append((name, float(np.mean(list(map(rank_correlation, trained, again))))))
         return found
+
+
+def between_readers(pairs: Sequence[Pair]) -> tuple[int, float, float] | None:
+    """What people reach against each other, the ceiling of any map: on how many pairs several drew, and over
+    these
+    the mean intersection over union of two readers, and how often one's centre of mass lies in the other's
+    region. None where nobody drew what another had drawn."""
+    overlaps, met = [], []
+    drawn = [pair for pair in pairs if pair.readers]
+    for pair in drawn:
+        for first, second in permutations(pair.readers, 2):
+            overlaps.append((first & second).sum() / (first | second).sum())
+            y, x = (round(float(axis.mean())) for axis in np.nonzero(first))
+            met.append(bool(second[y, x]))
+    return (len(drawn), float(np.mean(overlaps)), float(np.mean(met))) if drawn else None
 
 
 def scores(

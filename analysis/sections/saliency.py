@@ -20,6 +20,7 @@ from analysis.localisation import (
     METRICS,
     Localisation,
     annotated_pairs,
+    between_readers,
     scores,
 )
 from analysis.number_format import NONE, counted, score, signed
@@ -92,9 +93,11 @@ def _scored(evidence: Evidence, pairs: list) -> Section:
             "is a map whose largest pixel lies in the region; mIoU cuts at the threshold that is best on "
             "other patients; the energy is the map's share inside. Random, centre and atlas (where "
             "development patients have regions of that label) do not see the image, EigenCAM does not know "
-            "the label, the input gradient looks into no layer.",
+            "the label, the input gradient looks into no layer; the ceiling is the regions themselves on the "
+            "cells of a map.",
             kind="note",
         ),
+        *_counted(localisation),
         Words(text=_verdict(sanity)),
         Picture(
             name="saliency_sanity",
@@ -120,6 +123,26 @@ def _scored(evidence: Evidence, pairs: list) -> Section:
     if refused:
         parts.append(Words(lines=[f"{what}: {why}" for what, why in refused.items()], kind="note"))
     return Section(parts=parts, tables={"saliency": table})
+
+
+def _counted(localisation: Localisation) -> list[Part]:
+    """What was cut off, and what people reach against each other."""
+    lines = []
+    partly, wholly = localisation.cut_off()
+    if partly or wholly:
+        lines.append(
+            f"The encoder does not see the whole image: {counted(wholly, 'region')} of "
+            f"{len(localisation.pairs)} lie wholly and {partly} partly in what is cut off, and count as "
+            "missed where they do."
+        )
+    if found := between_readers(localisation.pairs):
+        regions, overlap, met = found
+        lines.append(
+            f"Where several people drew ({counted(regions, 'region')}), two of them share an IoU of "
+            f"{score(overlap, 2)}, and one's centre lies in the other's region {met:.0%} of the time: more "
+            "cannot be asked of a map."
+        )
+    return [Words(lines=lines, kind="note")] if lines else []
 
 
 def _averages(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from analysis.localisation import (
     Localisation,
     Pair,
     annotated_pairs,
+    between_readers,
     scores,
 )
 from cohort.annotations import Annotations
@@ -128,3 +129,32 @@ def test_nobody_drew_on_a_cohort_without_annotations(phantoms):
         assert annotated_pairs(Cohort.open(phantoms.cohort.folder), np.arange(5)) == []
     finally:
         (phantoms.cohort.folder / "away").rename(phantoms.cohort.folder / "annotations.parquet")
+
+
+def test_what_people_reach_against_each_other():
+    first, second = square(0, 0), square(0, 1)  # they share two of six pixels
+    alone = Pair(row=0, label="A", patient=0, mask_HW=first)
+    both = Pair(row=1, label="A", patient=1, mask_HW=first | second, readers=(first, second))
+    assert between_readers([alone]) is None
+    regions, overlap, met = between_readers([alone, both])
+    assert (regions, overlap) == (1, pytest.approx(2 / 6))
+    # The centres, (0.5, 0.5) and (0.5, 1.5), are rounded to the pixels (0, 0) and (0, 2).
+    assert met == 0
+    same = Pair(row=1, label="A", patient=1, mask_HW=first, readers=(first, first))
+    assert between_readers([same])[1:] == (1, 1)
+
+
+def test_regions_that_the_crop_cuts_off_are_counted(phantoms):
+    def tall(top, bottom):
+        mask_HW = np.zeros((100, 50), dtype=bool)  # the crop shows rows 25 to 74
+        mask_HW[top:bottom] = True
+        return Pair(row=0, label="Edema", patient=0, mask_HW=mask_HW)
+
+    localisation = Localisation(
+        cohort=phantoms.cohort,
+        encoder=phantoms.predictor.encoder,
+        pairs=[tall(0, 10), tall(20, 30), tall(40, 50)],
+        development=[],
+        seed=0,
+    )
+    assert localisation.cut_off() == (1, 1)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cohort.errors import InputError
+from tests.vlm.encoders.models import small_clip
 from vlm.encoders import load_encoder
 from vlm.encoders.base import ImageTower
 from vlm.linear_head import LinearHead
@@ -234,6 +235,19 @@ def test_a_convolutional_network_is_looked_at_in_its_stages(convolutional):
     assert deep.shape[2] > maps.shape[2]  # on the finest of the stages' grids
     with pytest.raises(InputError, match="attention of transformers, and this tower has none"):
         saliency_maps(predictor, pictures(convolutional), LABELS, method="relevance")
+
+
+def test_open_clips_resnet_is_looked_at_in_its_stages(tmp_path):
+    folder = small_clip(
+        tmp_path / "resnet", image_size=64, vision={"layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    )
+    encoder = load_encoder(f"local-dir:{folder}", features=None, device="cpu")
+    predictor = predictor_of(encoder)
+    model = LabelLogits(predictor)
+    assert [layer.name for layer in named_layers(model, "")] == ["layer4"]
+    maps = saliency_maps(predictor, pictures(encoder), LABELS, method="gradcam", layer="layer2")
+    assert maps.shape[:2] == (3, 2) and maps.max() > 0
+    assert saliency_maps(predictor, pictures(encoder), LABELS).shape[2] < maps.shape[2]
 
 
 def test_what_cannot_be_looked_into_is_said_in_one_line(phantom_clip):
