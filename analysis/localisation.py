@@ -16,7 +16,6 @@ import pandas as pd
 from PIL import Image
 
 from cohort.annotations import Annotations
-from cohort.errors import InputError
 from cohort.geometry import Geometry, apply_geometry, map_to_image
 from cohort.image_store import decode_checked
 from cohort.manifest import Cohort
@@ -27,9 +26,9 @@ from vlm.altered_images import seen_image
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
 from vlm.saliency import saliency_maps
-from vlm.saliency.cams import cam
+from vlm.saliency.cams import ZeroGradient, cam
 from vlm.saliency.gradient import input_gradient
-from vlm.saliency.layers import named_layers
+from vlm.saliency.layers import all_layers, named_layers
 from vlm.saliency.randomisation import cascade
 from vlm.saliency.target import LabelLogits
 
@@ -139,19 +138,29 @@ class Localisation:
         return partly, wholly
 
     def maps(self, predictor: Predictor, method: str) -> list[np.ndarray]:
-        """A map a pair, float32 (H, W) over its image, NaN where the encoder does not see it.
+        """A map a pair, float32 (H, W) over its image, NaN where the encoder does not see it. A label whose
+        gradient is zero throughout has nothing on its maps, which hits nothing.
 
         Raises:
-            InputError: as `vlm.saliency.saliency_maps`.
+            InputError: as `vlm.saliency.saliency_maps`, ZeroGradient only where all labels have none.
         """
-        return self._by_label(
-            lambda images, label: saliency_maps(predictor, images, [label], method=method)[:, 0]
-        )
+        refused: list[ZeroGradient] = []
+
+        def looked(images: np.ndarray, label: str) -> np.ndarray:
+            try:
+                return saliency_maps(predictor, images, [label], method=method)[:, 0]
+            except ZeroGradient as error:
+                refused.append(error)
+                return np.zeros((len(images), 1, 1), dtype=np.float32)
+
+        found = self._by_label(looked)
+        if len(refused) == len(self.labels):
+            raise refused[0]
+        return found
 
     def floors(self, predictor: Predictor) -> dict[str, list[np.ndarray]]:
         """Floor, and the ceiling -> a map a pair. Random, centre and atlas have not seen the image, EigenCAM
-        does not know the
-        label, the input gradient looks into no layer."""
+        does not know the label, the input gradient looks into no layer."""
         rng = np.random.default_rng(self.seed)
         thrown = [rng.random((RANDOM_CELLS, RANDOM_CELLS)) for _ in self.pairs]
         model = LabelLogits(predictor).to(self.encoder.device).eval()
@@ -222,8 +231,11 @@ class Localisation:
         model = LabelLogits(predictor).to(self.encoder.device).eval()
         columns = [predictor.labels.index(pair.label) for pair in pairs]
 
+        # Redrawn heads may read what the trained ones left alone: the layers stay those of the trained.
+        names = [layer.name for layer in named_layers(model, "")]
+
         def drawn(of: LabelLogits) -> list[np.ndarray]:
-            layers = named_layers(model if of is model else of, "")
+            layers = [all_layers(of.visual)[name] for name in names]
             return [
                 cam(method, of, layers, of.pixels(self.seen[pair.row][None]), [column])[0, 0]
                 for pair, column in zip(pairs, columns, strict=True)
@@ -234,7 +246,7 @@ class Localisation:
         for name, redrawn in cascade(model, self.seed):
             try:
                 again = drawn(redrawn)
-            except InputError:
+            except ZeroGradient:
                 found.append((name, 0.0))
                 continue
             found.append((name, float(np.mean(list(map(rank_correlation, trained, again))))))
@@ -243,9 +255,8 @@ class Localisation:
 
 def between_readers(pairs: Sequence[Pair]) -> tuple[int, float, float] | None:
     """What people reach against each other, the ceiling of any map: on how many pairs several drew, and over
-    these
-    the mean intersection over union of two readers, and how often one's centre of mass lies in the other's
-    region. None where nobody drew what another had drawn."""
+    these the mean intersection over union of two readers, and how often one's centre of mass lies in the
+    other's region. None where nobody drew what another had drawn."""
     overlaps, met = [], []
     drawn = [pair for pair in pairs if pair.readers]
     for pair in drawn:

@@ -24,6 +24,7 @@ from cohort.image_files import read_image
 from cohort.intensity import Intensity
 from vlm.predictor import Predictor
 from vlm.saliency import saliency_maps
+from vlm.saliency.cams import ZeroGradient
 
 STRENGTH = 0.55
 """Of the colour over the image where a map is largest."""
@@ -53,19 +54,19 @@ def draw_saliency(
     layer: str,
 ) -> Iterator[Drawn]:
     """Write `FOLDER/IMAGE/LABEL.png` and `LABEL.npy` (float32, H x W of the image, NaN where the encoder did
-    not
-    see it; as computed, not scaled).
+    not see it; as computed, not scaled).
 
     One colour scale holds for all labels of an image: a faint map is a weak one. A label whose gradient is
     zero throughout has no picture.
 
     Raises:
-        InputError: as `vlm.saliency.saliency_maps`, an image that cannot be read, and two images that would
-            have one folder.
+        InputError: as `vlm.saliency.saliency_maps`, an image that cannot be read, and two images or labels
+            that would have one name.
     """
-    names = [_safe(Path(image).stem) for image in images]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two images would be drawn into one folder {twice[0]!r}; draw them apart")
+    names, files = [_safe(Path(image).stem) for image in images], [_safe(label) for label in labels]
+    for made, what in ((names, "images would be drawn into one folder"), (files, "labels into one file")):
+        if twice := [name for name in made if made.count(name) > 1]:
+            raise InputError(f"two {what} {twice[0]!r}; draw them apart")
     geometry = predictor.encoder.geometry
     for image, name in tqdm(
         zip(images, names, strict=True),
@@ -82,26 +83,23 @@ def draw_saliency(
         for label in labels:
             try:
                 (map_hw,) = saliency_maps(predictor, seen_1HWC, [label], method=method, layer=layer)[0]
-            except InputError as error:
-                if "is zero throughout" not in str(error):
-                    raise
+            except ZeroGradient as error:
                 refused.append(str(error))
                 continue
             maps[label] = map_to_image(map_hw, *pixels.shape[:2], geometry)
         top = max((np.nanmax(one) for one in maps.values()), default=0.0)
         for label, map_HW in maps.items():
-            place = folder / name / _safe(label)
             array = io.BytesIO()
             np.save(array, map_HW)
-            write_atomically(place.with_name(place.name + ".npy"), array.getvalue())
-            write_atomically(place.with_name(place.name + ".png"), _png(overlay(pixels, map_HW, float(top))))
+            place = folder / name
+            write_atomically(place / f"{_safe(label)}.npy", array.getvalue())
+            write_atomically(place / f"{_safe(label)}.png", _png(overlay(pixels, map_HW, float(top))))
         yield Drawn(folder / name, tuple(maps), tuple(refused))
 
 
 def overlay(pixels: np.ndarray, map_HW: np.ndarray, top: float) -> np.ndarray:
     """uint8 (H, W, 3): the image with a map over it, whose colour is full at `top`; what the encoder did not
-    see
-    is darker.
+    see is darker.
 
     Args:
         pixels: uint8, (H, W) or (H, W, 3).

@@ -132,8 +132,8 @@ def _counted(localisation: Localisation) -> list[Part]:
     if partly or wholly:
         lines.append(
             f"The encoder does not see the whole image: {counted(wholly, 'region')} of "
-            f"{len(localisation.pairs)} lie wholly and {partly} partly in what is cut off, and count as "
-            "missed where they do."
+            f"{len(localisation.pairs)} lie wholly in what is cut off, and count as missed, and {partly} "
+            "partly."
         )
     if found := between_readers(localisation.pairs):
         regions, overlap, met = found

@@ -1,5 +1,6 @@
 """Maps against what was drawn: scores by hand, floors, and weights redrawn."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import Wording, text_prototypes
+from vlm.saliency.cams import ZeroGradient
 
 
 def square(top, left, side=8):
@@ -158,3 +160,19 @@ def test_regions_that_the_crop_cuts_off_are_counted(phantoms):
         seed=0,
     )
     assert localisation.cut_off() == (1, 1)
+
+
+def test_a_label_that_nothing_depends_on_hits_nothing_and_the_others_have_their_maps(phantoms):
+    localisation, predictor = phantoms.localisation, phantoms.predictor
+    silent = localisation.labels[0]
+    weight_DC = predictor.heads[0].weight_DC.copy()
+    weight_DC[:, predictor.labels.index(silent)] = 0
+    muted = replace(predictor, heads=(LinearHead.plain(weight_DC),))
+    maps = localisation.maps(muted, "layercam")
+    for pair, map_HW in zip(localisation.pairs, maps, strict=True):
+        if pair.label == silent:
+            assert np.nanmax(map_HW) == 0 and not hits(map_HW, pair.mask_HW)
+    assert any(np.nanmax(map_HW) > 0 for map_HW in maps)
+    dead = replace(predictor, heads=(LinearHead.plain(0 * weight_DC),))
+    with pytest.raises(ZeroGradient):
+        localisation.maps(dead, "layercam")

@@ -35,10 +35,17 @@ class ImageTower(nn.Module):
 
     def forward(self, images_BHWC: torch.Tensor) -> torch.Tensor:
         """uint8 (B, H, W, 1 or 3) -> float32 (B, D). Gray is repeated into the three channels."""
+        return self.of_normalised(self.normalised(images_BHWC))
+
+    def normalised(self, images_BHWC: torch.Tensor) -> torch.Tensor:
+        """float32 (B, 3, H, W) on the tower's device."""
         x_BCHW = images_BHWC.to(self.mean_C11.device, non_blocking=True).permute(0, 3, 1, 2)
         # The operations of torchvision's ToTensor and Normalize, in their order.
-        x_BCHW = (x_BCHW.float() / 255 - self.mean_C11) / self.std_C11
-        features = self.visual(x_BCHW.contiguous())
+        return ((x_BCHW.float() / 255 - self.mean_C11) / self.std_C11).contiguous()
+
+    def of_normalised(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """float32 (B, D)."""
+        features = self.visual(x_BCHW)
         # CoCa's image tower returns (pooled, tokens).
         return (features[0] if isinstance(features, tuple) else features).float()
 

@@ -38,13 +38,13 @@ def saliency_maps(
         images_BHWC: uint8, as `Encoder.image_features` takes them.
         labels: of the predictor's.
         method: one of `METHODS`.
-        layer: of `named_layers`, or of the blocks that relevance begins with; by default the last block's
-            first norm, of heads that read deep features that of each block they read, summed; of a
-            convolutional network the last stage.
+        layer: of `named_layers`; by default the last block's first norm, of heads that read deep features
+            that of each block they may read, summed; of a convolutional network the last stage. Relevance
+            is of all blocks together and takes none.
 
     Raises:
         InputError: an encoder without weights, an unknown method, layer or label, relevance of what has no
-            attention, and a map whose gradient is zero throughout.
+            attention, and, as ZeroGradient, a map whose gradient is zero throughout.
     """
     encoder = predictor.encoder
     check_encoder(encoder)
@@ -55,6 +55,10 @@ def saliency_maps(
     columns = [predictor.labels.index(label) for label in labels]
     model = LabelLogits(predictor).to(encoder.device).eval()
     x_BCHW = model.pixels(images_BHWC)
+    if method == RELEVANCE and layer:
+        raise InputError(
+            "--layer: relevance is of all blocks together; leave it out, or take another --method"
+        )
     if method == RELEVANCE:
         return attention_relevance(model, x_BCHW, columns)
     return cam(method, model, named_layers(model, layer), x_BCHW, columns)

@@ -1,7 +1,6 @@
 """Class activation maps by pytorch-grad-cam, which computes them; said here are target and layer, and that a
-map
-without a gradient is none. The library scales each image's map to 0..1, which turns nothing into a picture:
-here maps stay as they are.
+map without a gradient is none. The library scales each image's map to 0..1, which turns nothing into a
+picture: here maps stay as they are.
 
 Shape legend: B images, C labels, D channels, h and w cells.
 """
@@ -20,6 +19,11 @@ from cohort.errors import InputError
 from vlm.saliency.layers import Layer
 from vlm.saliency.target import LabelLogits
 
+
+class ZeroGradient(InputError):
+    """A label's score does not depend on what a map would be made of."""
+
+
 CAMS = {"gradcam": GradCAM, "layercam": LayerCAM, "eigencam": EigenCAM}
 BATCH = 32
 
@@ -33,7 +37,7 @@ def cam(
         columns: of the model's scores, one a label.
 
     Raises:
-        InputError: the label's gradient at a layer is zero throughout, as behind the last attention of a
+        ZeroGradient: the label's gradient at a layer is zero throughout, as behind the last attention of a
             tower that pools its class token.
     """
     parts = []
@@ -62,7 +66,7 @@ def _of_label(
             len(gradients) < len(layers) or not all(one.any() for one in gradients)
         ):
             names = ", ".join(layer.name for layer in layers)
-            raise InputError(
+            raise ZeroGradient(
                 f"layer {names}: the gradient of {model.labels[column]} is zero throughout, so that a map "
                 "would be nothing drawn large; behind the last attention only the class token counts: take a "
                 "norm1"

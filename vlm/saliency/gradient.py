@@ -1,6 +1,5 @@
 """The plain gradient of a label's score in the pixels (Simonyan et al., ICLR Workshop 2014): a floor for
-methods
-that look into layers.
+methods that look into layers.
 
 Shape legend: B images, C labels, H height, W width.
 """

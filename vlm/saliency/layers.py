@@ -64,8 +64,7 @@ def all_layers(visual: nn.Module) -> dict[str, Layer]:
     blocks, prefix = found
     for number, block in enumerate(blocks):
         own_clip = hasattr(block, "ln_1")
-        # open_clip's attention is one function from its input to behind its projection; `ls_1` passes that
-        # on.
+        # open_clip's attention is one function, its projection included; `ls_1` passes on what it gives.
         attention = block.ls_1 if own_clip else block.attn.proj
         layers.append(Layer(f"blocks.{number}.attn", attention, prefix))
         layers.append(Layer(f"blocks.{number}.norm1", block.ln_1 if own_clip else block.norm1, prefix))
@@ -85,8 +84,7 @@ def _stages(visual: nn.Module) -> dict[str, nn.Module]:
 
 def named_parts(visual: nn.Module) -> dict[str, list[nn.Parameter]]:
     """All parameters of a tower by part, the last block or stage first; in the end what lies in none of them,
-    such
-    as embeddings, norms and projection."""
+    such as embeddings, norms and projection."""
     found = transformer_blocks(visual)
     if found is not None:
         middle = {f"blocks.{number}": block for number, block in enumerate(found[0])}

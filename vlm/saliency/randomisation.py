@@ -1,6 +1,5 @@
 """A sanity check that can fail (Adebayo et al., NeurIPS 2018): if a map stays what it was when the model's
-weights
-are redrawn, it shows the image and not what the model has learnt.
+weights are redrawn, it shows the image and not what the model has learnt.
 
 Shape legend: B images, h and w cells of a map.
 """
@@ -19,8 +18,7 @@ from vlm.saliency.target import LabelLogits
 
 def cascade(model: LabelLogits, seed: int) -> Iterator[tuple[str, LabelLogits]]:
     """The model with its parts redrawn from the top down, each with what was redrawn before it: the heads
-    first,
-    then block after block, in the end the embeddings. One copy, which goes on changing.
+    first, then block after block, in the end the embeddings. One copy, which goes on changing.
 
     Every parameter of a part is drawn anew from a normal distribution of its own mean and spread, class token
     and position embedding among them; running statistics stay.

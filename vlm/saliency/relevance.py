@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from cohort.errors import InputError
-from vlm.saliency.cams import BATCH
+from vlm.saliency.cams import BATCH, ZeroGradient
 from vlm.saliency.layers import transformer_blocks
 from vlm.saliency.target import LabelLogits
 
 
 def attention_relevance(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[int]) -> np.ndarray:
-    """float32 (B, C, h, w), from the first block on; InputError where the tower has no attention.
+    """float32 (B, C, h, w), from the first block on; InputError where the tower has no attention,
+    ZeroGradient where a label's score does not depend on it.
 
     Args:
         columns: of the model's scores, one a label.
@@ -38,16 +39,25 @@ def attention_relevance(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[in
         with torch.enable_grad(), _recorded(blocks) as attentions:
             # The tower is frozen: without this nothing has a gradient.
             scores = model(x_BCHW[start : start + BATCH].detach().requires_grad_(True))
-            each = [_of_label(scores[:, column].sum(), attentions, prefix) for column in columns]
+            each = []
+            for column in columns:
+                gradients = torch.autograd.grad(
+                    scores[:, column].sum(), attentions, retain_graph=True, allow_unused=True
+                )
+                if not any(one is not None and one.any() for one in gradients):
+                    raise ZeroGradient(
+                        f"relevance: the gradient of {model.labels[column]} is zero throughout, so that a "
+                        "map would be nothing drawn large"
+                    )
+                each.append(_of_label(attentions, gradients, prefix))
         parts.append(torch.stack(each, dim=1))
     return torch.cat(parts).float().cpu().numpy()
 
 
-def _of_label(score: Tensor, attentions: Sequence[Tensor], prefix: int) -> Tensor:
-    """(B, h, w)."""
-    gradients = torch.autograd.grad(score, attentions, retain_graph=True, allow_unused=True)
+def _of_label(attentions: Sequence[Tensor], gradients: Sequence[Tensor | None], prefix: int) -> Tensor:
+    """(B, h, w); a block on which the score does not depend has no gradient."""
     tokens = attentions[0].shape[-1]
-    relevance_BTT = torch.eye(tokens, device=score.device).expand(len(attentions[0]), -1, -1)
+    relevance_BTT = torch.eye(tokens, device=attentions[0].device).expand(len(attentions[0]), -1, -1)
     for attention_BETT, gradient_BETT in zip(attentions, gradients, strict=True):
         if gradient_BETT is not None:
             weighed_BTT = (attention_BETT.detach() * gradient_BETT).clamp_min(0).mean(dim=1)

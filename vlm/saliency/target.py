@@ -32,8 +32,7 @@ class TorchHead(nn.Module):
 
 
 class LabelLogits(nn.Module):
-    """From normalised pixels (B, 3, H, W) to scores (B, C), float32, as `Predictor.scores` of the
-    features."""
+    """From normalised pixels (B, 3, H, W) to scores (B, C), float32, as `Predictor.scores` has them."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -41,10 +40,6 @@ class LabelLogits(nn.Module):
         self.image_tower = predictor.encoder.tower
         self.heads = nn.ModuleList(TorchHead(head) for head in predictor.heads)
         self.deep = predictor.encoder.kinds.get(DEEP)
-
-    @property
-    def kinds_tower(self) -> nn.Module:
-        return self.image_tower.visual
 
     @property
     def visual(self) -> nn.Module:
@@ -66,11 +61,8 @@ class LabelLogits(nn.Module):
 
     def pixels(self, images_BHWC: np.ndarray) -> Tensor:
         """Normalised, on the model's device; uint8 images of 1 or 3 channels."""
-        tower = self.image_tower
-        x_BCHW = torch.tensor(np.array(images_BHWC), device=tower.mean_C11.device).permute(0, 3, 1, 2)
-        return ((x_BCHW.float() / 255 - tower.mean_C11) / tower.std_C11).contiguous()
+        return self.image_tower.normalised(torch.tensor(np.array(images_BHWC)))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        features = self.image_tower.visual(x_BCHW)
-        features = (features[0] if isinstance(features, tuple) else features).float()
-        return torch.stack([head(features) for head in self.heads]).mean(dim=0)
+        features_BF = self.image_tower.of_normalised(x_BCHW)
+        return torch.stack([head(features_BF) for head in self.heads]).mean(dim=0)

@@ -1,5 +1,7 @@
 """Where a predictor looks: closed forms, the zero gradient behind a class token, relevance written out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -9,13 +11,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cohort.errors import InputError
+from cohort.geometry import Geometry
 from tests.vlm.encoders.models import small_clip
 from vlm.encoders import load_encoder
-from vlm.encoders.base import ImageTower
+from vlm.encoders.base import Encoder, ImageTower
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.saliency import METHODS, saliency_maps
-from vlm.saliency.cams import cam
+from vlm.saliency.cams import ZeroGradient, cam
 from vlm.saliency.layers import PUBLISHED, Layer, all_layers, named_layers
 from vlm.saliency.relevance import attention_relevance
 from vlm.saliency.target import LabelLogits
@@ -90,16 +93,25 @@ class LinearTower(nn.Module):
         return self.patches(x_BCHW).mean(dim=(2, 3))
 
 
-def test_the_maps_of_a_linear_tower_are_their_closed_form():
-    tower = LinearTower().requires_grad_(False)
-    model = LabelLogits.__new__(LabelLogits)
-    nn.Module.__init__(model)
-    weight_DC = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
-    from vlm.saliency.target import TorchHead
+def logits_of(tower, weight_DC):
+    """Of a tower of four features a head of these weights."""
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    encoder = Encoder(
+        name="own",
+        blocks={"projected": (4,)},
+        geometry=Geometry(32),
+        mean=mean,
+        std=std,
+        fingerprint="o" * 64,
+        tower=ImageTower(tower.requires_grad_(False), mean, std),
+    )
+    return LabelLogits(replace(predictor_of(encoder), heads=(LinearHead.plain(weight_DC),)))
 
-    model.labels, model.deep = LABELS, None
-    model.image_tower = ImageTower(tower, (0.0,) * 3, (1.0,) * 3)
-    model.heads = nn.ModuleList([TorchHead(LinearHead.plain(weight_DC))])
+
+def test_the_maps_of_a_linear_tower_are_their_closed_form():
+    tower = LinearTower()
+    weight_DC = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+    model = logits_of(tower, weight_DC)
     x_BCHW = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
     found = cam("gradcam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0, 1])
     activations = tower.patches(x_BCHW).numpy()
@@ -125,8 +137,6 @@ def test_each_image_and_label_has_a_map_of_its_own_unscaled(phantom_clip, method
     np.testing.assert_allclose(alone[0, 0], maps[1, 1], rtol=1e-3, atol=1e-6)
     twice = predictor_of(phantom_clip)
     doubled = LinearHead.plain(2 * twice.heads[0].weight_DC, first=twice.heads[0].first)
-    from dataclasses import replace
-
     larger = saliency_maps(replace(twice, heads=(doubled,)), images_BHWC, LABELS, method=method)
     if method in ("gradcam", "layercam"):
         np.testing.assert_allclose(larger, 2 * maps, rtol=1e-3, atol=1e-6)
@@ -213,6 +223,16 @@ def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
         np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["layercam", "relevance"])
+def test_a_head_that_asks_for_nothing_has_no_map(phantom_clip, method):
+    predictor = predictor_of(phantom_clip)
+    weight_DC = predictor.heads[0].weight_DC * np.array([1, 0], np.float32)
+    predictor = replace(predictor, heads=(LinearHead.plain(weight_DC, first=predictor.heads[0].first),))
+    with pytest.raises(ZeroGradient, match="the gradient of Mass is zero throughout"):
+        saliency_maps(predictor, pictures(phantom_clip, 1), LABELS, method=method)
+    assert saliency_maps(predictor, pictures(phantom_clip, 1), LABELS[:1], method=method).max() > 0
+
+
 def test_looking_leaves_the_tower_as_it_was(miniature_of_all_kinds, phantom_clip):
     for encoder in (miniature_of_all_kinds, phantom_clip):
         images_BHWC = pictures(encoder)
@@ -258,6 +278,8 @@ def test_what_cannot_be_looked_into_is_said_in_one_line(phantom_clip):
         saliency_maps(predictor, images_BHWC, LABELS, layer="blocks.9")
     with pytest.raises(InputError, match="--method must be one of gradcam"):
         saliency_maps(predictor, images_BHWC, LABELS, method="guess")
+    with pytest.raises(InputError, match="relevance is of all blocks together"):
+        saliency_maps(predictor, images_BHWC, LABELS, method="relevance", layer="blocks.0.norm1")
     with pytest.raises(InputError, match="no label 'Hernia'; the predictor has Edema, Mass"):
         saliency_maps(predictor, images_BHWC, ["Hernia"])
     pixels = load_encoder("pixels")
@@ -273,14 +295,7 @@ def test_a_bright_spot_that_decides_is_where_the_map_is_largest():
             return self.patches(x_BCHW).square().mean(dim=(2, 3))
 
     tower = Spots()
-    tower.requires_grad_(False)
-    model = LabelLogits.__new__(LabelLogits)
-    nn.Module.__init__(model)
-    from vlm.saliency.target import TorchHead
-
-    model.labels, model.deep = LABELS, None
-    model.image_tower = ImageTower(tower, (0.0,) * 3, (1.0,) * 3)
-    model.heads = nn.ModuleList([TorchHead(LinearHead.plain(np.ones((4, 2), np.float32)))])
+    model = logits_of(tower, np.ones((4, 2), np.float32))
     x_BCHW = torch.zeros(1, 3, 32, 32)
     x_BCHW[:, :, 16:24, 8:16] = 1.0
     (map_hw,) = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])[0]
