@@ -18,6 +18,7 @@ from analysis.overlay_effects import (
     OverlaySample,
     decision_effects,
     feature_effects,
+    labels_to_name,
     with_controls,
 )
 from analysis.overlays import Overlay, overlays
@@ -99,10 +100,7 @@ def measure(of: Candidates, *, resamples: int, seed: int) -> list[Measured]:
 
 def _overlay(of: Candidates, seed: int) -> _Overlaid:
     split, precision = of.split, of.data.precision
-    order = np.argsort(-split.positive_patients_C, kind="stable")
-    texts = overlays(
-        [(split.labels[c], of.cohort.label_name(split.labels[c])) for c in order if split.averaged_C[c]]
-    )
+    texts = overlays(labels_to_name(of.cohort, split))
     sample = OverlaySample.draw(split.patients_N, seed)
     rows_N = split.rows_N[sample.places_N]
     altered = of.features.altered(of.encoder, precision, rows_N, with_controls(texts))

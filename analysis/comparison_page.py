@@ -243,23 +243,23 @@ def side_by_side(comparison: Comparison) -> Figure:
                 found = comparison.value(line, cohort, "logistic_accuracy")
                 if found is not None:
                     axes.hlines(y, found["chance_low"], found["chance_high"], color=RULE, linewidth=6)
-                    axes.hlines(y, found["low"], found["high"], color=BEST, linewidth=1.2)
-                    axes.plot(found["value"], y, "o", color=BEST, markersize=5)
+                    axes.hlines(y, found["low"], found["high"], color=FINDINGS_COLOUR, linewidth=1.2)
+                    axes.plot(found["value"], y, "o", color=FINDINGS_COLOUR, markersize=5)
                 text = comparison.value(line, cohort, "told_apart", TEXT)
                 if text is not None:
-                    axes.plot(text["value"], y, "s", color="#D55E00", markersize=5)
+                    axes.plot(text["value"], y, "s", color=TEXT_COLOUR, markersize=5)
                 apart = comparison.value(line, EVERYWHERE, f"{OF_KINDS}logistic_accuracy")
                 if apart is not None:
-                    axes.plot(apart["value"], y, "D", color="#009E73", markersize=5)
+                    axes.plot(apart["value"], y, "D", color=KIND_COLOUR, markersize=5)
             axes.set_yticks(range(len(lines)), [_shown(line) for line in lines], color=INK, fontsize=9)
             axes.set_ylim(len(lines) - 0.5, -0.5)
         panels[-1].set_xlabel("balanced accuracy, held out")
         handles = [
             Line2D([], [], marker=marker, linestyle="", color=colour, label=label)
             for marker, colour, label in (
-                ("o", BEST, "findings"),
-                ("s", "#D55E00", "overlaid text"),
-                ("D", "#009E73", "kind of image"),
+                ("o", FINDINGS_COLOUR, "findings"),
+                ("s", TEXT_COLOUR, "overlaid text"),
+                ("D", KIND_COLOUR, KIND_OF_IMAGE),
             )
         ]
         legend_beneath(figure, handles)

@@ -14,6 +14,8 @@ import pandas as pd
 from analysis.overlays import Overlay
 from analysis.predictors import Scored
 from analysis.separability import held_out_logits
+from analysis.test_split import TestSplit
+from cohort.manifest import Cohort
 from cohort.patients import patient_folds
 from scoring.held_out_answers import neighbours
 from scoring.intervals import label_interval
@@ -90,6 +92,12 @@ class OverlaySample:
     ) -> tuple[float, float, float]:
         low, high = label_interval(value, resampled_B, len(self.weights_PB), bounds)
         return value, low, high
+
+
+def labels_to_name(cohort: Cohort, split: TestSplit) -> list[tuple[str, str]]:
+    """(label, how it is said) of those in the averages, the most frequent first, for `analysis.overlays`."""
+    order = np.argsort(-split.positive_patients_C, kind="stable")
+    return [(split.labels[c], cohort.label_name(split.labels[c])) for c in order if split.averaged_C[c]]
 
 
 def with_controls(overlays: Sequence[Overlay]) -> list[Alteration]:
@@ -196,13 +204,13 @@ def decision_effects(
 
 
 def _told(sample: OverlaySample, clean_ND: np.ndarray, overlaid_ND: np.ndarray) -> np.ndarray:
-    """float64 (N,): how much of an image and its overlaid copy a regression fitted on other patients tells
-    rightly, 0, half or all."""
+    """float64 (N,): which share of an image and its overlaid copy a regression fitted on other patients tells
+    rightly; what it is undecided about counts half."""
     both_MD = np.concatenate([clean_ND, overlaid_ND])
     target_M1 = np.repeat([0.0, 1.0], len(clean_ND))[:, None]
     logits_M = held_out_logits(both_MD, target_M1, np.tile(sample.folds_N, 2))[:, 0]
-    clean_N, overlaid_N = np.split(logits_M, 2)
-    return ((clean_N < 0) + 0.0 + (overlaid_N > 0) + 0.5 * ((clean_N == 0) + 0.0 + (overlaid_N == 0))) / 2
+    clean_N, overlaid_N = np.split(np.sign(logits_M), 2)
+    return (2 + overlaid_N - clean_N) / 4
 
 
 def _with_averages(values_NV2: np.ndarray) -> np.ndarray:

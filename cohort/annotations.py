@@ -174,8 +174,7 @@ class Annotations:
 
 def check_regions(regions: Iterable[Region], cohort: Cohort) -> None:
     """InputError, in one line, for the first region that no cohort has room for: of an image or a label that
-    it
-    lacks, outside its image, or a mask of another size."""
+    it lacks, outside its image, or a mask of another size."""
     images, labels = set(cohort.table["image"].to_pylist()), set(cohort.labels)
     for region in regions:
         what = f"{region.label} on {region.image}"

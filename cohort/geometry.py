@@ -60,8 +60,7 @@ class Geometry:
 
 def placement(height: int, width: int, geometry: Geometry) -> tuple[int, int, int, int]:
     """Height and width that an image is resized to, and the row and column of the resized image that come
-    first
-    in the square: negative where it is padded."""
+    first in the square: negative where it is padded."""
     size = geometry.size
     if geometry.resize_mode == "squash":
         return size, size, 0, 0
@@ -125,8 +124,7 @@ def _interpolation(
     length: int, resized: int, first: int, size: int, cells: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each pixel of a side the weights of the map's cells, (length, cells), and whether the square shows
-    its
-    centre."""
+    its centre."""
     square = ((np.arange(length) + 0.5) * resized / length - first) / size
     place = np.clip(square * cells - 0.5, 0, cells - 1)
     below = np.minimum(np.floor(place).astype(int), max(cells - 2, 0))

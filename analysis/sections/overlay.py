@@ -22,6 +22,7 @@ from analysis.overlay_effects import (
     OverlaySample,
     decision_effects,
     feature_effects,
+    labels_to_name,
     with_controls,
 )
 from analysis.overlays import FULL, SMALL, Overlay, overlays
@@ -44,7 +45,7 @@ def run(evidence: Evidence) -> Section:
         evidence.cohort.files().read(int(evidence.split.rows_N[0]))
     except InputError as error:
         return Section(parts=[Words(text=f"The images are not there to be overlaid: {error}.", kind="note")])
-    texts = overlays(_named(evidence))
+    texts = overlays(labels_to_name(evidence.cohort, evidence.split))
     sample = OverlaySample.draw(evidence.split.patients_N, evidence.study.seed)
     table = pd.concat(list(_effects(evidence, sample, texts)), ignore_index=True)
     rows_N = evidence.split.rows_N[sample.places_N]
@@ -72,13 +73,6 @@ def run(evidence: Evidence) -> Section:
             )
         )
     return Section(parts=parts, tables={"overlay": table})
-
-
-def _named(evidence: Evidence) -> list[tuple[str, str]]:
-    """Labels whose names are burned in: those of the averages, the most frequent first."""
-    split, cohort = evidence.split, evidence.cohort
-    order = np.argsort(-split.positive_patients_C, kind="stable")
-    return [(split.labels[c], cohort.label_name(split.labels[c])) for c in order if split.averaged_C[c]]
 
 
 def _answers(evidence: Evidence) -> list[Scored]:

@@ -60,8 +60,7 @@ def annotate(
     other_names: Mapping[str, str] | None = None,
 ) -> Annotated:
     """Write regions beside the manifest. Those of the same readers that were there before are replaced, those
-    of
-    other readers stay.
+    of other readers stay.
 
     Args:
         drawn: as a format has them.

@@ -1,6 +1,8 @@
 """Separability of a feature space: rows, rare labels, agreement with scikit-learn, and calibration on
 noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
@@ -64,16 +66,7 @@ def test_what_lies_in_the_features_is_told_and_the_rest_is_not(table):
 def test_fewer_than_ten_positive_patients_get_no_interval(points):
     few = points.targets_NC.copy()
     few[points.patients_N > 12, 0] = 0
-    table = separability(
-        Points(
-            features_ND=points.features_ND,
-            targets_NC=few,
-            patients_N=points.patients_N,
-            labels=LABELS,
-            seed=0,
-        ),
-        "x",
-    )
+    table = separability(replace(points, targets_NC=few), "x")
     own = table[table["label"] == "Told"]
     assert (own["positive_patients"] == 5).all() and own["low"].isna().all()
     assert own["chance_low"].notna().sum() >= len(METRICS) - 1
@@ -102,16 +95,7 @@ def test_an_image_belongs_to_the_first_of_its_labels_as_published():
 
 def test_one_class_gives_no_published_rows_and_no_label_none_at_all(points):
     def of(targets_NC):
-        return separability(
-            Points(
-                features_ND=points.features_ND,
-                targets_NC=targets_NC,
-                patients_N=points.patients_N,
-                labels=LABELS,
-                seed=0,
-            ),
-            "x",
-        )
+        return separability(replace(points, targets_NC=targets_NC), "x")
 
     nothing = of(np.zeros((160, 4)))
     assert nothing.empty and tuple(nothing.columns) == COLUMNS

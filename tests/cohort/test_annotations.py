@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from cohort.annotations import Annotations, Region, check_regions, mask_region, write_annotations
 from cohort.errors import InputError
@@ -96,8 +97,6 @@ def test_the_sample_has_its_exact_masks_from_the_start(tmp_path):
     sample = draw_cohort(tmp_path / "sample", images=60, size=48)
     found = Annotations.open(sample)
     assert found.readers == [DRAWER]
-    from PIL import Image
-
     drawn = 0
     targets_NC, labels = sample.targets_NC(), sample.labels
     for n, image in enumerate(sample.images()):
