@@ -72,6 +72,8 @@ class StudyFacts:
     """Resamples behind each interval, and draws of each paired test."""
     images: bool = True
     """Whether images of the cohort may be shown."""
+    looked_at: Sequence[str] = ()
+    """Images whose maps are shown because somebody asked."""
     records: Mapping[str, TrialRecord]
     """The chosen configurations by their names in the tables: `paper`, `best-1`, ..."""
     regressions: Mapping[str, LogisticGrid] = field(default_factory=dict)

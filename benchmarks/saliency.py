@@ -21,8 +21,7 @@ from vlm.feature_kinds import base_kind
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.saliency import METHODS, saliency_maps
-from vlm.saliency.cams import BATCH
-from vlm.saliency.target import LabelLogits
+from vlm.saliency.target import BATCH, LabelLogits
 
 IMAGES, RUNS = 128, 3
 

@@ -239,8 +239,9 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
 
     `images/<image>.png` are 8-bit gray, `size` x `size`; `masks/<image>.png` are 16-bit, and in them bit c
     is set where `CHEXPERT_14[c]` is to be seen; they are the cohort's annotations as well. Kept columns:
-    `sex`, `age` and `report`. The split is patient-grouped and stratified. The same arguments give the same
-    files. 1,200 images of 128 pixels take about 8 s on two cores.
+    `sex`, `age`, `sites` (`Lung Opacity:left:lower;...`, as the reader of IU-Xray has it) and `report`. The
+    split is patient-grouped and stratified. The same arguments give the same files. 1,200 images of 128
+    pixels take about 8 s on two cores.
 
     Raises InputError for fewer than 60 images, fewer than 32 pixels, a negative seed, and a folder that
     holds something else.
@@ -275,6 +276,7 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
             "split": stratified_split(targets_NC, np.array(patients), seed=seed),
             "keep.sex": [phantom.body.sex for phantom in phantoms],
             "keep.age": [phantom.body.age for phantom in phantoms],
+            "keep.sites": [_sites(phantom.findings) for phantom in phantoms],
             "keep.report": [" ".join(sentence.text for sentence in phantom.report) for phantom in phantoms],
         }
         write_manifest(
@@ -295,6 +297,16 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
         )
         write_annotations(staging, regions)
     return Cohort.open(folder)
+
+
+def _sites(findings: Mapping[str, Finding]) -> str:
+    """Where each label lies, as far as it has a side or a zone."""
+    return ";".join(
+        f"{name}:{finding.side}:{finding.zone}"
+        for label, finding in findings.items()
+        for name in ([label, "Lung Opacity"] if label in OPACITIES else [label])
+        if finding.side or finding.zone
+    )
 
 
 def _in_processes(work, phantoms: Sequence[Phantom], title: str, *arguments) -> Iterator:

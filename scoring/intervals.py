@@ -67,6 +67,24 @@ def interval(
     return float(bottom + width * low), float(bottom + width * high)
 
 
+def exact_interval(value: float, patients: int, level: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a share: Clopper and Pearson's (Biometrika 26, 1934) on patients.
+
+    It holds at any number of patients. Of a share over several images of a patient it is that of `value` x
+    `patients` successes, which need be no whole number, as if a patient's images were one: too wide rather
+    than too narrow.
+
+    Returns:
+        low and high; NaN where the value is, or without a patient.
+    """
+    if not np.isfinite(value) or patients < 1:
+        return float("nan"), float("nan")
+    tail, hits = (1 - level) / 2, value * patients
+    low = stats.beta.ppf(tail, hits, patients - hits + 1) if hits > 0 else 0.0
+    high = stats.beta.ppf(1 - tail, hits + 1, patients - hits) if hits < patients else 1.0
+    return float(low), float(high)
+
+
 def label_interval(
     value: float,
     replicates_B: np.ndarray,

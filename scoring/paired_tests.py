@@ -107,6 +107,22 @@ def _observed_and_null(
     ]
 
 
+def sign_flips(
+    differences_N: np.ndarray, patients_N: np.ndarray, draws: int, seed: int
+) -> tuple[float, np.ndarray]:
+    """Observed sum of differences between two ways of doing something, and its distribution (B,) where it
+    makes no difference which was which: each draw swaps the two for a random half of the patients, all that
+    belongs to a patient together.
+
+    Args:
+        differences_N: as they are to be added up.
+        patients_N: integer codes from 0.
+    """
+    sums_P = np.bincount(patients_N, weights=differences_N)
+    signs_PB = np.random.default_rng(seed).integers(0, 2, (len(sums_P), draws), dtype=np.int8) * 2 - 1
+    return float(sums_P.sum()), sums_P @ signs_PB
+
+
 def permutation_p(observed: float, null_B: np.ndarray) -> float:
     """Two-sided p = (1 + draws at least as extreme) / (1 + draws), never 0; NaN where undefined.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -153,6 +154,14 @@ def _parser() -> argparse.ArgumentParser:
         help="set one key of the study file's analysis, this time; may be given again",
     )
     analyze.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="an image of the cohort whose maps the report shows as well (analysis.looked_at); may be given "
+        "again",
+    )
+    analyze.add_argument(
         "--only",
         type=comma_separated,
         metavar="A,B",
@@ -276,7 +285,8 @@ def _analyze(arguments: argparse.Namespace) -> int:
 def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
     from study.study import Study
 
-    study = Study.open(run, arguments.overrides)
+    asked_for = [f"analysis.looked_at={json.dumps(arguments.image)}"] if arguments.image else []
+    study = Study.open(run, [*arguments.overrides, *asked_for])
     result = study.analyze(arguments.only)
     print(result.text)
     for name, reason in result.failed.items():

@@ -31,8 +31,8 @@ def add_command_to(commands: Commands) -> None:
         "--method",
         default="layercam",
         metavar="M",
-        help="gradcam, layercam, eigencam (does not ask for the label) or relevance (of transformers) "
-        "(default: %(default)s)",
+        help="gradcam, layercam, eigencam (does not ask for the label), or of transformers relevance or "
+        "legrad (default: %(default)s)",
     )
     parser.add_argument(
         "--layer",
@@ -40,10 +40,18 @@ def add_command_to(commands: Commands) -> None:
         metavar="L",
         help="a layer of the tower, such as blocks.11.norm1, or published (default: the last that counts)",
     )
+    parser.add_argument(
+        "--shifts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="move the image to N x N positions within a cell of the map and average: a finer map, N x N "
+        "times the work (default: %(default)s)",
+    )
 
 
 def _saliency(arguments: argparse.Namespace) -> None:
-    from analysis.saliency_pictures import draw_saliency
+    from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
     from study.study import Study
     from vlm.bundle import DESCRIPTION, Bundle
@@ -70,6 +78,7 @@ def _saliency(arguments: argparse.Namespace) -> None:
         arguments.labels or predictor.labels,
         method=arguments.method,
         layer=arguments.layer,
+        shifts=arguments.shifts,
     ):
         drawn += len(one.labels)
         for why in one.refused:

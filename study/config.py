@@ -146,6 +146,8 @@ class AnalysisSettings(_Settings):
     images: Literal["shown", "none"] = "shown"
     """Whether the report shows images of the cohort: `none` where its licence does not let them be passed
     on."""
+    looked_at: list[str] = Field(default_factory=list)
+    """Ids of images whose maps the report shows beside those that it chooses itself."""
     compare_with: str | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
@@ -404,6 +406,7 @@ RESUMABLE = {
     ("analysis", "top"),
     ("analysis", "bootstrap"),
     ("analysis", "images"),
+    ("analysis", "looked_at"),
     ("analysis", "compare_with"),
     ("analysis", "operating_points"),
     ("analysis", "sections"),

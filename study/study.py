@@ -163,8 +163,10 @@ class Study:
         from cohort.manifest import Cohort
         from study.tracking import record_opening
 
-        sections = only or self.config.analysis.sections
-        checked(sections or (), Cohort.open(self.config.cohort))  # before the test split is opened
+        sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
+        checked(sections or (), cohort)  # before the test split is opened
+        if strange := next(iter(set(self.config.analysis.looked_at) - set(cohort.images())), None):
+            raise InputError(f"analysis.looked_at: no image {strange!r} in {cohort.folder}")
         evidence = self.evidence()
         result = write_analysis(evidence, self.folder.analysis, sections)
         averages = evidence.scores[
@@ -216,6 +218,7 @@ class Study:
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
                 images=self.config.analysis.images == "shown",
+                looked_at=tuple(self.config.analysis.looked_at),
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
                 records=records,
                 published=published[0] if published else None,

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from scoring.intervals import average_interval, interval, label_interval, spread
+from scoring.intervals import average_interval, exact_interval, interval, label_interval, spread
 from scoring.metrics import recall
 from scoring.resampling import patient_weights, weighted_confusion, weighted_ranking
 
@@ -129,3 +129,22 @@ def test_coverage_is_within_two_points_of_nominal_or_on_the_safe_side(positives)
     coverage = covered(positives, repeats=4000, resamples=1000, seed=positives)
     assert 0.93 <= coverage["auroc"] <= 0.97, coverage
     assert coverage["recall"] >= 0.93, coverage
+
+
+def test_the_exact_interval_is_scipys_of_a_binomial():
+    for hits, patients in ((0, 4), (1, 3), (7, 7), (12, 40)):
+        found = exact_interval(hits / patients, patients)
+        expected = stats.binomtest(hits, patients).proportion_ci(0.95, method="exact")
+        assert found == pytest.approx((expected.low, expected.high))
+
+
+def test_the_exact_interval_covers_at_any_number_of_patients():
+    """Two images a patient that agree more often than not; nominal 95 %."""
+    rng = np.random.default_rng(0)
+    for patients, share in ((4, 0.3), (12, 0.8), (30, 0.5)):
+        first, other = rng.random((2, 2000, patients)) < share
+        again = np.where(rng.random((2000, patients)) < 0.5, first, other)
+        both = np.concatenate([first, again], axis=1)
+        ends = [exact_interval(value, patients) for value in both.mean(axis=1)]
+        assert np.mean([low <= share <= high for low, high in ends]) > 0.95
+    assert np.isnan(exact_interval(np.nan, 4)).all() and np.isnan(exact_interval(0.5, 0)).all()

@@ -1,9 +1,19 @@
 """Agreement of maps with regions, counted by hand."""
 
+import cv2
 import numpy as np
 import pytest
 
-from scoring.localisation import best_threshold, energy_inside, hits, ious, rank_correlation
+from scoring.localisation import (
+    best_threshold,
+    energy_inside,
+    hits,
+    ious,
+    otsu_iou,
+    otsu_threshold,
+    rank_correlation,
+    separate_regions,
+)
 
 MAP = np.array([[0.0, 1, 2, 1], [0, 4, 8, 2], [0, 1, 2, 0]])
 MASK = np.zeros((3, 4), dtype=bool)
@@ -38,8 +48,39 @@ def test_the_threshold_with_the_best_mean_is_taken_the_first_of_equals():
     assert best_threshold(np.array([[0.1, 0.3, 0.3], [0.2, 0.4, 0.4]])) == 1
 
 
+def test_otsus_threshold_is_that_of_opencv():
+    """Of 8-bit values, whose 256 levels are the same."""
+    rng = np.random.default_rng(0)
+    for low, high, share in ((60, 180, 0.3), (100, 130, 0.5), (20, 240, 0.02)):
+        chosen = rng.random(4000) < share
+        values = np.where(chosen, rng.normal(high, 12, 4000), rng.normal(low, 12, 4000))
+        values = values.clip(0, 255).round().astype(np.uint8)
+        values[:2] = 0, 255
+        expected, _ = cv2.threshold(values, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+        found = otsu_threshold(values.astype(float))
+        # Above OpenCV's level on one side, from ours on on the other.
+        np.testing.assert_array_equal(values >= found, values > expected)
+
+
+def test_intersection_over_union_at_otsus_threshold():
+    # With {4, 8} above: 10 x 2 x (6 - 0.9)^2 = 520; with {8} alone: 11 x 1 x (8 - 13 / 11)^2 = 511.
+    assert otsu_iou(MAP, MASK) == 1
+    assert otsu_iou(MAP, MASK & (np.arange(4) == 2)) == 1 / 2
+    assert otsu_iou(np.where(MASK, 5.0, 1.0), MASK) == 1
+    assert otsu_iou(np.where(MASK, 5.0, np.nan) + 0 * MAP, MASK) == 0  # all that is seen is the same
+    assert otsu_iou(np.full((3, 4), 0.5), MASK) == 0
+
+
+def test_regions_that_touch_at_a_corner_are_one():
+    mask_HW = np.zeros((5, 5), dtype=bool)
+    mask_HW[0, 0] = mask_HW[1, 1] = True
+    assert separate_regions(mask_HW) == 1
+    mask_HW[3, 3] = True
+    assert separate_regions(mask_HW) == 2
+
+
 def test_an_empty_mask_is_no_region_and_sizes_must_fit():
-    for measure in (hits, energy_inside, ious):
+    for measure in (hits, energy_inside, ious, otsu_iou):
         with pytest.raises(ValueError, match="no region"):
             measure(MAP, np.zeros((3, 4), dtype=bool))
         with pytest.raises(ValueError, match="one size"):

@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from scoring.paired_tests import holm, midranks, paired_permutation, paired_permutation_f1, permutation_p
+from scoring.paired_tests import (
+    holm,
+    midranks,
+    paired_permutation,
+    paired_permutation_f1,
+    permutation_p,
+    sign_flips,
+)
 from tests.scoring.drawn import drawn
 
 
@@ -133,3 +140,21 @@ def test_holm_leaves_out_what_could_not_be_tested_and_never_exceeds_one():
 
 def test_holm_of_one_test_changes_nothing():
     np.testing.assert_allclose(holm([0.03]), [0.03])
+
+
+def test_swapping_patients_is_scipys_permutation_of_paired_samples():
+    """One difference a patient; all 512 sign flips against ours, drawn."""
+    difference = np.random.default_rng(3).normal(0.5, 1, 9)
+    observed, null_B = sign_flips(difference, np.arange(9), draws=20_000, seed=0)
+    exact = stats.permutation_test(
+        (difference, np.zeros(9)),
+        lambda a, b, axis: (a - b).sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    )
+    assert observed == pytest.approx(exact.statistic)
+    assert permutation_p(observed, null_B) == pytest.approx(exact.pvalue, abs=0.01)
+    # A patient's images go together: two patients of many images have no more than four outcomes.
+    _, null_B = sign_flips(np.ones(10), np.repeat([0, 1], 5), draws=200, seed=0)
+    assert set(null_B.tolist()) == {-10.0, 0.0, 10.0}

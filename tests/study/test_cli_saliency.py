@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.localisation import CEILING, FLOORS
-from analysis.saliency_pictures import overlay
+from analysis.saliency.localisation import CEILING, FLOORS
+from analysis.saliency.pictures import overlay
+from analysis.saliency.scores import METRICS
+from cohort.errors import InputError
+from cohort.manifest import Cohort
 from sample.phantoms import draw_cohort
 from study import Study
 from study.cli import main
@@ -94,10 +97,15 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
     table = pd.read_csv(study.folder.analysis / "saliency.csv")
     assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
     assert {*FLOORS, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
-    assert set(table["metric"]) == {"hit_rate", "pointing_game", "miou", "energy_inside", "above_atlas"}
+    drawn = {*METRICS, "above_atlas", "usual_place", "deletion", "insertion"}
+    assert set(table["metric"]) == {*drawn, "right_side", "right_zone"}  # the sample says sides
     assert table["value"].between(-1, 1).all()
+    assert (table["low"].isna() | (table["low"] <= table["value"])).all()
+    finer = table[(table["method"] == "layercam, 3 x 3 positions") & table["label"].isna()]
+    assert set(finer["metric"]) == {*METRICS, "above_atlas"}
     page = result.report.read_text()
     assert "Where the model looks" in page and "rank correlation" in page
+    assert "At the layer of the publication: layer blocks.3.attn: the gradient of" in page
     for figure in ("saliency_maps", "saliency_sanity"):
         assert (study.folder.analysis / "figures" / f"{figure}.png").exists()
 
@@ -113,3 +121,43 @@ def test_where_a_licence_forbids_it_no_image_is_in_the_report(looked_at):
     assert not shown & {"saliency_maps", "overlay_images"}
     assert "<image" not in result.report.read_text()
     assert "as `analysis.images: none` wants it" in result.report.read_text()
+
+
+def test_any_image_can_be_asked_for(looked_at, capsys):
+    run = str(looked_at / "runs" / "squares")
+    cohort = Cohort.open(looked_at / "cohort")
+    place = cohort.indices("train")[0]
+    image = cohort.images()[place]
+    assert main(["analyze", run, "--only", "saliency", "--image", image]) == 0
+    folder = looked_at / "runs" / "squares" / "analysis"
+    assert (folder / "figures" / f"saliency_{place}.png").exists()
+    assert "The models have seen it: it is of train" in (folder / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["analyze", run, "--only", "saliency", "--image", "nobody"]) == 2
+    error = capsys.readouterr().err
+    assert "no image 'nobody' in" in error and error.count("\n") == 1
+    with pytest.raises(InputError, match=r"analysis\.looked_at"):
+        Study.open(run, ["analysis.looked_at=[nobody]"]).analyze(["saliency"])
+
+
+def test_sides_alone_are_scored_where_nobody_drew(looked_at):
+    away = looked_at / "cohort" / "annotations.parquet"
+    away.rename(looked_at / "away")
+    try:
+        study = Study.open(looked_at / "runs" / "squares")
+        result = study.analyze(["saliency"])
+        table = pd.read_csv(study.folder.analysis / "saliency.csv")
+    finally:
+        (looked_at / "away").rename(away)
+    assert result.failed == {} and set(table["metric"]) <= {"right_side", "right_zone"}
+    assert set(table["setting"]) == {"zero-shot", "paper", "study", "atlas"}
+    assert "Nobody drew on the test images" in result.report.read_text()
+
+
+def test_a_finer_map_has_the_images_own_pixels(looked_at):
+    words = ["--labels", "Cardiomegaly", "--shifts", "2", "--out", str(looked_at / "finer")]
+    assert main(["saliency", str(looked_at / "bundle"), str(looked_at / "tall.png"), *words]) == 0
+    coarse = np.load(looked_at / "out" / "tall" / "Cardiomegaly.npy")
+    fine = np.load(looked_at / "finer" / "tall" / "Cardiomegaly.npy")
+    assert fine.shape == coarse.shape and np.isfinite(fine[16:80]).all()
+    assert np.nanmax(np.abs(fine - coarse)) > 0

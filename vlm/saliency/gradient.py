@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlm.saliency.cams import BATCH
-from vlm.saliency.target import LabelLogits
+from vlm.saliency.target import BATCH, LabelLogits
 
 
 def input_gradient(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[int]) -> np.ndarray:

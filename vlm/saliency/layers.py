@@ -53,6 +53,14 @@ def transformer_blocks(visual: nn.Module) -> tuple[list[nn.Module], int] | None:
     return list(trunk.blocks), prefix
 
 
+def attended_blocks(visual: nn.Module, method: str) -> tuple[list[nn.Module], int]:
+    """`transformer_blocks`; InputError of a tower without attention."""
+    found = transformer_blocks(visual)
+    if found is None:
+        raise InputError(f"{method} is of the attention of transformers, and this tower has none")
+    return found
+
+
 def all_layers(visual: nn.Module) -> dict[str, Layer]:
     """Name -> layer, the last the default: of transformers each block's first norm and the output of its
     attention, of convolutional networks each stage."""

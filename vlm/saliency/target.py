@@ -9,10 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cohort.errors import InputError
 from vlm.encoders.layers import KindsTower
 from vlm.feature_kinds import DEEP
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
+
+BATCH = 32
+"""Images that are looked at together."""
+
+
+class ZeroGradient(InputError):
+    """A label's score does not depend on what a map would be made of."""
 
 
 class TorchHead(nn.Module):

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import timm
 import torch
 from open_clip.transformer import VisionTransformer
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from safetensors.torch import save_file
 from torch import nn
 
@@ -18,10 +20,11 @@ from vlm.encoders.base import Encoder, ImageTower
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.saliency import METHODS, saliency_maps
-from vlm.saliency.cams import ZeroGradient, cam
+from vlm.saliency.cams import CAMS, cam, cam_by_layer
 from vlm.saliency.layers import PUBLISHED, Layer, all_layers, named_layers
+from vlm.saliency.legrad import legrad
 from vlm.saliency.relevance import attention_relevance
-from vlm.saliency.target import LabelLogits
+from vlm.saliency.target import LabelLogits, ZeroGradient
 
 LABELS = ("Edema", "Mass")
 
@@ -197,7 +200,8 @@ def relevance_written_out(visual, head_DC, x_BCHW, column):
     return relevance[:, 0, 1:].detach()
 
 
-def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
+def two_blocks():
+    """A small vision transformer with a head of two labels, two images for it, and the head's weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         visual = VisionTransformer(
@@ -217,13 +221,62 @@ def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
         def forward(self, x):
             return visual(x) @ head_DC
 
-    found = attention_relevance(Model(), x_BCHW, [0, 1])
+    return Model(), x_BCHW, head_DC
+
+
+def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
+    model, x_BCHW, head_DC = two_blocks()
+    found = attention_relevance(model, x_BCHW, [0, 1])
     for column in (0, 1):
-        expected = relevance_written_out(visual, head_DC, x_BCHW.requires_grad_(True), column)
+        expected = relevance_written_out(model.visual, head_DC, x_BCHW.requires_grad_(True), column)
         np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["layercam", "relevance"])
+@pytest.mark.parametrize("method", ["gradcam", "layercam"])
+def test_maps_are_those_of_the_librarys_own_pass_before_it_scales_them(method):
+    """pytorch-grad-cam as its users call it: one label, its own hooks, min-max of each image."""
+    model, x_BCHW, _ = two_blocks()
+    (layer,) = named_layers(model, "blocks.1.norm1")
+    maps = cam(method, model, [layer], x_BCHW, [1])[:, 0]
+    with CAMS[method](model, [layer.module], reshape_transform=layer.spatial) as library:
+        expected = library(x_BCHW.requires_grad_(True), [ClassifierOutputTarget(1)] * 2)
+    assert expected.shape == (2, 32, 32)
+    for own_hw, their_HW in zip(maps, expected, strict=True):
+        scaled = (own_hw - own_hw.min()) / (own_hw.max() - own_hw.min() + 1e-7)
+        resized = np.clip(cv2.resize(scaled, (32, 32)), 0, 1)
+        again = (resized - resized.min()) / (resized.max() - resized.min() + 1e-7)
+        np.testing.assert_allclose(their_HW, again, atol=1e-4)
+
+
+def legrad_written_out(visual, head_DC, x_BCHW, column):
+    """Of open_clip's vision transformer: the score of each block's mean token, by that block's attention."""
+    x = visual._embeds(x_BCHW)
+    total = 0
+    for block in visual.transformer.resblocks:
+        attention, y = block.attn, block.ln_1(x)
+        images, tokens, width = y.shape
+        heads = attention.num_heads
+        qkv = y @ attention.in_proj_weight.T + attention.in_proj_bias
+        q, k, v = (one.reshape(images, tokens, heads, -1).transpose(1, 2) for one in qkv.chunk(3, dim=-1))
+        weights = (q @ k.transpose(2, 3) / (width // heads) ** 0.5).softmax(-1)
+        mixed = (weights @ v).transpose(1, 2).reshape(images, tokens, width)
+        x = x + mixed @ attention.out_proj.weight.T + attention.out_proj.bias
+        x = x + block.mlp(block.ln_2(x))
+        score = (visual.ln_post(x.mean(1)) @ visual.proj @ head_DC)[:, column].sum()
+        (gradient,) = torch.autograd.grad(score, weights, retain_graph=True)
+        total = total + gradient.clamp(min=0).mean((1, 2))
+    return total[:, 1:].detach()
+
+
+def test_legrad_of_a_two_block_tower_is_the_formula_written_out():
+    model, x_BCHW, head_DC = two_blocks()
+    found = legrad(model, x_BCHW, [0, 1])
+    for column in (0, 1):
+        expected = legrad_written_out(model.visual, head_DC, x_BCHW.requires_grad_(True), column)
+        np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["layercam", "relevance", "legrad"])
 def test_a_head_that_asks_for_nothing_has_no_map(phantom_clip, method):
     predictor = predictor_of(phantom_clip)
     weight_DC = predictor.heads[0].weight_DC * np.array([1, 0], np.float32)
@@ -253,8 +306,9 @@ def test_a_convolutional_network_is_looked_at_in_its_stages(convolutional):
     assert maps.shape[:2] == (3, 2) and maps.max() > 0
     deep = saliency_maps(predictor_of(convolutional, "deep"), pictures(convolutional), LABELS)
     assert deep.shape[2] > maps.shape[2]  # on the finest of the stages' grids
-    with pytest.raises(InputError, match="attention of transformers, and this tower has none"):
-        saliency_maps(predictor, pictures(convolutional), LABELS, method="relevance")
+    for method in ("relevance", "legrad"):
+        with pytest.raises(InputError, match="attention of transformers, and this tower has none"):
+            saliency_maps(predictor, pictures(convolutional), LABELS, method=method)
 
 
 def test_open_clips_resnet_is_looked_at_in_its_stages(tmp_path):
@@ -278,8 +332,10 @@ def test_what_cannot_be_looked_into_is_said_in_one_line(phantom_clip):
         saliency_maps(predictor, images_BHWC, LABELS, layer="blocks.9")
     with pytest.raises(InputError, match="--method must be one of gradcam"):
         saliency_maps(predictor, images_BHWC, LABELS, method="guess")
-    with pytest.raises(InputError, match="relevance is of all blocks together"):
+    with pytest.raises(InputError, match="relevance is of several blocks together"):
         saliency_maps(predictor, images_BHWC, LABELS, method="relevance", layer="blocks.0.norm1")
+    with pytest.raises(InputError, match=r"--shifts must lie in 1\.\.16, got 0"):
+        saliency_maps(predictor, images_BHWC, LABELS, shifts=0)
     with pytest.raises(InputError, match="no label 'Hernia'; the predictor has Edema, Mass"):
         saliency_maps(predictor, images_BHWC, ["Hernia"])
     pixels = load_encoder("pixels")
@@ -300,3 +356,27 @@ def test_a_bright_spot_that_decides_is_where_the_map_is_largest():
     x_BCHW[:, :, 16:24, 8:16] = 1.0
     (map_hw,) = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])[0]
     assert np.unravel_index(map_hw.argmax(), map_hw.shape) == (2, 1)
+
+
+def test_layers_of_one_pass_are_those_of_a_pass_each(phantom_clip):
+    model = LabelLogits(predictor_of(phantom_clip))
+    layers = list(all_layers(model.visual).values())
+    x_BCHW = model.pixels(pictures(phantom_clip, 2))
+    each = cam_by_layer("layercam", model, layers, x_BCHW, [0, 1])
+    for layer, maps in zip(layers, each, strict=True):
+        if layer.name == "blocks.3.attn":  # behind it only the class token counts
+            assert maps.shape == (2, 2, 8, 8) and not maps.any()
+        else:
+            np.testing.assert_allclose(
+                maps, cam("layercam", model, [layer], x_BCHW, [0, 1]), rtol=1e-4, atol=1e-7
+            )
+
+
+def test_no_label_costs_another_forward_pass(phantom_clip, monkeypatch):
+    passes = []
+    forward = LabelLogits.forward
+    monkeypatch.setattr(LabelLogits, "forward", lambda self, x: passes.append(len(x)) or forward(self, x))
+    for method in ("gradcam", "layercam", "eigencam", "relevance"):
+        passes.clear()
+        saliency_maps(predictor_of(phantom_clip), pictures(phantom_clip, 5), LABELS, method=method)
+        assert passes == [5]

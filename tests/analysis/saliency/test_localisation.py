@@ -1,4 +1,4 @@
-"""Maps against what was drawn: scores by hand, floors, and weights redrawn."""
+"""Floors beneath maps, layers, and weights redrawn."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,59 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.localisation import (
-    ATLAS,
-    CEILING,
-    FLOORS,
-    Localisation,
-    Pair,
-    annotated_pairs,
-    between_readers,
-    scores,
-)
-from cohort.annotations import Annotations
-from cohort.manifest import Cohort
+from analysis.saliency.annotated import Pair, annotated_pairs
+from analysis.saliency.localisation import ATLAS, CEILING, FLOORS, Localisation
+from analysis.saliency.looking import Looking
 from sample.phantoms import draw_cohort
 from scoring.localisation import hits
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import Wording, text_prototypes
-from vlm.saliency.cams import ZeroGradient
-
-
-def square(top, left, side=8):
-    mask_HW = np.zeros((side, side), dtype=bool)
-    mask_HW[top : top + 2, left : left + 2] = True
-    return mask_HW
-
-
-def spot(mask_HW):
-    return mask_HW.astype(np.float32)
-
-
-def test_scores_by_hand():
-    """Two labels; the setting hits both pairs of one and one of three of the other, the atlas one of each."""
-    pairs = [
-        Pair(row=n, label=label, patient=n, mask_HW=square(n, n))
-        for n, label in enumerate(["A", "A", "B", "B", "B"])
-    ]
-    right, wrong = spot(pairs[0].mask_HW), spot(square(6, 0))
-    own = [spot(pairs[0].mask_HW), spot(pairs[1].mask_HW), spot(pairs[2].mask_HW), wrong, wrong]
-    atlas = [right, wrong, spot(pairs[2].mask_HW), wrong, wrong]
-    table = scores(pairs, ["A", "B"], {(ATLAS, ""): atlas, ("study", "layercam"): own}, seed=0)
-    values = table.set_index(["setting", "metric", "label"])["value"]
-    assert values["study", "hit_rate", "A"] == 1 and values["study", "hit_rate", "B"] == pytest.approx(1 / 3)
-    assert values["study", "hit_rate", ""] == pytest.approx((1 + 1 / 3) / 2)
-    assert values["study", "above_atlas", ""] == pytest.approx((0.5 + 0) / 2)
-    assert values["study", "energy_inside", "A"] == 1 and values["study", "miou", "A"] == 1
-    assert values["study", "pointing_game", "B"] == values["study", "hit_rate", "B"]
-    assert ("atlas", "above_atlas", "") not in values.index
-    counts = table[(table["setting"] == "study") & (table["metric"] == "hit_rate")].set_index("label")
-    assert counts.loc["B", ["regions", "patients"]].tolist() == [3, 3]
-    assert counts.loc["area: over 5 %", ["regions", "patients"]].tolist() == [5, 5]  # 4 of 64 pixels
-    assert "area: below 1 %" not in counts.index
-    assert np.isnan(counts.loc["B", "low"])  # three patients are no ground for an interval
+from vlm.saliency.target import ZeroGradient
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +34,7 @@ def phantoms(tmp_path_factory):
         origin=Origin(note=""),
     )
     localisation = Localisation(
-        cohort=cohort,
+        looking=Looking(cohort=cohort),
         encoder=encoder,
         pairs=annotated_pairs(cohort, cohort.indices("test")),
         development=annotated_pairs(cohort, np.concatenate([cohort.indices("train"), cohort.indices("val")])),
@@ -124,28 +81,6 @@ def test_redrawn_weights_destroy_the_maps_of_a_model_that_has_learnt(phantoms):
     np.testing.assert_array_equal(before, after)
 
 
-def test_nobody_drew_on_a_cohort_without_annotations(phantoms):
-    assert Annotations.open(phantoms.cohort) is not None
-    (phantoms.cohort.folder / "annotations.parquet").rename(phantoms.cohort.folder / "away")
-    try:
-        assert annotated_pairs(Cohort.open(phantoms.cohort.folder), np.arange(5)) == []
-    finally:
-        (phantoms.cohort.folder / "away").rename(phantoms.cohort.folder / "annotations.parquet")
-
-
-def test_what_people_reach_against_each_other():
-    first, second = square(0, 0), square(0, 1)  # they share two of six pixels
-    alone = Pair(row=0, label="A", patient=0, mask_HW=first)
-    both = Pair(row=1, label="A", patient=1, mask_HW=first | second, readers=(first, second))
-    assert between_readers([alone]) is None
-    regions, overlap, met = between_readers([alone, both])
-    assert (regions, overlap) == (1, pytest.approx(2 / 6))
-    # The centres, (0.5, 0.5) and (0.5, 1.5), are rounded to the pixels (0, 0) and (0, 2).
-    assert met == 0
-    same = Pair(row=1, label="A", patient=1, mask_HW=first, readers=(first, first))
-    assert between_readers([same])[1:] == (1, 1)
-
-
 def test_regions_that_the_crop_cuts_off_are_counted(phantoms):
     def tall(top, bottom):
         mask_HW = np.zeros((100, 50), dtype=bool)  # the crop shows rows 25 to 74
@@ -153,7 +88,7 @@ def test_regions_that_the_crop_cuts_off_are_counted(phantoms):
         return Pair(row=0, label="Edema", patient=0, mask_HW=mask_HW)
 
     localisation = Localisation(
-        cohort=phantoms.cohort,
+        looking=Looking(cohort=phantoms.cohort),
         encoder=phantoms.predictor.encoder,
         pairs=[tall(0, 10), tall(20, 30), tall(40, 50)],
         development=[],
@@ -176,3 +111,39 @@ def test_a_label_that_nothing_depends_on_hits_nothing_and_the_others_have_their_
     dead = replace(predictor, heads=(LinearHead.plain(0 * weight_DC),))
     with pytest.raises(ZeroGradient):
         localisation.maps(dead, "layercam")
+
+
+def test_each_layer_has_maps_of_its_own_and_the_last_is_the_default(phantoms):
+    localisation, predictor = phantoms.localisation, phantoms.predictor
+    layers = localisation.layers(predictor, "layercam")
+    assert list(layers) == [f"blocks.{n}.norm1" for n in range(4)]
+    for last, own in zip(layers["blocks.3.norm1"], localisation.maps(predictor, "layercam"), strict=True):
+        np.testing.assert_allclose(last, own, rtol=1e-4, atol=1e-7)
+    assert np.abs(layers["blocks.0.norm1"][0] - layers["blocks.3.norm1"][0]).max() > 0
+
+
+def test_map_and_atlas_together_are_their_product_and_hit_more_than_the_map(phantoms):
+    localisation, predictor = phantoms.localisation, phantoms.predictor
+    fine = localisation.maps(predictor, "layercam", shifts=3)
+    together = localisation.with_atlas(fine)
+    pair = localisation.pairs[0]
+    atlas_HW = localisation.atlas(pair.label, *pair.mask_HW.shape)
+    np.testing.assert_allclose(together[0], fine[0] * atlas_HW)
+
+    def rate(maps):
+        drawn = zip(maps, localisation.pairs, strict=True)
+        return np.mean([hits(map_HW, one.mask_HW) for map_HW, one in drawn])
+
+    assert rate(together) > rate(fine) > rate(localisation.maps(predictor, "eigencam"))
+
+
+def test_the_usual_place_is_where_the_atlas_reaches_half_its_height(phantoms):
+    localisation = phantoms.localisation
+    label = "Cardiomegaly"
+    atlas_HW = localisation.atlas(label, 128, 128)
+    inside, outside = np.zeros((2, 128, 128), np.float32)
+    inside[np.unravel_index(atlas_HW.argmax(), atlas_HW.shape)] = 1
+    outside[np.unravel_index(atlas_HW.argmin(), atlas_HW.shape)] = 1
+    looks = [(0, label), (0, label), (0, label), (0, "No Finding")]
+    found = localisation.usual_places(looks, [inside, outside, np.ones((128, 128), np.float32), inside])
+    assert found[:3].tolist() == [1, 0, 0] and np.isnan(found[3])  # No Finding has no region

@@ -24,7 +24,7 @@ from cohort.image_files import read_image
 from cohort.intensity import Intensity
 from vlm.predictor import Predictor
 from vlm.saliency import saliency_maps
-from vlm.saliency.cams import ZeroGradient
+from vlm.saliency.target import ZeroGradient
 
 STRENGTH = 0.55
 """Of the colour over the image where a map is largest."""
@@ -52,6 +52,7 @@ def draw_saliency(
     *,
     method: str,
     layer: str,
+    shifts: int = 1,
 ) -> Iterator[Drawn]:
     """Write `FOLDER/IMAGE/LABEL.png` and `LABEL.npy` (float32, H x W of the image, NaN where the encoder did
     not see it; as computed, not scaled).
@@ -79,14 +80,8 @@ def draw_saliency(
         pixels = decode(read_image(Path(image)), str(image), intensity)
         seen = apply_geometry(pixels, geometry)
         seen_1HWC = (seen[:, :, None] if seen.ndim == 2 else seen)[None]
-        maps, refused = {}, []
-        for label in labels:
-            try:
-                (map_hw,) = saliency_maps(predictor, seen_1HWC, [label], method=method, layer=layer)[0]
-            except ZeroGradient as error:
-                refused.append(str(error))
-                continue
-            maps[label] = map_to_image(map_hw, *pixels.shape[:2], geometry)
+        cells, refused = _cells(predictor, seen_1HWC, labels, method, layer, shifts)
+        maps = {label: map_to_image(one, *pixels.shape[:2], geometry) for label, one in cells.items()}
         top = max((np.nanmax(one) for one in maps.values()), default=0.0)
         for label, map_HW in maps.items():
             array = io.BytesIO()
@@ -95,6 +90,26 @@ def draw_saliency(
             write_atomically(place / f"{_safe(label)}.npy", array.getvalue())
             write_atomically(place / f"{_safe(label)}.png", _png(overlay(pixels, map_HW, float(top))))
         yield Drawn(folder / name, tuple(maps), tuple(refused))
+
+
+def _cells(
+    predictor: Predictor, seen_1HWC: np.ndarray, labels: Sequence[str], method: str, layer: str, shifts: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Label -> map (h, w) over the square, and why others have none."""
+
+    def looked(some: Sequence[str]) -> np.ndarray:
+        return saliency_maps(predictor, seen_1HWC, some, method=method, layer=layer, shifts=shifts)[0]
+
+    try:
+        return dict(zip(labels, looked(labels), strict=True)), []
+    except ZeroGradient:  # of one label at least: the others have their maps
+        cells, refused = {}, []
+        for label in labels:
+            try:
+                (cells[label],) = looked([label])
+            except ZeroGradient as error:
+                refused.append(str(error))
+        return cells, refused
 
 
 def overlay(pixels: np.ndarray, map_HW: np.ndarray, top: float) -> np.ndarray:

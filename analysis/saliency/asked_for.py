@@ -1,0 +1,73 @@
+"""The maps of images that somebody names: `analysis.looked_at`, or `--image`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.evidence import Evidence
+from analysis.predictors import Scored
+from analysis.saliency.figures import Line, sheet
+from analysis.saliency.looking import Looking
+from analysis.section import Picture
+from cohort.annotations import Annotations
+from cohort.errors import InputError
+
+LABELS = 6
+"""Of an image at most."""
+
+
+def pictures(evidence: Evidence, looking: Looking, settings: Sequence[Scored], method: str) -> list[Picture]:
+    """One an image: its labels by the settings."""
+    cohort = evidence.cohort
+    found, images, splits = Annotations.open(cohort), cohort.images(), cohort.column("split")
+    drawn = []
+    for image in evidence.study.looked_at:
+        row = images.index(image)
+        labels = _labels_of(evidence, row, found)
+        looks = [(row, label) for label in labels]
+        maps: list[list[np.ndarray] | list[None]] = []
+        for setting in settings:
+            try:
+                maps.append(looking.maps(setting.predictor, looks, method))
+            except InputError:  # its gradient is zero: the table says so
+                maps.append([None] * len(looks))
+        pixels = cohort.files().decode(row)
+        lines = [
+            Line(
+                title=cohort.label_name(label),
+                pixels=pixels,
+                maps=[own[place] for own in maps],
+                mask_HW=found.mask(image, label) if found else None,
+            )
+            for place, label in enumerate(labels)
+        ]
+        seen = "" if splits[row] == "test" else f" The models have seen it: it is of {splits[row]}."
+        drawn.append(
+            Picture(
+                name=f"saliency_{row}",
+                figure=sheet(lines, [setting.name for setting in settings]),
+                alt=f"The image {image} with the maps of each setting.",
+                title=image,
+                caption=f"{image}, {method}: labels that are there, that {evidence.best} decides for, or "
+                f"that somebody drew; where there are none, the likeliest.{seen}",
+            )
+        )
+    return drawn
+
+
+def _labels_of(evidence: Evidence, row: int, found: Annotations | None) -> list[str]:
+    """Those that are there, decided for or drawn, the likeliest first; otherwise the likeliest alone."""
+    cohort, best = evidence.cohort, evidence.row(evidence.best).predictor
+    features = evidence.features(best.encoder, best.precision)[[row]]
+    wanted_C = best.rule.decide(best.scores(features))[0]
+    place = np.flatnonzero(evidence.split.rows_N == row)
+    if len(place):
+        wanted_C = wanted_C | (evidence.split.targets_NC[place[0]] == 1)
+    if found is not None:
+        image = cohort.images()[row]
+        wanted_C = wanted_C | [(image, label) in found.by_image for label in cohort.labels]
+    order = np.argsort(-best.probabilities(features)[0], kind="stable").tolist()
+    chosen = [c for c in order if wanted_C[c]] or order[:1]
+    return [cohort.labels[c] for c in chosen[:LABELS]]

@@ -1,0 +1,90 @@
+"""Maps over images, and how maps behave, as figures.
+
+Shape legend: H height, W width, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.figures import BEST, INK, OTHER, QUIET, STYLE, WIDTH, new_figure, short
+from analysis.saliency.pictures import overlay
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """One image and label of a sheet."""
+
+    title: str
+    pixels: np.ndarray
+    """uint8, (H, W) or (H, W, 3)."""
+    maps: Sequence[np.ndarray | None]
+    """One a column, (H, W); None where a setting has none."""
+    mask_HW: np.ndarray | None = None
+    """bool: what people drew."""
+
+
+def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
+    """A row a line: the image, then each column's map over it, with what people drew; one colour scale a
+    column."""
+    tops = [
+        max(
+            (float(np.nanmax(line.maps[place])) for line in lines if line.maps[place] is not None),
+            default=0.0,
+        )
+        for place in range(len(columns))
+    ]
+    side = WIDTH / (1 + len(columns))
+    with mpl.rc_context(STYLE):
+        figure = new_figure(WIDTH, len(lines) * (side + 0.25))
+        grid = figure.subplots(len(lines), 1 + len(columns), squeeze=False)
+        for row, line in zip(grid, lines, strict=True):
+            plain = line.pixels if line.pixels.ndim == 3 else np.repeat(line.pixels[:, :, None], 3, axis=2)
+            drawn = [plain] + [
+                plain if map_HW is None else overlay(line.pixels, map_HW, top)
+                for map_HW, top in zip(line.maps, tops, strict=True)
+            ]
+            for axes, pixels in zip(row, drawn, strict=True):
+                axes.set_axis_off()
+                axes.imshow(pixels)
+                if line.mask_HW is not None:
+                    axes.contour(line.mask_HW.astype(float), levels=[0.5], colors=OTHER, linewidths=0.9)
+            row[0].set_title(short(line.title), fontsize=9)
+        for axes, name in zip(grid[0][1:], columns, strict=True):
+            axes.set_title(name, fontsize=9)
+    return figure
+
+
+def cascade(sanity: Sequence[tuple[str, float]]) -> Figure:
+    """Rank correlation as weights are redrawn from the top down."""
+    names = ["trained", *(name for name, _ in sanity)]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(WIDTH, 0.9 + 0.24 * len(names))
+        axes = figure.subplots()
+        y = np.arange(len(names))
+        axes.plot([1.0, *(value for _, value in sanity)], y, "o-", color=BEST, markersize=4)
+        axes.axvline(0, color=QUIET, linewidth=0.7)
+        axes.set_yticks(y, names, color=INK)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("rank correlation")
+    return figure
+
+
+def deletion_curves(deleted: Mapping[str, np.ndarray], inserted: Mapping[str, np.ndarray]) -> Figure:
+    """Mean probability, (S,) of each kind of map, as pixels are blurred and as they alone are shown."""
+    colours = [BEST, "#D55E00", QUIET]
+    with mpl.rc_context(STYLE):
+        figure = new_figure(WIDTH, 2.3)
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes, curves, title in ((left, deleted, "blurred"), (right, inserted, "shown alone")):
+            for (name, curve_S), colour in zip(curves.items(), colours, strict=False):
+                axes.plot(np.linspace(0, 1, len(curve_S)), curve_S, color=colour, label=name)
+            axes.set_xlabel(f"share of pixels {title}")
+        left.set_ylabel("probability")
+        right.legend(fontsize=8, frameon=False)
+    return figure

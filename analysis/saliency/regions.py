@@ -1,0 +1,237 @@
+"""Maps and what people drew on the test images: all that the report says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from analysis.evidence import Evidence
+from analysis.predictors import Scored
+from analysis.saliency import deletion, tables
+from analysis.saliency.annotated import Pair, annotated_pairs
+from analysis.saliency.decisions import decided, usual_places
+from analysis.saliency.figures import Line, cascade, deletion_curves, sheet
+from analysis.saliency.localisation import ATLAS, CENTRE, RANDOM, Localisation, centre_map, random_map
+from analysis.saliency.looking import Looking
+from analysis.saliency.scores import Key, Scores, scores
+from analysis.section import Folded, Part, Picture, Words
+from cohort.errors import InputError
+from vlm.saliency import RELEVANCE, saliency_maps
+from vlm.saliency.layers import PUBLISHED
+from vlm.saliency.legrad import LEGRAD
+
+METHOD = "layercam"
+"""By which settings are compared; the others stand in the table."""
+OTHERS = ("gradcam", RELEVANCE, LEGRAD)
+SHIFTS = 3
+"""Positions a side of the answer's finer maps; chosen on the sample's development patients."""
+FINE = f"{METHOD}, {SHIFTS} x {SHIFTS} positions"
+WITH_ATLAS = f"{METHOD} x atlas"
+SHOWN = 6
+"""Labels of the figure of maps, those with the most regions."""
+BLURRED = 32
+"""Regions at most of the deletion and insertion curves."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Regions:
+    """The annotated test images under the settings that are compared."""
+
+    evidence: Evidence
+    localisation: Localisation
+    settings: Sequence[Scored]
+    refused: dict[str, str] = field(default_factory=dict)
+    """What has no map, and why."""
+    maps: dict[Key, list[np.ndarray]] = field(default_factory=dict)
+    """A map a pair."""
+
+    @classmethod
+    def of(
+        cls, evidence: Evidence, looking: Looking, pairs: Sequence[Pair], settings: Sequence[Scored]
+    ) -> Regions:
+        localisation = Localisation(
+            looking=looking,
+            encoder=evidence.row(evidence.best).predictor.encoder,
+            pairs=pairs,
+            development=annotated_pairs(evidence.cohort, evidence.data.rows_N),
+            seed=evidence.study.seed,
+        )
+        return cls(evidence=evidence, localisation=localisation, settings=settings)
+
+    @property
+    def best(self) -> Scored:
+        return self.evidence.row(self.evidence.best)
+
+    @property
+    def compared(self) -> list[Key]:
+        """What is tested against the atlas: each setting's maps, and the answer's finer ones."""
+        return [*((row.name, METHOD) for row in self.settings), (self.best.name, FINE)]
+
+    def parts(self) -> tuple[list[Part], list[pd.DataFrame]]:
+        """What stands on the page, and rows of `saliency.csv`."""
+        evidence, localisation, seed = self.evidence, self.localisation, self.evidence.study.seed
+        fine, together = (self.best.name, FINE), (self.best.name, WITH_ATLAS)
+        with tqdm(total=3, desc="where the model looks", unit="step", disable=None, leave=False) as bar:
+            self._draw()
+            bar.update()
+            layers = {name: f"{METHOD} at {name}" for name in self._draw_layers()}
+            table = scores(
+                localisation.pairs,
+                localisation.labels,
+                self.maps,
+                seed,
+                decided={row.name: decided(evidence.split, row, localisation.looks) for row in self.settings},
+                family=[*self.compared, together],
+            )
+            bar.update()
+            sanity = localisation.sanity(self.best.predictor, METHOD)
+            bar.update()
+        usual = usual_places(evidence.split, self.best, localisation, METHOD, seed)
+        blurred, curves = self._curves()
+        main = table[~table["method"].isin(layers.values())]
+        parts: list[Part] = [
+            Words(text=tables.headline(table, fine, together)),
+            tables.averages(main, fine),
+            Words(text=NOTE, kind="note"),
+        ]
+        if lines := tables.ceilings(localisation):
+            parts.append(Words(lines=lines, kind="note"))
+        if evidence.study.images:
+            parts.append(self._sheet())
+        if said := tables.usual_places(usual):
+            parts.append(Words(text=said))
+        parts += [
+            Words(text=tables.verdict(sanity)),
+            Picture(
+                name="saliency_sanity",
+                figure=cascade(sanity),
+                alt="Rank correlation of the maps with those of redrawn weights, from the heads down.",
+                caption="Rank correlation of the maps with themselves as weights are redrawn from the top "
+                "down (Adebayo et al. 2018).",
+                small=True,
+            ),
+            Folded(
+                title="Each label, by size, by number of regions and by decision",
+                parts=[
+                    tables.by_label(
+                        table, evidence.cohort, localisation.labels, [*self.compared, (ATLAS, "")]
+                    )
+                ],
+            ),
+            Folded(
+                title="Layer by layer",
+                parts=[
+                    tables.layers(table, self.best.name, layers),
+                    Words(text=self._published(), kind="note"),
+                ],
+            ),
+            *curves,
+        ]
+        return parts, [table, usual, blurred]
+
+    def _draw(self) -> None:
+        """Floors, each setting by each method, and the answer's finer maps, alone and with the atlas."""
+        localisation = self.localisation
+        self.maps |= {(floor, ""): drawn for floor, drawn in localisation.floors(self.best.predictor).items()}
+        jobs = [(row, method, (row.name, method), 1) for row in self.settings for method in (METHOD, *OTHERS)]
+        fine = (self.best.name, FINE)
+        jobs.append((self.best, METHOD, fine, SHIFTS))
+        for row, method, key, shifts in tqdm(jobs, desc="maps", unit="kind", disable=None, leave=False):
+            try:
+                self.maps[key] = localisation.maps(row.predictor, method, shifts)
+            except InputError as error:
+                self.refused[", ".join(key)] = str(error)
+        if fine in self.maps:
+            self.maps[self.best.name, WITH_ATLAS] = localisation.with_atlas(self.maps[fine])
+
+    def _draw_layers(self) -> list[str]:
+        drawn = self.localisation.layers(self.best.predictor, METHOD)
+        self.maps |= {(self.best.name, f"{METHOD} at {name}"): maps for name, maps in drawn.items()}
+        return list(drawn)
+
+    def _published(self) -> str:
+        """What the published layer gives."""
+        row, label = self.localisation.looks[0]
+        predictor = self.best.predictor
+        image = self.localisation.looking.seen([row], predictor.encoder)
+        try:
+            saliency_maps(predictor, image, [label], method="gradcam", layer=PUBLISHED)
+        except InputError as error:
+            return f"At the layer of the publication: {error}."
+        return "At the layer of the publication this tower has a gradient."
+
+    def _sheet(self) -> Picture:
+        pairs, cohort = self.localisation.pairs, self.evidence.cohort
+        counts = {label: sum(pair.label == label for pair in pairs) for label in self.localisation.labels}
+        labels = sorted(counts, key=lambda label: -counts[label])[:SHOWN]
+        places = [next(n for n, pair in enumerate(pairs) if pair.label == label) for label in labels]
+        columns = [key for key in self.compared if key in self.maps]
+        files = cohort.files()
+        lines = [
+            Line(
+                title=cohort.label_name(pairs[place].label),
+                pixels=files.decode(pairs[place].row),
+                maps=[self.maps[key][place] for key in columns],
+                mask_HW=pairs[place].mask_HW,
+            )
+            for place in places
+        ]
+        return Picture(
+            name="saliency_maps",
+            figure=sheet(lines, [f"{name}, finer" if kind == FINE else name for name, kind in columns]),
+            alt="Test images with what people drew and the maps of each setting.",
+            caption=f"One test image of each of the labels with the most regions, {METHOD}; outlined what "
+            "people drew. One colour scale a column.",
+        )
+
+    def _curves(self) -> tuple[pd.DataFrame, list[Part]]:
+        """Deletion and insertion on regions that the answer finds; no part where it finds none."""
+        localisation, seed = self.localisation, self.evidence.study.seed
+        found = np.flatnonzero(decided(self.evidence.split, self.best, localisation.looks))
+        if not len(found) or (self.best.name, METHOD) not in self.maps:
+            return Scores(np.zeros(1, dtype=int), seed).frame(), []
+        rng = np.random.default_rng(seed)
+        some = np.sort(rng.choice(found, min(len(found), BLURRED), replace=False))
+        looks = [localisation.looks[place] for place in some]
+        predictor = self.best.predictor
+        size = predictor.encoder.geometry.size
+        squares = {
+            (self.best.name, METHOD): localisation.looking.squares(predictor, looks, METHOD),
+            (CENTRE, ""): [centre_map(size, size) for _ in looks],
+            (RANDOM, ""): [random_map(rng) for _ in looks],
+        }
+        images = localisation.looking.seen([row for row, _ in looks], predictor.encoder)
+        labels = [label for _, label in looks]
+        patients_P = np.unique([localisation.pairs[n].patient for n in some], return_inverse=True)[1]
+        groups = {label: np.array([one == label for one in labels]) for label in dict.fromkeys(labels)}
+        table, means = Scores(patients_P, seed), {"deletion": {}, "insertion": {}}
+        for key, maps in squares.items():
+            curves = deletion.curves(predictor, images, labels, maps)
+            for (metric, own), curve_NS in zip(means.items(), curves, strict=True):
+                table.add(key, metric, deletion.area(curve_NS), groups)
+                own[" ".join(filter(None, key))] = curve_NS.mean(axis=0)
+        picture = Picture(
+            name="saliency_deletion",
+            figure=deletion_curves(means["deletion"], means["insertion"]),
+            alt="Probability of the label as what a map points at is blurred, and as it alone is shown.",
+            caption=f"Mean probability on {len(looks)} regions that {self.best.name} finds (Petsiuk et al. "
+            "2018): a map of what counts makes it fall early on the left and rise early on the right. This "
+            "asks the model and no person, and blurred images are none that it was trained on.",
+        )
+        return table.frame(), [Folded(title="Deletion and insertion", parts=[picture])]
+
+
+NOTE = (
+    "Means over labels with regions of two test patients, 95 % intervals over patients. A hit is a map "
+    "whose largest pixel lies in the region, which is the pointing game at a tolerance of 0 pixels; mIoU "
+    "cuts at the threshold that is best on other patients, or at Otsu's; the energy is the map's share "
+    "inside. Random, centre and atlas (of the label's regions on development patients) do not see the "
+    "image, EigenCAM does not know the label, the input gradient looks into no layer; the ceiling is the "
+    f"regions themselves on the cells of a map. {SHIFTS} x {SHIFTS} positions: the image is moved within a "
+    "cell, and the maps are averaged. p: hits against the atlas's, swapped patient by patient, with Holm's "
+    "correction over those tested."
+)
