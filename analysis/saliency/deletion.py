@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from vlm.predictor import Predictor
 
-STEPS = 16
+STEPS = 8
 """Equal shares of the pixels."""
 BLUR = 1 / 12
 """Standard deviation of what replaces a pixel, in sides of the image."""

@@ -31,7 +31,7 @@ class Line:
 
 def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
     """A row a line: the image, then each column's map over it, with what people drew; one colour scale a
-    column."""
+    column, by the square root, so that what is weak beside the strongest can still be seen."""
     tops = [
         max(
             (float(np.nanmax(line.maps[place])) for line in lines if line.maps[place] is not None),
@@ -46,7 +46,7 @@ def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
         for row, line in zip(grid, lines, strict=True):
             plain = line.pixels if line.pixels.ndim == 3 else np.repeat(line.pixels[:, :, None], 3, axis=2)
             drawn = [plain] + [
-                plain if map_HW is None else overlay(line.pixels, map_HW, top)
+                plain if map_HW is None else overlay(line.pixels, np.sqrt(map_HW), top**0.5)
                 for map_HW, top in zip(line.maps, tops, strict=True)
             ]
             for axes, pixels in zip(row, drawn, strict=True):

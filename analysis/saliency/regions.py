@@ -33,7 +33,7 @@ FINE = f"{METHOD}, {SHIFTS} x {SHIFTS} positions"
 WITH_ATLAS = f"{METHOD} x atlas"
 SHOWN = 6
 """Labels of the figure of maps, those with the most regions."""
-BLURRED = 32
+BLURRED = 16
 """Regions at most of the deletion and insertion curves."""
 
 
@@ -95,6 +95,7 @@ class Regions:
         main = table[~table["method"].isin(layers.values())]
         parts: list[Part] = [
             Words(text=tables.headline(table, fine, together)),
+            Words(text=tables.by_decision(table, fine)),
             tables.averages(main, fine),
             Words(text=NOTE, kind="note"),
         ]
@@ -126,7 +127,7 @@ class Regions:
                 title="Layer by layer",
                 parts=[
                     tables.layers(table, self.best.name, layers),
-                    Words(text=self._published(), kind="note"),
+                    Words(lines=self._published(), kind="note"),
                 ],
             ),
             *curves,
@@ -153,16 +154,19 @@ class Regions:
         self.maps |= {(self.best.name, f"{METHOD} at {name}"): maps for name, maps in drawn.items()}
         return list(drawn)
 
-    def _published(self) -> str:
-        """What the published layer gives."""
+    def _published(self) -> list[str]:
+        """What the layer of the publication gives each setting."""
         row, label = self.localisation.looks[0]
-        predictor = self.best.predictor
-        image = self.localisation.looking.seen([row], predictor.encoder)
-        try:
-            saliency_maps(predictor, image, [label], method="gradcam", layer=PUBLISHED)
-        except InputError as error:
-            return f"At the layer of the publication: {error}."
-        return "At the layer of the publication this tower has a gradient."
+        lines = []
+        for setting in self.settings:
+            image = self.localisation.looking.seen([row], setting.predictor.encoder)
+            try:
+                saliency_maps(setting.predictor, image, [label], method="gradcam", layer=PUBLISHED)
+                said = "there is a gradient, since its heads read the patches as well"
+            except InputError as error:
+                said = str(error)
+            lines.append(f"{setting.name}, at the layer of the publication: {said}")
+        return lines
 
     def _sheet(self) -> Picture:
         pairs, cohort = self.localisation.pairs, self.evidence.cohort
@@ -185,7 +189,7 @@ class Regions:
             figure=sheet(lines, [f"{name}, finer" if kind == FINE else name for name, kind in columns]),
             alt="Test images with what people drew and the maps of each setting.",
             caption=f"One test image of each of the labels with the most regions, {METHOD}; outlined what "
-            "people drew. One colour scale a column.",
+            "people drew. One colour scale a column, by the square root of the map.",
         )
 
     def _curves(self) -> tuple[pd.DataFrame, list[Part]]:

@@ -62,23 +62,43 @@ def _with_ends(row: pd.Series) -> str:
 
 
 def averages(table: pd.DataFrame, best: Key) -> Table:
-    """Each setting's and floor's means over labels."""
+    """Each setting's and floor's means over labels. The pointing game, which at a tolerance of 0 pixels is
+    the hit rate, stands in `saliency.csv` alone."""
     found = _averages(table)
     keys = list(dict.fromkeys((setting, method) for setting, method, _ in found.index))
+    shown = {metric: title for metric, title in METRICS.items() if metric != "pointing_game"}
     rows = []
     for place, (setting, method) in enumerate(keys):
         cells: list[Cell | str] = [Cell(text=setting, small=method)]
-        for metric in METRICS:
+        for metric in shown:
             row = found.loc[(setting, method, metric)]
             cells.append(Cell.of_score(row) if np.isfinite(row["value"]) else NONE)
-        above = (setting, method, "above_atlas")
-        p_holm = found.loc[above, "p_holm"] if above in found.index else np.nan
-        cells.append(p_text(p_holm).removeprefix("p = ") if np.isfinite(p_holm) else "")
+        if (setting, method, "above_atlas") in found.index:
+            above = found.loc[(setting, method, "above_atlas")]
+            tested = f"Holm {p_text(above['p_holm'])}" if np.isfinite(above["p_holm"]) else ""
+            cells.append(Cell(text=signed(above["value"]), small=tested))
+        else:
+            cells.append("")
         floor = setting in (*FLOORS, CEILING)
         kind = "quiet" if floor else "best" if (setting, method) == best else ""
         first_of_trials = not floor and place and keys[place - 1][0] in (*FLOORS, CEILING)
         rows.append(Row(cells=cells, kind=kind, rule=bool(first_of_trials)))
-    return Table(columns=["maps of", *METRICS.values(), "p against the atlas"], rows=rows, wide=True)
+    return Table(columns=["maps of", *shown.values(), "hits − atlas"], rows=rows, wide=True)
+
+
+def by_decision(table: pd.DataFrame, key: Key) -> str:
+    """What the maps hit where the label was decided for and where it was missed; empty where nothing was
+    decided."""
+    own = table[(table["setting"] == key[0]) & (table["method"] == key[1])].set_index(["metric", "label"])
+    said = []
+    for what, where in ((FOUND, "whose label it decides for"), (MISSED, "whose label it misses")):
+        if ("hit_rate", what) in own.index:
+            hit, above = own.loc[("hit_rate", what)], own.loc[("above_atlas", what)]
+            said.append(
+                f"on the {counted(int(hit['regions']), 'region')} {where} {_with_ends(hit)} "
+                f"({signed(above['value'])} against the atlas there)"
+            )
+    return f"The maps hit {', and '.join(said)}." if said else ""
 
 
 def by_label(table: pd.DataFrame, cohort: Cohort, labels: Sequence[str], keys: Sequence[Key]) -> Table:

@@ -105,7 +105,8 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
     assert set(finer["metric"]) == {*METRICS, "above_atlas"}
     page = result.report.read_text()
     assert "Where the model looks" in page and "rank correlation" in page
-    assert "At the layer of the publication: layer blocks.3.attn: the gradient of" in page
+    nothing = "zero-shot, at the layer of the publication: layer blocks.3.attn: the gradient of"
+    assert nothing in page
     for figure in ("saliency_maps", "saliency_sanity"):
         assert (study.folder.analysis / "figures" / f"{figure}.png").exists()
 

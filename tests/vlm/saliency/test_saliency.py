@@ -380,3 +380,20 @@ def test_no_label_costs_another_forward_pass(phantom_clip, monkeypatch):
         passes.clear()
         saliency_maps(predictor_of(phantom_clip), pictures(phantom_clip, 5), LABELS, method=method)
         assert passes == [5]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_on_a_gpu_are_those_of_the_cpu(method):
+    images_BHWC = pictures(load_encoder("phantom-clip", features=None, device="cpu"))
+    on_cpu, on_gpu = (
+        saliency_maps(
+            predictor_of(load_encoder("phantom-clip", features=None, device=device)),
+            images_BHWC,
+            LABELS,
+            method=method,
+            shifts=2,
+        )
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-2, atol=1e-3 * on_cpu.max())
