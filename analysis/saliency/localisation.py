@@ -20,7 +20,6 @@ from cohort.manifest import Cohort
 from scoring.localisation import hits, rank_correlation
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
-from vlm.saliency import saliency_maps
 from vlm.saliency.cams import cam, cam_by_layer
 from vlm.saliency.gradient import input_gradient
 from vlm.saliency.layers import Layer, all_layers, named_layers
@@ -146,8 +145,12 @@ class Localisation:
     def _ceiling(self, predictor: Predictor) -> list[np.ndarray]:
         """The share of each cell of a map that lies in the region."""
         row, label = self.looks[0]
-        one = self.looking.seen([row], self.encoder)
-        cells = saliency_maps(predictor, one, [label], method=EIGENCAM).shape[2:]
+        model = LabelLogits(predictor).to(self.encoder.device).eval()
+        x_BCHW = model.pixels(self.looking.seen([row], self.encoder))
+        maps = cam_by_layer(
+            "layercam", model, named_layers(model, ""), x_BCHW, [predictor.labels.index(label)]
+        )
+        cells = max(one.shape[2:] for one in maps)
         size = self.encoder.geometry.size
         square = Geometry(size, self.encoder.geometry.resize_mode, channels=1)
         seen = [apply_geometry(pair.mask_HW.astype(np.uint8) * 255, square) for pair in self.pairs]

@@ -165,13 +165,16 @@ def usual_places(table: pd.DataFrame) -> str:
     ]
     if not said:
         return ""
-    return (
-        "The map points where the label usually lies on other patients (half of the atlas's height and "
-        "more) on "
-        + ", ".join(said)
-        + ": what points there on false positives, too, says where the model looks for a label, not that "
-        "it is there."
+    sentence = (
+        "The map points where the label usually lies on other patients (half of the atlas's height and more) "
+        f"on {', '.join(said)}"
     )
+    if FALSE in own.index:
+        sentence += (
+            ": what points there on false positives, too, says where the model looks for a label, not that "
+            "it is there"
+        )
+    return f"{sentence}."
 
 
 def of_sides(table: pd.DataFrame, cohort: Cohort, keys: Sequence[Key]) -> Table:

@@ -19,6 +19,7 @@ from vlm.saliency.relevance import RELEVANCE, attention_relevance
 from vlm.saliency.shifts import over_shifts
 from vlm.saliency.target import LabelLogits
 
+EIGENCAM = "eigencam"
 OF_ATTENTION = {RELEVANCE: attention_relevance, LEGRAD: legrad}
 METHODS = (*CAMS, *OF_ATTENTION)
 """`gradcam` (Selvaraju et al., ICCV 2017), `layercam` (Jiang et al., IEEE TIP 2021), `eigencam` (Muhammad and
@@ -43,8 +44,8 @@ def saliency_maps(
         labels: of the predictor's.
         method: one of `METHODS`.
         layer: of `named_layers`; by default the last block's first norm, of heads that read deep features
-            that of each block they may read, summed; of a convolutional network the last stage. Those of
-            attention are of several blocks together and take none.
+            that of each block they may read, summed; of a convolutional network the last stage; of EigenCAM
+            always the last. Those of attention are of several blocks together and take none.
         shifts: 1, or positions a side over which the image is moved within a cell of the map, as
             `vlm.saliency.shifts` does it; the map then has the square's own pixels.
 
@@ -71,7 +72,10 @@ def saliency_maps(
         x_BCHW = model.pixels(some_BHWC)
         if method in OF_ATTENTION:
             return OF_ATTENTION[method](model, x_BCHW, columns)
-        return cam(method, model, named_layers(model, layer), x_BCHW, columns)
+        layers = named_layers(model, layer)
+        if method == EIGENCAM:  # it knows no head, and so not which blocks they read
+            layers = layers[-1:]
+        return cam(method, model, layers, x_BCHW, columns)
 
     return maps_of(images_BHWC) if shifts == 1 else over_shifts(maps_of, images_BHWC, shifts)
 
