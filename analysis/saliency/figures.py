@@ -56,7 +56,8 @@ def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
                     axes.contour(line.mask_HW.astype(float), levels=[0.5], colors=OTHER, linewidths=0.9)
             row[0].set_title(short(line.title), fontsize=9)
         for axes, name in zip(grid[0][1:], columns, strict=True):
-            axes.set_title(name, fontsize=9)
+            above = {"xytext": (0, 15), "textcoords": "offset points", "xycoords": "axes fraction"}
+            axes.annotate(name, (0, 1), fontsize=9, **above)  # over the line's own title, which may be long
     return figure
 
 

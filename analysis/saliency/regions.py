@@ -25,8 +25,9 @@ from vlm.saliency.layers import PUBLISHED
 from vlm.saliency.legrad import LEGRAD
 
 METHOD = "layercam"
-"""By which settings are compared; the others stand in the table."""
+"""By which settings are compared."""
 OTHERS = ("gradcam", RELEVANCE, LEGRAD)
+"""Of the answer as well."""
 SHIFTS = 3
 """Positions a side of the answer's finer maps; chosen on the sample's development patients."""
 FINE = f"{METHOD}, {SHIFTS} x {SHIFTS} positions"
@@ -135,10 +136,12 @@ class Regions:
         return parts, [table, usual, blurred]
 
     def _draw(self) -> None:
-        """Floors, each setting by each method, and the answer's finer maps, alone and with the atlas."""
+        """Floors, each setting's maps, the answer's by every method, and its finer ones, alone and with the
+        atlas."""
         localisation = self.localisation
         self.maps |= {(floor, ""): drawn for floor, drawn in localisation.floors(self.best.predictor).items()}
-        jobs = [(row, method, (row.name, method), 1) for row in self.settings for method in (METHOD, *OTHERS)]
+        jobs = [(row, METHOD, (row.name, METHOD), 1) for row in self.settings]
+        jobs += [(self.best, method, (self.best.name, method), 1) for method in OTHERS]
         fine = (self.best.name, FINE)
         jobs.append((self.best, METHOD, fine, SHIFTS))
         for row, method, key, shifts in tqdm(jobs, desc="maps", unit="kind", disable=None, leave=False):
