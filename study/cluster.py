@@ -6,6 +6,7 @@ import gc
 import math
 import os
 import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,12 +36,32 @@ class Capacity:
         return max(1, int(min(here, self.cpus_a_gpu / trials_per_gpu)) if self.gpus else here)
 
 
+ANSWER_SECONDS = 5
+"""In which a running Ray must take a connection."""
+PRIVATE = "local"
+"""Value of RAY_ADDRESS, Ray's own, for a private Ray whatever else runs on this machine."""
+
+
+def running_ray() -> str:
+    """Address of the Ray that a study joins: that of RAY_ADDRESS, or the one that `ray start` left running on
+    this machine, as on the nodes of a cluster; empty where it starts a private one."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address:
+        return "" if address == PRIVATE else address
+    # What `ray.init` looks up as well; nothing public answers without joining. The file outlives a crash.
+    from ray._private.services import find_bootstrap_address, find_gcs_addresses
+
+    noted = find_bootstrap_address(None)
+    return noted if noted in find_gcs_addresses() else ""
+
+
 def check_cluster(resources: Resources) -> None:
     """Find out, before anything is computed, what `ray_cluster` could not do.
 
     Raises:
-        InputError: the study file asks for more than this machine has, where Ray is to start on it; or a file
-            of the working directory would be imported in place of a package, where Ray runs already.
+        InputError: the study file asks for more than this machine has, where Ray is to start on it; nothing
+            answers where Ray is to be joined; or a file of the working directory would be imported in place
+            of a package, where Ray runs in this process.
     """
     import ray
 
@@ -51,7 +72,8 @@ def check_cluster(resources: Resources) -> None:
                 "import it in its place; rename it, or call ray.shutdown() first"
             )
         return
-    if os.environ.get("RAY_ADDRESS"):
+    if address := running_ray():
+        _check_answers(address)
         return
     # Ray believes any number that it is told.
     there = {"cpus": joblib.cpu_count()}
@@ -68,12 +90,29 @@ def check_cluster(resources: Resources) -> None:
             )
 
 
+def _check_answers(address: str) -> None:
+    """InputError where nothing listens at an address: `ray.init` would try for minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if not (host and port.isdigit()):
+        return  # a name of Ray's own, such as auto
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"RAY_ADDRESS {address}: no Ray answers there ({error}); start it, or say RAY_ADDRESS={PRIVATE} "
+            "for a private one"
+        ) from None
+
+
 @contextmanager
-def ray_cluster(resources: Resources) -> Iterator[Capacity]:
-    """Start Ray, or connect where RAY_ADDRESS names a cluster or Ray runs in this process already.
+def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[Capacity]:
+    """Join the Ray of `running_ray`, or that of this process, or start one.
 
     A private Ray listens on this machine only, behind a token of its own that is never written to disk, and
     ends with the block. Its workers import radtune from this driver's own source folder, installed or not.
+
+    Args:
+        echo: told, in a line, which running Ray is joined.
 
     Raises:
         InputError: the study file asks for more than there is.
@@ -87,8 +126,11 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
     import ray
 
     ours = not ray.is_initialized()
-    if ours and os.environ.get("RAY_ADDRESS"):
+    if ours and (address := running_ray()):
+        named = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "it runs on this machine"
+        echo(f"on the Ray at {address} ({named}); RAY_ADDRESS={PRIVATE} starts a private one")
         ray.init(
+            address=address,
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={"worker_process_setup_hook": _importing_rooms()},
@@ -97,6 +139,7 @@ def ray_cluster(resources: Resources) -> Iterator[Capacity]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         ray.init(
+            address=PRIVATE,
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             include_dashboard=False,

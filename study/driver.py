@@ -121,7 +121,7 @@ class Conductor:
         with ThreadPoolExecutor(1) as meanwhile:
             store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floors)
             try:
-                with ray_cluster(self._config.resources) as capacity:
+                with ray_cluster(self._config.resources, self._say) as capacity:
                     store.result()
                     self._search_on(capacity)
                     floor.result()
@@ -223,18 +223,19 @@ class Conductor:
 
     # Progress ----------------------------------------------------------------------------------------------
 
+    def _say(self, line: str) -> None:
+        self._echo(f"{self._config.name}: {line}")
+
     def _announce(self, lines: list[str]) -> None:
         data = self._inputs.data
         for line in lines:
-            self._echo(f"{self._config.name}: {line}")
-        self._echo(
-            f"{self._config.name}: objective {self._config.search.objective} over {data.scored_C.sum()} of "
-            f"{len(data.labels)} labels"
-        )
+            self._say(line)
+        objective = self._config.search.objective
+        self._say(f"objective {objective} over {data.scored_C.sum()} of {len(data.labels)} labels")
         for label in self._inputs.uncounted:
-            self._echo(
-                f"{self._config.name}: {label} does not count in the objective: its positive patients all "
-                "lie in one fold, so that nothing could learn it for them"
+            self._say(
+                f"{label} does not count in the objective: its positive patients all lie in one fold, so "
+                "that nothing could learn it for them"
             )
         if self._done_before:
             self._echo(f"resumed: {self._done_before} configurations are done already")

@@ -1,16 +1,28 @@
 """What of Ray's resources a trial may ask for. `tests.study.test_driver` starts Ray itself."""
 
 import math
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
 from types import SimpleNamespace
 
+import psutil
 import pytest
+import yaml
 
 from cohort.errors import InputError
-from study.cluster import Capacity
+from study import Study
+from study.cluster import Capacity, running_ray
 from study.config import FineTuneSettings, SearchSettings
 from study.fine_tune import Adapter as FineTune
 from study.linear_probe import Adapter as LinearProbe
 from study.linear_probe import bank_resources
+from tests.conftest import REPOSITORY
+from tests.study.conftest import settings, square_cohort
 
 
 def capacity(cpus: int, gpus: float = 0, cpus_a_node: int | None = None, cpus_a_gpu: float = math.inf):
@@ -56,3 +68,87 @@ def test_a_bank_of_probes_asks_for_a_share_of_a_gpu_or_a_whole_one(gpus, banks, 
     config = SimpleNamespace(search=SearchSettings())
     plan = LinearProbe(config, None, None).plan(capacity(2, gpus), done=0, deadline=math.inf)
     assert (plan.concurrent, bank_resources(plan, capacity(2, gpus))[1]) == (banks, each)
+
+
+def test_what_ray_start_left_is_joined_unless_it_has_gone_or_is_refused(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda folder: "10.0.0.1:6379")
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: {"10.0.0.1:6379"})
+    assert running_ray() == "10.0.0.1:6379"
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: {"127.0.0.1:9"})
+    assert running_ray() == ""  # the note outlived its Ray; that of another study is no cluster
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert running_ray() == "10.0.0.2:6379"
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: {"10.0.0.1:6379"})
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert running_ray() == ""
+
+
+@pytest.fixture
+def started_ray(tmp_path, monkeypatch):
+    """What `ray start --head` leaves running, with 2 CPUs, under a folder of its own; its port."""
+    folder = tempfile.mkdtemp(prefix="ray")  # Unix sockets bear no long path
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    options = ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false"]
+    before = {process.pid for process in psutil.process_iter()}
+    done = subprocess.run(
+        [*ray, "start", "--head", f"--port={port}", *options], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield port
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in before and f"{folder}/" in " ".join(process.cmdline()):
+                process.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.cluster
+def test_a_study_beside_a_running_ray_joins_it_or_starts_its_own(started_ray, tmp_path):
+    """Once `resources.cpus` was a traceback there, and without it every trial failed."""
+    square_cohort(tmp_path / "cohort")
+
+    def run(name, cpus, **environment):
+        study = settings(tmp_path, name, configurations=8) | {"resources": {"cpus": cpus, "gpus": 0}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(study))
+        done = subprocess.run(
+            [sys.executable, "-m", "study", "run", str(tmp_path / f"{name}.yaml")],
+            cwd=REPOSITORY,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        records = Study.open(tmp_path / "runs" / name).records
+        assert sorted(records) == list(range(8))
+        assert "FAIL" not in {record.state for record in records.values()}
+        return done.stdout
+
+    for name, cpus in (("limited", 1), ("unlimited", None)):
+        joined = run(name, cpus)
+        assert f":{started_ray} (it runs on this machine); RAY_ADDRESS=local starts a private one" in joined
+    assert "on the Ray at" not in run("private", 2, RAY_ADDRESS="local")
+    named = run("named", None, RAY_ADDRESS=f"127.0.0.1:{started_ray}")
+    assert f"on the Ray at 127.0.0.1:{started_ray} (RAY_ADDRESS)" in named
+
+
+@pytest.mark.cluster
+def test_where_no_ray_answers_it_is_one_line(tmp_path, monkeypatch):
+    square_cohort(tmp_path / "cohort")
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(settings(tmp_path, configurations=8)))
+    done = subprocess.run(
+        [sys.executable, "-m", "study", "run", str(tmp_path / "study.yaml")],
+        cwd=REPOSITORY,
+        env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2
+    assert "RAY_ADDRESS 127.0.0.1:1: no Ray answers there" in done.stderr and "Traceback" not in done.stderr
