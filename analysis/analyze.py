@@ -51,6 +51,8 @@ class AnalysisResult:
     """The self-contained HTML report."""
     failed: dict[str, str]
     """Section -> why it could not be made; its place on the page says so too."""
+    not_recorded: str = ""
+    """Why MLflow does not count this opening of the test split yet; empty where it does."""
 
     def __repr__(self) -> str:
         return f"AnalysisResult({self.headline} Report: {self.report})"

@@ -208,6 +208,15 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_saliency.add_command_to(commands)
 
+    sync = add_command(
+        commands,
+        "sync",
+        _sync,
+        "send to MLflow what it lacks of a study, after its server was away",
+        "radtune sync runs/sample-probe",
+    )
+    sync.add_argument("run", metavar="RUN", help="a run folder")
+
     ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="tracking URI (default: %(default)s)")
@@ -291,8 +300,19 @@ def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
     print(result.text)
     for name, reason in result.failed.items():
         print(f"section {name} could not be made: {reason}")
+    if result.not_recorded:
+        print(result.not_recorded)
     print(f"\nreport: {_shown(result.report)}")
     print(f"next: radtune export {_shown(study.folder.path)} --out exports/{study.config.name}")
+
+
+def _sync(arguments: argparse.Namespace) -> None:
+    from study.study import Study
+
+    study = Study.open(arguments.run)
+    if complaint := study.sync():
+        raise InputError(complaint)
+    print(f"MLflow ({study.config.tracking.uri}) holds all {len(study.records)} configurations")
 
 
 def _export(arguments: argparse.Namespace) -> None:

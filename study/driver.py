@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,7 @@ from study.progress import counted, nothing_completed, progress
 from study.provenance import environment, revision
 from study.run_folder import RunFolder
 from study.search import Asking, BankSearcher
-from study.tracking import StudyTracker
+from study.tracking import StudyTracker, record_opening
 from trainables.logistic import GivenUp, train_logistic
 from trainables.records import TrialRecord, ranking
 
@@ -197,8 +197,16 @@ class Conductor:
         """MLflow's parent run."""
         config = self._config
         self._tracker = StudyTracker(
-            config.tracking.uri, config.name, self._run.mlflow_run_file, self._tags()
+            config.tracking.uri,
+            config.name,
+            self._run.mlflow_run_file,
+            run_tags(config, self._inputs.identity),
         )
+        if away := self._tracker.away:
+            self._say(
+                f"MLflow at {config.tracking.uri} does not answer ({away}); the study goes on, and is logged "
+                "when it does"
+            )
         self._tracker.log(self._records.values())
 
     def _fit_floors(self) -> None:
@@ -282,20 +290,8 @@ class Conductor:
         budget = config.search.time_budget or math.inf
         lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
         write_atomically(run.environment_file, environment().encode())
-        seconds = time.time() - self._started
-        figures = {"configurations": len(self._records), "seconds": seconds, "val.logreg": self._logreg}
-        if ranked := ranking(records):
-            figures[f"val.{config.search.objective}"] = ranked[0].objective
-        if answer := run.answer():
-            figures |= {"val.study": answer.objective, "val.study_nested": answer.nested_objective}
-        files = [
-            run.study_file,
-            run.inputs_file,
-            run.environment_file,
-            run.repeats_file,
-            run.answer_file,
-        ]
-        complaint = self._tracker.close(records, [file for file in files if file.exists()], figures)
+        figures = figures_of(config, run) | {"seconds": time.time() - self._started}
+        complaint = self._tracker.close(records, run.kept_with_mlflow(), figures)
         run.write_trials(records, self._tracker.run_ids)
         nothing = nothing_completed(records)
         came_of_it = nothing or f"{counted(records)}; {self._progress()}"
@@ -309,13 +305,45 @@ class Conductor:
             self._echo(line)
         self._echo(f"{how} in {time.time() - self._started:.0f} s: {came_of_it}")
 
-    def _tags(self) -> dict[str, str]:
-        identity = self._inputs.identity
-        return {
-            "radtune.study": self._config.name,
-            "radtune.trainable": self._config.trainable,
-            "radtune.encoder": self._config.encoder,
-            "radtune.encoder_fingerprint": identity["encoder_fingerprint"],
-            "radtune.cohort_hash": identity["cohort_hash"],
-            "mlflow.source.git.commit": revision(),
-        }
+
+def run_tags(config: StudyConfig, identity: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a study's runs in MLflow; `identity` is that of its inputs."""
+    return {
+        "radtune.study": config.name,
+        "radtune.trainable": config.trainable,
+        "radtune.encoder": config.encoder,
+        "radtune.encoder_fingerprint": identity["encoder_fingerprint"],
+        "radtune.cohort_hash": identity["cohort_hash"],
+        "mlflow.source.git.commit": revision(),
+    }
+
+
+def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:
+    """Figures of a study as a whole, from its folder, for its run in MLflow."""
+    records = run.records()
+    figures = {"configurations": float(len(records)), "val.logreg": run.logreg()}
+    if ranked := ranking(records.values()):
+        figures[f"val.{config.search.objective}"] = ranked[0].objective
+    if answer := run.answer():
+        figures |= {"val.study": answer.objective, "val.study_nested": answer.nested_objective}
+    return figures
+
+
+def sync(config: StudyConfig, run: RunFolder) -> str:
+    """Send to MLflow what it lacks of a study that is not running: configurations, files, figures, and how
+    often the test split was opened; returns an empty string, or one line saying what the store refused.
+
+    Raises:
+        InputError: a driver is at work, the study has not begun, or a database cannot be opened.
+    """
+    with driver_lock(run.lock_file):
+        records = run.records()
+        tags = run_tags(config, run.identity())
+        tracker = StudyTracker(config.tracking.uri, config.name, run.mlflow_run_file, tags)
+        complaint = tracker.close(records.values(), run.kept_with_mlflow(), figures_of(config, run))
+        run.write_trials(records.values(), tracker.run_ids)
+        if not complaint and run.openings_file.exists():
+            complaint = record_opening(
+                config.tracking.uri, run.mlflow_run_file, run.openings_file, {}, run.analysis
+            )
+    return complaint

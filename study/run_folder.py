@@ -144,6 +144,17 @@ class RunFolder:
             for record in unpack_bank(path.read_bytes(), name=str(path))
         }
 
+    def kept_with_mlflow(self) -> list[Path]:
+        """The study's own files that its run in MLflow keeps as well."""
+        files = [
+            self.study_file,
+            self.inputs_file,
+            self.environment_file,
+            self.repeats_file,
+            self.answer_file,
+        ]
+        return [file for file in files if file.exists()]
+
     def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
         """Write `trials.parquet`: a row a configuration, sorted by number."""
         write_atomically(self.trials_file, trials_frame(records, mlflow_runs).to_parquet(index=False))

@@ -172,14 +172,24 @@ class Study:
         averages = evidence.scores[
             (evidence.scores["label"] == "") & (evidence.scores["setting"] == evidence.best)
         ]
-        record_opening(
+        not_recorded = record_opening(
             self.config.tracking.uri,
             self.folder.mlflow_run_file,
             self.folder.openings_file,
             {f"test.{row.metric}": row.value for row in averages.itertuples()},
             self.folder.analysis,
         )
-        return result
+        return replace(result, not_recorded=not_recorded)
+
+    def sync(self) -> str:
+        """Send to MLflow what it lacks of this study; an empty string, or one line saying what it refused.
+
+        Raises:
+            InputError: the study still runs or has not begun, or a database cannot be opened.
+        """
+        from study.driver import sync
+
+        return sync(self.config, self.folder)
 
     def evidence(self) -> Evidence:
         """The study's predictors on the test split, for its report or an analysis of one's own.

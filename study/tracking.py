@@ -1,8 +1,9 @@
 """MLflow: one parent run a study, one child run a configuration. The only module that imports mlflow.
 
-What MLflow holds is derived from the bank files. It is written by a thread beside the training, a fault of
-the store never stops a study, and `close` reconciles by study and trial number: whatever a killed driver or
-an absent server left out is logged then, once.
+What MLflow holds is derived from the bank files. It is written by a thread beside the training, and a fault
+of the store never stops a study: a server that does not answer is tried again while the study runs, and
+`close` reconciles by study and trial number, so that whatever a killed driver or an absent server left out is
+logged then, or by `radtune sync`, once.
 """
 
 from __future__ import annotations
@@ -14,23 +15,33 @@ import os
 import queue
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Its own are 7 retries of 120 s each: a server that hangs would be waited for as long as a study takes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from analysis.number_format import counted
 from cohort.errors import InputError
 from study.config import SQLITE
 from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
 NUMBER_TAG = "radtune.trial"
+ANSWER_SECONDS = 4.0
+"""In which a server must answer before anything is asked of it."""
+AGAIN_SECONDS = 15.0
+"""After which a server that did not answer, or refused, is tried again."""
 CURVE_EPOCHS = 50
 """Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
 holds all of them."""
@@ -49,25 +60,28 @@ class StudyTracker:
         tags: tags of the parent run, which every configuration's run carries too.
 
     Raises:
-        InputError: the store cannot be opened.
+        InputError: the store is a database and cannot be opened. A server may be away.
     """
 
     def __init__(self, uri: str, study: str, run_file: Path, tags: Mapping[str, str]) -> None:
-        self.uri, self._study, self._tags = uri, study, dict(tags)
-        try:
-            self._client = MlflowClient(tracking_uri=uri)
-            self._experiment = self._experiment_id()
-            self.parent = self._parent_run(run_file)
-        except Exception as error:
+        self.uri, self._study, self._tags, self._run_file = uri, study, dict(tags), run_file
+        self.parent = ""
+        """Id of the study's parent run; empty while no server has answered."""
+        self._logged: dict[int, str] = {}
+        self._fault, self._abandoned, self._again = "", False, 0.0
+        if not self._connect() and not is_server(uri):
             raise InputError(
-                f"tracking.uri {uri}: MLflow cannot open this store ({_short(error)}); "
+                f"tracking.uri {uri}: MLflow cannot open this store ({self._fault}); "
                 "give a reachable server or a writable sqlite:/// path"
-            ) from None
-        self._logged = self._runs_in_store()
+            )
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
-        self._fault, self._abandoned = "", False
         self._thread = threading.Thread(target=self._drain, name="mlflow", daemon=True)
         self._thread.start()
+
+    @property
+    def away(self) -> str:
+        """Why nothing can be logged yet; empty where the store has answered."""
+        return "" if self.parent else self._fault
 
     @property
     def run_ids(self) -> dict[int, str]:
@@ -87,8 +101,9 @@ class StudyTracker:
         self._abandoned = True
         self._waiting.put(None)
         self._thread.join()
-        with suppress(Exception):  # whatever the store does, the fault that ends the study is the one to see
-            self._client.set_terminated(self.parent, status="KILLED")
+        if self.parent:
+            with suppress(Exception):  # whatever the store does, the fault that ends the study is to be seen
+                self._client.set_terminated(self.parent, status="KILLED")
 
     def close(
         self, records: Iterable[TrialRecord], artifacts: Iterable[Path], metrics: Mapping[str, float]
@@ -105,22 +120,73 @@ class StudyTracker:
         """
         self._waiting.put(None)
         self._thread.join()
-        self._fault = ""
-        for record in records:
-            if record.number not in self._logged:
-                self._log_or_note(record)
-        try:
-            now = int(time.time() * 1000)
-            finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-            self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
-            for path in artifacts:
-                self._client.log_artifact(self.parent, str(path))
-            self._client.set_terminated(self.parent)
-        except Exception as error:
-            self._fault = self._fault or _short(error)
+        self._fault, self._again = "", 0.0
+        missing = {record.number: record for record in records if record.number not in self._logged}
+        self._send(missing)
+        if self.parent and not missing:
+            try:
+                now = int(time.time() * 1000)
+                finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+                self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+                for path in artifacts:
+                    self._client.log_artifact(self.parent, str(path))
+                self._client.set_terminated(self.parent)
+            except Exception as error:
+                self._fault = _short(error)
         if not self._fault:
             return ""
-        return f"MLflow ({self.uri}) did not take everything: {self._fault}; --resume logs what is missing"
+        return (
+            f"MLflow ({self.uri}) did not take everything: {self._fault}; "
+            f"{counted(len(missing), 'configuration')} missing there; `radtune sync {self._run_file.parent}` "
+            "sends what is"
+        )
+
+    def _connect(self) -> bool:
+        """Open the store and the study's parent run in it; where that fails, say why in `_fault`."""
+        try:
+            if is_server(self.uri):
+                _ask(self.uri)
+            self._client = MlflowClient(tracking_uri=self.uri)
+            self._experiment = self._experiment_id()
+            parent = self._parent_run(self._run_file)
+            self._logged = self._runs_in_store(parent)
+            self.parent, self._fault = parent, ""
+        except Exception as error:
+            self._fault = _short(error)
+            self._again = time.monotonic() + AGAIN_SECONDS
+        return bool(self.parent)
+
+    def _drain(self) -> None:
+        """Log what is queued, and what a server that was away left waiting."""
+        pending: dict[int, TrialRecord] = {}
+        while True:
+            try:
+                record = self._waiting.get(timeout=AGAIN_SECONDS if pending else None)
+            except queue.Empty:
+                record = next(iter(pending.values()))
+            if record is None:
+                return
+            if record.number not in self._logged:
+                pending[record.number] = record
+            self._send(pending)
+
+    def _send(self, pending: dict[int, TrialRecord]) -> None:
+        """Log these and take them out, as far as the store lets; not before its time after a fault."""
+        if time.monotonic() < self._again or not (self.parent or self._connect()):
+            return
+        for number, record in list(pending.items()):
+            if self._abandoned:
+                return
+            try:
+                if number not in self._logged:
+                    self._logged[number] = self._log(record)
+                del pending[number]
+            except Exception as error:  # whatever the store does, the study goes on
+                self._fault = _short(error)
+                if is_server(self.uri):  # the others would fail alike, each after its time-out
+                    self._again = time.monotonic() + AGAIN_SECONDS
+                    self.parent = ""  # what was logged by half is found, and deleted, on connecting again
+                    return
 
     def _experiment_id(self) -> str:
         """The experiment of all studies of a store.
@@ -154,10 +220,10 @@ class StudyTracker:
         note.write_text(run.info.run_id + "\n")
         return run.info.run_id
 
-    def _runs_in_store(self) -> dict[int, str]:
+    def _runs_in_store(self, parent: str) -> dict[int, str]:
         """Whole child runs by number; a run whose logging was cut off is deleted, to be logged anew."""
         logged: dict[int, str] = {}
-        for run in self._children():
+        for run in self._children(parent):
             number = int(run.data.tags[NUMBER_TAG])
             if run.info.status == "RUNNING" or number in logged:
                 self._client.delete_run(run.info.run_id)
@@ -165,13 +231,13 @@ class StudyTracker:
                 logged[number] = run.info.run_id
         return logged
 
-    def _children(self) -> list[Run]:
+    def _children(self, parent: str) -> list[Run]:
         runs: list[Run] = []
         token = None
         while True:
             page = self._client.search_runs(
                 [self._experiment],
-                filter_string=f"tags.`mlflow.parentRunId` = '{self.parent}'",
+                filter_string=f"tags.`mlflow.parentRunId` = '{parent}'",
                 max_results=1000,
                 page_token=token,
             )
@@ -179,17 +245,6 @@ class StudyTracker:
             token = page.token
             if not token:
                 return [run for run in runs if NUMBER_TAG in run.data.tags]
-
-    def _drain(self) -> None:
-        while (record := self._waiting.get()) is not None:
-            if record.number not in self._logged and not self._abandoned:
-                self._log_or_note(record)
-
-    def _log_or_note(self, record: TrialRecord) -> None:
-        try:
-            self._logged[record.number] = self._log(record)
-        except Exception as error:  # whatever the store does, the study goes on
-            self._fault = _short(error)
 
     def _log(self, record: TrialRecord) -> str:
         now = int(time.time() * 1000)
@@ -229,7 +284,7 @@ class StudyTracker:
 
 def record_opening(
     uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], analysis: Path
-) -> None:
+) -> str:
     """Note on the study's parent run how often the test split was opened, and what was read from it.
 
     Args:
@@ -238,10 +293,13 @@ def record_opening(
         openings: the run folder's own record, which is the truth; see `analysis.test_split`.
         analysis: the folder whose files, its figures among them, are kept with the run.
 
-    Raises:
-        InputError: the store refuses. An opening that nobody can count later must be noticed.
+    Returns:
+        an empty string, or one line saying that the store refused: an opening that is not counted there yet
+        must be noticed.
     """
     try:
+        if is_server(uri):
+            _ask(uri)
         client = MlflowClient(tracking_uri=uri)
         parent = run_file.read_text().strip()
         events = [json.loads(line) for line in openings.read_text().splitlines()]
@@ -252,15 +310,34 @@ def record_opening(
         client.log_batch(parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
         if uri.startswith(SQLITE) and _is_gone(place, _artifacts_beside(uri)):
-            return  # a moved store, until a resume begins an experiment here; the files lie in the run folder
+            return (
+                ""  # a moved store, until a resume begins an experiment here; the files lie in the run folder
+            )
         for path in sorted(path for path in analysis.rglob("*") if path.is_file()):
             below = Path("analysis") / path.parent.relative_to(analysis)
             client.log_artifact(parent, str(path), artifact_path=below.as_posix())
     except Exception as error:
-        raise InputError(
-            f"tracking.uri {uri}: MLflow cannot record this opening of the test split ({_short(error)}); "
-            "start the server, or run `radtune run STUDY.yaml --resume` to log the study anew"
-        ) from None
+        return (
+            f"MLflow ({uri}) could not record this opening of the test split ({_short(error)}); "
+            f"{openings} has it, and `radtune sync {openings.parent}` sends it"
+        )
+    return ""
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking URI is that of a server, which may be away, and not of a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def _ask(uri: str) -> None:
+    """OSError, soon, where a server does not answer: MLflow's client would wait for minutes."""
+    request = urllib.request.Request(uri.rstrip("/") + "/health")
+    try:
+        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+        # Something answers; a proxy may know of no /health, and MLflow's client says what it refuses.
 
 
 def _artifacts_beside(uri: str) -> Path:
