@@ -350,6 +350,7 @@ def _ui(arguments: argparse.Namespace) -> None:
     import socket
 
     from study.config import SQLITE
+    from study.tracking import is_server, runs_page
 
     uri = arguments.uri
     if uri.startswith(SQLITE):
@@ -357,10 +358,14 @@ def _ui(arguments: argparse.Namespace) -> None:
         if not database.exists():
             raise InputError(f"{database}: no MLflow store there; start where studies are run, or give --uri")
         uri = SQLITE + str(database)
+    if is_server(uri):
+        print(f"MLflow on {uri.rstrip('/')}{runs_page(uri)}")
+        return
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", arguments.port)) == 0:
             raise InputError(f"--port {arguments.port}: in use already; give another one")
-    print(f"MLflow on http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    page = f"http://127.0.0.1:{arguments.port}{runs_page(uri)}"
+    print(f"MLflow, in some 20 s, on {page} (Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(arguments.port)])
 

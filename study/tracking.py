@@ -37,6 +37,8 @@ from study.config import SQLITE
 from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
+KIND_TAG = "mlflow.experimentKind"
+"""Says to MLflow's UI that these are training runs; it opens on traces of language models otherwise."""
 NUMBER_TAG = "radtune.trial"
 ANSWER_SECONDS = 4.0
 """In which a server must answer before anything is asked of it."""
@@ -204,7 +206,9 @@ class StudyTracker:
             found = self._client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        return self._client.create_experiment(name, artifact_location=location and str(location))
+        return self._client.create_experiment(
+            name, artifact_location=location and str(location), tags={KIND_TAG: "custom_model_development"}
+        )
 
     def _parent_run(self, note: Path) -> str:
         """The study's parent run: the one noted, or a new one."""
@@ -322,6 +326,21 @@ def record_opening(
             f"{openings} has it, and `radtune sync {openings.parent}` sends it"
         )
     return ""
+
+
+def runs_page(uri: str) -> str:
+    """Where MLflow's UI shows the studies' runs as such, below its address; empty where none has been logged.
+
+    Raises:
+        InputError: the store cannot be opened.
+    """
+    try:
+        if is_server(uri):
+            _ask(uri)
+        found = MlflowClient(tracking_uri=uri).get_experiment_by_name(EXPERIMENT)
+    except Exception as error:
+        raise InputError(f"--uri {uri}: MLflow cannot open this store ({_short(error)})") from None
+    return f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
 
 
 def is_server(uri: str) -> bool:

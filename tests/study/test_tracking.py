@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
-from study.tracking import CURVE_EPOCHS, NUMBER_TAG, StudyTracker, record_opening
+from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, record_opening, runs_page
 from tests.study.conftest import settings, square_cohort
 from trainables.records import TrialRecord
 
@@ -115,6 +115,19 @@ def test_an_abandoned_tracker_writes_no_more_and_a_new_one_logs_the_rest(uri, tm
     assert len(second.run_ids) == logged
     assert second.close([record(number) for number in range(40)], [], {}) == ""
     assert sorted(children(uri, first.parent)) == list(range(40))
+
+
+def test_the_ui_opens_on_the_studies_runs(uri, tmp_path):
+    tracker = StudyTracker(uri, "page", tmp_path / RUN_FILE, TAGS)
+    tracker.close([], [], {})
+    client = MlflowClient(uri)
+    experiment = client.get_experiment(client.get_run(tracker.parent).info.experiment_id)
+    assert experiment.tags[KIND_TAG] == "custom_model_development"
+    page = f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert runs_page(uri) == page
+    assert runs_page(f"sqlite:///{tmp_path}/empty.db") == ""
+    with server_that("refuses") as away, pytest.raises(InputError, match=r"--uri .*MLflow cannot open"):
+        runs_page(away)
 
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path):
