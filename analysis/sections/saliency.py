@@ -11,7 +11,7 @@ from tqdm import tqdm
 from analysis.evidence import Evidence
 from analysis.predictors import PAPER, ZERO_SHOT, Scored
 from analysis.saliency import asked_for, sides, tables
-from analysis.saliency.annotated import annotated_pairs
+from analysis.saliency.annotated import Pair, annotated_pairs
 from analysis.saliency.looking import Looking
 from analysis.saliency.regions import METHOD, Regions
 from analysis.saliency.scores import Key
@@ -21,28 +21,42 @@ from vlm.saliency import check_encoder
 
 TITLE = "Where the model looks"
 
+NOTHING = Words(
+    text="Nobody drew on the test images, so that maps can be looked at and not scored: `radtune cohort "
+    "annotate` reads boxes and masks, `radtune saliency` draws the maps."
+)
+
 
 def run(evidence: Evidence) -> Section:
     pairs = annotated_pairs(evidence.cohort, evidence.split.rows_N)
     stated = sides.statements(evidence.cohort, evidence.split.rows_N)
-    nothing = Words(
-        text="Nobody drew on the test images, so that maps can be looked at and not scored: "
-        "`radtune cohort annotate` reads boxes and masks, `radtune saliency` draws the maps."
-    )
     if not (pairs or stated or evidence.study.looked_at):
-        return Section(parts=[nothing])
+        return Section(parts=[NOTHING])
     settings, refused = _settings(evidence)
     if why := refused.get(evidence.best):
         return Section(parts=[Words(text=f"There are no maps: {why}.", kind="note")])
+    try:
+        return _looked(evidence, pairs, stated, settings, refused)
+    except InputError as error:  # the answer's maps have no gradient at all
+        return Section(parts=[Words(text=f"There are no maps: {error}.", kind="note")])
+
+
+def _looked(
+    evidence: Evidence,
+    pairs: Sequence[Pair],
+    stated: Sequence[sides.Statement],
+    settings: Sequence[Scored],
+    refused: dict[str, str],
+) -> Section:
     looking = Looking(cohort=evidence.cohort)
     parts: list[Part] = []
     rows: list[pd.DataFrame] = []
     if pairs:
         regions = Regions.of(evidence, looking, pairs, settings)
         parts, rows = regions.parts()
-        refused |= regions.refused
+        refused = refused | regions.refused
     else:
-        parts.append(nothing)
+        parts.append(NOTHING)
     if stated:
         of_sides, table = _sides(evidence, looking, stated, settings, refused)
         parts, rows = [*parts, *of_sides], [*rows, table]

@@ -1,5 +1,7 @@
 """`radtune saliency` of a bundle and of a run: pictures and arrays, and what is not drawn said in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 from analysis.saliency.localisation import CEILING, FLOORS
 from analysis.saliency.pictures import overlay
 from analysis.saliency.scores import METRICS
+from analysis.sections import saliency
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from sample.phantoms import draw_cohort
@@ -162,3 +165,15 @@ def test_a_finer_map_has_the_images_own_pixels(looked_at):
     fine = np.load(looked_at / "finer" / "tall" / "Cardiomegaly.npy")
     assert fine.shape == coarse.shape and np.isfinite(fine[16:80]).all()
     assert np.nanmax(np.abs(fine - coarse)) > 0
+
+
+def test_an_answer_that_depends_on_nothing_has_no_maps_and_says_so(looked_at):
+    evidence = Study.open(looked_at / "runs" / "squares").evidence()
+    best = evidence.row(evidence.best)
+    heads = tuple(replace(head, weight_DC=np.zeros_like(head.weight_DC)) for head in best.predictor.heads)
+    dead = replace(best, predictor=replace(best.predictor, heads=heads))
+    rows = tuple(dead if row.name == best.name else row for row in evidence.rows)
+    section = saliency.run(replace(evidence, rows=rows))
+    (said,) = section.parts
+    assert "There are no maps: " in said.text and "zero throughout" in said.text
+    assert section.tables == {}
