@@ -46,7 +46,7 @@ def running_ray() -> str:
     """Address of the Ray that a study joins: that of RAY_ADDRESS, or the one that `ray start` left running on
     this machine, as on the nodes of a cluster; empty where it starts a private one."""
     address = os.environ.get("RAY_ADDRESS", "")
-    if address:
+    if address not in ("", "auto"):
         return "" if address == PRIVATE else address
     # What `ray.init` looks up as well; nothing public answers without joining. The file outlives a crash.
     from ray._private.services import find_bootstrap_address, find_gcs_addresses
@@ -91,10 +91,12 @@ def check_cluster(resources: Resources) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """InputError where nothing listens at an address: `ray.init` would try for minutes."""
+    """InputError where an address is none, or nothing listens there: `ray.init` would try for minutes."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if not (host and port.isdigit()):
-        return  # a name of Ray's own, such as auto
+        raise InputError(
+            f"RAY_ADDRESS {address!r}: must be HOST:PORT of a running Ray, or {PRIVATE} for a private one"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:

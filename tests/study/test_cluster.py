@@ -16,8 +16,8 @@ import yaml
 
 from cohort.errors import InputError
 from study import Study
-from study.cluster import Capacity, running_ray
-from study.config import FineTuneSettings, SearchSettings
+from study.cluster import Capacity, check_cluster, running_ray
+from study.config import FineTuneSettings, Resources, SearchSettings
 from study.fine_tune import Adapter as FineTune
 from study.linear_probe import Adapter as LinearProbe
 from study.linear_probe import bank_resources
@@ -80,8 +80,13 @@ def test_what_ray_start_left_is_joined_unless_it_has_gone_or_is_refused(monkeypa
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
     assert running_ray() == "10.0.0.2:6379"
     monkeypatch.setattr("ray._private.services.find_gcs_addresses", lambda: {"10.0.0.1:6379"})
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert running_ray() == "10.0.0.1:6379"
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert running_ray() == ""
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(InputError, match="RAY_ADDRESS 'nowhere': must be HOST:PORT"):
+        check_cluster(Resources())
 
 
 @pytest.fixture
