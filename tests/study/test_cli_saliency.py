@@ -159,10 +159,13 @@ def test_sides_alone_are_scored_where_nobody_drew(looked_at):
 
 
 def test_a_finer_map_has_the_images_own_pixels(looked_at):
-    words = ["--labels", "Cardiomegaly", "--shifts", "2", "--out", str(looked_at / "finer")]
-    assert main(["saliency", str(looked_at / "bundle"), str(looked_at / "tall.png"), *words]) == 0
-    coarse = np.load(looked_at / "out" / "tall" / "Cardiomegaly.npy")
-    fine = np.load(looked_at / "finer" / "tall" / "Cardiomegaly.npy")
+    maps = []
+    for shifts in ("1", "2"):
+        out = looked_at / f"positions-{shifts}"
+        words = ["--labels", "Cardiomegaly", "--shifts", shifts, "--out", str(out)]
+        assert main(["saliency", str(looked_at / "bundle"), str(looked_at / "tall.png"), *words]) == 0
+        maps.append(np.load(out / "tall" / "Cardiomegaly.npy"))
+    coarse, fine = maps
     assert fine.shape == coarse.shape and np.isfinite(fine[16:80]).all()
     assert np.nanmax(np.abs(fine - coarse)) > 0
 

@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.saliency.localisation import ATLAS
 from analysis.saliency.sides import SIDE, ZONE, Statement, scores, side_of, statements, zone_of
+from cohort.labels import CHEXPERT_14
+from cohort.readers.iu_xray import read_mesh
 from sample.phantoms import draw_cohort
 
 
@@ -94,3 +97,12 @@ def test_the_sample_says_on_which_side_it_drew(tmp_path):
     zoned = [(one, mask) for one, mask in found if one.zone]
     thirds = np.mean([zone_of(mask) == one.zone for one, mask in zoned])
     assert thirds > 0.85
+
+
+def test_iu_xrays_annotation_names_one_side_on_607_frontal_images(real_data):
+    tables = real_data / "iu_xray"
+    mesh = pd.read_csv(tables / "indiana_reports.csv").set_index("uid")["MeSH"]
+    frontal = pd.read_csv(tables / "indiana_projections.csv").query("projection == 'Frontal'")["uid"]
+    sites = [read_mesh(mesh.get(uid)).sites for uid in frontal]
+    stated = statements(cohort_of(sites, CHEXPERT_14), np.arange(len(sites)))
+    assert len({one.row for one in stated}) == 607
