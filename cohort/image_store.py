@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
+from cohort.cache import filled
 from cohort.decoding import DECODING, decode
 from cohort.errors import InputError
 from cohort.geometry import Geometry, apply_geometry
 from cohort.image_files import ImageFiles, in_threads
 from cohort.manifest import Cohort
 
+IMAGES = "images.npy"
 # How many decoded images are written to the disk together.
 FLUSH_EVERY = 256
 
@@ -50,16 +52,30 @@ def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache")
     digests = cohort.column("digest")
     channels = geometry.channels or cohort.channels
     key = pixels_key(cohort, geometry)
-    folder = Path(cache) / f"images-{key}"
-    finished = folder / "images.npy"
-    if not finished.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            if not finished.exists():
-                _fill_store(
-                    folder, cohort.files(), digests, (geometry.size, geometry.size, channels), geometry
-                )
-    return ImageStore(np.load(finished, mmap_mode="r"), geometry, key, folder)
+    shape_HWC = (geometry.size, geometry.size, channels)
+    folder = filled(
+        cache,
+        f"images-{key}",
+        IMAGES,
+        lambda folder: _fill_store(folder, cohort.files(), digests, shape_HWC, geometry),
+    )
+    return ImageStore(np.load(folder / IMAGES, mmap_mode="r"), geometry, key, folder)
+
+
+def finished_store(cache: Path | str, key: str) -> Path:
+    """The .npy file of a store that another process has made, fetched from a cache at a URI once a machine.
+
+    Raises:
+        InputError: it is not there.
+    """
+
+    def absent(folder: Path) -> None:
+        raise InputError(
+            f"{folder / IMAGES} on {socket.gethostname()}: the decoded images are not there; put the cache "
+            "on a disk that all nodes share, or at a URI such as s3://bucket/cache"
+        )
+
+    return (filled(cache, f"images-{key}", IMAGES, absent) / IMAGES).absolute()
 
 
 def pixels_key(cohort: Cohort, geometry: Geometry) -> str:
@@ -116,7 +132,7 @@ def _fill_store(
             done_N.flush()
             block = []
     # Every image is flushed already; the partial file outlives a killed pass, which no `replacing_file` does.
-    os.replace(partial, folder / "images.npy")
+    os.replace(partial, folder / IMAGES)
     done.unlink()
 
 

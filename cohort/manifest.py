@@ -41,6 +41,7 @@ from cohort.html_table import html_table
 from cohort.image_files import ImageFiles
 from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
+from cohort.remote_files import fetch_folder, is_remote
 
 MANIFEST = "cohort.parquet"
 ANNOTATIONS = "annotations.parquet"
@@ -131,8 +132,10 @@ class Cohort:
 
     @classmethod
     def open(cls, folder: Path | str) -> Cohort:
-        """Open a cohort folder; InputError where there is none or its schema is another."""
-        folder = Path(folder)
+        """Open a cohort folder, or a copy of the one at a URI; InputError where there is none or its schema
+        is another."""
+        remote = is_remote(folder)
+        folder = fetch_folder(str(folder), f"fetching {folder}") if remote else Path(folder)
         path = folder / MANIFEST
         if not path.is_file():
             raise InputError(
@@ -143,12 +146,18 @@ class Cohort:
             metadata = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
             if metadata.get("format") != FORMAT:
                 raise InputError(f"format must be {FORMAT}, got {metadata.get('format')}")
-            return cls._read(folder, table, metadata)
+            cohort = cls._read(folder, table, metadata)
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
         except (OSError, pa.ArrowException, *_WRONG_METADATA) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"{path}: damaged ({reason}); build the cohort again") from error
+        if remote and not cohort.images_root.is_relative_to(folder):
+            raise InputError(
+                f"{path}: its images lie in {cohort.images_root}, on the machine that built it; a cohort at "
+                "a URI holds its images in its own folder"
+            )
+        return cohort
 
     @classmethod
     def _read(cls, folder: Path, table: pa.Table, metadata: Mapping[str, Any]) -> Cohort:

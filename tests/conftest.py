@@ -1,6 +1,7 @@
 """Fixtures that every room's tests share."""
 
 import os
+import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,31 @@ def real_data() -> Path:
     if not (folder / "nih_cxr64" / "labels.csv").exists():
         pytest.skip(f"no real data at {folder}; set RADTUNE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture
+def s3(monkeypatch) -> Iterator[str]:
+    """The URI of an empty bucket on an S3 server of this machine, its address and credentials in the
+    environment; every test has a bucket of its own."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{secrets.token_hex(4)}"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    yield f"s3://{bucket}"
+    server.stop()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from cohort.geometry import apply_geometry
 from cohort.image_files import in_threads
 from cohort.image_store import decode_checked, pixels_key
 from cohort.manifest import Cohort
+from cohort.remote_files import fetch, inside, is_remote, mirror, publish
 from vlm.embeddings import FORMAT, embed_images, read_features, write_features
 from vlm.encoders import Encoder
 
@@ -70,7 +71,8 @@ def embed_altered(
         "alterations": [dict(one.described()) for one in alterations],
     }
     key = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
-    folder = Path(cache) / f"altered-{key}"
+    name = f"altered-{key}"
+    folder = mirror(cache) / name
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(rows_N), SHARD_IMAGES)
     paths = {start: folder / f"shard-{start:06d}.arrow" for start in starts}
@@ -84,6 +86,9 @@ def embed_altered(
     }
     with FileLock(folder / "lock"):
         missing = [start for start in starts if not paths[start].exists()]
+        if is_remote(cache):
+            places = {start: inside(str(cache), f"{name}/{paths[start].name}") for start in missing}
+            missing = [start for start in missing if not fetch(places[start], paths[start])]
         with tqdm(
             total=len(rows_N) * len(alterations),
             initial=sum(len(names[start]) for start in starts if start not in missing),
@@ -99,6 +104,8 @@ def embed_altered(
                     parts.append(embed_images(encoder, images[at : at + batch_size], precision))
                     bar.update(len(parts[-1]))
                 write_features(paths[start], np.concatenate(parts), names[start], key)
+                if is_remote(cache):
+                    publish(paths[start], places[start])
     features = [read_features(paths[start], key, names[start], encoder.width) for start in starts]
     return np.concatenate(features).reshape(len(rows_N), len(alterations), encoder.width)
 

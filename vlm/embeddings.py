@@ -19,16 +19,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
+from cohort.cache import filled
 from cohort.errors import InputError
 from cohort.files import replacing_file
 from cohort.image_store import image_store, pixels_key
@@ -38,6 +38,7 @@ from vlm.precision import resolve_precision
 
 FORMAT = 1
 SHARD_IMAGES = 512
+FEATURES = "features.arrow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,7 @@ def embed(
     cache: Path | str = "cache",
     batch_size: int = 64,
     precision: str = "auto",
+    run_shards: RunShards | None = None,
 ) -> Embeddings:
     """The cohort's features, from the cache or computed now; an interrupted pass is taken up again.
 
@@ -85,14 +87,15 @@ def embed(
             f"{cohort.folder}: none of its images is present; put them in place and build it again"
         )
     key = embeddings_key(encoder, precision, cohort)
-    folder = Path(cache) / f"embeddings-{key}"
-    path = folder / "features.arrow"
-    cached = path.exists()
-    if not cached:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
-            if not path.exists():
-                _embed_missing(cohort, encoder, Path(cache), folder, key, digests, batch_size, precision)
+    cached = True
+
+    def fill(folder: Path) -> None:
+        nonlocal cached
+        cached = False
+        _embed_missing(cohort, encoder, cache, folder, key, run_shards or shards_here, batch_size, precision)
+
+    folder = filled(cache, f"embeddings-{key}", FEATURES, fill)
+    path = folder / FEATURES
     features_ND = read_features(path, key, digests, encoder.width)
     return Embeddings(features_ND, key, precision, folder, cached, _speed(path))
 
@@ -124,42 +127,69 @@ class Shard:
     rows: range
     digests: Sequence[str]
     """Of `rows`."""
-    key: str
-    """Of all features that the file is part of."""
 
 
-def embed_shard(
+RunShards = Callable[..., Iterator[tuple[Shard, np.ndarray]]]
+"""Called as `shards_here`: gives each shard with its features, float32 (N, D), in any order. Another one may
+have them computed on other machines."""
+
+
+def shards_here(
     encoder: Encoder,
-    images: Path,
-    shard: Shard,
+    images_NHWC: np.ndarray,
+    shards: Sequence[Shard],
+    *,
+    batch_size: int,
+    precision: str,
+    progress: Callable[[int], object],
+) -> Iterator[tuple[Shard, np.ndarray]]:
+    """Embed shards of a decoded-image store one after the other, in this process.
+
+    Args:
+        progress: told the size of each batch that is done.
+
+    Raises:
+        InputError: as `shard_features`.
+    """
+    for shard in shards:
+        rows_NHWC = images_NHWC[shard.rows.start : shard.rows.stop]
+        yield (
+            shard,
+            shard_features(
+                encoder,
+                rows_NHWC,
+                shard.digests,
+                batch_size=batch_size,
+                precision=precision,
+                progress=progress,
+            ),
+        )
+
+
+def shard_features(
+    encoder: Encoder,
+    images_NHWC: np.ndarray,
+    digests: Sequence[str],
     *,
     batch_size: int = 64,
     precision: str = "fp32",
     progress: Callable[[int], object] = lambda count: None,
-) -> Path:
-    """Embed some rows of a decoded-image store into one shard file, written atomically.
-
-    A function of its arguments alone, to be called in place or as a Ray task: `images` is the store's .npy
-    file (uint8, NHWC), which is memory-mapped here. `progress` is told the size of each batch. Returns the
-    shard's file. Raises InputError for a feature that is not finite.
-    """
-    images_NHWC, rows = np.load(images, mmap_mode="r"), shard.rows
-    features_ND = np.empty((len(rows), encoder.width), dtype=np.float32)
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        features_ND[start : start + len(batch)] = embed_images(
-            encoder, images_NHWC[batch.start : batch.stop], precision
-        )
-        progress(len(batch))
+) -> np.ndarray:
+    """float32 (N, D): the features of some images, a batch at a time; InputError for one that is not finite,
+    named by its digest."""
+    features_ND = np.empty((len(images_NHWC), encoder.width), dtype=np.float32)
+    for start in range(0, len(images_NHWC), batch_size):
+        batch_BHWC = images_NHWC[start : start + batch_size]
+        features_ND[start : start + len(batch_BHWC)] = embed_images(encoder, batch_BHWC, precision)
+        progress(len(batch_BHWC))
     finite_N = np.isfinite(features_ND).all(axis=1)
     if not finite_N.all():
         i = int(np.flatnonzero(~finite_N)[0])
         raise InputError(
-            f"encoder {encoder.name}: features of image {rows[i]} (sha256 {shard.digests[i][:12]}...) are "
-            f"not finite in {precision}; check the weights, or embed with precision fp32"
+            f"encoder {encoder.name}: features of the image with sha256 {digests[i][:12]}... are not finite "
+            f"in {precision}; check the weights, or embed with precision fp32"
         )
-    write_features(shard.path, features_ND, shard.digests, shard.key)
-    return shard.path
+    return features_ND
 
 
 def embed_images(encoder: Encoder, images_BHWC: np.ndarray, precision: str) -> np.ndarray:
@@ -171,19 +201,20 @@ def embed_images(encoder: Encoder, images_BHWC: np.ndarray, precision: str) -> n
 def _embed_missing(
     cohort: Cohort,
     encoder: Encoder,
-    cache: Path,
+    cache: Path | str,
     folder: Path,
     key: str,
-    digests: list[str],
+    run_shards: RunShards,
     batch_size: int,
     precision: str,
 ) -> None:
+    digests = cohort.column("digest")
     store = image_store(cohort, encoder.geometry, cache)
     shards = []
     for start in range(0, len(digests), SHARD_IMAGES):
         rows = range(start, min(start + SHARD_IMAGES, len(digests)))
         path = folder / f"shard-{start:08d}.arrow"
-        shards.append(Shard(path, rows, digests[rows.start : rows.stop], key))
+        shards.append(Shard(path, rows, digests[rows.start : rows.stop]))
     missing = [shard for shard in shards if not shard.path.exists()]
     with tqdm(
         total=len(digests),
@@ -195,15 +226,19 @@ def _embed_missing(
         delay=2.0,
     ) as bar:
         started = time.perf_counter()
-        for shard in missing:
-            images = Path(store.images_NHWC.filename)
-            embed_shard(
-                encoder, images, shard, batch_size=batch_size, precision=precision, progress=bar.update
-            )
+        for shard, features_ND in run_shards(
+            encoder,
+            store.images_NHWC,
+            missing,
+            batch_size=batch_size,
+            precision=precision,
+            progress=bar.update,
+        ):
+            write_features(shard.path, features_ND, shard.digests, key)
         seconds = time.perf_counter() - started
     speed = sum(len(shard.rows) for shard in missing) / seconds if missing else math.nan
     parts = [read_features(shard.path, key, shard.digests, encoder.width) for shard in shards]
-    write_features(folder / "features.arrow", np.concatenate(parts), digests, key, speed)
+    write_features(folder / FEATURES, np.concatenate(parts), digests, key, speed)
     for shard in shards:
         shard.path.unlink()
 

@@ -17,7 +17,14 @@ from cohort.geometry import apply_geometry
 from cohort.image_store import image_store
 from cohort.intensity import Intensity
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
-from vlm.embeddings import Shard, embed, embed_images, embed_shard, embedding_precision, embeddings_key
+from vlm.embeddings import (
+    embed,
+    embed_images,
+    embedding_precision,
+    embeddings_key,
+    shard_features,
+    shards_here,
+)
 from vlm.encoders import Encoder, load_encoder
 
 
@@ -41,7 +48,7 @@ def test_features_are_those_of_each_image_in_manifest_order(drawn_cohort, miniat
 
 def test_a_second_call_maps_the_file_and_embeds_nothing(drawn_cohort, miniature, tmp_path, monkeypatch):
     first = embed(drawn_cohort, miniature, tmp_path)
-    monkeypatch.setattr(vlm.embeddings, "embed_shard", None)
+    monkeypatch.setattr(vlm.embeddings, "shard_features", None)
     allocated = pa.total_allocated_bytes()
     second = embed(drawn_cohort, miniature, tmp_path)
     assert pa.total_allocated_bytes() == allocated
@@ -84,15 +91,33 @@ def test_an_interrupted_pass_goes_on_from_its_finished_shards(drawn_cohort, mini
 
 
 def test_a_shard_is_a_function_of_what_can_be_sent_to_another_process(drawn_cohort, miniature, tmp_path):
-    store = image_store(drawn_cohort, miniature.geometry, tmp_path)
-    digests = drawn_cohort.column("digest")
-    asked = Shard(tmp_path / "shard.arrow", range(2, 5), digests[2:5], "k")
-    task = pickle.dumps((miniature, store.folder / "images.npy", asked))
-    shard = embed_shard(*pickle.loads(task), batch_size=2)
-    written = pa.ipc.open_file(shard).read_all()
-    assert written["digest"].to_pylist() == digests[2:5]
-    expected_ND = miniature.image_features(store.images_NHWC[2:5])
-    np.testing.assert_allclose(np.array(written["features"].to_pylist()), expected_ND, rtol=0, atol=2e-6)
+    images_NHWC = image_store(drawn_cohort, miniature.geometry, tmp_path).images_NHWC[2:5]
+    task = pickle.dumps((miniature, images_NHWC, drawn_cohort.column("digest")[2:5]))
+    features_ND = shard_features(*pickle.loads(task), batch_size=2)
+    np.testing.assert_allclose(features_ND, miniature.image_features(images_NHWC), rtol=0, atol=2e-6)
+
+
+def test_shards_may_be_computed_elsewhere_and_come_back_in_any_order(drawn_cohort, miniature, tmp_path):
+    here = embed(drawn_cohort, miniature, tmp_path / "here", precision="fp32")
+
+    def backwards(encoder, images_NHWC, shards, **settings):
+        return reversed(list(shards_here(encoder, images_NHWC, shards, **settings)))
+
+    there = embed(drawn_cohort, miniature, tmp_path / "there", precision="fp32", run_shards=backwards)
+    assert there.key == here.key and not there.cached
+    np.testing.assert_array_equal(there.features_ND, here.features_ND)
+
+
+def test_a_cache_at_a_uri_is_filled_by_one_machine_and_read_by_another(
+    drawn_cohort, miniature, tmp_path, s3, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "one"))
+    first = embed(drawn_cohort, miniature, f"{s3}/cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(vlm.embeddings, "embed_images", None)
+    second = embed(drawn_cohort, miniature, f"{s3}/cache")
+    assert not first.cached and second.cached and second.folder.is_relative_to(tmp_path / "other")
+    np.testing.assert_array_equal(second.features_ND, first.features_ND)
 
 
 # What the key says
@@ -228,7 +253,7 @@ def test_a_gpu_gives_the_features_of_the_cpu(real_data, miniature_folder, miniat
 def test_features_that_are_not_finite_are_refused(drawn_cohort, miniature, tmp_path):
     broken = copy.deepcopy(miniature)
     broken.clip.visual.head.proj.weight[0, 0] = np.nan
-    with pytest.raises(InputError, match=r"features of image 0 \(sha256 .*\) are not finite in fp32"):
+    with pytest.raises(InputError, match=r"features of the image with sha256 .* are not finite in fp32"):
         embed(drawn_cohort, broken, tmp_path, precision="fp32")
 
 
