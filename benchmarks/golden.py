@@ -25,7 +25,7 @@ from typing import Any
 import optuna
 import pandas as pd
 
-from study.journal import open_journal
+from study.journal import journal_storage
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGES = 600
@@ -89,7 +89,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def _journal(path: Path, name: str) -> list[dict[str, Any]]:
-    study = optuna.load_study(study_name=name, storage=open_journal(path))
+    study = optuna.load_study(study_name=name, storage=journal_storage(path))
     return [
         {"number": trial.number, "state": trial.state.name, "params": trial.params, "value": trial.value}
         for trial in study.get_trials(deepcopy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ class Adapter(Protocol):
 
     def prepare(self, echo: Callable[[str], None]) -> None:
         """Make what trials need, and say what takes long; InputError where the inputs do not allow it."""
+
+    def shared_folders(self) -> Mapping[str, Path]:
+        """Folders of this machine, by what they hold, that every node on which a trial runs must see."""
 
     def presets(self) -> Mapping[str, Mapping[str, Any]]:
         """The published configurations by name, on the features that this encoder has."""

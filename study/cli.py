@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "run a study, or continue one",
         "radtune run configs/sample_probe.yaml --set search.configurations=128",
     )
-    run.add_argument("study", metavar="STUDY.yaml", help="the study file")
+    run.add_argument("study", metavar="STUDY.yaml", nargs="?", help="the study file; not with --from")
     run.add_argument(
         "--set",
         action="append",
@@ -124,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue the study's run folder; with --set search.configurations=N extend it",
     )
+    run.add_argument(
+        "--from",
+        dest="copy",
+        metavar="PLACE",
+        help="with --resume: go on from the copy at CHECKPOINTS/NAME, a folder or a URI, where the study's "
+        "own folder was lost",
+    )
 
     space = add_command(
         commands,
@@ -136,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
 
     show = add_command(commands, "show", _show, "show a study while it runs or afterwards")
     show.add_argument("run", metavar="RUN", help="a run folder, such as runs/sample-probe")
+    show.add_argument(
+        "--status",
+        action="store_true",
+        help="a line for scripts, and the exit code: 0 finished, 1 nothing completed, 3 to be resumed, "
+        "4 running",
+    )
 
     analyze = add_command(
         commands,
@@ -220,6 +233,9 @@ ENCODERS = (
 
 def _embed(arguments: argparse.Namespace) -> None:
     from cohort.manifest import Cohort
+    from study.cluster import joined_ray
+    from study.config import Resources
+    from study.shards_on_nodes import on_nodes
     from vlm.embeddings import embed
     from vlm.encoder_names import name_for
     from vlm.encoders import load_encoder
@@ -227,9 +243,15 @@ def _embed(arguments: argparse.Namespace) -> None:
     cohort = Cohort.open(arguments.cohort)
     name = name_for(arguments.encoder, cohort.channels)
     encoder = load_encoder(name, features=arguments.features and tuple(arguments.features))
-    embeddings = embed(
-        cohort, encoder, cache=arguments.cache, batch_size=arguments.batch_size, precision=arguments.precision
-    )
+    with joined_ray(Resources(), print) as capacity:
+        embeddings = embed(
+            cohort,
+            encoder,
+            cache=arguments.cache,
+            batch_size=arguments.batch_size,
+            precision=arguments.precision,
+            run_shards=on_nodes(capacity) if capacity else None,
+        )
     images, width = embeddings.features_ND.shape
     origin = "from the cache" if embeddings.cached else "computed"
     what = f"{images} x {width} features of {encoder.name}, {embeddings.precision}"
@@ -240,7 +262,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from study.progress import nothing_completed
     from study.study import Study
 
-    study = Study.from_yaml(arguments.study, arguments.overrides)
+    if bool(arguments.copy) == bool(arguments.study):
+        raise InputError("give either STUDY.yaml, or --resume with --from PLACE")
+    if arguments.copy and not arguments.resume:
+        raise InputError("--from PLACE continues a study; give --resume with it")
+    if arguments.copy:
+        study = Study.from_copy(arguments.copy, arguments.overrides)
+    else:
+        study = Study.from_yaml(arguments.study, arguments.overrides)
     study.run(resume=arguments.resume, echo=_say)
     folder = _shown(study.folder.path)
     if nothing_completed(study.records.values()):
@@ -255,11 +284,14 @@ def _space(arguments: argparse.Namespace) -> None:
     print(describe(arguments.name), end="")
 
 
-def _show(arguments: argparse.Namespace) -> None:
-    from study.progress import describe_run
+def _show(arguments: argparse.Namespace) -> int:
+    from study.progress import describe_run, status
     from study.study import Study
 
-    print(describe_run(Study.open(arguments.run).folder))
+    folder = Study.open(arguments.run).folder
+    line, code = status(folder) if arguments.status else (describe_run(folder), 0)
+    print(line)
+    return code
 
 
 def _analyze(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from cohort.remote_files import inside, is_remote
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from trainables.fine_tune_config import Training
@@ -73,6 +74,9 @@ class SearchSettings(_Settings):
     """Minibatch size of all linear probes: heads of different sizes cannot share a matrix product."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters held at a value instead of being searched."""
+    warm_start: str | None = None
+    """Run folder of an earlier study of the same trainable, whose best configurations are trained again here
+    before any other is tried."""
     ranges: dict[str, Any] = Field(default_factory=dict)
     """Ranges that replace the space's own: {low, high, log} or a list of choices."""
 
@@ -170,7 +174,7 @@ class StudyConfig(_Settings):
     name: Name
     """Names the run folder and the MLflow experiment's parent run."""
     cohort: str
-    """A cohort folder, as `radtune cohort ...` writes it."""
+    """A cohort folder, as `radtune cohort ...` writes it; or a URI of a copy of it, images included."""
     encoder: str
     """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED,
     timm:NAME or timm:NAME@FILE."""
@@ -186,7 +190,11 @@ class StudyConfig(_Settings):
     storage: str = "runs"
     """Folder on the driver's disk; the study's own folder is <storage>/<name>."""
     cache: str = "cache"
-    """Folder of the embeddings and decoded images, shared by studies."""
+    """Folder of the embeddings and decoded images, shared by studies; or a URI such as s3://bucket/cache."""
+    checkpoints: str | None = None
+    """Folder that every node sees, or a URI such as s3://bucket/checkpoints: holds <name>, with the weights
+    of fine-tuning trials and a copy of the study after every bank. None: weights lie in the study's own
+    folder, of which there is no copy."""
     tracking: Tracking = Tracking()
     analysis: AnalysisSettings = AnalysisSettings()
     fine_tune: FineTuneSettings | None = None
@@ -201,6 +209,13 @@ class StudyConfig(_Settings):
         if isinstance(search, dict):
             raw = raw | {"search": {"selection": "split"} | search}
         return raw if raw.get("fine_tune") else raw | {"fine_tune": {}}
+
+    @field_validator("storage")
+    @classmethod
+    def _on_this_machine(cls, storage: str) -> str:
+        if is_remote(storage):
+            raise ValueError("must be a folder on the driver's disk; checkpoints may be a URI")
+        return storage
 
     @model_validator(mode="after")
     def _one_trainable(self) -> StudyConfig:
@@ -223,13 +238,20 @@ class StudyConfig(_Settings):
     def run_folder(self) -> Path:
         return Path(self.storage) / self.name
 
+    @property
+    def shared_folder(self) -> str | None:
+        """The study's own in `checkpoints`, a path or URI; None without."""
+        return inside(self.checkpoints, self.name) if self.checkpoints else None
+
     def resolved(self, root: Path) -> StudyConfig:
         """The same study with every relative path, that of a SQLite store and of an encoder's folder too,
         taken from `root`.
 
         MLflow resolves a relative path anew in every process and prefers an old ./mlruns beside it.
         """
-        return self._with_paths(lambda path: str(root / path), resolved_name(self.encoder, root))
+        return self._with_paths(
+            lambda path: path if is_remote(path) else str(root / path), resolved_name(self.encoder, root)
+        )
 
     def portable(self, root: Path) -> StudyConfig:
         """The same study with every path inside `root` relative to it, so that the project can be moved.
@@ -273,7 +295,11 @@ class StudyConfig(_Settings):
                 "encoder": encoder,
                 "cache": moved(self.cache),
                 "storage": moved(self.storage),
+                "checkpoints": self.checkpoints and moved(self.checkpoints),
                 "tracking": Tracking(uri=uri),
+                "search": self.search.model_copy(
+                    update={"warm_start": self.search.warm_start and moved(self.search.warm_start)}
+                ),
                 "analysis": self.analysis.model_copy(
                     update={"compare_with": compare_with and moved(compare_with)}
                 ),
@@ -414,6 +440,8 @@ RESUMABLE = {
     ("tracking", "uri"),
     ("storage",),
     ("cache",),
+    ("checkpoints",),
+    ("search", "warm_start"),
 }
 """Settings that a resumed study may change: none of them alters what already ran. Where the cohort lies is
 one of them: that it is the same is told by its content."""

@@ -13,24 +13,27 @@ import optuna
 from analysis.predictors import regressed_kinds
 from cohort.errors import InputError
 from cohort.files import write_atomically
+from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
-from study.cluster import Capacity, check_cluster, ray_cluster
+from study.cluster import Capacity, check_cluster, check_visible, joined_ray, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
 from study.inputs import Inputs, open_inputs, searched, study_space
-from study.journal import open_journal
+from study.interrupts import Interrupts
+from study.journal import open_study
 from study.lock import driver_lock
 from study.progress import counted, nothing_completed, progress
 from study.provenance import environment, revision
 from study.run_folder import RunFolder
 from study.search import Asking, BankSearcher
+from study.shards_on_nodes import on_nodes
+from study.study_copy import StudyCopy
 from study.tracking import StudyTracker, record_opening
+from study.warm_start import earlier_starts
 from trainables.logistic import GivenUp, train_logistic
 from trainables.records import TrialRecord, ranking
 
 OVERTIME = 0.1
 """Share of a study's time budget, beyond its end, in which the finalists may be trained again."""
-WORKER_RETRIES = 2
-"""How often a trial whose worker process died is started again before its configurations fail."""
 
 
 def run_study(
@@ -61,17 +64,22 @@ def run_study(
         )
     if not run.study_file.exists() and not run.is_empty():
         raise InputError(f"{run.path}: holds something that is no study; give another storage or name")
-    with driver_lock(run.lock_file):
+    interrupts = Interrupts()
+    with interrupts.heeded(), driver_lock(run.lock_file):
         if run.study_file.exists():
             refuse_changes(load_config(run.study_file), stored)
         check_cluster(config.resources)
-        echo(f"{config.name}: preparing the cohort and its features under {config.encoder}")
-        inputs = open_inputs(config, run)
-        trainable = adapter(config, inputs, run)
-        trainable.prepare(echo)
-        write_atomically(run.study_file, stored.to_yaml().encode())
-        run.keep_identity(inputs.identity)
-        Conductor(config, run, inputs, trainable, echo, started).conduct()
+        if config.checkpoints:
+            check_place("checkpoints", config.shared_folder)
+        with joined_ray(config.resources, lambda line: echo(f"{config.name}: {line}")) as capacity:
+            interrupts.take()
+            echo(f"{config.name}: preparing the cohort and its features under {config.encoder}")
+            inputs = open_inputs(config, run, on_nodes(capacity) if capacity else None)
+            trainable = adapter(config, inputs, run)
+            trainable.prepare(echo)
+            write_atomically(run.study_file, stored.to_yaml().encode())
+            run.keep_identity(inputs.identity)
+            Conductor(config, run, inputs, trainable, echo, started, interrupts).conduct()
 
 
 class Conductor:
@@ -85,6 +93,7 @@ class Conductor:
         trainable: Adapter,
         echo: Callable[[str], None],
         started: float,
+        interrupts: Interrupts,
     ) -> None:
         self._config, self._run, self._inputs, self._adapter, self._echo = (
             config,
@@ -93,12 +102,14 @@ class Conductor:
             trainable,
             echo,
         )
-        self._started = started
+        self._started, self._interrupts = started, interrupts
+        self._copy = StudyCopy(run, config.shared_folder) if config.shared_folder else None
         self._deadline = started + (config.search.time_budget or math.inf)
         self._records = run.records()
         self._done_before = len(self._records)
         self._logreg = math.nan
         self._out_of_time = self._interrupted = False
+        self._given_up: list[int] = []
         self._tracker: StudyTracker | None = None
         self._ends: list[tuple[float, int]] = []
         """When each bank or trial ended, and how many configurations were done then."""
@@ -111,8 +122,8 @@ class Conductor:
             self._search()
             self._finish()
         except BaseException:  # Ctrl-C too
-            if self._tracker:
-                self._tracker.abandon()
+            for thread in filter(None, (self._tracker, self._copy)):
+                thread.abandon()
             raise
 
     def _search(self) -> None:
@@ -122,6 +133,7 @@ class Conductor:
             store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floors)
             try:
                 with ray_cluster(self._config.resources, self._say) as capacity:
+                    self._interrupts.take()
                     store.result()
                     self._search_on(capacity)
                     floor.result()
@@ -132,38 +144,39 @@ class Conductor:
     def _search_on(self, capacity: Capacity) -> None:
         """Try configurations until there are as many as wanted, or the time is up."""
         config, trainable = self._config, self._adapter
+        check_visible(trainable.shared_folders(), on_gpus=capacity.gpus > 0)
         plan = trainable.plan(capacity, self._done_before, self._deadline)
         space, exclusive = study_space(config, self._inputs.cohort), self._inputs.cohort.exclusive
         fixed, ranges = searched(config, self._inputs.encoder)
         self._announce(trainable.announcement(plan, capacity))
-        searcher = BankSearcher(
-            study=optuna.create_study(
-                study_name=config.name,
-                storage=open_journal(self._run.journal),
-                direction="maximize",
-                load_if_exists=True,
-            ),
-            run=self._run,
-            plan=plan,
-            asking=Asking(
-                suggest=lambda trial: space.suggest(trial, fixed, ranges),
-                presets=trainable.presets(),
-                warm_starts=trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
-                told=trainable.told,
-            ),
-            on_bank=self._on_bank,
+        earlier = earlier_starts(config, self._run, lambda starts: space.starts_inside(starts, fixed, ranges))
+        if earlier and not self._done_before:
+            self._say(
+                f"begins with the {len(earlier)} best of {config.search.warm_start}, trained again here"
+            )
+        asking = Asking(
+            suggest=lambda trial: space.suggest(trial, fixed, ranges),
+            presets=trainable.presets(),
+            warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
+            told=trainable.told,
         )
+        study, mended = open_study(
+            self._run.journal, config.name, self._records, asking.suggest, asking.starts
+        )
+        if mended:
+            self._say(mended)
+        searcher = BankSearcher(study=study, run=self._run, plan=plan, asking=asking, on_bank=self._on_bank)
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
             self._echo(f"{config.name}: training begins after {time.time() - self._started:.0f} s")
             self._train(searcher, *trainable.trainable(plan, capacity))
         searcher.tell_rest()
-        self._out_of_time = searcher.out_of_time
+        self._out_of_time, self._given_up = searcher.out_of_time, searcher.given_up
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
         """Let Ray Tune train until the searcher has no more."""
         from ray import tune
 
-        from study.tune_callbacks import EpochLines, ForgetBankFiles, WorkerErrors
+        from study.tune_callbacks import EpochLines, ForgetBankFiles, HeedInterrupts, WorkerDeaths
 
         tune.Tuner(
             trainable,
@@ -178,11 +191,11 @@ class Conductor:
                 name=self._run.tune.name,
                 storage_path=str(self._run.path.absolute()),
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=WORKER_RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[
+                    HeedInterrupts(self._interrupts.check),
                     ForgetBankFiles(),
-                    WorkerErrors(searcher.note_error),
+                    WorkerDeaths(self._say),
                     EpochLines(
                         self._echo,
                         self._run.note_running,
@@ -245,6 +258,8 @@ class Conductor:
                 f"{label} does not count in the objective: its positive patients all lie in one fold, so "
                 "that nothing could learn it for them"
             )
+        if self._copy:
+            self._say(f"a copy of the study is renewed after every bank at {self._config.shared_folder}")
         if self._done_before:
             self._echo(f"resumed: {self._done_before} configurations are done already")
 
@@ -253,6 +268,8 @@ class Conductor:
         self._tracker.log(records)
         self._run.write_trials(self._records.values(), self._tracker.run_ids)
         self._adapter.tidy(self._records.values())
+        if self._copy:
+            self._copy.renew()
         for record in records:
             for line in record.warnings:
                 self._echo(f"#{record.number}: {line}")
@@ -296,12 +313,19 @@ class Conductor:
         nothing = nothing_completed(records)
         came_of_it = nothing or f"{counted(records)}; {self._progress()}"
         how = "ended" if nothing else "finished"
+        reached = "finished"
+        if self._given_up:
+            numbers = ", ".join(f"#{number}" for number in sorted(self._given_up))
+            reached = f"{len(self._given_up)} configurations have no result, their workers died"
+            how = f"{reached} ({numbers}), {how}"
+            came_of_it += "; --resume tries them again"
         if self._out_of_time:
             reached = f"time budget of {config.search.time_budget:g} s reached"
-            write_atomically(run.ended_file, reached.encode())
             how = f"{reached}, {how}"
             came_of_it += "; give it more with --resume --set search.time_budget=SECONDS" if nothing else ""
-        for line in [*lines, *filter(None, [complaint])]:
+        write_atomically(run.ended_file, reached.encode())
+        not_copied = self._copy.close() if self._copy else ""
+        for line in [*lines, *filter(None, [complaint, not_copied])]:
             self._echo(line)
         self._echo(f"{how} in {time.time() - self._started:.0f} s: {came_of_it}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import torch
 
 from analysis.predictors import STUDY, Candidate
 from cohort.errors import InputError
-from cohort.image_store import image_store
+from cohort.image_store import IMAGES, image_store
+from cohort.remote_files import MirroredFolder, inside, is_remote
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
@@ -47,6 +47,11 @@ class Adapter:
         self.config, self.inputs, self.run = config, inputs, run
         self.settings = config.fine_tune
 
+    @property
+    def checkpoints(self) -> str:
+        """Where trials keep their weights; a folder or a URI."""
+        return self.config.shared_folder or str(self.run.checkpoints.absolute())
+
     def prepare(self, echo: Callable[[str], None]) -> None:
         """Check the methods against the tower, decode the images once, train the probe that heads start from.
 
@@ -61,8 +66,9 @@ class Adapter:
         torch.cuda.empty_cache()
         echo(f"{self.config.name}: preparing the images, decoded once for all trials")
         store = image_store(cohort, encoder.geometry, self.config.cache)
+        self._images_key = store.key
         self._data = FineTuneData(
-            images_file=(store.folder / "images.npy").absolute(),
+            images_file=(store.folder / IMAGES).absolute(),
             rows_N=probe.rows_N,
             targets_NC=probe.targets_NC,
             patients_N=probe.patients_N,
@@ -97,6 +103,13 @@ class Adapter:
                 "from; look at the features with `radtune run` and trainable: linear_probe"
             )
         return ranked[0].head
+
+    def shared_folders(self) -> Mapping[str, Path]:
+        """Checkpoints and decoded images, where they are not at a URI."""
+        if not is_remote(self.checkpoints):
+            Path(self.checkpoints).mkdir(parents=True, exist_ok=True)
+        folders = {"checkpoints": self.checkpoints, "cache": self.config.cache}
+        return {what: Path(place) for what, place in folders.items() if not is_remote(place)}
 
     def presets(self) -> Mapping[str, Mapping[str, Any]]:
         return space.PRESETS
@@ -155,9 +168,10 @@ class Adapter:
         gpus = 1 / settings.trials_per_gpu if capacity.gpus else 0
         threads = capacity.threads(plan.concurrent, settings.trials_per_gpu)
         task = FineTuneTask(
-            encoder_name=self.config.encoder,
-            features=self.inputs.encoder.features,
+            encoder=self.inputs.encoder,
             data=self._data,
+            cache=self.config.cache,
+            images_key=self._images_key,
             head=self._head,
             seed=self.config.search.seed,
             training=settings.training,
@@ -168,7 +182,7 @@ class Adapter:
                 micro_batch=settings.micro_batch,
                 compile_tower=settings.compile,
             ),
-            checkpoints=self.run.checkpoints.absolute(),
+            checkpoints=self.checkpoints,
             threads=threads,
             gpu_share=gpus,
         )
@@ -179,24 +193,29 @@ class Adapter:
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Delete resume points of finished trials, and the weights of those that are not kept."""
         records = list(records)
-        kept = {record.number for record in ranking(records)[: self.settings.keep]}
-        kept |= {record.number for record in records if record.preset}
+        kept = self._kept(records)
         for record in records:
-            folder = CheckpointFolder(self.run.checkpoints, record.number)
-            folder.drop_resume_points()
-            if record.number not in kept:
-                shutil.rmtree(folder.path, ignore_errors=True)
+            folder = CheckpointFolder(self.checkpoints, record.number)
+            if record.number in kept:
+                folder.drop_resume_points()
+            else:
+                folder.drop()
+
+    def _kept(self, records: Sequence[TrialRecord]) -> set[int]:
+        """Numbers of the trials whose weights stay: the best, and the published one."""
+        kept = {record.number for record in ranking(records)[: self.settings.keep]}
+        return kept | {record.number for record in records if record.preset}
 
     def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
         """Try what the kept trials give together."""
         records = list(records)
         self.tidy(records)
-        shutil.rmtree(self._answer_folder, ignore_errors=True)
-        kept = sorted(path.name for path in self.run.checkpoints.glob("trial-*"))
-        lines = [f"weights kept: {', '.join(kept)}"] if kept else []
+        self._answer_folder.drop()
+        weights, kept = {record.number for record in records if record.head}, self._kept(records)
+        lines = [f"weights kept of {', '.join(f'#{n}' for n in sorted(kept & weights))}"]
         ranked = ranking(records)[: self.settings.keep]
         if not ranked:
-            return lines
+            return []
         encoder, search = self.inputs.encoder, self.config.search
         if torch.cuda.is_available() and self.config.resources.gpus != 0:
             encoder.to("cuda")  # the trials are done with it
@@ -211,20 +230,21 @@ class Adapter:
         )
         found, said = search_answer(ranked, self.encoder, judge)
         if found:
-            found.save(self._answer_folder)
+            self._answer_folder.push(found.save(self._answer_folder.path))
         return lines + said
 
     @property
-    def _answer_folder(self) -> Path:
-        return self.run.checkpoints / "answer"
+    def _answer_folder(self) -> MirroredFolder:
+        return MirroredFolder(inside(self.checkpoints, "answer"))
 
     def answer(self) -> Candidate | None:
         """What the kept trials give together, where it is better on validation than the best of them."""
-        if not (self._answer_folder / FILE).exists():
+        self._answer_folder.pull()
+        if not (self._answer_folder.path / FILE).exists():
             return None
         inputs = self.inputs
         try:
-            found = TunedAnswer.load(self._answer_folder)
+            found = TunedAnswer.load(self._answer_folder.path)
         except CorruptCheckpoint as error:
             raise InputError(
                 f"{self.run.path}: the weights of its answer are damaged ({error}); `radtune run STUDY.yaml "
@@ -247,8 +267,9 @@ class Adapter:
     def encoder(self, record: TrialRecord) -> Encoder:
         """The study's with the trial's own tuned tower."""
         try:
-            folder = CheckpointFolder(self.run.checkpoints, record.number).best
-            tuned, head = load_best(folder, self.inputs.encoder)
+            folder = CheckpointFolder(self.checkpoints, record.number)
+            folder.pull()
+            tuned, head = load_best(folder.best, self.inputs.encoder)
         except CorruptCheckpoint as error:
             raise InputError(
                 f"{self.run.path}: the weights of trial {record.number} are not there or damaged ({error}); "

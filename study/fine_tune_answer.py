@@ -130,12 +130,13 @@ class TunedAnswer:
             towers += f", {params['share']:.0%} of the way from the pretrained one"
         return f"{towers}, head fitted anew ({params['head']}), chosen on validation of {params['tried']}"
 
-    def save(self, folder: Path) -> None:
-        """Write it, whole or not at all."""
+    def save(self, folder: Path) -> Path:
+        """Write it, whole or not at all; returns the file."""
         folder.mkdir(parents=True, exist_ok=True)
         packed = np.frombuffer(pack_bank([self.record]), dtype=np.uint8)
         tensors = {f"{_TOWER}{name}": tensor for name, tensor in self.state.items()}
         checkpoints.write(folder / FILE, tensors | {_RECORD: torch.tensor(packed)}, {})
+        return folder / FILE
 
     @classmethod
     def load(cls, folder: Path) -> TunedAnswer:

@@ -19,7 +19,7 @@ from study.config import StudyConfig
 from study.run_folder import RunFolder
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
-from vlm.embeddings import Embeddings, embed
+from vlm.embeddings import Embeddings, RunShards, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
 from vlm.feature_kinds import DEEP, POOLED, PROJECTED, FeatureKind, base_kind
@@ -111,11 +111,14 @@ class Inputs:
         return CohortFeatures(self.cohort, cache, (self.encoder.fingerprint, self.embeddings))
 
 
-def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
+def open_inputs(config: StudyConfig, run: RunFolder, run_shards: RunShards | None = None) -> Inputs:
     """Open the cohort, load the encoder, fill the embedding cache.
 
     Features are computed in the precision that the study began with, whatever this machine is good at: a head
     trained on bf16 features must not be scored on others.
+
+    Args:
+        run_shards: computes what the cache lacks, see `vlm.embeddings.embed`.
 
     Raises:
         InputError: no cohort there, choices that its labels do not have, an unknown encoder, a damaged image
@@ -132,7 +135,7 @@ def open_inputs(config: StudyConfig, run: RunFolder) -> Inputs:
         encoder = load_encoder(name, features=None, device=device)
         encoder = encoder.seen_in(Views(**config.views.model_dump()))
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
-    embeddings = embed(cohort, encoder, cache=config.cache, precision=precision)
+    embeddings = embed(cohort, encoder, cache=config.cache, precision=precision, run_shards=run_shards)
     inputs = Inputs(
         cohort=cohort,
         encoder=encoder,

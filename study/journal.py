@@ -1,46 +1,178 @@
-"""Optuna's journal: opened only after what a killed process left in it has been put right."""
+"""Optuna's journal: opened only after what a killed process, or a disk, did to it has been put right.
+
+The bank files are the truth: they hold every finished configuration with its parameters. A journal that does
+not agree with them is written anew.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from cohort.errors import InputError
+from trainables.records import TrialRecord
+
+Start = tuple[Mapping[str, Any], str]
+"""Parameters that a study begins with, and the name of the published configuration that they are, or ""."""
 
 
-def open_journal(path: Path) -> JournalStorage:
-    """Open or create a journal; the caller holds the driver's lock.
+def open_study(
+    path: Path,
+    name: str,
+    records: Mapping[int, TrialRecord],
+    suggest: Callable[[FixedTrial], object],
+    starts: Sequence[Start],
+) -> tuple[optuna.Study, str]:
+    """The study of a journal, made where there is none; the caller holds the driver's lock.
 
-    A last line without its newline was being written when its process died: no reader has seen it, so it
-    is cut. A lock file is stale, since nobody else may write. The path is made absolute: beside a relative
-    path Optuna's symlink lock dangles and spins for ever.
+    Args:
+        records: every finished configuration by number, from the bank files.
+        suggest: draws a configuration's parameters from a trial.
+        starts: what the study begins with.
 
-    Raises:
-        InputError: a line before the last is not JSON; cutting there would lose finished configurations.
+    Returns:
+        the study, and a line that says what was put right; empty where the journal was whole. A configuration
+        that is asked again keeps its number, and where the journal still knew them its parameters.
     """
-    path = path.absolute()
+    path = path.absolute()  # beside a relative path Optuna's symlink lock dangles and spins for ever
     path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f"{path.name}.lock*"):
+    for stale in path.parent.glob(f"{path.name}.lock*"):  # nobody else may write
         stale.unlink(missing_ok=True)
-    if path.exists():
-        _cut_torn_tail(path)
+    damage = _keep_whole_lines(path)
+    study = _study(path, name)
+    trials = study.get_trials(deepcopy=False)
+    wrong = _disagreement(trials, records)
+    if not damage and not wrong:
+        return study, ""
+    rebuilt = path.with_name(f".{path.name}.rebuilt")
+    rebuilt.unlink(missing_ok=True)
+    _rebuild(_study(rebuilt, name), trials, records, suggest, starts)
+    with open(rebuilt, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(rebuilt, path)
+    study = _study(path, name)
+    again = sum(not trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    return study, (
+        f"the journal was written anew from the bank files ({damage or wrong}): {len(records)} "
+        f"configurations are done, {again} are asked again"
+    )
+
+
+def queue_start(study: optuna.Study, place: int, start: Start) -> None:
+    """Queue what a study begins with, under its place among these, which is its number."""
+    params, preset = start
+    study.enqueue_trial(dict(params), user_attrs={"start": place, "preset": preset})
+
+
+def journal_storage(path: Path) -> JournalStorage:
+    """A journal as Optuna reads and writes it, as it stands."""
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _cut_torn_tail(path: Path) -> None:
+def _study(path: Path, name: str) -> optuna.Study:
+    storage = journal_storage(path)
+    return optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+
+
+def _keep_whole_lines(path: Path) -> str:
+    """Cut a journal back to its last whole line; returns what was wrong beside a torn last one.
+
+    A last line without its newline was being written when its process died: no reader has seen it.
+    """
+    if not path.exists():
+        return ""
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
+    damage, good = "", 0
+    for number, line in enumerate(content[:whole].splitlines(keepends=True), start=1):
         try:
-            json.loads(line)
+            operation = json.loads(line)
+            if not isinstance(operation, dict) or not isinstance(operation.get("op_code"), int):
+                raise ValueError
         except ValueError:
-            raise InputError(
-                f"{path}: line {number} is damaged, and configurations recorded after it would be lost; "
-                "restore the file from a backup, or start the study under another name"
-            ) from None
-    if whole < len(content):
+            damage = f"line {number} was damaged"
+            break
+        good += len(line)
+    if good < len(content):
         with open(path, "r+b") as file:
-            file.truncate(whole)
+            file.truncate(good)
+    return damage
+
+
+def _disagreement(trials: list[FrozenTrial], records: Mapping[int, TrialRecord]) -> str:
+    """How journal and bank files contradict each other; empty where they do not."""
+    by_number = {trial.number: trial for trial in trials}
+    if lost := sorted(records.keys() - by_number.keys()):
+        return f"it no longer knew #{lost[0]}"
+    for number, trial in by_number.items():
+        if trial.state.is_finished() and number not in records:
+            return f"the bank file of #{number} is gone"
+        record = records.get(number)
+        if record is None:
+            continue
+        if any(record.params.get(key) != value for key, value in trial.params.items()):
+            return f"it had other parameters of #{number}"
+        if trial.state.is_finished() and (
+            trial.state.name != record.state
+            or (record.state == "COMPLETE" and trial.value != record.objective)
+        ):
+            return f"it had another result of #{number}"
+    return ""
+
+
+def _rebuild(
+    study: optuna.Study,
+    trials: list[FrozenTrial],
+    records: Mapping[int, TrialRecord],
+    suggest: Callable[[FixedTrial], object],
+    starts: Sequence[Start],
+) -> None:
+    """Fill an empty study with every number that either knows: finished as its record says, or to be asked
+    again."""
+    known = {trial.number: trial for trial in trials}
+    for number in range(1 + max([*known, *records], default=-1)):
+        record, trial = records.get(number), known.get(number)
+        if record is not None:
+            drawn = FixedTrial(record.params)
+            if not record.preset:
+                suggest(drawn)
+            study.add_trial(
+                create_trial(
+                    params=drawn.params,
+                    distributions=drawn.distributions,
+                    user_attrs={"start": number, "preset": record.preset},
+                    **_told(record),
+                )
+            )
+        elif trial is not None:
+            waiting = trial.state == TrialState.WAITING
+            study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING if waiting else TrialState.RUNNING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs=trial.user_attrs,
+                    system_attrs=trial.system_attrs,
+                )
+            )
+        else:
+            queue_start(study, number, starts[number] if number < len(starts) else ({}, ""))
+
+
+def _told(record: TrialRecord) -> dict[str, Any]:
+    if record.state == "COMPLETE":
+        return {"state": TrialState.COMPLETE, "value": record.objective}
+    if record.state == "PRUNED":
+        return {
+            "state": TrialState.PRUNED,
+            "value": record.objective,
+            "intermediate_values": {record.epoch: record.objective},
+        }
+    return {"state": TrialState.FAIL}

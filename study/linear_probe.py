@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,10 @@ class Adapter:
     def _searched_kinds(self) -> list[str]:
         fixed, ranges = searched(self.config, self.inputs.encoder)
         return [fixed["features"]] if "features" in fixed else ranges["features"]
+
+    def shared_folders(self) -> Mapping[str, Path]:
+        """None: features travel through Ray, and so do the trained heads."""
+        return {}
 
     def presets(self) -> Mapping[str, Mapping[str, Any]]:
         """The published configuration, on pooled features where there is no projection."""

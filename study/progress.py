@@ -13,6 +13,7 @@ from study.run_folder import RunFolder
 from trainables.records import TrialRecord, ranking
 
 ROWS = 8
+RUNNING, FINISHED = "running", "finished"
 
 
 def progress(records: Iterable[TrialRecord], logreg: float, objective: str, *, cross_validated: bool) -> str:
@@ -45,6 +46,29 @@ def nothing_completed(records: Iterable[TrialRecord]) -> str:
     return f"no configuration completed ({counted(records) or 'none has ended'}){reason}"
 
 
+def state_of(run: RunFolder) -> str:
+    """`running`, `finished`, or how it stopped before its end."""
+    if is_locked(run.lock_file):
+        return RUNNING
+    return run.ended_file.read_text() if run.ended_file.exists() else "stopped before its end"
+
+
+def status(run: RunFolder) -> tuple[str, int]:
+    """A line for scripts, and the exit code that says the same: 0 finished, 1 finished and nothing completed,
+    3 to be resumed, 4 running.
+
+    Raises:
+        InputError: a bank file is damaged.
+    """
+    state = state_of(run)
+    if state == RUNNING:
+        return state, 4
+    if state != FINISHED:
+        return f"{state}; continue it with --resume", 3
+    nothing = nothing_completed(run.records().values())
+    return (nothing, 1) if nothing else (state, 0)
+
+
 def describe_run(run: RunFolder) -> str:
     """What `radtune show` prints: state, counts, the best configurations, and what comes next.
 
@@ -54,11 +78,8 @@ def describe_run(run: RunFolder) -> str:
     config = load_config(run.study_file)
     records = run.records()
     wanted, objective = config.search.configurations, config.search.objective
-    running = is_locked(run.lock_file)
-    state = "running" if running else "finished"
-    if stopped := not running and len(records) < wanted:
-        on_time = run.ended_file.exists()
-        state = run.ended_file.read_text() if on_time else "stopped before its end"
+    state = state_of(run)
+    running, stopped = state == RUNNING, state not in (RUNNING, FINISHED)
     counts = counted(records.values())
     lines = [
         f"{config.name}: {state}, {len(records)}/{wanted} configurations{f' ({counts})' if counts else ''}",

@@ -96,8 +96,14 @@ class RunFolder:
 
     @property
     def ended_file(self) -> Path:
-        """Why the last driver ended before all configurations were done, where it was meant to."""
+        """How the last driver ended, where it came to its end: `finished`, or why before all configurations
+        were done."""
         return self.path / "ended.txt"
+
+    @property
+    def warm_starts_file(self) -> Path:
+        """The configurations of an earlier study with which this one begins."""
+        return self.path / "warm_starts.json"
 
     @property
     def environment_file(self) -> Path:
@@ -152,6 +158,19 @@ class RunFolder:
             self.environment_file,
             self.repeats_file,
             self.answer_file,
+        ]
+        return [file for file in files if file.exists()]
+
+    def kept_in_copy(self) -> list[Path]:
+        """What beside bank files and journal a copy of the study holds, for a resume on another machine."""
+        files = [
+            *self.kept_with_mlflow(),
+            self.mlflow_run_file,
+            self.openings_file,
+            self.warm_starts_file,
+            self.split_choice_file,
+            self.trials_file,
+            *sorted(self.floors.glob("*.safetensors")),
         ]
         return [file for file in files if file.exists()]
 

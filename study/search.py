@@ -21,9 +21,14 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from cohort.files import write_atomically
+from study.journal import Start, queue_start
 from study.run_folder import RunFolder
 from trainables.records import TrialRecord, pack_bank, unpack_bank
 
+TRIES = 3
+"""How often a bank is handed out whose worker dies, in one run of the study."""
+GIVEN_UP = "given_up"
+"""Set in the journal on a trial that is to be asked again because its worker died at every try."""
 Asked = dict[str, Any]
 """`number`, `params` and `preset` of one configuration, as a bank receives it."""
 
@@ -58,6 +63,12 @@ class Asking:
     told: Callable[[Sequence[TrialRecord]], Mapping[str, Any]]
     """From all records that the journal knows, what a bank is told beside its configurations."""
 
+    @property
+    def starts(self) -> list[Start]:
+        """What the study begins with, in order."""
+        presets: list[Start] = [({}, name) for name in self.presets]
+        return presets + [(params, "") for params in self.warm_starts]
+
 
 class BankSearcher(Searcher):
     """Hands out banks and tells their results.
@@ -86,12 +97,16 @@ class BankSearcher(Searcher):
         self._asking, self._on_bank = asking, on_bank
         self._records = run.records()
         self._first_bank = self._next_bank = run.next_bank()
-        self._asked: dict[int, list[Asked]] = {}
+        self._handed_out: dict[int, dict[str, Any]] = {}
         self._results: dict[int, list[TrialRecord]] = {}
         self._bank_of: dict[str, int] = {}
-        self._errors: dict[str, str] = {}
+        self._again: list[int] = []
+        """Banks whose worker died, to be handed out once more."""
+        self._deaths: dict[int, int] = {}
         self.out_of_time = False
         """Whether the deadline ended the search, or a bank of it, before all was trained."""
+        self.given_up: list[int] = []
+        """Configurations without a result, because their worker died at every try."""
         self._told = self._next_bank
         self._tell(list(self._records.values()))
         self._left_over = self._unfinished()
@@ -105,30 +120,37 @@ class BankSearcher(Searcher):
         queued = [trial.user_attrs.get("start") for trial in self._trials()]
         if None in queued:
             return
-        starts: list[tuple[dict[str, Any], str]] = [({}, name) for name in self._asking.presets]
-        starts += [(dict(params), "") for params in self._asking.warm_starts]
-        for place, (params, preset) in enumerate(starts[: self._plan.configurations]):
+        for place, start in enumerate(self._asking.starts[: self._plan.configurations]):
             if place not in queued:
-                self._study.enqueue_trial(params, user_attrs={"start": place, "preset": preset})
+                queue_start(self._study, place, start)
 
     # Ray Tune's side ---------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next bank as a Tune config, FINISHED, or None while an earlier bank has to finish first."""
+        if self._again:
+            bank = self._again.pop(0)
+            self._bank_of[trial_id] = bank
+            return self._handed_out[bank]
         if self.is_done():
-            return Searcher.FINISHED
+            # The worker of a bank that still trains may die.
+            return None if self._bank_of else Searcher.FINISHED
         bank = self._next_bank
         if not self._is_due(bank):
             return None
-        configurations = self._ask(bank)
-        self._asked[bank], self._bank_of[trial_id] = configurations, bank
-        self._next_bank += 1
-        return {
+        self._bank_of[trial_id] = bank
+        self._handed_out[bank] = {
             "bank": bank,
-            "configurations": configurations,
+            "configurations": self._ask(bank),
             "deadline": self._plan.deadline,
             **self._asking.told(self._told_records()),
         }
+        self._next_bank += 1
+        return self._handed_out[bank]
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A worker that gets on may die as often as machines are taken away from it."""
+        self._deaths.pop(self._bank_of.get(trial_id), None)
 
     def is_done(self) -> bool:
         """Whether no bank is to be started any more."""
@@ -148,12 +170,17 @@ class BankSearcher(Searcher):
             data = result["bank_file"]
             records = unpack_bank(data)
         elif error:
-            reason = f"its worker process died ({self._errors.get(trial_id) or 'see the log of Ray'})"
-            records = [TrialRecord(**one, state="FAIL", reason=reason) for one in self._asked[bank]]
+            self._deaths[bank] = self._deaths.get(bank, 0) + 1
+            if self._deaths[bank] < TRIES:
+                self._again.append(bank)
+                return
+            records = self._given_up(bank)
             data = pack_bank(records)
         else:  # stopped from outside before it reported: its trials stay RUNNING and are asked for again
             return
-        self.out_of_time |= len(records) < len(self._asked[bank])  # the rest stay RUNNING, as above
+        if not error:
+            # The rest stay RUNNING, as above.
+            self.out_of_time |= len(records) < len(self._handed_out[bank]["configurations"])
         if records:
             write_atomically(self._run.bank_file(bank), data)
         self._results[bank] = records
@@ -163,9 +190,19 @@ class BankSearcher(Searcher):
         if records:
             self._on_bank(records)
 
-    def note_error(self, trial_id: str, error: str) -> None:
-        """Keep what a worker said last, for the records of a bank that is given up."""
-        self._errors[trial_id] = error
+    def _given_up(self, bank: int) -> list[TrialRecord]:
+        """Records of the configurations of a bank whose worker died at every try, or no record the first
+        time: a machine may be to blame, and on a resume they are asked for once more."""
+        records = []
+        for one in self._handed_out[bank]["configurations"]:
+            trial = self._trial(one["number"])
+            if trial.user_attrs.get(GIVEN_UP):
+                reason = "its worker died at every try, in two runs of the study; see the log of Ray"
+                records.append(TrialRecord(**one, state="FAIL", reason=reason))
+            else:
+                trial.set_user_attr(GIVEN_UP, True)
+                self.given_up.append(one["number"])
+        return records
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to pickle: Tune writes the searcher into a tuner.pkl that nobody reads again."""

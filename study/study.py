@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pandas as pd
 from cohort.errors import InputError
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
-from study.config import StudyConfig, load_config, validated
+from study.config import SQLITE, StudyConfig, load_config, validated
 from study.lock import is_locked
 from study.run_folder import RunFolder
 from trainables.records import TrialRecord, ranking, trials_frame
@@ -81,6 +82,27 @@ class Study:
         return cls(validated(dict(settings)))
 
     @classmethod
+    def from_copy(cls, place: str, overrides: Sequence[str] = ()) -> Study:
+        """A study from the copy that a run with `checkpoints` leaves there; it is restored into the study's
+        folder, from which `run(resume=True)` goes on.
+
+        Args:
+            place: `<checkpoints>/<name>`, a path or a URI.
+            overrides: `a.b=value` assignments, `storage=...` say.
+
+        Raises:
+            InputError: no copy there, a study of that name in the storage, or as `load_config`.
+        """
+        from study.study_copy import copied_study_file, restore
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "study.yaml"
+            path.write_bytes(copied_study_file(place))
+            study = cls.from_yaml(path, overrides)
+        restore(place, study.folder)
+        return study
+
+    @classmethod
     def open(cls, run: str | Path, overrides: Sequence[str] = ()) -> Study:
         """A study from its run folder, wherever that lies now.
 
@@ -113,15 +135,27 @@ class Study:
         started = time.time()  # before Ray, Optuna and MLflow are imported, which takes seconds
         from study.driver import run_study
 
-        # `ray job submit` runs the driver in a snapshot of the working directory that Ray deletes.
-        if "runtime_resources" in self.folder.path.parts:
-            raise InputError(
-                f"storage: {self.folder.path} lies in Ray's disposable snapshot under `ray job submit`; give "
-                "an absolute path outside it"
-            )
+        self._refuse_snapshot()
         stored = self.config.portable(self._root)
         run_study(self.config, self.folder, stored=stored, started=started, resume=resume, echo=echo)
         return self
+
+    def _refuse_snapshot(self) -> None:
+        """`ray job submit` runs the driver in a snapshot of the working directory that Ray deletes."""
+        config = self.config
+        places = {
+            "cohort": config.cohort,
+            "storage": config.storage,
+            "cache": config.cache,
+            "checkpoints": config.checkpoints or "",
+            "tracking.uri": config.tracking.uri.removeprefix(SQLITE),
+        }
+        for key, place in places.items():
+            if "runtime_resources" in Path(place).parts:
+                raise InputError(
+                    f"{key}: {place} lies in Ray's disposable snapshot under `ray job submit`; give an "
+                    "absolute path outside it, or where the setting allows it a URI"
+                )
 
     @property
     def records(self) -> dict[int, TrialRecord]:

@@ -1,8 +1,9 @@
-"""What the driver does as Ray Tune reports: forget bytes, note a worker's last words, tell of long trials."""
+"""What the driver does as Ray Tune goes on: heed signals, forget bytes, tell of deaths and of long trials."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,27 +12,58 @@ from typing import Any
 from ray import tune
 
 
-class ForgetBankFiles(tune.Callback):
+class _Callback(tune.Callback):
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to pickle: Tune writes callbacks into a tuner.pkl that nobody reads again."""
+        return {}
+
+
+class ForgetBankFiles(_Callback):
     """Drops a bank file's bytes from Tune's own memory of the trial, where nobody reads them again."""
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         trial.last_result.pop("bank_file", None)
 
 
-class WorkerErrors(tune.Callback):
-    """Notes why a worker died; Tune tries it again, and gives up without telling its searcher why."""
+class HeedInterrupts(_Callback):
+    """Asks before every step of Tune's loop whether a signal has come."""
 
-    def __init__(self, note: Callable[[str, str], None]) -> None:
-        self._note = note
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
 
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        lines = Path(trial.error_file).read_text(errors="replace").split("\n") if trial.error_file else []
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            self._note(trial.trial_id, said[-1][:500])
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        self._check()
 
 
-class EpochLines(tune.Callback):
+class WorkerDeaths(_Callback):
+    """Tells, in a line, of a worker that died, alone or with its node; the searcher hands its bank out
+    again."""
+
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self._echo = echo
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        numbers = [one["number"] for one in trial.config["configurations"]]
+        named = f"#{numbers[0]}" + (f" to #{numbers[-1]}" if len(numbers) > 1 else "")
+        said = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        self._echo(f"{named}: {_last_words(said)}")
+
+
+_NODE_GONE = re.compile(r"node has died|temporarily unavailable|NodeDiedError|node failure")
+_WORKER_GONE = re.compile(r"Worker exit detail: (.*?)(?:Some common causes|\n|$)")
+
+
+def _last_words(said: str) -> str:
+    """Why a trial's worker ended, in a line, from all that Ray says of it."""
+    if _NODE_GONE.search(said):
+        return "the node that trained this is gone, or cannot be reached"
+    if detail := _WORKER_GONE.search(said):
+        return f"the worker died ({detail[1].strip()[:300]})"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return f"the worker failed ({lines[-1][:300] if lines else 'Ray does not say why'})"
+
+
+class EpochLines(_Callback):
     """Says how far a trial of several epochs is: at once after its first, then at most every `pause` seconds.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cohort.remote_files import MirroredFolder, inside
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 
 FORMAT = 1
@@ -44,14 +44,23 @@ KEPT_RESUME_POINTS = 2
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """What one fine-tuning trial keeps on disk, found again by its number alone."""
+    """What one fine-tuning trial keeps, found again by its number alone.
 
-    checkpoints: Path
+    Where the study's checkpoints are at a URI, it is worked on in a mirror on this machine: `pull` before it
+    is read, `push` what was written there.
+    """
+
+    checkpoints: str | Path
+    """Of the whole study; a folder or a URI."""
     number: int
 
     @property
+    def _folder(self) -> MirroredFolder:
+        return MirroredFolder(inside(str(self.checkpoints), f"trial-{self.number:04d}"))
+
+    @property
     def path(self) -> Path:
-        return self.checkpoints / f"trial-{self.number:04d}"
+        return self._folder.path
 
     @property
     def best(self) -> Path:
@@ -67,4 +76,16 @@ class CheckpointFolder:
 
     def drop_resume_points(self, keep: int = 0) -> None:
         for old in self.resume_points()[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
+            self._folder.drop(old)
+
+    def drop(self) -> None:
+        """Delete all that the trial keeps."""
+        self._folder.drop()
+
+    def pull(self) -> None:
+        """Make this machine's mirror what lies at the URI; InputError where the store refuses."""
+        self._folder.pull()
+
+    def push(self, path: Path) -> None:
+        """Copy a file of the mirror to the URI; InputError where the store refuses."""
+        self._folder.push(path)

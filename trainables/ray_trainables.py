@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
 from cohort.errors import InputError
+from cohort.image_store import finished_store
 from search_spaces import fine_tune, linear_probe
 from search_spaces.configuration import Configuration
 from trainables.bank_training import training_of
@@ -27,7 +27,7 @@ from trainables.linear_probe import train_bank
 from trainables.racing import Earlier
 from trainables.records import TrialRecord, pack_bank
 from trainables.trial_data import FineTuneData, ProbeData
-from vlm.encoders import load_encoder
+from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 
 
@@ -92,16 +92,20 @@ SHARED_MEMORY = 0.9
 class FineTuneTask:
     """What all fine-tuning trials of a study share."""
 
-    encoder_name: str
-    features: tuple[str, ...]
+    encoder: Encoder
+    """On the CPU, with the features under the head alone."""
     data: FineTuneData
+    cache: str
+    """Where a node finds the decoded images."""
+    images_key: str
     head: LinearHead
     """A trained probe, for `init_head: probe`."""
     seed: int
     training: Training
     objective_name: str
     compute: Compute
-    checkpoints: Path
+    checkpoints: str
+    """A folder that all nodes see, or a URI."""
     threads: int
     gpu_share: float
     """Of one GPU, 0 without."""
@@ -121,8 +125,10 @@ class FineTune(tune.Trainable):
             # A trial that asks for more than its share halves its micro-batch instead of starving the others.
             torch.cuda.set_per_process_memory_fraction(task.gpu_share * SHARED_MEMORY)
         # A trial moves its own copy of the image tower; the rest of the model would only fill the GPU.
-        self._encoder = load_encoder(task.encoder_name, features=task.features, device="cpu")
-        self._task = task
+        self._encoder = task.encoder
+        self._task = replace(
+            task, data=replace(task.data, images_file=finished_store(task.cache, task.images_key))
+        )
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -133,6 +139,7 @@ class FineTune(tune.Trainable):
         self._folder = CheckpointFolder(task.checkpoints, self._asked["number"])
         self._refusal, self._warnings = "", []
         self._trial = None  # before the next one asks for the memory that this one holds
+        self._folder.pull()
         try:
             config = Configuration(fine_tune.SPACE, seed=task.seed, **self._asked)
             self._trial = FineTuneTrial(
@@ -147,7 +154,7 @@ class FineTune(tune.Trainable):
             resumed, damaged = self._trial.load_newest(self._folder.resume_points())
             if self._trial.best_epoch:
                 # The crash may have come between the resume point and the weights of its best epoch.
-                self._trial.save_best(self._folder.best)
+                self._folder.push(self._trial.save_best(self._folder.best))
             if damaged:
                 ground = f"went on from epoch {self._trial.state.epoch}" if resumed else "began anew"
                 self._warnings = [f"{line}; {ground}" for line in damaged]
@@ -190,7 +197,7 @@ class FineTune(tune.Trainable):
         try:
             if not trial.finished:  # finished already: a crash between the last checkpoint and its report
                 trial.run_epoch(deadline)
-                trial.save_checkpoint(self._folder.resume_point(trial.state.epoch))
+                self._folder.push(trial.save_checkpoint(self._folder.resume_point(trial.state.epoch)))
                 self._folder.drop_resume_points(keep=KEPT_RESUME_POINTS)
             # If the scheduler stops the trial here, this is its record.
             state = "COMPLETE" if trial.finished else "PRUNED"
@@ -199,7 +206,7 @@ class FineTune(tune.Trainable):
             )
             record = trial.record(state, reason)
             if record.epoch == trial.state.epoch:
-                trial.save_best(self._folder.best)
+                self._folder.push(trial.save_best(self._folder.best))
         except TrialFailed:
             record = trial.record()
         except torch.OutOfMemoryError:  # beside the steps, which answer it with smaller micro-batches

@@ -20,10 +20,13 @@ from cohort.manifest import Cohort
 from search_spaces import linear_probe as space
 from study import Study, inputs
 from study.cli import main
+from study.config import StudyConfig
 from study.inputs import development_data
-from study.journal import open_journal
-from study.progress import describe_run
+from study.journal import journal_storage
+from study.progress import describe_run, status
+from study.run_folder import RunFolder
 from study.tracking import NUMBER_TAG
+from study.warm_start import earlier_starts
 from tests.study.conftest import LABELS, settings, square_cohort
 from trainables.records import ranking
 from vlm.bundle import Bundle
@@ -41,7 +44,7 @@ class Broken(tune.Trainable):
 
 
 def journal_trials(study):
-    storage = open_journal(study.folder.journal)
+    storage = journal_storage(study.folder.journal)
     return optuna.load_study(study_name=study.config.name, storage=storage).trials
 
 
@@ -328,15 +331,44 @@ def test_the_time_budget_counts_from_the_start_and_is_named_when_it_ends_the_sea
     assert lines[-1].startswith("finished in") and "squares: finished, 2/2" in describe_run(study.folder)
 
 
-@pytest.mark.parametrize("storage", ["runs", "."])
-def test_a_store_inside_rays_snapshot_is_refused(tmp_path, monkeypatch, storage):
+@pytest.mark.parametrize("relative", ["cohort", "storage", "cache", "checkpoints", "tracking"])
+def test_a_relative_path_inside_rays_snapshot_is_refused_by_its_key(tmp_path, monkeypatch, relative):
     """`ray job submit` starts the driver there, and Ray deletes it."""
     snapshot = tmp_path / "runtime_resources" / "working_dir_files"
     snapshot.mkdir(parents=True)
     monkeypatch.chdir(snapshot)
-    study = Study.from_dict({"name": "s", "cohort": "c", "encoder": "pixels", "storage": storage})
-    with pytest.raises(InputError, match="disposable snapshot"):
-        study.run()
+    places = {key: f"/data/{key}" for key in ("cohort", "storage", "cache", "checkpoints")}
+    given = {"name": "s", "encoder": "pixels", **places, "tracking": {"uri": "sqlite:////data/mlflow.db"}}
+    given |= {relative: {"uri": "sqlite:///mlflow.db"} if relative == "tracking" else "here"}
+    key = "tracking.uri" if relative == "tracking" else relative
+    with pytest.raises(InputError, match=rf"^{key}: .*disposable snapshot .* give an absolute path"):
+        Study.from_dict(given).run()
+
+
+def test_a_study_begins_with_the_best_of_an_earlier_one(studied, tmp_path):
+    earlier, _ = studied
+    config = earlier.config.model_dump(mode="json")
+    config |= {"name": "later", "storage": str(tmp_path / "runs")}
+    config["search"] |= {"configurations": 6, "warm_start": str(earlier.folder.path), "fixed": {"epochs": 3}}
+    lines = []
+    later = Study.from_dict(config).run(echo=lines.append)
+    ranked = [record for record in ranking(earlier.records.values())][:5]
+    taken = [later.records[number].params for number in range(1, 6)]
+    assert taken == [record.params | {"epochs": 3} for record in ranked]
+    assert any(
+        f"begins with the 16 best of {earlier.folder.path}, trained again here" in one for one in lines
+    )
+    tuning = StudyConfig.model_validate(config | {"trainable": "fine_tune", "search": {"warm_start": "x"}})
+    with pytest.raises(InputError, match=r"search\.warm_start: x: no study there"):
+        earlier_starts(tuning, RunFolder(tmp_path / "new"), list)
+    tuning = tuning.model_copy(
+        update={"search": tuning.search.model_copy(update={"warm_start": str(earlier.folder.path)})}
+    )
+    with pytest.raises(InputError, match="its trainable is linear_probe, whose space is another"):
+        earlier_starts(tuning, RunFolder(tmp_path / "new"), list)
+    same = StudyConfig.model_validate(config)
+    with pytest.raises(InputError, match=r"none of its \d+ completed configurations lies inside this study"):
+        earlier_starts(same, RunFolder(tmp_path / "new"), lambda starts: [])
 
 
 def test_a_moved_project_is_resumed_and_analysed_where_it_lies_now(tmp_path, monkeypatch):
@@ -474,17 +506,23 @@ def test_without_a_test_split_a_study_is_exported_and_its_analysis_refused(tmp_p
 def test_a_study_in_which_nothing_completes_says_so_with_the_first_reason(tmp_path, monkeypatch, capsys):
     """Workers that cannot import their code, say; the command line ends with status 1."""
     square_cohort(tmp_path / "cohort")
-    monkeypatch.setattr("study.driver.WORKER_RETRIES", 1)
+    monkeypatch.setattr("study.search.TRIES", 1)
     broken = tune.with_resources(Broken, {"cpu": 1})
     monkeypatch.setattr("study.linear_probe.Adapter.trainable", lambda *_: (broken, None))
     (tmp_path / "s.yaml").write_text(json.dumps(settings(tmp_path, name="s", configurations=4)))
     assert main(["run", str(tmp_path / "s.yaml")]) == 1
     printed = capsys.readouterr().out
-    assert re.search(
-        r"no configuration completed \(4 FAIL\); #0: its worker process died \(.*broken", printed
-    )
+    assert re.search(r"s: #0: the worker failed \(.*broken", printed)
+    assert "4 configurations have no result, their workers died (#0, #1, #2, #3), ended in" in printed
+    assert "no configuration completed (none has ended); --resume tries them again" in printed
     assert "next: radtune analyze" not in printed
     study = Study.open(tmp_path / "runs" / "s")
+    assert status(study.folder)[1] == 3
+    # A second time it is not the machine.
+    assert main(["run", str(tmp_path / "s.yaml"), "--resume"]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"no configuration completed \(4 FAIL\); #0: its worker died at every", printed)
+    assert status(study.folder)[1] == 1
     with pytest.raises(InputError, match="no configuration completed"):
         study.analyze()
     assert "no configuration completed" in describe_run(study.folder)

@@ -1,11 +1,14 @@
 """The line that a running study prints."""
 
 import math
+import shutil
 from dataclasses import replace
 
+from study.cli import main
 from study.lock import driver_lock
-from study.progress import _table, describe_run, progress
-from trainables.records import TrialRecord
+from study.progress import _table, describe_run, progress, status
+from study.run_folder import RunFolder
+from trainables.records import TrialRecord, pack_bank, unpack_bank
 
 
 def record(number, objective, preset=""):
@@ -55,3 +58,24 @@ def test_show_tells_how_far_the_trials_are_that_train_now(studied):
         assert "#3 full" not in describe_run(folder)  # left by a driver that was killed
     finally:
         folder.running_file.unlink()
+
+
+def test_scripts_are_told_by_a_line_and_an_exit_code(studied, tmp_path, capsys):
+    study, _ = studied
+    copied = RunFolder(tmp_path / "runs" / "squares")
+    shutil.copytree(study.folder.path, copied.path)
+    assert status(copied) == ("finished", 0)
+    with driver_lock(copied.lock_file):
+        assert status(copied) == ("running", 4)
+    copied.ended_file.write_text("time budget of 5 s reached")
+    assert status(copied) == ("time budget of 5 s reached; continue it with --resume", 3)
+    copied.ended_file.unlink()
+    assert main(["show", "--status", str(copied.path)]) == 3
+    assert capsys.readouterr().out == "stopped before its end; continue it with --resume\n"
+    assert main(["show", "--status", str(tmp_path)]) == 2
+    copied.ended_file.write_text("finished")
+    for file in copied.bank_files():
+        failed = [replace(record, state="FAIL", reason="broken") for record in unpack_bank(file.read_bytes())]
+        file.write_bytes(pack_bank(failed))
+    line, code = status(copied)
+    assert code == 1 and line.startswith("no configuration completed (24 FAIL); #0: broken")

@@ -8,10 +8,10 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from study.journal import open_journal
+from study.journal import journal_storage, open_study
 from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
-from study.search import Asking, BankSearcher, SearchPlan
+from study.search import TRIES, Asking, BankSearcher, SearchPlan
 from trainables.records import TrialRecord, pack_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -34,9 +34,6 @@ def train(configuration):
 
 def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
     run = RunFolder(folder)
-    study = optuna.create_study(
-        study_name="s", storage=open_journal(run.journal), direction="maximize", load_if_exists=True
-    )
     plan = SearchPlan(
         configurations=configurations,
         bank_size=configurations // 8,
@@ -44,18 +41,14 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
         concurrent=concurrent,
         **changes,
     )
-    return BankSearcher(
-        study=study,
-        run=run,
-        plan=plan,
-        asking=Asking(
-            suggest=suggest,
-            presets={"paper": {"loss": "bce", "x": 0.9}},
-            warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}, {"loss": "bce", "x": 0.4}],
-            told=Adapter(None, None, None).told,
-        ),
-        on_bank=lambda records: None,
+    asking = Asking(
+        suggest=suggest,
+        presets={"paper": {"loss": "bce", "x": 0.9}},
+        warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}, {"loss": "bce", "x": 0.4}],
+        told=Adapter(None, None, None).told,
     )
+    study, _ = open_study(run.journal, "s", run.records(), asking.suggest, asking.starts)
+    return BankSearcher(study=study, run=run, plan=plan, asking=asking, on_bank=lambda records: None)
 
 
 def drive(search, finish_first=min, train=train, banks=None):
@@ -78,7 +71,7 @@ def drive(search, finish_first=min, train=train, banks=None):
 
 
 def told(folder):
-    return optuna.load_study(study_name="s", storage=open_journal(RunFolder(folder).journal)).trials
+    return optuna.load_study(study_name="s", storage=journal_storage(RunFolder(folder).journal)).trials
 
 
 def numbers(banks):
@@ -160,15 +153,6 @@ def test_pruned_and_failed_configurations_are_told_as_what_they_are(tmp_path):
     assert told(tmp_path)[2].intermediate_values == {5: 0.25}
 
 
-def test_a_worker_that_dies_fails_its_configurations_and_the_study_goes_on(tmp_path):
-    search = searcher(tmp_path, configurations=16, concurrent=1)
-    search.suggest("a")
-    search.on_trial_complete("a", None, error=True)
-    drive(search)
-    assert [trial.state for trial in told(tmp_path)] == [TrialState.FAIL] + [TrialState.COMPLETE] * 15
-    assert "worker process died" in RunFolder(tmp_path).records()[0].reason
-
-
 def test_lagging_is_to_be_below_a_quantile_of_what_earlier_heads_reached_there(tmp_path):
     banks = drive(searcher(tmp_path, configurations=128, concurrent=1))
     assert banks[0]["earlier"].prune_below == banks[1]["earlier"].prune_below == {}
@@ -231,11 +215,51 @@ def test_a_crash_between_two_warm_starts_loses_none_of_them(tmp_path, monkeypatc
     assert sorted(numbers(banks)) == list(range(64))
 
 
-def test_a_worker_that_dies_is_named_by_what_it_said_last(tmp_path):
+def test_a_bank_whose_worker_dies_is_handed_out_again_under_its_number(tmp_path):
+    undisturbed = drive(searcher(tmp_path / "a", concurrent=2))
+    search = searcher(tmp_path / "b", concurrent=2)
+    banks, running, deaths = {}, [], {0: 1, 3: 2, 8: 2}  # the last bank too, after which nothing is asked
+    for turn in range(200):
+        config = search.suggest(str(turn))
+        if isinstance(config, dict):
+            running.append((str(turn), config))
+            continue
+        if not running:
+            assert config == Searcher.FINISHED
+            break
+        trial, config = running.pop(0)
+        if deaths.get(config["bank"]):
+            deaths[config["bank"]] -= 1
+            search.on_trial_complete(trial, None, error=True)
+            continue
+        banks[config["bank"]] = config
+        records = [train(one) for one in config["configurations"]]
+        search.on_trial_complete(trial, {"bank_file": pack_bank(records)})
+    search.tell_rest()
+    assert not any(deaths.values()) and search.given_up == []
+    assert [banks[bank]["configurations"] for bank in sorted(banks)] == [
+        one["configurations"] for one in undisturbed
+    ]
+
+
+def test_what_no_worker_survives_is_asked_again_by_a_resume_and_then_fails(tmp_path):
+    for run, last in enumerate((False, True)):
+        search = searcher(tmp_path, configurations=16, concurrent=1)
+        config = search.suggest("0")
+        assert [one["number"] for one in config["configurations"]] == [0]
+        for trial in range(TRIES):
+            assert trial == 0 or search.suggest(str(trial)) == config
+            search.on_trial_complete(str(trial), None, error=True)
+        assert search.suggest("next")["configurations"] != config["configurations"]
+        assert search.given_up == ([] if last else [0])
+        assert [record.state for record in RunFolder(tmp_path).records().values()] == ["FAIL"] * run
+    assert "its worker died at every try" in RunFolder(tmp_path).records()[0].reason
+
+
+def test_a_worker_that_gets_on_may_die_any_number_of_times(tmp_path):
     search = searcher(tmp_path, configurations=16, concurrent=1)
-    search.suggest("a")
-    search.note_error("a", "ModuleNotFoundError: No module named 'x'")
-    search.on_trial_complete("a", None, error=True)
-    assert RunFolder(tmp_path).records()[0].reason == (
-        "its worker process died (ModuleNotFoundError: No module named 'x')"
-    )
+    for trial in range(3 * TRIES):
+        search.suggest(str(trial))
+        search.on_trial_result(str(trial), {"epoch": trial})
+        search.on_trial_complete(str(trial), None, error=True)
+    assert search.given_up == []

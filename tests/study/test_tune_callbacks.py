@@ -1,7 +1,9 @@
 import time
 from types import SimpleNamespace
 
-from study.tune_callbacks import EpochLines, ForgetBankFiles
+import pytest
+
+from study.tune_callbacks import EpochLines, ForgetBankFiles, HeedInterrupts, WorkerDeaths
 
 
 def trial(number, epochs=4):
@@ -45,3 +47,32 @@ def test_tune_does_not_keep_the_bytes_of_a_finished_bank():
     finished = SimpleNamespace(last_result={"bank_file": b"...", "objective": 0.5})
     ForgetBankFiles().on_trial_complete(1, [], finished)
     assert finished.last_result == {"objective": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("The actor died because its node has died. Node Id: 7", "the node that trained this is gone, or"),
+        (
+            "Worker exit detail: EOF. Some common causes: oom",
+            "the worker died (EOF.)",
+        ),
+        ("Traceback\n  File x\nRuntimeError: broken\n", "the worker failed (RuntimeError: broken)"),
+        ("", "the worker failed (Ray does not say why)"),
+    ],
+)
+def test_a_death_is_told_in_one_line_with_its_numbers(tmp_path, said, line):
+    lines: list[str] = []
+    (tmp_path / "error.txt").write_text(said)
+    config = {"configurations": [{"number": 3}, {"number": 4}]}
+    one = SimpleNamespace(trial_id="a", error_file=str(tmp_path / "error.txt"), config=config)
+    WorkerDeaths(lines.append).on_trial_error(1, [], one)
+    assert lines[0].startswith(f"#3 to #4: {line}") and "\n" not in lines[0]
+
+
+def test_a_signal_that_was_lost_ends_the_study_at_the_next_step():
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        HeedInterrupts(check).on_step_begin(1, [])

@@ -23,6 +23,7 @@ from trainables.racing import Earlier
 from trainables.ray_trainables import FineTune, FineTuneTask, LinearProbeBank, ProbeTask
 from trainables.records import unpack_bank
 from trainables.trial_data import FineTuneData
+from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 
 # ---- a bank of linear probes ----
@@ -103,7 +104,8 @@ def test_a_searched_head_is_pruned_below_the_floor_and_a_published_one_never(pro
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> FineTuneData:
     rng = np.random.default_rng(0)
-    file = tmp_path_factory.mktemp("store") / "images.npy"
+    file = tmp_path_factory.mktemp("cache") / "images-drawn" / "images.npy"
+    file.parent.mkdir()
     np.save(file, rng.integers(0, 256, (40, 32, 32, 1), dtype=np.uint8))
     targets_NC = (rng.random((40, 2)) < 0.5).astype(np.float32)
     split = single_split(
@@ -128,15 +130,16 @@ def actor(encoder_names, encoders, data, tmp_path):
     def make(config: dict, tower: str = "vit") -> FineTune:
         trainable = FineTune.__new__(FineTune)
         task = FineTuneTask(
-            encoder_name=encoder_names[tower],
-            features=("projected",),
+            encoder=load_encoder(encoder_names[tower], features=("projected",), device="cpu"),
             data=data,
+            cache=str(data.images_file.parents[1]),
+            images_key="drawn",
             head=LinearHead.plain(np.zeros((encoders[tower].width, 2))),
             seed=0,
             training=Training(batch_size=8, patience=None),
             objective_name="macro_ap",
             compute=Compute(precision="fp32"),
-            checkpoints=tmp_path,
+            checkpoints=str(tmp_path),
             threads=torch.get_num_threads(),
             gpu_share=0,
         )
