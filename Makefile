@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(abspath $(VENV))/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint test test-slow test-gpu clean
+.PHONY: install demo lint test test-slow test-cluster test-gpu clean
 
 demo: install
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
@@ -26,7 +26,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster,test]'
 	touch $@
 
 lint: install
@@ -37,7 +37,10 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-slow: install
-	$(BIN)/python -m pytest -m 'slow or cluster or fault' --durations=10
+	$(BIN)/python -m pytest -m '(slow or fault) and not cluster' --durations=10
+
+test-cluster: install
+	$(BIN)/python -m pytest -m cluster --durations=10
 
 test-gpu: install
 	$(BIN)/python -m pytest -m gpu
