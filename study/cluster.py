@@ -154,6 +154,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
     if joined:
         named = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "it runs on this machine"
         echo(f"on the Ray at {joined} ({named}); RAY_ADDRESS={PRIVATE} starts a private one")
+        _take_token()
         _init(address=joined, runtime_env={"worker_process_setup_hook": _importing_rooms()})
     elif ours:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -288,6 +289,14 @@ def check_visible(folders: Mapping[str, Path], *, on_gpus: bool) -> None:
 def _unseen(notes: Mapping[str, Path]) -> str:
     """What of `notes` the node that this runs on does not see; empty where it sees all."""
     return next((what for what, note in notes.items() if not note.exists()), "")
+
+
+def _take_token() -> None:
+    """Show a running Ray this user's token where there is one, as `ray start` does, not `ray.init`."""
+    from ray._private.authentication import authentication_token_setup as tokens
+
+    tokens.logger.setLevel("ERROR")  # it would warn of having found one
+    tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _importing_rooms() -> Callable[[], None]:
