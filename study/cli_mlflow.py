@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+import webbrowser
 from pathlib import Path
 
 from cohort.errors import InputError
 from study.command import Commands, add_command
+from study.credentials import masked
+from study.server_process import refuse_used, serve
+
+STUDIES_SHOWN = 5
+"""Of how many studies, the latest, `radtune ui` prints the page."""
 
 
 def add_commands_to(commands: Commands) -> None:
@@ -16,6 +21,7 @@ def add_commands_to(commands: Commands) -> None:
     ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="tracking URI (default: %(default)s)")
+    ui.add_argument("--open", action="store_true", help="open the latest study's page in the browser")
 
     sync = add_command(
         commands,
@@ -28,10 +34,8 @@ def add_commands_to(commands: Commands) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    import socket
-
     from study.config import SQLITE
-    from study.tracking import is_server, runs_page
+    from study.tracking import is_server, pages
 
     uri = arguments.uri
     if uri.startswith(SQLITE):
@@ -40,15 +44,28 @@ def _ui(arguments: argparse.Namespace) -> None:
             raise InputError(f"{database}: no MLflow store there; start where studies are run, or give --uri")
         uri = SQLITE + str(database)
     if is_server(uri):
-        print(f"MLflow on {uri.rstrip('/')}{runs_page(uri)}")
+        _show(uri.rstrip("/"), pages(uri), arguments.open)
         return
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", arguments.port)) == 0:
-            raise InputError(f"--port {arguments.port}: in use already; give another one")
-    page = f"http://127.0.0.1:{arguments.port}{runs_page(uri)}"
-    print(f"MLflow, in some 20 s, on {page} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    os.execv(sys.executable, [*command, "--host", "127.0.0.1", "--port", str(arguments.port)])
+    address = f"http://127.0.0.1:{arguments.port}"
+    refuse_used(arguments.port)
+    found = pages(uri)
+
+    def ready() -> None:
+        _show(address, found, arguments.open)
+        print("Ctrl-C ends it", flush=True)
+
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(arguments.port)]
+    # The store's address may hold a password, which a command's arguments would show to everybody.
+    serve([*command, "--workers", "1"], {"MLFLOW_BACKEND_STORE_URI": uri}, arguments.port, ready)
+
+
+def _show(address: str, pages: list[tuple[str, str]], opened: bool) -> None:
+    """Print where studies are to be seen, the latest first, and open the first of these pages if wanted."""
+    shown = [*pages[:STUDIES_SHOWN], *pages[STUDIES_SHOWN:][-1:]] or [("MLflow", "")]
+    for name, page in shown:
+        print(f"{name}: {address}{page}", flush=True)
+    if opened:
+        webbrowser.open(address + shown[0][1])
 
 
 def _sync(arguments: argparse.Namespace) -> None:
@@ -57,4 +74,4 @@ def _sync(arguments: argparse.Namespace) -> None:
     study = Study.open(arguments.run)
     if complaint := study.sync():
         raise InputError(complaint)
-    print(f"MLflow ({study.config.tracking.uri}) holds all {len(study.records)} configurations")
+    print(f"MLflow ({masked(study.config.tracking.uri)}) holds all {len(study.records)} configurations")

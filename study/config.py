@@ -26,6 +26,7 @@ from cohort.errors import InputError
 from cohort.remote_files import inside, is_remote
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
+from study.credentials import masked
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
 from vlm.feature_kinds import KINDS, POOLED, PROJECTED
@@ -402,7 +403,7 @@ def _one_line(error: ValidationError, source: str) -> str:
     if isinstance(first["input"], dict):  # a rule about a group of settings names its key itself
         return f"{source}: {key}: {rule}{tail}"
     rule = rule[0].lower() + rule[1:]
-    return f"{source}: {key}: {rule}, but got {first['input']!r}{tail}"
+    return f"{source}: {key}: {rule}, but got {masked(repr(first['input']))}{tail}"
 
 
 def _fields_at(location: list[str]) -> list[str]:
@@ -468,6 +469,15 @@ def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
             f"search.configurations: the study was started with {before.search.configurations}, "
             f"so it can be extended but not cut to {after.search.configurations}"
         )
+
+
+def kept_settings(config: StudyConfig) -> dict[str, Any]:
+    """Settings, by their dotted names, that a study keeps for good, as far as they are set."""
+    return {
+        ".".join(key): value
+        for key, value in _flat(config.model_dump(mode="json")).items()
+        if key not in RESUMABLE and value not in (None, {})
+    }
 
 
 def _flat(mapping: dict[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,16 +17,18 @@ from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
 from study.cluster import Capacity, check_cluster, check_visible, joined_ray, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
+from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
 from study.journal import open_study
 from study.lock import driver_lock
 from study.progress import counted, nothing_completed, progress
-from study.provenance import environment, revision
+from study.provenance import environment
 from study.run_folder import RunFolder
 from study.search import Asking, BankSearcher
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
+from study.tracked_study import tracked_study
 from study.tracking import StudyTracker, record_opening
 from study.warm_start import earlier_starts
 from trainables.logistic import GivenUp, train_logistic
@@ -211,14 +213,13 @@ class Conductor:
         config = self._config
         self._tracker = StudyTracker(
             config.tracking.uri,
-            config.name,
+            tracked_study(config, self._inputs.identity),
             self._run.mlflow_run_file,
-            run_tags(config, self._inputs.identity),
         )
         if away := self._tracker.away:
             self._say(
-                f"MLflow at {config.tracking.uri} does not answer ({away}); the study goes on, and is logged "
-                "when it does"
+                f"MLflow at {masked(config.tracking.uri)} does not answer ({away}); the study goes on, and "
+                "is logged when it does"
             )
         self._tracker.log(self._records.values())
 
@@ -330,18 +331,6 @@ class Conductor:
         self._echo(f"{how} in {time.time() - self._started:.0f} s: {came_of_it}")
 
 
-def run_tags(config: StudyConfig, identity: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of a study's runs in MLflow; `identity` is that of its inputs."""
-    return {
-        "radtune.study": config.name,
-        "radtune.trainable": config.trainable,
-        "radtune.encoder": config.encoder,
-        "radtune.encoder_fingerprint": identity["encoder_fingerprint"],
-        "radtune.cohort_hash": identity["cohort_hash"],
-        "mlflow.source.git.commit": revision(),
-    }
-
-
 def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:
     """Figures of a study as a whole, from its folder, for its run in MLflow."""
     records = run.records()
@@ -362,12 +351,12 @@ def sync(config: StudyConfig, run: RunFolder) -> str:
     """
     with driver_lock(run.lock_file):
         records = run.records()
-        tags = run_tags(config, run.identity())
-        tracker = StudyTracker(config.tracking.uri, config.name, run.mlflow_run_file, tags)
+        study = tracked_study(config, run.identity())
+        tracker = StudyTracker(config.tracking.uri, study, run.mlflow_run_file)
         complaint = tracker.close(records.values(), run.kept_with_mlflow(), figures_of(config, run))
         run.write_trials(records.values(), tracker.run_ids)
         if not complaint and run.openings_file.exists():
             complaint = record_opening(
-                config.tracking.uri, run.mlflow_run_file, run.openings_file, {}, run.analysis
+                config.tracking.uri, run.mlflow_run_file, run.openings_file, {}, run.report
             )
     return complaint

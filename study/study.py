@@ -211,7 +211,7 @@ class Study:
             self.folder.mlflow_run_file,
             self.folder.openings_file,
             {f"test.{row.metric}": row.value for row in averages.itertuples()},
-            self.folder.analysis,
+            self.folder.report,
         )
         return replace(result, not_recorded=not_recorded)
 

@@ -27,19 +27,44 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
+from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH
 
 from analysis.number_format import counted
 from cohort.errors import InputError
 from study.config import SQLITE
-from trainables.records import TrialRecord
+from study.credentials import masked
+from study.runs_view import (
+    STUDIES,
+    VIEW_TAG,
+    VIEWS,
+    own_views,
+    page_of_view,
+    saved_view,
+    studies_view,
+    study_view,
+)
+from study.tracked_study import (
+    BEST_RUN_TAG,
+    BEST_TAG,
+    OBJECTIVE_TAG,
+    REPORT_TAG,
+    TrackedStudy,
+    description,
+    with_own_words,
+)
+from trainables.records import TrialRecord, ranking
 
 EXPERIMENT = "radtune"
 KIND_TAG = "mlflow.experimentKind"
 """Says to MLflow's UI that these are training runs; it opens on traces of language models otherwise."""
 NUMBER_TAG = "radtune.trial"
+NOTE_TAG = "mlflow.note.content"
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+"""State of a configuration -> status of its run: MLflow has none for stopped early, but shows this one."""
 ANSWER_SECONDS = 4.0
 """In which a server must answer before anything is asked of it."""
 AGAIN_SECONDS = 15.0
@@ -57,23 +82,22 @@ class StudyTracker:
 
     Args:
         uri: absolute tracking URI.
-        study: the study's name.
+        study: what MLflow is told of the study.
         run_file: keeps the id of the study's parent run, which is found again by it on resume.
-        tags: tags of the parent run, which every configuration's run carries too.
 
     Raises:
         InputError: the store is a database and cannot be opened. A server may be away.
     """
 
-    def __init__(self, uri: str, study: str, run_file: Path, tags: Mapping[str, str]) -> None:
-        self.uri, self._study, self._tags, self._run_file = uri, study, dict(tags), run_file
+    def __init__(self, uri: str, study: TrackedStudy, run_file: Path) -> None:
+        self.uri, self._study, self._run_file = uri, study, run_file
         self.parent = ""
         """Id of the study's parent run; empty while no server has answered."""
         self._logged: dict[int, str] = {}
         self._fault, self._abandoned, self._again = "", False, 0.0
         if not self._connect() and not is_server(uri):
             raise InputError(
-                f"tracking.uri {uri}: MLflow cannot open this store ({self._fault}); "
+                f"tracking.uri {masked(uri)}: MLflow cannot open this store ({self._fault}); "
                 "give a reachable server or a writable sqlite:/// path"
             )
         self._waiting: queue.Queue[TrialRecord | None] = queue.Queue()
@@ -123,22 +147,23 @@ class StudyTracker:
         self._waiting.put(None)
         self._thread.join()
         self._fault, self._again = "", 0.0
+        records = list(records)
         missing = {record.number: record for record in records if record.number not in self._logged}
         self._send(missing)
         if self.parent and not missing:
             try:
-                now = int(time.time() * 1000)
-                finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-                self._client.log_batch(self.parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+                self._tag_best(records)
+                _log_figures(self._client, self.parent, metrics)
+                _describe(self._client, self.parent)
                 for path in artifacts:
-                    self._client.log_artifact(self.parent, str(path))
+                    self._keep(path)
                 self._client.set_terminated(self.parent)
             except Exception as error:
                 self._fault = _short(error)
         if not self._fault:
             return ""
         return (
-            f"MLflow ({self.uri}) did not take everything: {self._fault}; "
+            f"MLflow ({masked(self.uri)}) did not take everything: {self._fault}; "
             f"{counted(len(missing), 'configuration')} missing there; `radtune sync {self._run_file.parent}` "
             "sends what is"
         )
@@ -146,11 +171,10 @@ class StudyTracker:
     def _connect(self) -> bool:
         """Open the store and the study's parent run in it; where that fails, say why in `_fault`."""
         try:
-            if is_server(self.uri):
-                _ask(self.uri)
-            self._client = MlflowClient(tracking_uri=self.uri)
+            self._client = open_store(self.uri)
             self._experiment = self._experiment_id()
             parent = self._parent_run(self._run_file)
+            self._introduce(parent)
             self._logged = self._runs_in_store(parent)
             self.parent, self._fault = parent, ""
         except Exception as error:
@@ -206,9 +230,14 @@ class StudyTracker:
             found = self._client.get_experiment_by_name(name)
         if found is not None:
             return found.experiment_id
-        return self._client.create_experiment(
-            name, artifact_location=location and str(location), tags={KIND_TAG: "custom_model_development"}
-        )
+        try:
+            kind = {KIND_TAG: "custom_model_development"}
+            return self._client.create_experiment(name, location and str(location), tags=kind)
+        except MlflowException as error:
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                raise error
+            return found.experiment_id  # another study that began at the same moment was faster
 
     def _parent_run(self, note: Path) -> str:
         """The study's parent run: the one noted, or a new one."""
@@ -220,9 +249,64 @@ class StudyTracker:
                     return run_id
             except MlflowException:
                 pass  # another store than before: the study starts a parent run there
-        run = self._client.create_run(self._experiment, run_name=self._study, tags=self._tags)
+        study = self._study
+        tags = {**study.tags, OBJECTIVE_TAG: study.objective}
+        run = self._client.create_run(self._experiment, run_name=study.name, tags=tags)
         note.write_text(run.info.run_id + "\n")
         return run.info.run_id
+
+    def _introduce(self, parent: str) -> None:
+        """Tell what holds for the whole study, and how the runs page is to show it."""
+        client, study = self._client, self._study
+        run = client.get_run(parent)
+        client.log_batch(
+            parent,
+            params=[
+                Param(name, _text(value)[:MAX_PARAM_VAL_LENGTH])
+                for name, value in study.params.items()
+                if name not in run.data.params  # MLflow lets none be written twice
+            ],
+        )
+        cohort = Dataset(
+            name=Path(study.cohort).name,
+            digest=study.cohort_hash[:MAX_DATASET_DIGEST_SIZE],
+            source_type="local",
+            source=json.dumps({"uri": study.cohort}),
+            profile=json.dumps({"content_hash": study.cohort_hash, "labels": study.labels}),
+        )
+        client.log_inputs(parent, [DatasetInput(cohort, [InputTag("mlflow.data.context", "development")])])
+        began = run.info.start_time / 1000
+        views = {
+            parent: saved_view(study.name, study_view(parent, study.objective, study.searched), began),
+            STUDIES: saved_view("All studies", studies_view(study.objective), 0),
+        }
+        for key, view in views.items():
+            client.set_experiment_tag(self._experiment, VIEW_TAG + key, view)
+        views = own_views(client.get_experiment(self._experiment).tags)
+        for key in [key for key in views if key != STUDIES][VIEWS:]:
+            with suppress(MlflowException):  # another study that began at the same moment did so
+                client.delete_experiment_tag(self._experiment, VIEW_TAG + key)
+        _describe(client, parent)
+
+    def _tag_best(self, records: Iterable[TrialRecord]) -> None:
+        """Mark the best configuration on validation, and it alone."""
+        ranked = ranking(records)
+        if not ranked:
+            return
+        best = self._logged[ranked[0].number]
+        before = self._client.get_run(self.parent).data.tags.get(BEST_RUN_TAG)
+        if before and before != best:
+            with suppress(MlflowException):  # it was deleted, and logged anew
+                self._client.delete_tag(before, BEST_TAG)
+        self._client.set_tag(best, BEST_TAG, "yes")
+        self._client.set_tag(self.parent, BEST_RUN_TAG, best)
+
+    def _keep(self, path: Path) -> None:
+        """Keep a file with the study's run; a study file without the store's credentials."""
+        if path.suffix == ".yaml":
+            self._client.log_text(self.parent, masked(path.read_text(encoding="utf-8")), path.name)
+        else:
+            self._client.log_artifact(self.parent, str(path))
 
     def _runs_in_store(self, parent: str) -> dict[int, str]:
         """Whole child runs by number; a run whose logging was cut off is deleted, to be logged anew."""
@@ -252,7 +336,8 @@ class StudyTracker:
 
     def _log(self, record: TrialRecord) -> str:
         now = int(time.time() * 1000)
-        tags = self._tags | {
+        tags = {
+            **self._study.tags,
             "mlflow.parentRunId": self.parent,
             NUMBER_TAG: str(record.number),
             "radtune.state": record.state,
@@ -263,7 +348,8 @@ class StudyTracker:
             tags["radtune.reason"] = record.reason[:5000]
         if record.warnings:
             tags["radtune.warnings"] = "; ".join(record.warnings)[:5000]
-        run = self._client.create_run(self._experiment, run_name=f"{self._study}-{record.number}", tags=tags)
+        name = f"{self._study.name}-{record.number}"
+        run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         run_id = run.info.run_id
         metrics = [
             Metric(name, value, now, 0) for name, value in record.metrics.items() if math.isfinite(value)
@@ -281,13 +367,12 @@ class StudyTracker:
             params=[Param(name, _text(value)) for name, value in record.params.items()],
             tags=[RunTag("radtune.strategy", record.strategy)],
         )
-        # MLflow has no status for a pruned run; radtune.state says it.
-        self._client.set_terminated(run_id, status="FAILED" if record.state == "FAIL" else "FINISHED")
+        self._client.set_terminated(run_id, status=STATUS[record.state])
         return run_id
 
 
 def record_opening(
-    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], analysis: Path
+    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], report: Path
 ) -> str:
     """Note on the study's parent run how often the test split was opened, and what was read from it.
 
@@ -295,23 +380,22 @@ def record_opening(
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
         openings: the run folder's own record, which is the truth; see `analysis.test_split`.
-        analysis: the folder whose files, its figures among them, are kept with the run.
+        report: the page; the files of its folder, figures among them, are kept with the run.
 
     Returns:
         an empty string, or one line saying that the store refused: an opening that is not counted there yet
         must be noticed.
     """
     try:
-        if is_server(uri):
-            _ask(uri)
-        client = MlflowClient(tracking_uri=uri)
+        client, analysis = open_store(uri), report.parent
         parent = run_file.read_text().strip()
         events = [json.loads(line) for line in openings.read_text().splitlines()]
         told = "; ".join(f"{event['when']} {event['why']}" for event in events)
         client.set_tag(parent, "radtune.test_openings", told[-5000:])
-        now = int(time.time() * 1000)
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        client.log_batch(parent, metrics=[Metric(k, v, now, 0) for k, v in finite.items()])
+        if report.exists():
+            client.set_tag(parent, REPORT_TAG, str(report))
+        _log_figures(client, parent, metrics)
+        _describe(client, parent)
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
         if uri.startswith(SQLITE) and _is_gone(place, _artifacts_beside(uri)):
             return (
@@ -322,25 +406,42 @@ def record_opening(
             client.log_artifact(parent, str(path), artifact_path=below.as_posix())
     except Exception as error:
         return (
-            f"MLflow ({uri}) could not record this opening of the test split ({_short(error)}); "
+            f"MLflow ({masked(uri)}) could not record this opening of the test split ({_short(error)}); "
             f"{openings} has it, and `radtune sync {openings.parent}` sends it"
         )
     return ""
 
 
-def runs_page(uri: str) -> str:
-    """Where MLflow's UI shows the studies' runs as such, below its address; empty where none has been logged.
+def pages(uri: str) -> list[tuple[str, str]]:
+    """(name, page below the UI's address) of each study's view, the latest first, and that of all studies at
+    last; none where nothing has been logged.
 
     Raises:
         InputError: the store cannot be opened.
     """
     try:
-        if is_server(uri):
-            _ask(uri)
-        found = MlflowClient(tracking_uri=uri).get_experiment_by_name(EXPERIMENT)
+        found = open_store(uri).search_experiments(filter_string=f"name LIKE '{EXPERIMENT}%'")
     except Exception as error:
-        raise InputError(f"--uri {uri}: MLflow cannot open this store ({_short(error)})") from None
-    return f"/#/experiments/{found.experiment_id}/runs?workflowType=machine_learning" if found else ""
+        raise InputError(f"--uri {masked(uri)}: MLflow cannot open this store ({_short(error)})") from None
+    return [
+        (name, page_of_view(experiment.experiment_id, key, "TABLE" if key == STUDIES else "CHART"))
+        for experiment in found
+        for key, name in own_views(experiment.tags).items()
+    ]
+
+
+def open_store(uri: str) -> MlflowClient:
+    """A client of a store: OSError, soon, where a server does not answer, and whatever MLflow raises.
+
+    Two processes that make the tables of a fresh SQLite file at once would end each other, so one waits.
+    """
+    if is_server(uri):
+        _ask(uri)
+    if not uri.startswith(SQLITE):
+        return MlflowClient(tracking_uri=uri)
+    database = uri.removeprefix(SQLITE)
+    with FileLock(f"{database}.lock"):
+        return MlflowClient(tracking_uri=uri)
 
 
 def is_server(uri: str) -> bool:
@@ -359,6 +460,20 @@ def _ask(uri: str) -> None:
         # Something answers; a proxy may know of no /health, and MLflow's client says what it refuses.
 
 
+def _log_figures(client: MlflowClient, run: str, figures: Mapping[str, float]) -> None:
+    now = int(time.time() * 1000)
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in finite.items()])
+
+
+def _describe(client: MlflowClient, parent: str) -> None:
+    """Write the description of a study's run anew, from what the store holds of it."""
+    run = client.get_run(parent)
+    data, page = run.data, page_of_view(run.info.experiment_id, parent, "CHART")
+    said = description(data.params, data.tags, data.metrics, page)
+    client.set_tag(parent, NOTE_TAG, with_own_words(said, data.tags.get(NOTE_TAG, "")))
+
+
 def _artifacts_beside(uri: str) -> Path:
     """Where the artifacts of a SQLite store belong."""
     return Path(uri.removeprefix(SQLITE)).parent / "mlartifacts"
@@ -374,4 +489,4 @@ def _text(value: Any) -> str:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return masked(" ".join(str(error).split()))[:300] or type(error).__name__

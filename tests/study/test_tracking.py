@@ -17,12 +17,27 @@ from mlflow import MlflowClient
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
-from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, record_opening, runs_page
+from study.tracked_study import TrackedStudy
+from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, pages, record_opening
+from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 from trainables.records import TrialRecord
 
 RUN_FILE = "mlflow_run_id"
-TAGS = {"radtune.study": "a", "radtune.cohort_hash": "c"}
+
+
+def tracker_of(uri: str, name: str, folder, **changes) -> StudyTracker:
+    study = {
+        "name": name,
+        "tags": {"radtune.study": name, "radtune.trainable": "linear_probe", "radtune.encoder": "pixels"},
+        "params": {"cohort": "squares", "search.selection": "split", "search.seed": 0},
+        "objective": "val.macro_ap",
+        "searched": ("loss", "learning_rate"),
+        "cohort": "/data/squares",
+        "cohort_hash": "c0ffee" * 10,
+        "labels": ("Bright", "Left"),
+    }
+    return StudyTracker(uri, TrackedStudy(**study | changes), folder / RUN_FILE)
 
 
 def record(number: int, epochs: int = 3, **changes) -> TrialRecord:
@@ -56,7 +71,7 @@ def children(uri: str, parent: str) -> dict[int, object]:
 
 
 def test_a_curve_is_logged_by_epoch_and_a_long_one_thinned_to_its_last(uri, tmp_path):
-    tracker = StudyTracker(uri, "curves", tmp_path / RUN_FILE, TAGS)
+    tracker = tracker_of(uri, "curves", tmp_path)
     records = [
         record(0, epochs=3),
         record(1, epochs=CURVE_EPOCHS),
@@ -79,7 +94,7 @@ def test_a_curve_is_logged_by_epoch_and_a_long_one_thinned_to_its_last(uri, tmp_
 
 
 def test_a_failed_trial_and_what_was_got_over_are_told(uri, tmp_path):
-    tracker = StudyTracker(uri, "faults", tmp_path / RUN_FILE, TAGS)
+    tracker = tracker_of(uri, "faults", tmp_path)
     records = [
         record(0, state="FAIL", reason="diverged in step 7", objective=float("nan")),
         record(1, warnings=["a damaged checkpoint", "another"]),
@@ -94,10 +109,10 @@ def test_a_failed_trial_and_what_was_got_over_are_told(uri, tmp_path):
 
 
 def test_a_run_that_was_half_logged_is_logged_anew_once(uri, tmp_path):
-    first = StudyTracker(uri, "halves", tmp_path / RUN_FILE, TAGS)
+    first = tracker_of(uri, "halves", tmp_path)
     assert first.close([record(0), record(1)], [], {"seconds": 1.0}) == ""
     MlflowClient(uri).update_run(first.run_ids[1], status="RUNNING")  # as a killed driver leaves it
-    second = StudyTracker(uri, "halves", tmp_path / RUN_FILE, TAGS)
+    second = tracker_of(uri, "halves", tmp_path)
     assert second.parent == first.parent
     assert second.close([record(0), record(1)], [], {}) == ""
     assert sorted(children(uri, first.parent)) == [0, 1]
@@ -105,29 +120,131 @@ def test_a_run_that_was_half_logged_is_logged_anew_once(uri, tmp_path):
 
 
 def test_an_abandoned_tracker_writes_no_more_and_a_new_one_logs_the_rest(uri, tmp_path):
-    first = StudyTracker(uri, "abandoned", tmp_path / RUN_FILE, TAGS)
+    first = tracker_of(uri, "abandoned", tmp_path)
     first.log([record(number) for number in range(40)])
     first.abandon()
     assert not first._thread.is_alive()
     logged = len(first.run_ids)
     assert logged < 40
-    second = StudyTracker(uri, "abandoned", tmp_path / RUN_FILE, TAGS)
+    second = tracker_of(uri, "abandoned", tmp_path)
     assert len(second.run_ids) == logged
     assert second.close([record(number) for number in range(40)], [], {}) == ""
     assert sorted(children(uri, first.parent)) == list(range(40))
 
 
-def test_the_ui_opens_on_the_studies_runs(uri, tmp_path):
-    tracker = StudyTracker(uri, "page", tmp_path / RUN_FILE, TAGS)
-    tracker.close([], [], {})
+def test_the_ui_knows_a_page_of_each_study_the_latest_first_and_one_of_all(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert pages(uri) == []
+    first = tracker_of(uri, "first", tmp_path)
+    first.close([], [], {})
+    (tmp_path / RUN_FILE).unlink()
+    time.sleep(0.01)  # MLflow keeps milliseconds
+    second = tracker_of(uri, "second", tmp_path)
+    second.close([], [], {})
     client = MlflowClient(uri)
-    experiment = client.get_experiment(client.get_run(tracker.parent).info.experiment_id)
+    experiment = client.get_experiment(client.get_run(first.parent).info.experiment_id)
     assert experiment.tags[KIND_TAG] == "custom_model_development"
-    page = f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-    assert runs_page(uri) == page
-    assert runs_page(f"sqlite:///{tmp_path}/empty.db") == ""
+    found = pages(uri)
+    assert [name for name, _ in found] == ["second", "first", "All studies"]
+    begin = f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    assert found[0][1] == f"{begin}&compareRunsMode=CHART&viewStateShareKey={second.parent}"
+    assert found[2][1] == f"{begin}&compareRunsMode=TABLE&viewStateShareKey=studies"
     with server_that("refuses") as away, pytest.raises(InputError, match=r"--uri .*MLflow cannot open"):
-        runs_page(away)
+        pages(away)
+
+
+def test_the_latest_studies_alone_keep_their_views(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr("study.tracking.VIEWS", 2)
+    parents = []
+    for name in ("one", "two", "three"):
+        (tmp_path / RUN_FILE).unlink(missing_ok=True)
+        parents.append(tracker_of(uri, name, tmp_path))
+        parents[-1].close([], [], {})
+        time.sleep(0.01)
+    assert [name for name, _ in pages(uri)] == ["three", "two", "All studies"]
+
+
+def test_the_study_s_run_tells_what_was_studied_and_what_came_of_it(uri, tmp_path):
+    tracker = tracker_of(uri, "told", tmp_path)
+    figures = {"configurations": 2.0, "val.macro_ap": 0.5, "val.logreg": float("nan"), "val.study": 0.625}
+    assert tracker.close([record(0), record(1, state="PRUNED")], [], figures) == ""
+    run = MlflowClient(uri).get_run(tracker.parent)
+    assert run.data.params == {"cohort": "squares", "search.selection": "split", "search.seed": "0"}
+    (cohort,) = run.inputs.dataset_inputs
+    assert (cohort.dataset.name, cohort.dataset.digest) == ("squares", ("c0ffee" * 10)[:36])
+    assert json.loads(cohort.dataset.source) == {"uri": "/data/squares"}
+    told = run.data.tags["mlflow.note.content"]
+    assert "A linear probe of pixels on the cohort squares; 2 configurations, chosen by split." in told
+    assert "| best configuration, validation | 0.500 |\n| answer of the study, validation | 0.625 |" in told
+    assert "logistic" not in told
+    assert f"viewStateShareKey={tracker.parent}" in told
+    runs = children(uri, tracker.parent)
+    assert (runs[0].info.status, runs[1].info.status) == ("FINISHED", "KILLED")
+
+    MlflowClient(uri).set_tag(tracker.parent, "mlflow.note.content", told + "Ask Ann about the masks.")
+    again = tracker_of(uri, "told", tmp_path)
+    assert again.close([record(0), record(1)], [], {"val.study": 0.75}) == ""
+    run = MlflowClient(uri).get_run(tracker.parent)
+    assert len(run.inputs.dataset_inputs) == 1
+    told = run.data.tags["mlflow.note.content"]
+    assert "| answer of the study, validation | 0.750 |" in told and told.count("0.625") == 0
+    assert told.endswith("\n---\nAsk Ann about the masks.")
+
+
+def test_the_best_configuration_is_marked_and_it_alone_after_a_resume(uri, tmp_path):
+    def best() -> list[int]:
+        runs = children(uri, tracker.parent)
+        return [number for number, run in runs.items() if "radtune.best" in run.data.tags]
+
+    records = [record(0, objective=0.25), record(1, objective=0.5), record(2, objective=0.75, state="PRUNED")]
+    tracker = tracker_of(uri, "best", tmp_path)
+    assert tracker.close(records, [], {}) == ""
+    assert best() == [1]
+    tracker = tracker_of(uri, "best", tmp_path)
+    assert tracker.close([*records, record(3, objective=0.625)], [], {}) == ""
+    assert best() == [3]
+    run = MlflowClient(uri).get_run(tracker.parent)
+    assert run.data.tags["radtune.best_run"] == tracker.run_ids[3]
+
+
+def test_credentials_of_a_store_are_neither_printed_nor_kept(uri, tmp_path):
+    with pytest.raises(InputError) as refused:
+        tracker_of("postgresql+nosuch://ann:s3cret@db/mlflow", "secret", tmp_path)
+    assert "postgresql+nosuch://***@db/mlflow" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    (tmp_path / "study.yaml").write_text("tracking:\n  uri: postgresql://ann:s3cret@db/mlflow\nname: a\n")
+    tracker = tracker_of(uri, "kept", tmp_path)
+    assert tracker.close([], [tmp_path / "study.yaml"], {}) == ""
+    kept = MlflowClient(uri).download_artifacts(tracker.parent, "study.yaml", str(tmp_path / "x"))
+    assert open(kept).read() == "tracking:\n  uri: postgresql://***@db/mlflow\nname: a\n"
+
+
+BEGIN = """
+import sys
+from pathlib import Path
+from tests.study.test_tracking import record, tracker_of
+
+folder = Path(sys.argv[2])
+tracker = tracker_of(sys.argv[1], folder.name, folder)
+print("ready", flush=True)
+complaint = tracker.close([record(0), record(1)], [], {})
+assert complaint == "" and len(tracker.run_ids) == 2, complaint
+"""
+
+
+def test_two_studies_that_begin_at_once_on_a_fresh_store_both_are_logged(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    began = []
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, "-c", BEGIN, uri, str(tmp_path / name)]
+        began.append(subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True))
+    for process in began:
+        said = process.communicate(timeout=240)[1]
+        assert process.returncode == 0, said[-2000:]
+    assert sorted(name for name, _ in pages(uri)) == ["All studies", "one", "three", "two"]
+    for name in ("one", "two", "three"):
+        assert sorted(children(uri, (tmp_path / name / RUN_FILE).read_text().strip())) == [0, 1]
 
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path):
@@ -136,11 +253,11 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path):
     )
     uri = f"sqlite:///{tmp_path}/store"
     with pytest.raises(InputError, match=r"tracking\.uri .*/store: MLflow cannot open this store"):
-        StudyTracker(uri, "a", tmp_path / RUN_FILE, TAGS)
+        tracker_of(uri, "a", tmp_path)
 
 
 def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp_path, monkeypatch):
-    tracker = StudyTracker(uri, "refused", tmp_path / RUN_FILE, TAGS)
+    tracker = tracker_of(uri, "refused", tmp_path)
 
     def refuse(*arguments, **options):
         raise OSError("no space left\non the device")
@@ -153,26 +270,30 @@ def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp
 
 
 def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
-    tracker = StudyTracker(uri, "openings", tmp_path / RUN_FILE, TAGS)
+    tracker = tracker_of(uri, "openings", tmp_path)
     tracker.close([], [], {})
     analysis = tmp_path / "analysis"
     (analysis / "figures").mkdir(parents=True)
     (analysis / "test_scores.csv").write_text("setting,value\n")
     (analysis / "figures" / "overlay.png").write_bytes(b"png")
     openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
+    report = analysis / "report.html"
+    report.write_text("a page")
     for day in ("monday", "tuesday"):
         with open(openings, "a") as file:
             file.write(json.dumps({"when": day, "why": "analyze a"}) + "\n")
         figures = {"test.macro_ap": 0.4, "test.nan": float("nan")}
-        assert record_opening(uri, note, openings, figures, analysis) == ""
+        assert record_opening(uri, note, openings, figures, report) == ""
     run = MlflowClient(uri).get_run(tracker.parent)
     assert run.data.tags["radtune.test_openings"] == "monday analyze a; tuesday analyze a"
     assert run.data.metrics == {"test.macro_ap": 0.4}
+    told = run.data.tags["mlflow.note.content"]
+    assert "| answer of the study, test | 0.400 |" in told and f"Report: `{report}`" in told
     for below, kept in (("analysis", "test_scores.csv"), ("analysis/figures", "overlay.png")):
         paths = [one.path for one in MlflowClient(uri).list_artifacts(tracker.parent, below)]
         assert f"{below}/{kept}" in paths
     note.write_text("0" * 32)
-    refused = record_opening(uri, note, openings, {}, analysis)
+    refused = record_opening(uri, note, openings, {}, report)
     assert "could not record this opening" in refused and f"`radtune sync {tmp_path}` sends it" in refused
 
 
@@ -230,7 +351,7 @@ def mlflow_server(port, folder):
 def test_a_server_that_is_away_costs_five_seconds_and_a_line(how, tmp_path):
     with server_that(how) as uri:
         started = time.monotonic()
-        tracker = StudyTracker(uri, "away", tmp_path / RUN_FILE, TAGS)
+        tracker = tracker_of(uri, "away", tmp_path)
         assert time.monotonic() - started < 20  # not the minutes of MLflow's own client
         assert tracker.away and "\n" not in tracker.away and tracker.run_ids == {}
         tracker.log([record(0), record(1)])
@@ -241,9 +362,11 @@ def test_a_server_that_is_away_costs_five_seconds_and_a_line(how, tmp_path):
         )
         (tmp_path / RUN_FILE).write_text("0" * 32)
         (tmp_path / "openings.jsonl").write_text("")
-        refused = record_opening(uri, tmp_path / RUN_FILE, tmp_path / "openings.jsonl", {}, tmp_path)
+        refused = record_opening(
+            uri, tmp_path / RUN_FILE, tmp_path / "openings.jsonl", {}, tmp_path / "report.html"
+        )
         assert "could not record this opening" in refused
-    abandoned = StudyTracker(uri, "away", tmp_path / RUN_FILE, TAGS)
+    abandoned = tracker_of(uri, "away", tmp_path)
     abandoned.abandon()  # at once, and without a fault
 
 
@@ -252,7 +375,7 @@ def test_a_server_that_comes_back_takes_every_configuration_once(tmp_path, monke
     monkeypatch.setattr("study.tracking.AGAIN_SECONDS", 1.0)
     port = free_port()
     uri = f"http://127.0.0.1:{port}"
-    tracker = StudyTracker(uri, "back", tmp_path / RUN_FILE, TAGS)
+    tracker = tracker_of(uri, "back", tmp_path)
     tracker.log([record(0), record(1)])
     assert tracker.away
     with mlflow_server(port, tmp_path) as log:
@@ -266,7 +389,7 @@ def test_a_server_that_comes_back_takes_every_configuration_once(tmp_path, monke
         kept.write_text("name: back\n")
         assert tracker.close([record(number) for number in range(3)], [kept], {"seconds": 1.0}) == ""
         assert sorted(children(uri, tracker.parent)) == [0, 1, 2]
-        again = StudyTracker(uri, "back", tmp_path / RUN_FILE, TAGS)
+        again = tracker_of(uri, "back", tmp_path)
         assert again.parent == tracker.parent
         assert again.close([record(number) for number in range(3)], [], {}) == ""
         assert sorted(children(uri, tracker.parent)) == [0, 1, 2]
