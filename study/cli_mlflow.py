@@ -1,4 +1,4 @@
-"""`radtune ui` and `radtune sync`: what people see in MLflow, and what it lacks."""
+"""`radtune ui`, `radtune sync` and `radtune dashboard`: what people see of a study in a browser."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from cohort.errors import InputError
 from study.command import Commands, add_command
 from study.credentials import masked
-from study.server_process import refuse_used, serve
+from study.server_process import ended_by_ctrl_c, refuse_used, serve
 
 STUDIES_SHOWN = 5
 """Of how many studies, the latest, `radtune ui` prints the page."""
 
 
 def add_commands_to(commands: Commands) -> None:
-    """Add `ui` and `sync` to the parsers `commands`."""
+    """Add `ui`, `sync` and `dashboard` to the parsers `commands`."""
     ui = add_command(commands, "ui", _ui, "open MLflow's own UI on the studies' store, on this machine only")
     ui.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default: %(default)s)")
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="tracking URI (default: %(default)s)")
@@ -31,6 +31,16 @@ def add_commands_to(commands: Commands) -> None:
         "radtune sync runs/sample-probe",
     )
     sync.add_argument("run", metavar="RUN", help="a run folder")
+
+    dashboard = add_command(
+        commands,
+        "dashboard",
+        _dashboard,
+        "open optuna-dashboard on a study's journal, which it only reads, on this machine only",
+        "radtune dashboard runs/sample-probe",
+    )
+    dashboard.add_argument("run", metavar="RUN", help="a run folder; its study may be running")
+    dashboard.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1 (default: %(default)s)")
 
 
 def _ui(arguments: argparse.Namespace) -> None:
@@ -75,3 +85,37 @@ def _sync(arguments: argparse.Namespace) -> None:
     if complaint := study.sync():
         raise InputError(complaint)
     print(f"MLflow ({masked(study.config.tracking.uri)}) holds all {len(study.records)} configurations")
+
+
+def _dashboard(arguments: argparse.Namespace) -> None:
+    from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+    from study.study import Study
+
+    try:
+        from optuna_dashboard import wsgi
+    except ImportError:
+        raise InputError(
+            "radtune dashboard: optuna-dashboard is not installed; in the checkout, `pip install -e "
+            "'.[dashboard]'` adds it"
+        ) from None
+    from optuna.storages import JournalStorage
+
+    from study.journal import ReadOnlyJournal
+
+    class Silent(WSGIRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    journal = Study.open(arguments.run).folder.journal
+    if not journal.exists():
+        raise InputError(f"{arguments.run}: nothing was asked for yet, so there is no journal to show")
+    refuse_used(arguments.port)
+    application = wsgi(JournalStorage(ReadOnlyJournal(journal)))
+    with (
+        ended_by_ctrl_c(),
+        make_server("127.0.0.1", arguments.port, application, handler_class=Silent) as server,
+    ):
+        print(f"{journal}, only read: http://127.0.0.1:{arguments.port}/dashboard", flush=True)
+        print("Ctrl-C ends it", flush=True)
+        server.serve_forever()

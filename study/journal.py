@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from trainables.records import TrialRecord
@@ -74,6 +74,23 @@ def queue_start(study: optuna.Study, place: int, start: Start) -> None:
 def journal_storage(path: Path) -> JournalStorage:
     """A journal as Optuna reads and writes it, as it stands."""
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+class ReadOnlyJournal(BaseJournalBackend):
+    """A journal that others may be writing to, as its whole lines are at each reading; nothing is written.
+
+    Args:
+        path: an existing journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = JournalFileBackend(str(path.absolute()))
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return self._file.read_logs(log_number_from)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise PermissionError("the study's journal is shown, and only its driver writes to it")
 
 
 def _study(path: Path, name: str) -> optuna.Study:

@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from cohort.errors import InputError
@@ -35,8 +35,7 @@ def serve(
         InputError: the port is in use, or the server ends by itself; with its last line.
     """
     refuse_used(port)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryFile("w+b") as log:
+    with ended_by_ctrl_c(), tempfile.TemporaryFile("w+b") as log:
         # In a session of its own, where a terminal's Ctrl-C does not reach it: its workers are ended with it.
         server = subprocess.Popen(
             command,
@@ -51,13 +50,22 @@ def serve(
                 ready()
             server.wait()
             raise InputError(f"the server ended by itself ({_last_line(log)}); try another --port")
-        except KeyboardInterrupt:
-            pass
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             server.wait()
-            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """A block that Ctrl-C and SIGTERM end, without an error; what it has opened is closed first."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def refuse_used(port: int) -> None:
