@@ -69,9 +69,7 @@ class ImageFiles:
 
     def read(self, i: int) -> bytes:
         """The i-th file's bytes; InputError where it cannot be read or is larger than `LARGEST_FILE`."""
-        data = self.head(i, LARGEST_FILE + 1)
-        _check_size(data, self.root / self.names[i])
-        return data
+        return checked_size(self.head(i, LARGEST_FILE + 1), str(self.root / self.names[i]))
 
     def head(self, i: int, size: int) -> bytes:
         """The first `size` bytes of the i-th file, or all where it has no more; InputError where it cannot be
@@ -110,13 +108,14 @@ def read_image(path: Path) -> bytes:
         data = read_head(path, LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    _check_size(data, path)
-    return data
+    return checked_size(data, str(path))
 
 
-def _check_size(data: bytes, path: Path) -> None:
+def checked_size(data: bytes, name: str) -> bytes:
+    """An image file's bytes; InputError, with `name`, where they are more than `LARGEST_FILE`."""
     if len(data) > LARGEST_FILE:
-        raise InputError(f"{path}: has more than {LARGEST_FILE:,} bytes; an image file may have no more")
+        raise InputError(f"{name}: has more than {LARGEST_FILE:,} bytes; an image file may have no more")
+    return data
 
 
 def read_head(path: Path, size: int) -> bytes:

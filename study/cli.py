@@ -19,7 +19,7 @@ from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
-from study import cli_cohort, cli_compare, cli_mlflow, cli_saliency
+from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency
 from study.command import add_command
 
 EXAMPLES = """\
@@ -183,22 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_compare.add_command_to(commands, ENCODERS)
 
-    export = add_command(
-        commands,
-        "export",
-        _export,
-        "export the best trial as a bundle that predicts",
-        "radtune export runs/sample-probe --out exports/sample --with-encoder",
-    )
-    export.add_argument("run", metavar="RUN", help="a run folder")
-    export.add_argument("--out", required=True, metavar="DIR", help="the bundle's folder")
-    export.add_argument(
-        "--trial",
-        type=int,
-        metavar="N",
-        help="trial number (default: best on validation); a published configuration is cut as published",
-    )
-    export.add_argument("--with-encoder", action="store_true", help="put the encoder's weights in as well")
+    cli_export.add_command_to(commands)
 
     predict = add_command(
         commands,
@@ -325,15 +310,6 @@ def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
         print(result.not_recorded)
     print(f"\nreport: {_shown(result.report)}")
     print(f"next: radtune export {_shown(study.folder.path)} --out exports/{study.config.name}")
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    from study.study import Study
-
-    study = Study.open(arguments.run)
-    folder = study.export(arguments.out, trial=arguments.trial, with_encoder=arguments.with_encoder)
-    print(f"exported: {folder}    model card: {folder / 'README.md'}")
-    print(f"next: radtune predict {folder} IMAGE...")
 
 
 def _predict(arguments: argparse.Namespace) -> None:

@@ -321,6 +321,19 @@ class Study:
             folder, predictor, inputs.cohort, card=card, with_encoder=with_encoder or own_tower
         )
 
+    def register(self, bundle: str | Path, target: str) -> str:
+        """Register an exported bundle in the study's MLflow store as the newest version of the model NAME of
+        `target`, NAME@alias; returns the version's number.
+
+        `mlflow.pyfunc.load_model("models:/NAME@alias")` and `mlflow models serve` predict with it.
+
+        Raises:
+            InputError: the target is not of that form, no bundle there, or the store refuses.
+        """
+        from study.registered_model import register
+
+        return register(Path(bundle), target, self.config.tracking.uri, self.folder.mlflow_run_file)
+
     def predictor(self) -> tuple[Predictor, Cohort]:
         """The study's answer, or the best on validation where that is its answer, and what it ran on.
 

@@ -159,7 +159,7 @@ class StudyTracker:
                     self._keep(path)
                 self._client.set_terminated(self.parent)
             except Exception as error:
-                self._fault = _short(error)
+                self._fault = short(error)
         if not self._fault:
             return ""
         return (
@@ -178,7 +178,7 @@ class StudyTracker:
             self._logged = self._runs_in_store(parent)
             self.parent, self._fault = parent, ""
         except Exception as error:
-            self._fault = _short(error)
+            self._fault = short(error)
             self._again = time.monotonic() + AGAIN_SECONDS
         return bool(self.parent)
 
@@ -208,7 +208,7 @@ class StudyTracker:
                     self._logged[number] = self._log(record)
                 del pending[number]
             except Exception as error:  # whatever the store does, the study goes on
-                self._fault = _short(error)
+                self._fault = short(error)
                 if is_server(self.uri):  # the others would fail alike, each after its time-out
                     self._again = time.monotonic() + AGAIN_SECONDS
                     self.parent = ""  # what was logged by half is found, and deleted, on connecting again
@@ -406,7 +406,7 @@ def record_opening(
             client.log_artifact(parent, str(path), artifact_path=below.as_posix())
     except Exception as error:
         return (
-            f"MLflow ({masked(uri)}) could not record this opening of the test split ({_short(error)}); "
+            f"MLflow ({masked(uri)}) could not record this opening of the test split ({short(error)}); "
             f"{openings} has it, and `radtune sync {openings.parent}` sends it"
         )
     return ""
@@ -422,7 +422,7 @@ def pages(uri: str) -> list[tuple[str, str]]:
     try:
         found = open_store(uri).search_experiments(filter_string=f"name LIKE '{EXPERIMENT}%'")
     except Exception as error:
-        raise InputError(f"--uri {masked(uri)}: MLflow cannot open this store ({_short(error)})") from None
+        raise InputError(f"--uri {masked(uri)}: MLflow cannot open this store ({short(error)})") from None
     return [
         (name, page_of_view(experiment.experiment_id, key, "TABLE" if key == STUDIES else "CHART"))
         for experiment in found
@@ -488,5 +488,6 @@ def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
+    """What an error says, in one line without credentials."""
     return masked(" ".join(str(error).split()))[:300] or type(error).__name__

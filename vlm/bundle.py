@@ -31,7 +31,7 @@ from cohort.errors import InputError
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.html_table import html_table
-from cohort.image_files import in_threads, read_image
+from cohort.image_files import checked_size, in_threads, read_image
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
@@ -201,7 +201,7 @@ class Bundle:
 
     def predict(
         self,
-        images: Sequence[Path | str],
+        images: Sequence[Path | str | bytes],
         *,
         device: str | None = None,
         batch_size: int = 64,
@@ -209,9 +209,10 @@ class Bundle:
     ) -> pa.Table:
         """Probabilities and decisions for image files, one row a file in the order given.
 
-        Columns: `image` (the path as given), where labels are exclusive `label` (the one that is decided),
-        `probability.<label>` (float64), `decision.<label>` (int8, 0 or 1) and, only with `skip_unreadable`,
-        `unreadable` (why a row has none of these, otherwise null).
+        An image is the path of a file, or a file's bytes.
+        Columns: `image` (the path as given, of bytes `image 0` by their place), where labels are exclusive
+        `label` (the one that is decided), `probability.<label>` (float64), `decision.<label>` (int8, 0 or 1)
+        and, only with `skip_unreadable`, `unreadable` (why a row has none of these, otherwise null).
         Decoding, intensity, geometry and transform are those the head was trained with; so is the precision,
         unless this device does not compute in it (then float32).
 
@@ -240,7 +241,9 @@ class Bundle:
         rule = self.predictor.rule
         decided_NC = rule.cut(probs_NC)
         absent_N = np.isin(np.arange(len(images)), list(unreadable))
-        columns: dict[str, pa.Array] = {"image": pa.array([str(image) for image in images])}
+        columns: dict[str, pa.Array] = {
+            "image": pa.array([_name(image, i) for i, image in enumerate(images)])
+        }
         if rule.exclusive:
             decided = [self.labels[c] for c in decided_NC.argmax(axis=1)]
             columns["label"] = pa.array(np.array(decided, dtype=object), pa.string(), mask=absent_N)
@@ -261,14 +264,15 @@ class Bundle:
         return self.predictor.probabilities(embed_images(encoder, images_BHWC, precision))
 
     def _batches(
-        self, images: Sequence[Path | str], batch_size: int, unreadable: dict[int, str]
+        self, images: Sequence[Path | str | bytes], batch_size: int, unreadable: dict[int, str]
     ) -> Iterator[tuple[list[int], np.ndarray]]:
         """(rows, uint8 images_BHWC) of readable files; the others are entered into `unreadable`."""
 
         def read(i: int) -> np.ndarray | str:
-            path = Path(images[i])
+            image, name = images[i], _name(images[i], i)
             try:
-                image = decode(read_image(path), str(path), self.intensity)
+                data = checked_size(image, name) if isinstance(image, bytes) else read_image(Path(image))
+                image = decode(data, name, self.intensity)
                 return apply_geometry(image, self.predictor.encoder.geometry)
             except InputError as error:
                 return str(error)
@@ -285,6 +289,10 @@ class Bundle:
                 channels = max(image.shape[2] for image in batch)
                 yield rows, np.stack([np.repeat(x, channels // x.shape[2], axis=2) for x in batch])
                 rows, batch = [], []
+
+
+def _name(image: Path | str | bytes, place: int) -> str:
+    return f"image {place}" if isinstance(image, bytes) else str(image)
 
 
 def _read_heads(path: Path) -> tuple[tuple[LinearHead, ...], np.ndarray]:
