@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import threading
 import webbrowser
 from pathlib import Path
 
@@ -112,10 +113,12 @@ def _dashboard(arguments: argparse.Namespace) -> None:
         raise InputError(f"{arguments.run}: nothing was asked for yet, so there is no journal to show")
     refuse_used(arguments.port)
     application = wsgi(JournalStorage(ReadOnlyJournal(journal)))
-    with (
-        ended_by_ctrl_c(),
-        make_server("127.0.0.1", arguments.port, application, handler_class=Silent) as server,
-    ):
-        print(f"{journal}, only read: http://127.0.0.1:{arguments.port}/dashboard", flush=True)
-        print("Ctrl-C ends it", flush=True)
-        server.serve_forever()
+    with make_server("127.0.0.1", arguments.port, application, handler_class=Silent) as server:
+        # In a thread: while it answers, wsgiref takes Ctrl-C for a fault of the page and goes on.
+        serving = threading.Thread(target=server.serve_forever, daemon=True)
+        serving.start()
+        with ended_by_ctrl_c():
+            print(f"{journal}, only read: http://127.0.0.1:{arguments.port}/dashboard", flush=True)
+            print("Ctrl-C ends it", flush=True)
+            serving.join()
+        server.shutdown()

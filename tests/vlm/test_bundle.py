@@ -150,6 +150,19 @@ def test_images_that_the_training_says_nothing_about_are_refused(bundle_folder, 
             bundle.predict([tmp_path / name])
 
 
+def test_the_bytes_of_a_file_are_predicted_as_the_file(drawn_cohort, bundle_folder, monkeypatch):
+    paths = [drawn_cohort.images_root / name for name in drawn_cohort.table["file"].to_pylist()[:2]]
+    bundle = Bundle.load(bundle_folder, "cpu")
+    given = bundle.predict([paths[0].read_bytes(), paths[1]])
+    assert given["image"].to_pylist() == ["image 0", str(paths[1])]
+    assert given.drop_columns("image").equals(bundle.predict(paths).drop_columns("image"))
+    with pytest.raises(InputError, match="1 of 2 images cannot be read: image 1: unreadable image"):
+        bundle.predict([paths[0], b"no image"])
+    monkeypatch.setattr("cohort.image_files.LARGEST_FILE", 100)
+    with pytest.raises(InputError, match="image 0: has more than 100 bytes"):
+        bundle.predict([paths[0].read_bytes()])
+
+
 def test_unreadable_images_are_counted_and_named(drawn_cohort, bundle_folder, tmp_path):
     good = image_paths(drawn_cohort)[0]
     cut, missing = tmp_path / "cut.png", tmp_path / "missing.png"
