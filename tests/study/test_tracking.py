@@ -333,13 +333,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(port, folder):
-    """MLflow's own server, for the length of the block; yields its log."""
+def mlflow_server(port, folder, store=""):
+    """MLflow's own server, for the length of the block; yields its log. `store` is SQLite by default."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
+    command += ["--workers", "1", "--artifacts-destination", str(folder / "artifacts")]
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": store or f"sqlite:///{folder}/server.db"}
     with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         yield folder / "server.log"
     finally:
