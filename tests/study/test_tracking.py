@@ -132,6 +132,21 @@ def test_an_abandoned_tracker_writes_no_more_and_a_new_one_logs_the_rest(uri, tm
     assert sorted(children(uri, first.parent)) == list(range(40))
 
 
+def test_a_configuration_that_was_trained_again_replaces_its_run(uri, tmp_path):
+    """Its bank file was lost, say, and a resume asked for it once more."""
+    tracker = tracker_of(uri, "again", tmp_path)
+    assert tracker.close([record(0), record(1)], [], {}) == ""
+    before = children(uri, tracker.parent)
+    tracker = tracker_of(uri, "again", tmp_path)
+    trained = record(1, objective=0.7, metrics={"val.macro_ap": 0.7})
+    tracker.log([record(0), trained])
+    assert tracker.close([record(0), trained], [], {}) == ""
+    after = children(uri, tracker.parent)
+    assert after[0].info.run_id == before[0].info.run_id and after[1].info.run_id != before[1].info.run_id
+    assert {n: run.data.metrics["val.macro_ap"] for n, run in after.items()} == {0: 0.5, 1: 0.7}
+    assert tracker.run_ids == {n: run.info.run_id for n, run in after.items()}
+
+
 def test_the_ui_knows_a_page_of_each_study_the_latest_first_and_one_of_all(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     assert pages(uri) == []
