@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ["RAY_ADDRESS"] = "local"  # a Ray that runs on this machine is none of the tests'
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
