@@ -15,13 +15,14 @@ from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
-from study.cluster import Capacity, check_cluster, check_visible, joined_ray, ray_cluster
+from study.cluster import Capacity, check_cluster, joined_ray, ray_cluster
 from study.config import StudyConfig, load_config, refuse_changes
 from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
 from study.journal import open_study
 from study.lock import driver_lock
+from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
 from study.provenance import environment
 from study.run_folder import RunFolder

@@ -10,12 +10,13 @@ import threading
 import numpy as np
 import pytest
 import ray
-from ray.cluster_utils import Cluster
+from ray.cluster_utils import AutoscalingCluster, Cluster
 
 from cohort.errors import InputError
 from study import Study, shards_on_nodes
-from study.cluster import check_visible, joined_ray
+from study.cluster import joined_ray
 from study.config import Resources
+from study.nodes import check_visible
 from study.shards_on_nodes import on_nodes
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_fine_tune_study import fine_tune_settings
@@ -173,3 +174,22 @@ def test_fine_tuning_whose_nodes_share_no_disk_keeps_its_weights_at_a_uri(s3, cl
     assert not study.folder.checkpoints.exists() and sorted(study.records) == list(range(6))
     monkeypatch.setenv("XDG_CACHE_HOME", tempfile.mkdtemp(dir=tmp_path))  # another machine
     assert study.export(tmp_path / "bundle").exists()
+
+
+def test_what_an_autoscaler_can_start_is_asked_for_and_waited_for(monkeypatch):
+    """Ray's own stand-in for a cloud, whose machines are further Rays on this one."""
+    worker = {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}
+    cluster = AutoscalingCluster(head_resources={"CPU": 1}, worker_node_types={"worker": worker})
+    cluster.start()
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        lines = []
+        with joined_ray(Resources(cpus=2), lines.append) as capacity:
+            assert capacity.cpus == 2 and len([node for node in ray.nodes() if node["Alive"]]) >= 2
+        assert "waiting for nodes: 1 of 2 cpus and 0 of 0 gpus are there" in lines
+        monkeypatch.setattr("study.nodes.NODES_SECONDS", 3)
+        with pytest.raises(InputError, match=r"resources\.cpus: 99 asked for, but Ray has"):
+            with joined_ray(Resources(cpus=99), lines.append):
+                pass
+    finally:
+        cluster.shutdown()
