@@ -1,7 +1,8 @@
 """The exported model: a saved predictor, with what its decisions mean and where it comes from.
 
     BUNDLE/
-      bundle.json        labels, label policy, encoder, transform, decision rule, training cohort, origin
+      bundle.json        labels, label policy, encoder, transform, decision rule, training cohort, origin,
+                         and a sha256 of every file; see `vlm.bundle_description`
       head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8);
                          thresholds_C (float64)
       README.md          the model card
@@ -17,8 +18,7 @@ Shape legend: B images of a batch, H height, W width, D features, C labels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,17 +38,30 @@ from cohort.manifest import Cohort
 from cohort.version import VERSION
 from scoring.judging import Scale
 from scoring.metrics import prevalences
+from vlm.bundle_description import (
+    CARD,
+    DESCRIPTION,
+    ENCODER,
+    HEAD,
+    Description,
+    EncoderPart,
+    differences,
+    files_in,
+    read_description,
+    write_description,
+)
 from vlm.embeddings import embed_images, embedding_precision
-from vlm.encoder_names import name_in
+from vlm.encoder_names import HubAccess, name_in
 from vlm.encoders import Encoder, load_encoder
-from vlm.json_files import read_object
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 from vlm.views import Views
 
-FORMAT = 4
-DESCRIPTION, HEAD, CARD, ENCODER = "bundle.json", "head.safetensors", "README.md", "encoder"
+LARGEST_HEAD = 2**30
+"""Bytes of a bundle's heads."""
+MOST_WEIGHT = 1e18
+"""Of a head's numbers the largest, either way; those of trained ones stay below a million."""
 
 
 def save_bundle(
@@ -69,8 +82,7 @@ def save_bundle(
     encoder, rule = predictor.encoder, predictor.rule
     own_weights = with_encoder and encoder.backbone is not None
     prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
-    description = {
-        "format": FORMAT,
+    facts = {
         "radtune": VERSION,
         "labels": list(predictor.labels),
         "policy": cohort.policy.to_dict(),
@@ -115,11 +127,11 @@ def save_bundle(
     }
     folder = Path(folder)
     with replacing_folder(folder, _check_output_folder) as staging:
-        (staging / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         write_tensors(staging / HEAD, arrays | {"thresholds_C": rule.thresholds_C})
         (staging / CARD).write_text(card, encoding="utf-8")
         if own_weights:
             encoder.save(staging / ENCODER)
+        write_description(staging, facts)
     return folder
 
 
@@ -158,45 +170,52 @@ class Bundle:
         return html_table(repr(self), [("label", "present from", f"threshold ({rule.strategy})"), *rows])
 
     @classmethod
-    def load(cls, folder: Path | str, device: str | None = None) -> Bundle:
+    def load(cls, folder: Path | str, device: str | None = None, *, allow_download: bool = False) -> Bundle:
         """Read a bundle and its encoder onto `device` (default: the GPU where there is one).
+
+        Nothing of it is read before its sha256 was found to be the one that bundle.json states, and nothing
+        is asked of a network: an encoder that the bundle only names must be in the hub's cache, unless
+        `allow_download`. It is then downloaded without this machine's access token.
 
         Raises InputError where there is no bundle, where it is damaged or of another format, where its
         encoder does not load here, and where that is not the encoder that the heads were trained on.
         """
         folder = Path(folder)
-        description = _read_description(folder)
-        labels = tuple(description["labels"])
+        description = read_description(folder)
+        _check_files(folder, description)
         heads, thresholds_C = _read_heads(folder / HEAD)
-        encoder = _load_encoder(folder, description["encoder"], device)
-        decisions, origin = description["decisions"], description["origin"]
+        encoder = _load_encoder(folder, description.encoder, device, allow_download=allow_download)
+        decisions, levels = description.decisions, description.transform.intensity
         try:
             predictor = Predictor(
-                name=description["name"],
-                labels=labels,
+                name=description.name,
+                labels=tuple(description.labels),
                 encoder=encoder,
                 heads=heads,
-                ranks_only=decisions["ranks_only"],
+                ranks_only=decisions.ranks_only,
                 rule=DecisionRule(
-                    strategy=decisions["strategy"],
+                    strategy=decisions.strategy,
                     thresholds_C=thresholds_C,
-                    shared_C=np.isin(labels, decisions["shared"]),
-                    scale=Scale(**decisions["scale"]),
-                    exclusive=decisions["exclusive"],
+                    shared_C=description.shared_C,
+                    scale=Scale(**decisions.scale.model_dump()),
+                    exclusive=decisions.exclusive,
                 ),
-                precision=description["encoder"]["precision"],
-                origin=Origin(**origin),
+                precision=description.encoder.precision,
+                origin=Origin(**description.origin.model_dump()),
             )
-            policy = LabelPolicy.from_dict(description["policy"])
-            intensity = description["transform"]["intensity"]
-            intensity = intensity and Intensity(**intensity)
-        except (TypeError, KeyError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            policy = LabelPolicy.from_dict(description.policy.model_dump())
+            intensity = levels and Intensity(**levels.model_dump())
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{folder}: its parts do not fit together ({reason}); export the bundle again"
             ) from error
         return cls(
-            folder=folder, predictor=predictor, policy=policy, intensity=intensity, description=description
+            folder=folder,
+            predictor=predictor,
+            policy=policy,
+            intensity=intensity,
+            description=description.model_dump(),
         )
 
     def predict(
@@ -232,7 +251,7 @@ class Bundle:
                 continue  # only to count and name the unreadable files
             probs_NC[rows] = self.probabilities(images_BHWC)
         if unreadable and not skip_unreadable:
-            named = "; ".join(list(unreadable.values())[:10]) + ("; ..." if len(unreadable) > 10 else "")
+            named = _named(list(unreadable.values()))
             raise InputError(
                 f"{len(unreadable)} of {len(images)} images cannot be read: {named}; leave them out, or skip "
                 "them (--skip-unreadable; in Python skip_unreadable=True)"
@@ -257,11 +276,21 @@ class Bundle:
         return pa.table(columns)
 
     def probabilities(self, images_BHWC: np.ndarray) -> np.ndarray:
-        """float64 (B, C) of uint8 images in the encoder's geometry, (B, H, W, 1 or 3)."""
+        """float64 (B, C) of uint8 images in the encoder's geometry, (B, H, W, 1 or 3).
+
+        InputError where a score is not finite, as damaged weights make them.
+        """
         encoder, trained_in = self.predictor.encoder, self.predictor.precision
         # bf16 without the instructions for it is slower than float32 and no closer to the training features.
         precision = trained_in if embedding_precision("auto", encoder) == trained_in else "fp32"
-        return self.predictor.probabilities(embed_images(encoder, images_BHWC, precision))
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores_BC = self.predictor.scores(embed_images(encoder, images_BHWC, precision))
+        if not np.isfinite(scores_BC).all():
+            raise InputError(
+                f"{self.folder}: its scores are not finite, so that they predict nothing: its heads or its "
+                "encoder's weights are damaged; export the bundle again"
+            )
+        return self.predictor.rule.probabilities(scores_BC)
 
     def _batches(
         self, images: Sequence[Path | str | bytes], batch_size: int, unreadable: dict[int, str]
@@ -295,86 +324,92 @@ def _name(image: Path | str | bytes, place: int) -> str:
     return f"image {place}" if isinstance(image, bytes) else str(image)
 
 
+def verify_bundle(folder: Path | str) -> str:
+    """Hold every file of a bundle against what bundle.json says of it, and nothing is loaded; returns a line
+    for people, with the bundle's digest.
+
+    Raises InputError, in one line, for files that are missing, changed or not of the bundle, up to ten named.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    names = {*description.files, *files_in(folder)}
+    if found := _differences(folder, description, names):
+        raise InputError(
+            f"{folder}: {len(found)} of {len(names)} files are not as the bundle was written: "
+            f"{_named(found)}; export it again, or copy it again from where it came from"
+        )
+    return f"{folder}: {len(names) + 1} files as they were written; digest {description.digest}"
+
+
+def _check_files(folder: Path, description: Description) -> None:
+    """InputError where a file that is about to be read is not the one that the bundle was written with."""
+    read = {HEAD} | {name for name in description.files if name.startswith(f"{ENCODER}/")}
+    if description.encoder.in_bundle and (folder / ENCODER).is_dir():
+        read |= {f"{ENCODER}/{name}" for name in files_in(folder / ENCODER)}
+    if found := _differences(folder, description, read):
+        raise InputError(f"{folder}: {_named(found)}; export the bundle again")
+    if any(Path(name).suffix not in (".json", ".safetensors", ".txt", ".model") for name in read):
+        raise InputError(f"{folder}: holds weights that are no safetensors; export the bundle again")
+    if (size := (folder / HEAD).stat().st_size) > LARGEST_HEAD:
+        raise InputError(f"{folder / HEAD}: has {size:,} bytes, more than heads have ({LARGEST_HEAD:,})")
+
+
+def _differences(folder: Path, description: Description, names: Collection[str]) -> list[str]:
+    try:
+        return differences(folder, description.files, names)
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _named(found: Sequence[str]) -> str:
+    return "; ".join(found[:10]) + ("; ..." if len(found) > 10 else "")
+
+
 def _read_heads(path: Path) -> tuple[tuple[LinearHead, ...], np.ndarray]:
     """The heads and thresholds_C of a bundle; InputError where they are missing or damaged."""
     try:
         tensors, _ = read_tensors(path)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        count = len({name.partition("/")[0] for name in arrays if "/" in name})
-        heads = tuple(
-            LinearHead.from_tensors(
-                {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith(f"{k}/")}
-            )
-            for k in range(count)
-        )
-        return heads, arrays["thresholds_C"]
-    except (CorruptFile, KeyError, ValueError) as error:
-        raise InputError(f"{path}: missing or damaged ({error}); export the bundle again") from error
+        thresholds_C = arrays.pop("thresholds_C")
+        if thresholds_C.dtype != np.float64:
+            raise ValueError(f"thresholds_C must be float64, not {thresholds_C.dtype}")
+        heads: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            if array.dtype == np.float32 and (np.abs(array) > MOST_WEIGHT).any():
+                raise ValueError(f"{name} must lie within {MOST_WEIGHT:g}: products of larger ones overflow")
+            k, _, part = name.partition("/")
+            heads.setdefault(k, {})[part] = array
+        return tuple(LinearHead.from_tensors(heads[str(k)]) for k in range(len(heads))), thresholds_C
+    except (CorruptFile, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: missing or damaged ({reason}); export the bundle again") from error
 
 
-def _load_encoder(folder: Path, description: Mapping[str, Any], device: str | None) -> Encoder:
-    name = name_in(folder / ENCODER, description["name"]) if description["in_bundle"] else description["name"]
+def _load_encoder(
+    folder: Path, described: EncoderPart, device: str | None, *, allow_download: bool
+) -> Encoder:
+    name = name_in(folder / ENCODER, described.name) if described.in_bundle else described.name
     try:
-        encoder = load_encoder(name, features=tuple(description["features"]), device=device)
-        encoder = encoder.seen_in(Views(**description["views"]))
-    except TypeError as error:
-        raise InputError(f"{folder}: its views are damaged ({error}); export the bundle again") from error
+        encoder = load_encoder(
+            name,
+            features=tuple(described.features),
+            device=device,
+            # Whoever made the bundle named the repository, not the user whose token it is.
+            hub=HubAccess.ANONYMOUS if allow_download else HubAccess.CACHE,
+        )
+        encoder = encoder.seen_in(Views(**described.views.model_dump()))
     except InputError as error:
-        remedy = "" if description["in_bundle"] else "; or export it again with --with-encoder"
+        remedy = "" if described.in_bundle else "; or export it again with --with-encoder"
+        if not described.in_bundle and not allow_download:
+            remedy = "; or allow a download with --allow-download (in Python allow_download=True)" + remedy
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
-    if encoder.fingerprint != description["fingerprint"]:
+    if encoder.fingerprint != described.fingerprint:
         raise InputError(
-            f"{folder}: the head was trained on encoder {description['name']} with the fingerprint "
-            f"{description['fingerprint'][:12]}, and {name} has {encoder.fingerprint[:12]} here: other "
+            f"{folder}: the head was trained on encoder {described.name} with the fingerprint "
+            f"{described.fingerprint[:12]}, and {name} has {encoder.fingerprint[:12]} here: other "
             "weights or another transform; restore the original, or export again with --with-encoder"
         )
     return encoder
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    """bundle.json, of this format and with every part of its kind."""
-    path = folder / DESCRIPTION
-    if not path.is_file():
-        raise InputError(f"{folder}: no bundle there ({DESCRIPTION} is missing); `radtune export` writes one")
-    try:
-        description = read_object(path)
-        found = description["format"]
-    except (ValueError, KeyError, OSError) as error:
-        raise InputError(f"{path}: damaged ({error}); export the bundle again") from error
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: format must be {FORMAT}, got {found}; export it with this version of radtune"
-        )
-    wrong = _wrong_parts(description, _PARTS)
-    if not wrong:
-        wrong = _wrong_parts(description["encoder"], _ENCODER_PARTS)
-    if wrong or not all(isinstance(label, str) for label in description["labels"]):
-        named = ", ".join(wrong or ["labels"])
-        raise InputError(f"{path}: damaged ({named} missing or of another kind); export the bundle again")
-    return description
-
-
-_PARTS = {
-    "labels": list,
-    "policy": dict,
-    "encoder": dict,
-    "transform": dict,
-    "decisions": dict,
-    "name": str,
-    "origin": dict,
-}
-_ENCODER_PARTS = {
-    "name": str,
-    "features": list,
-    "views": dict,
-    "fingerprint": str,
-    "precision": str,
-    "in_bundle": bool,
-}
-
-
-def _wrong_parts(description: Mapping[str, Any], parts: Mapping[str, type]) -> list[str]:
-    return sorted(part for part, kind in parts.items() if not isinstance(description.get(part), kind))
 
 
 def _normalisation(head: LinearHead) -> str:

@@ -1,7 +1,9 @@
-"""How encoders are named; imports nothing heavy, so that a study file is read without torch."""
+"""How encoders are named, and what may be downloaded for one; imports nothing heavy, so that a study file is
+read without torch."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 LOCAL = "local-dir:"
@@ -10,6 +12,14 @@ TUNED = " (fine-tuned)"
 """What the name of an encoder ends in whose weights lie in a study's run folder or a bundle."""
 PIXELS = "pixels"
 COLOUR_PIXELS = "pixels:32x32x3"
+
+
+class HubAccess(Enum):
+    """What the Hugging Face hub may be asked for, and with what."""
+
+    CACHE = "nothing: only what an earlier download left on this machine"
+    ANONYMOUS = "anything, without the access token of this machine"
+    NAMED = "the repository that the encoder's name says, with the token; others without it"
 
 
 def split_path(name: str) -> tuple[str, str]:

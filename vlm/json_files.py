@@ -9,10 +9,10 @@ from typing import Any
 MOST_BYTES = 16 * 2**20
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
     """The object in a file. ValueError, in one line, for anything else; OSError where it cannot be read."""
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES // 2**20} MiB")
+    if path.stat().st_size > most:
+        raise ValueError(f"larger than {most // 2**20} MiB")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:

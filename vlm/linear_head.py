@@ -113,7 +113,10 @@ class LinearHead:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "LinearHead":
-        """Rebuild from `tensors()`; KeyError where one is missing, others are ignored."""
+        """Rebuild from `tensors()`; KeyError where one is missing, ValueError where one does not fit."""
+        for name, kind in (("l2", np.uint8), ("first", np.int64)):
+            if tensors[name].shape != (1,) or tensors[name].dtype != kind:
+                raise ValueError(f"{name} must be {np.dtype(kind)} (1,)")
         return cls(
             weight_DC=tensors["weight_DC"],
             bias_C=tensors["bias_C"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,20 @@ def read_tensors(path: Path, *, checksum: bool = False) -> tuple[dict[str, Tenso
     if checksum and written != _checksum(tensors, metadata):
         raise CorruptFile("its content does not match its checksum")
     return tensors, metadata
+
+
+def check_pickle(path: Path) -> None:
+    """CorruptFile where what torch pickled into a file unpacks to more than the file holds, as torch itself
+    never writes it."""
+    if not zipfile.is_zipfile(path):
+        return  # the format before PyTorch 1.6, which is not packed
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise CorruptFile(" ".join(str(error).split())) from None
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise CorruptFile("it unpacks to more than its size")
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from cohort.decoding import decode
 from cohort.errors import InputError
@@ -18,7 +18,8 @@ from cohort.labels import LabelPolicy
 from study.cli import main
 from tests.vlm.encoders.models import add_code, change_text
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
-from vlm.bundle import Bundle, save_bundle
+from tests.vlm.retold import retold
+from vlm.bundle import Bundle, save_bundle, verify_bundle
 from vlm.embeddings import embed
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
@@ -224,10 +225,11 @@ def test_a_bundle_says_what_it_is(miniature, drawn_cohort, bundle_folder):
 
 
 def test_a_bundle_shows_itself_in_a_notebook(bundle_folder):
-    description = json.loads((bundle_folder / "bundle.json").read_text())
-    description["labels"][0] = "<b>Edema</b>"
-    (bundle_folder / "bundle.json").write_text(json.dumps(description))
-    bundle = Bundle.load(bundle_folder, "cpu")
+    def rename(description: dict) -> None:
+        description["labels"][0] = "<b>Edema</b>"
+        description["training"]["prevalences"] = {}
+
+    bundle = Bundle.load(retold(bundle_folder, rename), "cpu")
     assert repr(bundle).startswith(
         f"Bundle({bundle_folder}: best-1 of nih-probe, 2 labels, encoder local-dir:"
     )
@@ -279,6 +281,8 @@ def test_a_bundle_whose_encoder_asks_to_run_code_is_refused_and_does_not_run_it(
     folder, marker = save(tmp_path / "bundle", miniature, with_encoder=True), tmp_path / "ran"
     add_code(folder / "encoder", marker)
     change_text(folder / "encoder", tokenizer_kwargs={"trust_remote_code": True})
+    (folder / "encoder" / "own.py").unlink()
+    retold(folder)
     assert main(["predict", str(folder), str(tmp_path / "x.png")]) == 2
     error = capsys.readouterr().err
     assert "tokenizer_kwargs must be a mapping" in error and error.count("\n") == 1
@@ -291,6 +295,7 @@ def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, wi
     encoder = load_encoder(f"local-dir:{weights}", device="cpu")
     folder = save(tmp_path / "bundle", encoder, with_encoder=with_encoder)
     build_miniature_biomedclip(folder / "encoder" if with_encoder else weights, seed=1)
+    retold(folder)
     with pytest.raises(
         InputError, match=r"with the fingerprint .* other weights or another transform"
     ) as caught:
@@ -327,15 +332,11 @@ def test_an_export_that_fails_leaves_the_former_bundle(miniature, bundle_folder,
     [
         ("bundle.json", None, r"no bundle there \(bundle.json is missing\)"),
         ("bundle.json", "{", "damaged"),
-        ("bundle.json", '{"format": 9}', "format must be 4, got 9"),
-        (
-            "bundle.json",
-            '{"format": 4}',
-            r"damaged \(decisions, encoder, labels, name, .* missing or of another kind\)",
-        ),
+        ("bundle.json", '{"format": 4}', "format must be 5, got 4"),
+        ("bundle.json", '{"format": 5}', r"damaged \(radtune: Field required\)"),
         ("bundle.json", "[" * 100_000, "damaged \\(nested too deeply"),
-        ("head.safetensors", None, "missing or damaged"),
-        ("head.safetensors", "x" * 50, "missing or damaged"),
+        ("head.safetensors", None, "head.safetensors is missing; export the bundle again"),
+        ("head.safetensors", "x" * 50, "head.safetensors was changed; export the bundle again"),
     ],
 )
 def test_a_damaged_bundle_is_one_line(bundle_folder, file, content, message):
@@ -347,46 +348,184 @@ def test_a_damaged_bundle_is_one_line(bundle_folder, file, content, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [("labels", "Edema"), ("labels", [1, 2]), ("encoder", "pixels"), ("encoder", {"name": "pixels"})],
-)
-def test_a_part_of_another_kind_is_refused_in_one_line(bundle_folder, part, value):
-    description = json.loads((bundle_folder / "bundle.json").read_text())
-    (bundle_folder / "bundle.json").write_text(json.dumps(description | {part: value}))
-    with pytest.raises(InputError, match="missing or of another kind") as caught:
+def test_a_label_renamed_by_hand_is_refused(bundle_folder):
+    path = bundle_folder / "bundle.json"
+    path.write_text(path.read_text().replace('"Edema"', '"Oedema"'))
+    with pytest.raises(InputError, match=r"bundle.json: was changed since it was written \(its digest is"):
         Bundle.load(bundle_folder, "cpu")
-    assert "\n" not in str(caught.value)
+
+
+def test_nothing_of_the_encoder_is_read_before_its_files_are_those_that_were_written(
+    miniature, tmp_path, save, monkeypatch
+):
+    monkeypatch.setattr("vlm.bundle.load_encoder", lambda *_, **__: pytest.fail("read"))
+    folder = save(tmp_path / "bundle", miniature, with_encoder=True)
+    (folder / "encoder" / "config.4.0.0.json").write_text("{}")
+    with pytest.raises(InputError, match=r"encoder/config.4.0.0.json is not of the bundle"):
+        Bundle.load(folder)
+    (folder / "encoder" / "config.4.0.0.json").unlink()
+    vocabulary = (folder / "encoder" / "tokenizer.json").rename(tmp_path / "tokenizer.json")
+    (folder / "encoder" / "tokenizer.json").symlink_to(vocabulary)
+    with pytest.raises(InputError, match=r"encoder/tokenizer.json is a link"):
+        Bundle.load(folder)
+
+
+def test_a_pickle_is_no_part_of_a_bundle(miniature, tmp_path, save):
+    folder = save(tmp_path / "bundle", miniature, with_encoder=True)
+    build_miniature_biomedclip(folder / "encoder", weights="open_clip_pytorch_model.bin")
+    with pytest.raises(InputError, match="holds weights that are no safetensors"):
+        Bundle.load(retold(folder))
+
+
+def _put(*place: str, value: object):
+    """Sets one value of bundle.json."""
+
+    def change(description: dict) -> None:
+        part = description
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+
+    return change
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": ["Edema"]}, r"shared_C must be bool \(2,\)"),
-        ({"decisions": {"strategy": "fixed"}}, "'ranks_only'"),
+        (_put("labels", value=None), "labels: Input should be a valid list"),
+        (_put("labels", value="Edema"), "labels: Input should be a valid list"),
+        (_put("labels", value=[1, 2]), "labels.0: Input should be a valid string"),
+        (_put("labels", value=[]), "labels: List should have at least 1 item"),
         (
-            {
-                "decisions": {
-                    "strategy": "fixed",
-                    "shared": [],
-                    "scale": {},
-                    "exclusive": "yes",
-                    "ranks_only": False,
-                }
-            },
-            "exclusive must be true or false, not 'yes'",
+            _put("labels", value=["Edema", "Edema"]),
+            "labels: must be different names, and 'Edema' stands there",
         ),
-        ({"origin": {"run": "this"}}, "unexpected keyword argument 'run'"),
-        ({"policy": {"uncertain": "perhaps"}}, "uncertain rule must be one of"),
-        ({"transform": {"intensity": {"low": 5, "high": 5, "rule": "full"}}}, "intensity must go from"),
-        ({"transform": {"intensity": "full"}}, "must be a mapping"),
+        (
+            _put("labels", value=["Edema", "Effusion"]),
+            "decisions.shared: 'Cardiomegaly' is not among the labels",
+        ),
+        (_put("labels", value=["Edema", "Cardiomegaly", "Mass"]), r"shared_C must be bool \(2,\)"),
+        (_put("policy", value={"uncertain": 3}), "policy.uncertain"),
+        (_put("policy", "uncertain", value="perhaps"), "uncertain rule must be one of"),
+        (_put("encoder", value="pixels"), "encoder: Input should be a valid dictionary"),
+        (_put("encoder", "features", value=["tokens"]), "encoder.features.0: Input should be 'projected'"),
+        (
+            _put("encoder", "views", "resolution", value=10**6),
+            "encoder.views.resolution: Input should be less",
+        ),
+        (_put("encoder", "views", "shifts", value=10**9), "encoder.views.shifts: Input should be less than"),
+        (_put("encoder", "in_bundle", value="yes"), "encoder.in_bundle: Input should be a valid boolean"),
+        (
+            _put("transform", "intensity", value="full"),
+            "transform.intensity: Input should be a valid dictionary",
+        ),
+        (
+            _put("transform", "intensity", value={"low": 5, "high": 5, "rule": "full"}),
+            "intensity must go from",
+        ),
+        (_put("decisions", "strategy", value="own"), "decisions.strategy: Input should be 'fixed', 'global'"),
+        (_put("decisions", "exclusive", value="yes"), "decisions.exclusive: Input should be a valid boolean"),
+        (
+            _put("decisions", "scale", "width", value=0.0),
+            "decisions.scale.width: Input should be greater than 0",
+        ),
+        (
+            _put("decisions", "scale", "centre", value=float("nan")),
+            "decisions.scale.centre: Input should be a fin",
+        ),
+        (_put("origin", "run", value="this"), "origin.run: Extra inputs are not permitted"),
+        (_put("surprise", value=1), "surprise: Extra inputs are not permitted"),
+        (_put("files", "../outside", value="0" * 64), "files.*String should match pattern"),
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused_in_one_line(bundle_folder, change, message):
-    description = json.loads((bundle_folder / "bundle.json").read_text())
-    (bundle_folder / "bundle.json").write_text(json.dumps(description | change))
-    with pytest.raises(InputError, match=f"its parts do not fit together .*{message}") as caught:
-        Bundle.load(bundle_folder, "cpu")
+def test_a_bundle_that_says_what_none_may_is_refused_in_one_line(bundle_folder, change, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Bundle.load(retold(bundle_folder, change), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("thresholds_C", lambda t: t[:1], r"shared_C must be bool \(1,\)"),
+        ("thresholds_C", lambda t: np.append(t, 0.5), r"shared_C must be bool \(3,\)"),
+        ("thresholds_C", lambda t: t * np.nan, r"thresholds_C must be one number in \[0, 1\] a label"),
+        ("thresholds_C", lambda t: -t, r"thresholds_C must be one number in \[0, 1\] a label"),
+        ("thresholds_C", lambda t: t[:, None], r"thresholds_C must be one number in \[0, 1\] a label"),
+        ("thresholds_C", lambda t: t.astype(np.float32), "thresholds_C must be float64, not float32"),
+        ("0/weight_DC", lambda w: w * np.float32(np.nan), "weight_DC must be finite"),
+        ("0/weight_DC", lambda w: w[:, :1], r"bias_C must have shape \(1,\)"),
+        ("0/weight_DC", lambda w: w.astype(np.float16), "weight_DC must be float32, not float16"),
+        ("0/weight_DC", lambda w: w * 0 + np.float32(3e38), r"0/weight_DC must lie within 1e\+18"),
+        ("0/bias_C", lambda b: b[:1], r"bias_C must have shape \(2,\)"),
+        ("0/scale_D", lambda s: -s, "scale_D must be positive"),
+        ("0/l2", lambda _: np.zeros(0, np.uint8), r"l2 must be uint8 \(1,\)"),
+        ("0/first", lambda f: f + 1, "heads must be one at least, of at most 32 columns"),
+        ("0/first", lambda f: f - 1, "first must be a column from 0"),
+        ("0/first", lambda _: np.full(1, np.inf), r"first must be int64 \(1,\)"),
+        ("1/first", lambda _: np.zeros(1, np.int64), r"missing or damaged \('l2'\)"),
+        ("weights", lambda _: np.zeros(1), "missing or damaged"),
+    ],
+)
+def test_heads_and_thresholds_that_do_not_fit_are_refused_in_one_line(bundle_folder, name, change, message):
+    arrays = load_file(bundle_folder / "head.safetensors")
+    arrays[name] = np.ascontiguousarray(change(arrays.get(name)))
+    save_file(arrays, bundle_folder / "head.safetensors")
+    with pytest.raises(InputError, match=message) as caught:
+        Bundle.load(retold(bundle_folder), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_scores_that_are_not_finite_are_an_error_and_no_probability(bundle_folder, drawn_cohort):
+    """A logit of infinity would have the probability 1."""
+    arrays = load_file(bundle_folder / "head.safetensors")
+    arrays["0/scale_D"][:] = 1e-38
+    arrays["0/weight_DC"][:] = 1e6
+    save_file(arrays, bundle_folder / "head.safetensors")
+    bundle = Bundle.load(retold(bundle_folder), "cpu")
+    with pytest.raises(InputError, match="its scores are not finite, so that they predict nothing"):
+        bundle.predict(image_paths(drawn_cohort)[:1])
+
+
+def test_an_encoder_whose_weights_are_not_finite_predicts_nothing(miniature, drawn_cohort, tmp_path, save):
+    folder = save(tmp_path / "bundle", miniature, with_encoder=True)
+    weights = folder / "encoder" / "open_clip_model.safetensors"
+    save_file({name: np.full_like(one, np.nan) for name, one in load_file(weights).items()}, weights)
+    encoder = load_encoder(f"local-dir:{folder / 'encoder'}", device="cpu")
+    bundle = Bundle.load(retold(folder, _put("encoder", "fingerprint", value=encoder.fingerprint)), "cpu")
+    with pytest.raises(InputError, match="its scores are not finite"):
+        bundle.predict(image_paths(drawn_cohort)[:1])
+
+
+# Verifying
+
+
+def test_a_bundle_as_it_was_written_is_verified_without_its_encoder(miniature, tmp_path, save, monkeypatch):
+    monkeypatch.setattr("vlm.bundle.load_encoder", lambda *_, **__: pytest.fail("loaded"))
+    folder = save(tmp_path / "bundle", miniature, with_encoder=True)
+    digest = json.loads((folder / "bundle.json").read_text())["digest"]
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    assert verify_bundle(folder) == f"{folder}: {files} files as they were written; digest {digest}"
+
+
+def test_every_file_that_is_not_as_it_was_written_is_named(miniature, tmp_path, save):
+    folder = save(tmp_path / "bundle", miniature, with_encoder=True)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "bundle.json"]
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(
+            InputError, match=rf"1 of {len(files)} files .*: {path.relative_to(folder)} was changed;"
+        ):
+            verify_bundle(folder)
+        path.write_bytes(content)
+    (folder / "README.md").unlink()
+    (folder / "encoder" / "more").mkdir()
+    (folder / "encoder" / "more" / "own.py").touch()
+    with pytest.raises(
+        InputError, match=r"2 of .* written: README.md is missing; encoder/more/own.py is not of the bundle;"
+    ) as caught:
+        verify_bundle(folder)
     assert "\n" not in str(caught.value)
 
 

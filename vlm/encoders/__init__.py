@@ -7,6 +7,7 @@ from importlib import import_module
 import torch
 
 from cohort.errors import InputError
+from vlm.encoder_names import HubAccess
 from vlm.encoders.base import Encoder
 from vlm.feature_kinds import PROJECTED, SINGLE
 
@@ -22,6 +23,7 @@ def load_encoder(
     *,
     features: tuple[str, ...] | None = (PROJECTED,),
     device: str | torch.device | None = None,
+    hub: HubAccess = HubAccess.NAMED,
 ) -> Encoder:
     """Load a frozen encoder by name.
 
@@ -29,7 +31,7 @@ def load_encoder(
     - `biomedclip`: short for `hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224`.
     - `hf-hub:OWNER/MODEL`: an open_clip model on the Hugging Face hub; a cached copy needs no network.
     - `local-dir:FOLDER`: the same files in a folder, and for a Hugging Face text tower (as BiomedCLIP's) its
-      config.json and tokenizer beside them.
+      config.json and tokenizer beside them; nothing is downloaded for it.
     - `MODEL/TAG`: an architecture and a pretrained tag of open_clip, as `ViT-B-32/laion2b_s34b_b79k`.
     - `timm:NAME`: an image encoder of timm, which has no text tower; `timm:NAME@FILE`: with the weights of a
       local checkpoint.
@@ -37,9 +39,10 @@ def load_encoder(
       and in colour.
 
     `features` are the kinds that a row of its features holds, see `vlm.feature_kinds`; None: all that it has,
-    from one forward pass. `device` is the GPU where there is one, unless given. Nothing a model brings is
-    run: weights are safetensors, or else a pickle that holds only tensors, and of its settings only those
-    that `vlm.encoders.model_files` lists are taken. Raises InputError, in one line, for an unknown name,
+    from one forward pass. `device` is the GPU where there is one, unless given. `hub` says what may be
+    downloaded where the hub's cache lacks it. Nothing a model brings is run: weights are safetensors, or else
+    a pickle that holds only tensors, and of its settings only those that `vlm.encoders.model_files` lists are
+    taken. Raises InputError, in one line, for an unknown name,
     missing or damaged files, other settings, a hub that cannot be reached, and features that the model lacks.
     """
     if strange := [kind for kind in features or () if kind not in SINGLE]:
@@ -47,4 +50,4 @@ def load_encoder(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     prefix = name.partition(":")[0]
     kind = import_module(f"vlm.encoders.{prefix if prefix in KINDS else 'open_clip'}")
-    return kind.load(name, features).to(device)
+    return kind.load(name, features, hub).to(device)

@@ -2,14 +2,16 @@
 
 open_clip and transformers hand a configuration's keys on to whatever they build, and some of those keys run
 code that lies beside it (`trust_remote_code`, `auto_map`), read other files (`bpe_path`, `vocab_file`) or
-fetch other models (`timm_model_name: hf-hub:...`). So an architecture is refused for a key that no published
-model needs, before anything is built, and transformers sees a folder that holds checked copies and no more.
+fetch other models (`timm_model_name: hf-hub:...`); others make a small file take all memory. So a model is
+refused for a key that no published model needs and for numbers far above those of any, before anything is
+built, and the libraries see a folder that holds checked copies and no more.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,14 +25,23 @@ from open_clip.hf_configs import arch_dict
 from open_clip.model import CLIP, CustomTextCLIP
 
 from cohort.errors import InputError
-from vlm.json_files import read_object
+from vlm.json_files import MOST_BYTES, read_object
 
 CONFIG_FILE = "open_clip_config.json"
 # Those of a Hugging Face text tower: its configuration, and what any one of the tokenizers is read from.
 TEXT_CONFIG_FILE = "config.json"
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 TOKENIZER_FILES = (*VOCABULARY_FILES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
-MOST_VOCABULARY_BYTES = 128 * 2**20
+
+# Of published tokenizers the largest: Gemma's, with 34 MB, 262,144 words and 6,415 added tokens.
+MOST_VOCABULARY_BYTES = 64 * 2**20
+MOST_WORDS = 2**20
+MOST_ADDED_TOKENS = 2**14
+MOST_GROWTH = 64
+"""Times by which rules of normalisation may make a prompt longer; published ones do at most 4 times."""
+LARGEST_ARRAY = 2**27
+"""Numbers, 512 MiB, in one array of an image tower that looks at one image. Published models need up to an
+eighth of it."""
 
 Rule = tuple[Callable[[Any], bool], str]
 """Whether a value may stand there, and what may, in words."""
@@ -41,7 +52,7 @@ def _whole(most: int) -> Rule:
 
 
 def _one_of(*values: str) -> Rule:
-    return lambda value: value in values, f"one of {', '.join(values)}"
+    return lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)}"
 
 
 def _matching(pattern: str, words: str) -> Rule:
@@ -75,7 +86,11 @@ NUMBER: Rule = (
     lambda value: type(value) in (int, float) and math.isfinite(value) and abs(value) <= 1e6,
     "a number",
 )
-COUNT, SIZE, WIDTH, VOCABULARY, CONTEXT = map(_whole, (256, 1024, 8192, 4_000_000, 8192))
+RATIO: Rule = (
+    lambda value: type(value) in (int, float) and 0 < value <= 16,
+    "a number above 0 and up to 16",
+)
+COUNT, HEADS, SIZE, WIDTH, VOCABULARY, CONTEXT = map(_whole, (256, 64, 1024, 8192, MOST_WORDS, 1024))
 PATCH: Rule = (lambda value: type(value) is int and 4 <= value <= 1024, "a whole number from 4 to 1024")
 WORD = _matching(r"[A-Za-z0-9_.-]{0,64}", "a word")
 REFERENCE = _matching(r"[^\0\n\r]{0,1024}", "the name of a model on the hub")
@@ -87,7 +102,7 @@ TIMM_MODEL: Rule = (
 # The parameters of open_clip 3.3: `CLIPVisionCfg`, `CLIPTextCfg`, `MultimodalCfg` and `CLIP`.
 _BLOCK: dict[str, Rule] = {
     "width": WIDTH,
-    "mlp_ratio": NUMBER,
+    "mlp_ratio": RATIO,
     "ls_init_value": NUMBER,
     "final_ln_after_pool": FLAG,
     "pool_type": WORD,
@@ -109,8 +124,8 @@ _VISION = _BLOCK | {
     "image_size": _either(SIZE, _list_of(SIZE, 2)),
     "patch_dropout": NUMBER,
     "attentional_pool": FLAG,
-    "attn_pooler_queries": WIDTH,
-    "attn_pooler_heads": COUNT,
+    "attn_pooler_queries": CONTEXT,
+    "attn_pooler_heads": HEADS,
     "no_ln_pre": FLAG,
     "pos_embed_type": WORD,
     "timm_model_name": TIMM_MODEL,
@@ -123,7 +138,7 @@ _VISION = _BLOCK | {
 }
 _TEXT = _BLOCK | {
     "layers": COUNT,
-    "heads": COUNT,
+    "heads": HEADS,
     "context_length": CONTEXT,
     "vocab_size": VOCABULARY,
     "hf_tokenizer_name": REFERENCE,
@@ -144,8 +159,8 @@ _TEXT = _BLOCK | {
 }
 _MULTIMODAL = _TEXT | {
     "dim_head": WIDTH,
-    "n_queries": WIDTH,
-    "attn_pooler_heads": COUNT,
+    "n_queries": CONTEXT,
+    "attn_pooler_heads": HEADS,
 }
 _MODEL: dict[str, Rule] = {
     "embed_dim": WIDTH,
@@ -174,7 +189,7 @@ def read_model_config(name: str, folder: Path) -> tuple[dict[str, Any], dict[str
     rule does not hold for.
     """
     path = folder / CONFIG_FILE
-    if not path.is_file():
+    if not is_own_file(name, path):
         raise InputError(
             f"encoder {name}: no {CONFIG_FILE} in {folder}; it must be the folder of an open_clip model"
         )
@@ -194,7 +209,47 @@ def read_model_config(name: str, folder: Path) -> tuple[dict[str, Any], dict[str
     for tower, (settings, rules) in towers.items():
         _check(settings, rules, name, path, f"model_cfg.{tower}")
     _check(preprocess, _PREPROCESS, name, path, "preprocess_cfg")
+    if (numbers := _largest_array(model["vision_cfg"])) > LARGEST_ARRAY:
+        raise InputError(
+            f"encoder {name}: {path}: model_cfg.vision_cfg makes an array of {numbers:,} numbers of one "
+            f"image, more than {LARGEST_ARRAY:,}; give a smaller image_size, or larger patches"
+        )
     return model, preprocess
+
+
+def is_own_file(name: str, path: Path) -> bool:
+    """Whether there is a file at `path`, in the folder of a model.
+
+    InputError where it is a link to a file elsewhere on this machine, but for folders of the hub's cache,
+    which hold links to `blobs` beside them.
+    """
+    if not os.path.isfile(path):  # false for what is no path, where Path.is_file raises
+        return False
+    real, folder = path.resolve(), path.parent.resolve()
+    blobs = folder.parent.parent / "blobs"
+    if not real.is_relative_to(folder) and real.parent != blobs:
+        raise InputError(f"encoder {name}: {path} is a link to another folder; put the file itself there")
+    return True
+
+
+def _largest_array(vision: Mapping[str, Any]) -> int:
+    """Of the arrays that open_clip's own image towers make of one image, the numbers in the largest: outputs
+    of the first convolutions, weights of attention, hidden units."""
+    if vision.get("timm_model_name"):
+        return 0  # as published
+    size = vision.get("image_size") or 224
+    height, width = size if isinstance(size, list) else (size, size)
+    channels, head_width = (
+        vision.get(key) or default for key, default in (("width", 768), ("head_width", 64))
+    )
+    if isinstance(vision.get("layers"), list):
+        tokens, heads = (height // 32) * (width // 32) + 1, channels * 32 // head_width
+        return max(heads * tokens**2, channels * height * width // 4)
+    patch = vision.get("patch_size") or 16
+    tokens, heads = (height // patch) * (width // patch) + 1, channels // head_width
+    queries, pooler_heads = vision.get("attn_pooler_queries") or 256, vision.get("attn_pooler_heads") or 8
+    hidden = int(channels * (vision.get("mlp_ratio") or 4))
+    return max(heads * tokens**2, pooler_heads * queries * tokens, tokens * hidden)
 
 
 def _check(settings: Any, rules: Mapping[str, Rule], name: str, path: Path, where: str) -> None:
@@ -216,6 +271,8 @@ def _check(settings: Any, rules: Mapping[str, Rule], name: str, path: Path, wher
 def parameter_count(model_config: Mapping[str, Any]) -> int:
     """How many numbers a model of this `model_cfg` holds, found out without any memory for them."""
     config = {key: value for key, value in model_config.items() if key != "custom_text"}
+    # Otherwise timm would download the weights that it knows of.
+    config["vision_cfg"] = config["vision_cfg"] | {"timm_model_pretrained": False}
     kind = CLIP
     if model_config.get("custom_text") or config["text_cfg"].get("hf_model_name"):
         kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP
@@ -226,12 +283,12 @@ def parameter_count(model_config: Mapping[str, Any]) -> int:
 # Of the architectures that open_clip builds text towers from (`open_clip.hf_configs`), what makes them.
 _TEXT_CONFIG = {
     "num_hidden_layers num_layers num_decoder_layers encoder_layers decoder_layers": COUNT,
-    "num_attention_heads num_heads encoder_attention_heads decoder_attention_heads": COUNT,
+    "num_attention_heads num_heads encoder_attention_heads decoder_attention_heads": HEADS,
     "hidden_size d_model d_kv": WIDTH,
     "intermediate_size d_ff encoder_ffn_dim decoder_ffn_dim": _whole(65_536),
     "vocab_size pad_token_id bos_token_id decoder_start_token_id": VOCABULARY,
     "eos_token_id": _either(VOCABULARY, _list_of(VOCABULARY, 16)),
-    "max_position_embeddings type_vocab_size": CONTEXT,
+    "max_position_embeddings type_vocab_size": WIDTH,
     "relative_attention_num_buckets relative_attention_max_distance": CONTEXT,
     "hidden_act activation_function feed_forward_proj position_embedding_type": WORD,
     "hidden_dropout_prob attention_probs_dropout_prob classifier_dropout dropout_rate dropout": NUMBER,
@@ -278,8 +335,9 @@ def copy_text_config(name: str, folder: Path, target: Path) -> None:
 
 def copy_tokenizer(name: str, folder: Path, target: Path) -> None:
     """Write a Hugging Face tokenizer into the new folder `target`: its vocabulary, and of its settings those
-    that decide how words become tokens. InputError for a class that is not on the list."""
-    for file in (file for file in TOKENIZER_FILES if (folder / file).is_file()):
+    that decide how words become tokens. InputError for a class that is not on the list, and for more words,
+    added tokens or rules than any published tokenizer has."""
+    for file in (file for file in TOKENIZER_FILES if is_own_file(name, folder / file)):
         path = folder / file
         if file in ("tokenizer_config.json", "special_tokens_map.json"):
             settings = _object(name, path)
@@ -290,22 +348,60 @@ def copy_tokenizer(name: str, folder: Path, target: Path) -> None:
                     f"not {str(kind)[:80]!r}"
                 )
             kept = {key: value for key, value in settings.items() if key in _TOKENIZER_KEYS}
+            for key, tokens in kept.items():
+                if isinstance(tokens, list | dict) and len(tokens) > MOST_ADDED_TOKENS:
+                    raise InputError(
+                        f"encoder {name}: {path}: {key} must not be more than {MOST_ADDED_TOKENS:,}"
+                    )
             _write(target / file, kept)
-        elif path.stat().st_size > MOST_VOCABULARY_BYTES:
+            continue
+        if path.stat().st_size > MOST_VOCABULARY_BYTES:
             most = MOST_VOCABULARY_BYTES // 2**20
             raise InputError(f"encoder {name}: {path}: a vocabulary must not be larger than {most} MiB")
-        else:
-            shutil.copyfile(path, target / file)
+        shutil.copyfile(path, target / file)
+        if file == "tokenizer.json":
+            _check_tokenizer(name, path, _object(name, path, MOST_VOCABULARY_BYTES))
+        elif file.endswith((".txt", ".json")):
+            _check_words(
+                name, path, (target / file).read_bytes().count(b"\n" if file.endswith(".txt") else b":")
+            )
     # A tokenizer whose settings name no class is read as the one of its text tower.
-    if (folder / TEXT_CONFIG_FILE).is_file():
+    if is_own_file(name, folder / TEXT_CONFIG_FILE):
         architecture = str(_object(name, folder / TEXT_CONFIG_FILE).get("model_type"))
         if architecture in arch_dict:
             _write(target / TEXT_CONFIG_FILE, {"model_type": architecture})
 
 
-def _object(name: str, path: Path) -> dict[str, Any]:
+def _check_tokenizer(name: str, path: Path, tokenizer: Mapping[str, Any]) -> None:
+    """The sizes of a tokenizer.json, whose rules say how words become tokens."""
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens") or ()
+    for words in model.values() if isinstance(model, dict) else ():
+        _check_words(name, path, len(words) if isinstance(words, list | dict) else 0)
+    if len(added) > MOST_ADDED_TOKENS:
+        raise InputError(f"encoder {name}: {path}: added_tokens must not be more than {MOST_ADDED_TOKENS:,}")
+    growth, tables, rules = 1, 0, [tokenizer.get("normalizer")]
+    while rules:
+        rule = rules.pop()
+        if isinstance(rule, dict):
+            written = rule.get("content", rule.get("prepend", ""))
+            growth *= 1 + len(written) if isinstance(written, str) else 1
+            tables += "precompiled_charsmap" in rule
+            rules += rule["normalizers"] if isinstance(rule.get("normalizers"), list) else []
+    if growth > MOST_GROWTH or tables > 1:
+        raise InputError(
+            f"encoder {name}: {path}: its normalizer must not make a text more than {MOST_GROWTH} times "
+            "as long"
+        )
+
+
+def _check_words(name: str, path: Path, words: int) -> None:
+    if words > MOST_WORDS:
+        raise InputError(f"encoder {name}: {path}: a vocabulary must not have more than {MOST_WORDS:,} words")
+
+
+def _object(name: str, path: Path, most: int = MOST_BYTES) -> dict[str, Any]:
     try:
-        return read_object(path)
+        return read_object(path, most)
     except (ValueError, OSError) as error:
         raise InputError(f"encoder {name}: {path}: damaged ({' '.join(str(error).split())})") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from torch import nn
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.labels import did_you_mean
-from vlm.encoder_names import LOCAL, TUNED
+from vlm.encoder_names import LOCAL, TUNED, HubAccess
 from vlm.encoders import KINDS
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
@@ -38,11 +39,12 @@ from vlm.encoders.model_files import (
     VOCABULARY_FILES,
     copy_text_config,
     copy_tokenizer,
+    is_own_file,
     parameter_count,
     read_model_config,
 )
 from vlm.feature_kinds import PROJECTED
-from vlm.tensor_files import write_tensors
+from vlm.tensor_files import check_pickle, write_tensors
 
 ALIASES = {"biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}
 PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
@@ -50,6 +52,9 @@ PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
 # open_clip's names for the weights, on the hub and in a folder.
 SAFE_WEIGHTS = "open_clip_model.safetensors"
 PICKLED_WEIGHTS = "open_clip_pytorch_model.bin"
+
+_TRANSFORM = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+"""What of a transform is open_clip's own, and not a fact about a pretrained tag."""
 
 _OFFLINE = (
     f"put {CONFIG_FILE}, {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} and, for a Hugging Face text tower (named "
@@ -96,11 +101,17 @@ class OpenClipEncoder(Encoder):
     def text_features(self, prompts: Sequence[str]) -> torch.Tensor:
         if self.text_refusal:
             raise InputError(self.text_refusal)
-        features = [
-            self.clip.encode_text(self.tokenizer(list(prompts[i : i + 256])).to(self.device), normalize=False)
-            for i in range(0, len(prompts), 256)
-        ]
-        return torch.cat(features).float()
+        features = []
+        for i in range(0, len(prompts), 256):
+            try:
+                tokens = self.tokenizer(list(prompts[i : i + 256])).to(self.device)
+                features.append(self.clip.encode_text(tokens, normalize=False).float())
+            except Exception as error:  # of which type depends on what of a stranger's tokenizer does not fit
+                raise InputError(
+                    f"encoder {self.name}: its tokenizer and text tower do not fit together "
+                    f"({_reason(error)}); take the files of both from where they were published"
+                ) from error
+        return torch.cat(features)
 
     def with_backbone(self, backbone: nn.Module, tower: ImageTower) -> Encoder:
         # Everything but the image side is shared.
@@ -132,19 +143,19 @@ class OpenClipEncoder(Encoder):
             self.clip.text.config.save_pretrained(folder)
 
 
-def load(name: str, features: tuple[str, ...] | None) -> OpenClipEncoder:
+def load(name: str, features: tuple[str, ...] | None, hub: HubAccess) -> OpenClipEncoder:
     """A model by one of the names of `vlm.encoders.load_encoder`, on the CPU; InputError as there."""
     source = ALIASES.get(name, name)
     if source == "phantom-clip":
         files = _folder_files(name, PHANTOM_CLIP)
     elif source.startswith(LOCAL):
-        files = _folder_files(name, Path(source.removeprefix(LOCAL)).expanduser())
+        files = _folder_files(name, Path(os.path.expanduser(source.removeprefix(LOCAL))))
     elif source.startswith("hf-hub:"):
         needed = [(CONFIG_FILE,), (SAFE_WEIGHTS, PICKLED_WEIGHTS)]
-        folder = hub_folder(name, source.removeprefix("hf-hub:"), needed, offline=_OFFLINE)
-        files = _folder_files(name, folder)
+        folder = hub_folder(name, source.removeprefix("hf-hub:"), needed, access=hub, offline=_OFFLINE)
+        files = _folder_files(name, folder, _without_token(hub))
     else:
-        files = _tagged_files(name)
+        files = _tagged_files(name, hub)
     return _built(name, files, features)
 
 
@@ -152,14 +163,8 @@ def load(name: str, features: tuple[str, ...] | None) -> OpenClipEncoder:
 class _Files:
     """Everything an open_clip model is built from, on this machine."""
 
-    model_name: str
-    """As `open_clip.create_model` takes it: `local-dir:FOLDER`, or an architecture."""
-
-    weights: Path | None
-    """State dict of an architecture; None where open_clip finds it in the folder."""
-
-    bytes_of_weights: int
-    """Of the state dict, or at most."""
+    weights: Path
+    """The state dict."""
 
     model_config: dict[str, Any]
     preprocess_config: dict[str, Any]
@@ -170,33 +175,35 @@ class _Files:
     """Folder with a Hugging Face tokenizer; None for open_clip's own."""
 
 
-def _folder_files(name: str, folder: Path) -> _Files:
+def _without_token(hub: HubAccess) -> HubAccess:
+    """What may be asked for repositories that the user did not name."""
+    return HubAccess.ANONYMOUS if hub is HubAccess.NAMED else hub
+
+
+def _folder_files(name: str, folder: Path, hub: HubAccess = HubAccess.CACHE) -> _Files:
     model_config, preprocess_config = read_model_config(name, folder)
     text = model_config["text_cfg"]
-    sizes = [
-        path.stat().st_size for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")
-    ]
-    if not sizes:
+    named = (folder / file for file in (SAFE_WEIGHTS, PICKLED_WEIGHTS))
+    weights = next((path for path in named if is_own_file(name, path)), None)
+    if weights is None:
         raise InputError(
             f"encoder {name}: no weights in {folder}; put {SAFE_WEIGHTS} or {PICKLED_WEIGHTS} there"
         )
     return _Files(
-        model_name=f"local-dir:{folder}",
-        weights=None,
-        bytes_of_weights=max(sizes),
+        weights=weights,
         model_config=model_config,
         preprocess_config=preprocess_config,
-        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), folder),
-        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES, folder),
+        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), hub, folder),
+        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES, hub, folder),
     )
 
 
-def _tagged_files(name: str) -> _Files:
+def _tagged_files(name: str, hub: HubAccess) -> _Files:
     """`MODEL/TAG` in open_clip's list of pretrained weights, all of which live on the hub."""
     model, _, tag = name.partition("/")
     models = open_clip.list_models()
     if model not in models:
-        if Path(name).is_dir():
+        if os.path.isdir(name):
             hint = f"a folder is written local-dir:{name}"
         elif "/" in name and not difflib.get_close_matches(model, models):
             hint = f"a model on the hub is written hf-hub:{name}"
@@ -212,35 +219,33 @@ def _tagged_files(name: str) -> _Files:
     repository, _, pickled = pretrained["hf_hub"].rpartition("/")
     pickled = pickled or PICKLED_WEIGHTS
     safe = SAFE_WEIGHTS if pickled == PICKLED_WEIGHTS else str(Path(pickled).with_suffix(".safetensors"))
-    folder = hub_folder(name, repository, [(safe, pickled)], offline=_OFFLINE)
+    folder = hub_folder(name, repository, [(safe, pickled)], access=hub, offline=_OFFLINE)
     model_config = open_clip.get_model_config(model)
     # The tag knows which activation its weights were trained with; open_clip only warns of a mismatch.
     if pretrained.get("quick_gelu"):
         model_config["quick_gelu"] = True
     text = model_config["text_cfg"]
-    weights = next(folder / file for file in (safe, pickled) if (folder / file).is_file())
+    hub = _without_token(hub)
     return _Files(
-        model_name=model,
-        weights=weights,
-        bytes_of_weights=weights.stat().st_size,
+        weights=next(folder / file for file in (safe, pickled) if (folder / file).is_file()),
         model_config=model_config,
-        preprocess_config=pretrained,
-        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,)),
-        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES),
+        preprocess_config={key: value for key, value in pretrained.items() if key in _TRANSFORM},
+        text_config=_text_folder(name, text.get("hf_model_name"), (TEXT_CONFIG_FILE,), hub),
+        tokenizer=_text_folder(name, text.get("hf_tokenizer_name"), VOCABULARY_FILES, hub),
     )
 
 
 def _text_folder(
-    name: str, reference: str | None, files: tuple[str, ...], beside: Path | None = None
+    name: str, reference: str | None, files: tuple[str, ...], hub: HubAccess, beside: Path | None = None
 ) -> Path | None:
     """Where one of the files of a Hugging Face text tower lies: beside the model, or in the hub repository
     that the model's configuration refers to. None where it refers to none."""
     if not reference:
         return None
-    if beside and any((beside / file).is_file() for file in files):
+    if beside and any(is_own_file(name, beside / file) for file in files):
         return beside
     also = TOKENIZER_FILES if files is VOCABULARY_FILES else ()
-    return hub_folder(name, reference, [files], also=also, offline=_OFFLINE)
+    return hub_folder(name, reference, [files], also=also, access=hub, offline=_OFFLINE)
 
 
 def _built(name: str, files: _Files, features: tuple[str, ...] | None) -> OpenClipEncoder:
@@ -255,42 +260,50 @@ def _built(name: str, files: _Files, features: tuple[str, ...] | None) -> OpenCl
             f"convert them to {SAFE_WEIGHTS} on a machine where you trust them"
         ) from error
     except Exception as error:  # of which type depends on which part of a stranger's model does not fit
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"encoder {name}: weights and {CONFIG_FILE} do not load ({reason})") from error
+        raise InputError(
+            f"encoder {name}: weights and {CONFIG_FILE} do not load ({_reason(error)})"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _towers(name: str, files: _Files) -> tuple[nn.Module, Callable[[list[str]], torch.Tensor]]:
     """The model, frozen, and its tokenizer; nothing that came with them is run."""
     text = files.model_config["text_cfg"]
-    transform = ("mean", "std", "interpolation", "resize_mode", "fill_color")
-    # transformers looks into the folder that it is given for more than it is told of, code included.
-    with TemporaryDirectory(prefix="radtune-text-") as folder:
-        config, vocabulary = Path(folder, "config"), Path(folder, "tokenizer")
-        overrides = {}
+    # open_clip and transformers look into a folder for more than they are told of, code included.
+    with TemporaryDirectory(prefix="radtune-model-") as folder:
+        model, config, vocabulary = (Path(folder, part) for part in ("model", "config", "tokenizer"))
+        model.mkdir()
+        model_config = files.model_config
         if files.text_config is not None:
             config.mkdir()
             copy_text_config(name, files.text_config, config)
             # The weights of the text tower come with the model's own.
-            overrides["text_cfg"] = text | {"hf_model_name": str(config), "hf_model_pretrained": False}
+            beside = {"hf_model_name": str(config), "hf_model_pretrained": False}
+            model_config = model_config | {"text_cfg": text | beside}
         if files.tokenizer is not None:
             vocabulary.mkdir()
             copy_tokenizer(name, files.tokenizer, vocabulary)
-        numbers = parameter_count(files.model_config | overrides)
-        if numbers > files.bytes_of_weights:
+        numbers, size = parameter_count(model_config), files.weights.stat().st_size
+        if numbers > size:
             raise ValueError(
                 f"the configuration describes {numbers:,} numbers, and the weights hold no more than "
-                f"{files.bytes_of_weights:,} bytes"
+                f"{size:,} bytes"
             )
+        safe = files.weights.suffix == ".safetensors"
+        if not safe:
+            check_pickle(files.weights)
+        described = {"model_cfg": model_config, "preprocess_cfg": files.preprocess_config}
+        (model / CONFIG_FILE).write_text(json.dumps(described), encoding="utf-8")
+        (model / (SAFE_WEIGHTS if safe else PICKLED_WEIGHTS)).symlink_to(files.weights.resolve())
         clip = open_clip.create_model(
-            files.model_name,
-            pretrained=None if files.weights is None else str(files.weights),
+            f"{LOCAL}{model}",
             device="cpu",
-            force_quick_gelu=files.model_config.get("quick_gelu", False),
-            force_preprocess_cfg={k: v for k, v in files.preprocess_config.items() if k in transform},
             pretrained_text=False,
             require_pretrained=True,
             weights_only=True,
-            **overrides,
         )
         options = text.get("tokenizer_kwargs") or {}
         context_length = text.get("context_length", 77)

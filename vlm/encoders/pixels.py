@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
+from vlm.encoder_names import HubAccess
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.feature_kinds import PROJECTED
 
@@ -42,7 +43,7 @@ def name_of(side: int, channels: int) -> str:
 NAMES = {name_of(side, channels): (side, channels) for channels in (1, 3) for side in SIDES}
 
 
-def load(name: str, features: tuple[str, ...] | None) -> Encoder:
+def load(name: str, features: tuple[str, ...] | None, hub: HubAccess) -> Encoder:
     """One of `NAMES`, on the CPU; InputError for other features than projected, and for another name."""
     if name not in NAMES:
         raise InputError(f"unknown encoder {name!r}; pixels come as {', '.join(NAMES)}")

@@ -11,6 +11,7 @@ Shape legend: B images of a batch, H height, W width, C channels.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,11 +25,11 @@ from torch import Tensor, nn
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.labels import did_you_mean
-from vlm.encoder_names import TIMM, TUNED, split_path
+from vlm.encoder_names import TIMM, TUNED, HubAccess, split_path
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
 from vlm.encoders.layers import block_widths, kinds_tower
-from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
+from vlm.tensor_files import CorruptFile, check_pickle, read_tensors, write_tensors
 
 WEIGHTS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
@@ -66,15 +67,19 @@ class TimmEncoder(Encoder):
         write_tensors(folder / WEIGHTS, self.model.state_dict())
 
 
-def load(name: str, features: tuple[str, ...] | None) -> TimmEncoder:
+def load(name: str, features: tuple[str, ...] | None, hub: HubAccess) -> TimmEncoder:
     """A model by its name, on the CPU; InputError as `vlm.encoders.load_encoder` has it."""
     prefix, path = split_path(name)
     architecture = prefix.removeprefix(TIMM).removesuffix("@")
-    if not timm.is_model(architecture.partition(".")[0]):
-        known = timm.list_models()
-        raise InputError(f"unknown encoder {name!r}; {did_you_mean(architecture.partition('.')[0], known)}")
+    plain, _, tag = architecture.partition(".")
+    if not timm.is_model(plain):
+        raise InputError(f"unknown encoder {name!r}; {did_you_mean(plain, timm.list_models())}")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
+    if tag and tag not in tags:
+        hint = did_you_mean(tag, tags) if tags else "timm has none for this model"
+        raise InputError(f"encoder {name!r} must have a pretrained tag of {plain}; {hint}")
     model = timm.create_model(architecture, pretrained=False, num_classes=0).eval().requires_grad_(False)
-    weights = Path(path).expanduser() if path else _from_hub(name, model)
+    weights = Path(os.path.expanduser(path)) if path else _from_hub(name, model, hub)
     _fill(name, model, _read(name, weights))
     config = resolve_model_data_config(model)
     _, height, width = config["input_size"]
@@ -115,7 +120,7 @@ def _fingerprint(model: nn.Module, architecture: str, encoder: Encoder) -> str:
     )
 
 
-def _from_hub(name: str, model: nn.Module) -> Path:
+def _from_hub(name: str, model: nn.Module, hub: HubAccess) -> Path:
     repository = model.pretrained_cfg.get("hf_hub_id")
     if not repository:
         raise InputError(f"encoder {name}: timm has no pretrained weights of it; give a file as {name}@PATH")
@@ -127,6 +132,7 @@ def _from_hub(name: str, model: nn.Module) -> Path:
         name,
         repository,
         [(WEIGHTS, _PICKLED)],
+        access=hub,
         offline=f"download {WEIGHTS} elsewhere and set encoder: {name}@PATH",
     )
     return next(folder / file for file in (WEIGHTS, _PICKLED) if (folder / file).is_file())
@@ -134,11 +140,12 @@ def _from_hub(name: str, model: nn.Module) -> Path:
 
 def _read(name: str, path: Path) -> Mapping[str, Tensor]:
     """The tensors of a file; nothing in it is run."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # false for what is no path, where Path.is_file raises
         raise InputError(f"encoder {name}: no file {path}")
     try:
         if path.suffix == ".safetensors":
             return read_tensors(path)[0]
+        check_pickle(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (CorruptFile, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -20,10 +20,13 @@ class _Hub(BaseHTTPRequestHandler):
 
     root: Path
     asked: list[str]
+    tokens: dict[str, str | None]
+    """Path -> the access token that came with the latest request for it."""
 
     def do_GET(self):
         path = self.path.split("?")[0].strip("/")
         self.asked.append(path)
+        self.tokens[path] = self.headers.get("Authorization")
         if path.startswith("api/models/"):
             repository = path.removeprefix("api/models/")
             folder = self.root / repository
@@ -56,7 +59,7 @@ class _Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def reachable_hub(hub_cache, tmp_path, monkeypatch):
     """A hub on this machine: (folder of its repositories, paths that were asked for)."""
-    handler = type("Hub", (_Hub,), {"root": tmp_path / "remote", "asked": []})
+    handler = type("Hub", (_Hub,), {"root": tmp_path / "remote", "asked": [], "tokens": {}})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")

@@ -6,6 +6,7 @@ import torch
 from cohort.errors import InputError
 from tests.vlm.encoders.models import snapshot
 from tests.vlm.miniature_biomedclip import TEXT_MODEL, write_text_files
+from vlm.encoder_names import HubAccess
 from vlm.encoders import load_encoder
 from vlm.encoders.open_clip import ALIASES
 
@@ -22,9 +23,9 @@ def test_a_hub_model_in_the_cache_loads_without_a_network(hub_cache, miniature, 
     torch.testing.assert_close(encoder.text_features(["edema"]), miniature.text_features(["edema"]))
 
 
-def test_a_hub_model_is_downloaded_once_and_no_pickle_where_safetensors_exist(
-    reachable_hub, miniature, miniature_folder, monkeypatch
-):
+@pytest.fixture
+def biomedclip_there(reachable_hub, miniature_folder):
+    """BiomedCLIP and its text tower on a hub in reach."""
     for repository, files in (
         (BIOMEDCLIP, ("open_clip_config.json", "open_clip_model.safetensors")),
         (TEXT_MODEL, ("config.json", "vocab.txt", "tokenizer_config.json")),
@@ -32,17 +33,50 @@ def test_a_hub_model_is_downloaded_once_and_no_pickle_where_safetensors_exist(
         (reachable_hub.root / repository).mkdir(parents=True)
         for file in files:
             shutil.copy(miniature_folder / file, reachable_hub.root / repository)
-    (reachable_hub.root / BIOMEDCLIP / "open_clip_pytorch_model.bin").write_bytes(b"never loaded")
-    (reachable_hub.root / TEXT_MODEL / "pytorch_model.bin").write_bytes(b"never loaded")
+    return reachable_hub
+
+
+@pytest.mark.parametrize("access", [HubAccess.NAMED, HubAccess.ANONYMOUS])
+def test_the_access_token_goes_to_what_the_user_named_alone(biomedclip_there, monkeypatch, access):
+    monkeypatch.setattr("huggingface_hub.utils._headers.get_token", lambda: "hf_of_the_user")
+    load_encoder("biomedclip", hub=access)
+    sent = {path for path, token in biomedclip_there.tokens.items() if token == "Bearer hf_of_the_user"}
+    named = {path for path in biomedclip_there.asked if BIOMEDCLIP in path}
+    assert sent == (named if access is HubAccess.NAMED else set())
+    assert len(named) < len(set(biomedclip_there.asked))
+
+
+def test_nothing_is_asked_of_the_hub_where_only_its_cache_may_be_used(biomedclip_there, miniature):
+    with pytest.raises(InputError, match="is not in the hub's cache, and nothing is downloaded that only"):
+        load_encoder("biomedclip", hub=HubAccess.CACHE)
+    assert biomedclip_there.asked == []
+    load_encoder("biomedclip")
+    biomedclip_there.asked.clear()
+    assert load_encoder("biomedclip", hub=HubAccess.CACHE).fingerprint == miniature.fingerprint
+    assert biomedclip_there.asked == []
+
+
+def test_a_folder_is_never_completed_from_the_hub(biomedclip_there):
+    folder = biomedclip_there.root / BIOMEDCLIP
+    with pytest.raises(
+        InputError, match=f"{TEXT_MODEL} is not in the hub's cache, and nothing is downloaded"
+    ):
+        load_encoder(f"local-dir:{folder}")
+    assert biomedclip_there.asked == []
+
+
+def test_a_hub_model_is_downloaded_once_and_no_pickle_where_safetensors_exist(biomedclip_there, miniature):
+    (biomedclip_there.root / BIOMEDCLIP / "open_clip_pytorch_model.bin").write_bytes(b"never loaded")
+    (biomedclip_there.root / TEXT_MODEL / "pytorch_model.bin").write_bytes(b"never loaded")
 
     encoder = load_encoder("biomedclip")
 
     assert encoder.fingerprint == miniature.fingerprint
     torch.testing.assert_close(encoder.text_features(["edema"]), miniature.text_features(["edema"]))
-    assert not any(path.endswith(".bin") for path in reachable_hub.asked)
-    reachable_hub.asked.clear()
+    assert not any(path.endswith(".bin") for path in biomedclip_there.asked)
+    biomedclip_there.asked.clear()
     assert load_encoder("biomedclip").fingerprint == miniature.fingerprint
-    assert reachable_hub.asked == []
+    assert biomedclip_there.asked == []
 
 
 def test_a_hub_that_lacks_the_model_or_its_weights_says_so(reachable_hub, miniature_folder):

@@ -42,6 +42,6 @@ def test_a_kind_imports_its_own_file_only():
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "open_clip"])
-def test_every_kind_is_a_file_that_loads_by_name_and_features(kind):
+def test_every_kind_is_a_file_that_loads_in_the_same_way(kind):
     load = importlib.import_module(f"vlm.encoders.{kind}").load
-    assert list(inspect.signature(load).parameters) == ["name", "features"]
+    assert list(inspect.signature(load).parameters) == ["name", "features", "hub"]

@@ -85,6 +85,7 @@ def spoil(change):
     ("name", "write", "message"),
     [
         ("timm:test_vitt@{}", None, "unknown encoder .*; did you mean 'test_vit'"),
+        ("timm:test_vit.r160_in1kk@{}", None, "a pretrained tag of test_vit; did you mean 'r160_in1k'"),
         ("timm:test_vit@{}", None, "no file "),
         ("timm:test_vit@{}", lambda path, _: path.write_bytes(b"x" * 50), "is damaged or a pickle that"),
         (

@@ -1,0 +1,1 @@
+"""Strangers' files: whatever they hold, they are read or refused in one line."""
