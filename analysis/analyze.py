@@ -20,6 +20,7 @@ from analysis.page import section_html, study_head, write_page
 from analysis.section import Folded, Section, Words
 from analysis.sections import OF_EXCLUSIVE, SECTIONS
 from analysis.terminal import summary
+from cohort.csv_text import csv_text, read_csv_text
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.html_table import html_table
@@ -168,7 +169,7 @@ def _failure(reason: str, error: Exception) -> Section:
 
 
 def _write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
-    write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+    write_atomically(folder / f"{name}.csv", csv_text(table, "%.6g").encode())
 
 
 def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -179,7 +180,7 @@ def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.Da
     """
     if not (folder / "settings.csv").exists():
         return None
-    settings = pd.read_csv(folder / "settings.csv").set_index("setting")
+    settings = read_csv_text(folder / "settings.csv").set_index("setting")
     if predictor.name not in settings.index:
         return None
     there, origin = settings.loc[predictor.name], predictor.origin
@@ -188,6 +189,6 @@ def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.Da
     if not (same_trial and np.isclose(there["validation"], origin.objective, rtol=1e-4, equal_nan=True)):
         return None
     scores, comparisons = (
-        pd.read_csv(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
+        read_csv_text(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
     )
     return scores, comparisons

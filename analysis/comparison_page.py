@@ -17,6 +17,7 @@ from analysis.number_format import NONE, counted, p_text, score, signed
 from analysis.overlay_effects import BOX, TEXT
 from analysis.page import Head, section_html, write_page
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
+from cohort.csv_text import csv_text
 from cohort.files import write_atomically
 from vlm.encoder_names import TIMM, shown
 
@@ -63,7 +64,7 @@ def _range(values: Sequence[float]) -> str:
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write `comparison.csv`, `paired.csv`, `figures/comparison.png` and `report.html`; returns the page."""
     for name, table in (("comparison", comparison.table), ("paired", comparison.paired)):
-        write_atomically(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g").encode())
+        write_atomically(folder / f"{name}.csv", csv_text(table, "%.6g").encode())
     sections = [
         ("Side by side", Section(parts=list(_side_by_side(comparison)))),
         ("Probes on the same test patients", Section(parts=list(_paired(comparison)))),

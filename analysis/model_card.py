@@ -112,8 +112,13 @@ def _spread(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """Words of others, labels say, as they stand in Markdown: none ends a cell of a table or begins HTML."""
-    return value.replace("|", "\\|").replace("<", "&lt;") if isinstance(value, str) else value
+    """Words of others, labels say, as they stand in Markdown: none ends a cell of a table or a line, begins
+    HTML, or makes a link or an image, which whoever opens the card would fetch."""
+    if not isinstance(value, str):
+        return value
+    for special, harmless in (("|", "\\|"), ("<", "&lt;"), ("](", "]\\("), ("][", "]\\[")):
+        value = value.replace(special, harmless)
+    return " ".join(value.splitlines())
 
 
 def _label_rows(names: Mapping[str, str], splits: Sequence[SplitCounts]) -> list[dict[str, Any]]:

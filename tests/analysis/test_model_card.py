@@ -108,6 +108,20 @@ def test_a_name_of_a_label_ends_no_cell_and_begins_no_html(card, analysed):
     assert "<" not in text
 
 
+@pytest.mark.parametrize(
+    ("name", "harmless"),
+    [
+        ("![x](https://example.org/seen.png)", "![x]\\(https://example.org/seen.png)"),
+        ("[x][y]", "[x]\\[y]"),
+        ("x\n[y]: https://example.org", "x [y]: https://example.org"),
+    ],
+)
+def test_a_name_of_a_label_makes_no_link_and_no_image(card, analysed, name, harmless):
+    first = analysed.study.cohort.labels[0]
+    text = card(cohort=replace(analysed.study.cohort, label_names={first: name}))
+    assert f"| {first} ({harmless}) |" in text and name not in text
+
+
 def test_positives_are_those_of_the_counts_it_was_given(card, analysed):
     train, val, test = analysed.evidence.split.counts
     c = analysed.study.cohort.labels.index("Edema")
