@@ -19,8 +19,8 @@ from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
-from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency
-from study.command import add_command
+from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
+from study.command import add_command, add_download_flag
 
 EXAMPLES = """\
 a first study, start to end:
@@ -203,8 +203,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--skip-unreadable", action="store_true", help="leave the cells of unreadable images empty"
     )
+    add_download_flag(predict)
 
     cli_saliency.add_command_to(commands)
+    cli_verify.add_command_to(commands)
 
     cli_mlflow.add_commands_to(commands)
     return parser
@@ -316,21 +318,23 @@ def _predict(arguments: argparse.Namespace) -> None:
     import pandas as pd
     import pyarrow as pa
 
-    from cohort.files import check_output_file, replacing_file
+    from cohort.csv_text import csv_text
+    from cohort.files import check_output_file, write_atomically
     from cohort.image_files import find_images
     from vlm.bundle import Bundle
 
     if arguments.out:
         check_output_file(arguments.out)
     images = find_images(arguments.images)
-    table = Bundle.load(arguments.bundle).predict(images, skip_unreadable=arguments.skip_unreadable)
+    bundle = Bundle.load(arguments.bundle, allow_download=arguments.allow_download)
+    table = bundle.predict(images, skip_unreadable=arguments.skip_unreadable)
     # Whole numbers stay whole beside the empty cells of unreadable images.
     frame = table.to_pandas(types_mapper={pa.int8(): pd.Int8Dtype()}.get)
+    text = csv_text(frame, "%.6f")
     if not arguments.out:
-        frame.to_csv(sys.stdout, index=False, float_format="%.6f")
+        print(text, end="")
         return
-    with replacing_file(arguments.out) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.6f")
+    write_atomically(arguments.out, text.encode())
     print(f"{len(frame)} images: {arguments.out}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cohort.errors import InputError
 from cohort.readers.shared_arguments import comma_separated
-from study.command import Commands, add_command
+from study.command import Commands, add_command, add_download_flag
 
 
 def add_command_to(commands: Commands) -> None:
@@ -48,18 +48,20 @@ def add_command_to(commands: Commands) -> None:
         help="move the image to N x N positions within a cell of the map and average: a finer map, N x N "
         "times the work (default: %(default)s)",
     )
+    add_download_flag(parser)
 
 
 def _saliency(arguments: argparse.Namespace) -> None:
     from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
     from study.study import Study
-    from vlm.bundle import DESCRIPTION, Bundle
+    from vlm.bundle import Bundle
+    from vlm.bundle_description import DESCRIPTION
 
     images = find_images(arguments.images)
     source, out = Path(arguments.predictor), Path(arguments.out)
     if (source / DESCRIPTION).exists():
-        bundle = Bundle.load(source)
+        bundle = Bundle.load(source, allow_download=arguments.allow_download)
         predictor, intensity = bundle.predictor, bundle.intensity
     elif (source / "study.yaml").exists():
         predictor, cohort = Study.open(source).predictor()

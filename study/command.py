@@ -27,3 +27,13 @@ def add_command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(command=function)
     return parser
+
+
+def add_download_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--allow-download` to a command that reads bundles."""
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="get an encoder that a bundle only names from the hub, without this machine's access token "
+        "(default: nothing is asked of a network)",
+    )

@@ -51,7 +51,7 @@ from vlm.bundle_description import (
     write_description,
 )
 from vlm.embeddings import embed_images, embedding_precision
-from vlm.encoder_names import HubAccess, name_in
+from vlm.encoder_names import HubAccess, name_in, split_path
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -400,7 +400,7 @@ def _load_encoder(
         encoder = encoder.seen_in(Views(**described.views.model_dump()))
     except InputError as error:
         remedy = "" if described.in_bundle else "; or export it again with --with-encoder"
-        if not described.in_bundle and not allow_download:
+        if not (described.in_bundle or allow_download or split_path(described.name)[1]):
             remedy = "; or allow a download with --allow-download (in Python allow_download=True)" + remedy
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
     if encoder.fingerprint != described.fingerprint:

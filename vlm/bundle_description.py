@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -194,7 +195,7 @@ def read_description(folder: Path) -> Description:
     bundle may.
     """
     path = folder / DESCRIPTION
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{folder}: no bundle there ({DESCRIPTION} is missing); `radtune export` writes one")
     try:
         description = read_object(path)

@@ -45,7 +45,18 @@ def test_help_names_every_command_and_shows_an_example(capsys):
         main(["--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    for command in ("cohort", "embed", "run", "space", "show", "analyze", "export", "predict", "ui"):
+    for command in (
+        "cohort",
+        "embed",
+        "run",
+        "space",
+        "show",
+        "analyze",
+        "export",
+        "predict",
+        "verify",
+        "ui",
+    ):
         assert f"    {command} " in text
     assert "radtune run configs/sample_probe.yaml" in text
 

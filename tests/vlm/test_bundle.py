@@ -21,6 +21,7 @@ from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from tests.vlm.retold import retold
 from vlm.bundle import Bundle, save_bundle, verify_bundle
 from vlm.embeddings import embed
+from vlm.encoder_names import HubAccess
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -253,6 +254,24 @@ def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_co
         InputError, match=r"encoder does not load here: .* or export it again with --with-encoder"
     ):
         Bundle.load(alone, "cpu")
+
+
+@pytest.mark.parametrize(("allowed", "access"), [(False, HubAccess.CACHE), (True, HubAccess.ANONYMOUS)])
+def test_an_encoder_is_downloaded_only_where_it_is_allowed_and_never_with_the_token(
+    bundle_folder, miniature, monkeypatch, allowed, access
+):
+    seen = []
+    monkeypatch.setattr("vlm.bundle.load_encoder", lambda *_, hub, **__: seen.append(hub) or miniature)
+    Bundle.load(bundle_folder, "cpu", allow_download=allowed)
+    assert seen == [access]
+    monkeypatch.setattr(
+        "vlm.bundle.Bundle.load", lambda *_, allow_download: seen.append(allow_download) or 1 / 0
+    )
+    for command in (["predict"], ["saliency", "--out", str(bundle_folder / "maps")]):
+        words = [*command, str(bundle_folder), "x.png", *(["--allow-download"] if allowed else [])]
+        with pytest.raises(ZeroDivisionError):
+            main(words)
+    assert seen[1:] == [allowed, allowed]
 
 
 def test_pixels_need_no_weights_in_the_bundle(tmp_path, save):
