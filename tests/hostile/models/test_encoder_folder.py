@@ -140,6 +140,12 @@ def _packed_pickle(folder: Path) -> None:
         packed.writestr("archive/data/9999", bytes(2**24))
 
 
+def _100_mb_of_words(folder: Path) -> None:
+    words = {f"word number {number}, and a long one for what it says": number for number in range(1_600_000)}
+    change_json(folder / "tokenizer.json", lambda content: content["model"].update(vocab=words))
+    assert (folder / "tokenizer.json").stat().st_size > 100e6
+
+
 def _many_words(folder: Path) -> None:
     words = [f"{number:x}" for number in range(2**20)]
     with open(folder / "vocab.txt", "a") as file:
@@ -192,6 +198,7 @@ _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
         ("biomedclip", _link(WEIGHTS, "/dev/zero"), "no weights in"),
         ("biomedclip", _fifo_beside_a_pickle, "no weights in"),
         ("biomedclip", _packed_pickle, "it unpacks to more than its size"),
+        ("tokenizer", _100_mb_of_words, "a vocabulary must not have more than 1,048,576 words"),
         ("biomedclip", _many_words, "a vocabulary must not have more than 1,048,576 words"),
         (
             "tokenizer",
@@ -217,11 +224,11 @@ def test_a_trick_is_refused_in_one_line(guarded, copy, kind, change, message):
     assert outcome.orderly and message in outcome.refusal, outcome
 
 
-def test_a_vocabulary_of_100_mb_is_refused_unread(guarded, copy):
+def test_a_vocabulary_of_a_gigabyte_is_refused_unread(guarded, copy):
     folder = copy("tokenizer")
     with open(folder / "tokenizer.json", "r+b") as file:
-        file.truncate(100 * 2**20)
-    assert "a vocabulary must not be larger than 64 MiB" in load(guarded, folder).refusal
+        file.truncate(2**30)
+    assert "a vocabulary must not be larger than 128 MiB" in load(guarded, folder).refusal
 
 
 @pytest.mark.parametrize(
