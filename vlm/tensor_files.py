@@ -6,6 +6,7 @@ A checksum recognises damage (a torn write, a bad disk), not intent.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import zipfile
@@ -82,17 +83,23 @@ def read_tensors(path: Path, *, checksum: bool = False) -> tuple[dict[str, Tenso
 
 
 def check_pickle(path: Path) -> None:
-    """CorruptFile where what torch pickled into a file unpacks to more than the file holds, as torch itself
-    never writes it."""
-    if not zipfile.is_zipfile(path):
-        return  # the format before PyTorch 1.6, which is not packed
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CorruptFile(" ".join(str(error).split())) from None
-    if sum(member.file_size for member in members) > path.stat().st_size:
-        raise CorruptFile("it unpacks to more than its size")
+    """CorruptFile where reading what torch pickled into a file would take more memory than the file holds, as
+    nothing does that torch writes of tensors. OSError where it cannot be read."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):  # since PyTorch 1.6
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, ValueError) as error:
+            raise CorruptFile(" ".join(str(error).split())) from None
+        packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+        if packed or sum(member.file_size for member in members) > size:
+            raise CorruptFile("it unpacks to more than its size")
+    if size:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            # torch lets a pickle call it, and it fills as many bytes as it is asked for.
+            if content.find(b"bytearray") >= 0:
+                raise CorruptFile("it asks for a bytearray, which is no tensor")
 
 
 def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

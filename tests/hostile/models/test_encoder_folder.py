@@ -140,6 +140,20 @@ def _packed_pickle(folder: Path) -> None:
         packed.writestr("archive/data/9999", bytes(2**24))
 
 
+def _bytearray_in_a_pickle(folder: Path) -> None:
+    """Two gigabytes of zeros, asked for in 40 bytes."""
+    weights = load_file(folder / WEIGHTS)
+    (folder / WEIGHTS).unlink()
+    path = folder / "open_clip_pytorch_model.bin"
+    torch.save(weights, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    asks = b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R."
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, asks if name.endswith("data.pkl") else content)
+
+
 def _100_mb_of_words(folder: Path) -> None:
     words = {f"word number {number}, and a long one for what it says": number for number in range(1_600_000)}
     change_json(folder / "tokenizer.json", lambda content: content["model"].update(vocab=words))
@@ -198,6 +212,7 @@ _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
         ("biomedclip", _link(WEIGHTS, "/dev/zero"), "no weights in"),
         ("biomedclip", _fifo_beside_a_pickle, "no weights in"),
         ("biomedclip", _packed_pickle, "it unpacks to more than its size"),
+        ("biomedclip", _bytearray_in_a_pickle, "it asks for a bytearray, which is no tensor"),
         ("tokenizer", _100_mb_of_words, "a vocabulary must not have more than 1,048,576 words"),
         ("biomedclip", _many_words, "a vocabulary must not have more than 1,048,576 words"),
         (
