@@ -53,6 +53,9 @@ PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
 SAFE_WEIGHTS = "open_clip_model.safetensors"
 PICKLED_WEIGHTS = "open_clip_pytorch_model.bin"
 
+_STOPPED = (KeyboardInterrupt, SystemExit)
+"""Who asks to stop. What else is no Exception is a panic in the Rust of tokenizers, which files cause."""
+
 _TRANSFORM = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 """What of a transform is open_clip's own, and not a fact about a pretrained tag."""
 
@@ -106,7 +109,9 @@ class OpenClipEncoder(Encoder):
             try:
                 tokens = self.tokenizer(list(prompts[i : i + 256])).to(self.device)
                 features.append(self.clip.encode_text(tokens, normalize=False).float())
-            except Exception as error:  # of which type depends on what of a stranger's tokenizer does not fit
+            except _STOPPED:
+                raise
+            except BaseException as error:  # of which type depends on what of a stranger's files does not fit
                 raise InputError(
                     f"encoder {self.name}: its tokenizer and text tower do not fit together "
                     f"({_reason(error)}); take the files of both from where they were published"
@@ -252,20 +257,20 @@ def _built(name: str, files: _Files, features: tuple[str, ...] | None) -> OpenCl
     try:
         clip, tokenizer = _towers(name, files)
         return _encoder(name, files, features, clip, tokenizer)
-    except InputError:
+    except (InputError, *_STOPPED):
         raise
     except pickle.UnpicklingError as error:
         raise InputError(
             f"encoder {name}: the weights are a pickle that is damaged or would run code when loaded; "
             f"convert them to {SAFE_WEIGHTS} on a machine where you trust them"
         ) from error
-    except Exception as error:  # of which type depends on which part of a stranger's model does not fit
+    except BaseException as error:  # of which type depends on which part of a stranger's model does not fit
         raise InputError(
             f"encoder {name}: weights and {CONFIG_FILE} do not load ({_reason(error)})"
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -167,6 +167,12 @@ def _many_words(folder: Path) -> None:
 
 
 _GROWS = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 50}
+_NAMES_NO_TOKEN = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "", "type_id": 0}}],
+    "pair": [],
+    "special_tokens": {},
+}
 _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 
 
@@ -229,6 +235,11 @@ _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
             "tokenizer",
             _tokenizer(model={"type": "WordLevel", "vocab": {"a": 10**9}, "unk_token": "a"}),
             "its tokenizer and text tower do not fit together",
+        ),
+        (
+            "tokenizer",  # a panic in Rust, which no `except Exception` catches
+            _tokenizer(post_processor=_NAMES_NO_TOKEN),
+            "its tokenizer and text tower do not fit together (no entry found for key)",
         ),
     ],
 )
