@@ -1,14 +1,49 @@
-"""Files and folders that appear whole or not at all: the only code that replaces what is on the disk."""
+"""Files and folders that appear whole or not at all, the only code that replaces what is on the disk; and
+files of strangers, read up to a bound."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from cohort.errors import InputError
+
+
+def open_regular(path: Path | str) -> BinaryIO:
+    """A regular file, to be read; a link to one is followed.
+
+    OSError for anything else: a pipe may never answer, and a device such as /dev/zero never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(descriptor, "rb")
+
+
+def read_bounded(path: Path | str, most: int, remedy: str) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        most: how many it may have.
+        remedy: what to do about one with more, for the message.
+
+    Raises:
+        InputError: it has more; nothing has been read then.
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:
+        raise InputError(f"{path}: has more than {most:,} bytes; {remedy}")
+    return data
 
 
 @contextmanager
@@ -43,6 +78,16 @@ def check_output_file(path: Path | str) -> None:
         raise InputError(f"{path}: no folder {path.parent}; make it first, or choose another name")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(f"{path}: the folder {path.parent} may not be written to; choose another name")
+
+
+def check_place_of_folder(folder: Path | str) -> None:
+    """InputError where a folder could not be made, because it or a folder above it is a file."""
+    folder = Path(folder).absolute()
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise InputError(f"{folder}: {place} is a file, and no folder can be made there; choose another")
 
 
 def write_atomically(path: Path | str, data: bytes) -> None:

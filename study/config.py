@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -22,8 +23,9 @@ from pydantic import (
 )
 
 from analysis.sections import SECTIONS
-from cohort.errors import InputError
+from cohort.errors import InputError, shortened
 from cohort.remote_files import inside, is_remote
+from cohort.yaml_files import BoundedLoader, parse_yaml, read_yaml
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from study.credentials import masked
@@ -50,8 +52,28 @@ Name = Annotated[str, AfterValidator(_folder_name)]
 """It becomes a folder."""
 
 
+LONGEST_PATH = 1000
+LONGEST_PART = 255
+"""Bytes of a file's or folder's name, on every usual file system."""
+MOST = 2**31 - 1
+"""No count of a study is larger: it would overflow somewhere, hours later."""
+LARGEST_SEED = 2**32 - 1
+
+
+def _path(text: str) -> str:
+    if not text.isprintable() or len(text) > LONGEST_PATH:
+        raise ValueError(f"must be at most {LONGEST_PATH} printable characters")
+    if any(len(os.fsencode(part)) > LONGEST_PART for part in text.split("/")):
+        raise ValueError(f"must have no part of more than {LONGEST_PART} bytes between two /")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+"""Of a file, a folder, or a name that may hold one."""
+
+
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SearchSettings(_Settings):
@@ -59,23 +81,23 @@ class SearchSettings(_Settings):
 
     space: Trainable | None = None
     """Search space, named as its file in `search_spaces/`; None: that of the trainable."""
-    configurations: int = Field(256, ge=1)
+    configurations: int = Field(256, ge=1, le=MOST)
     """How many configurations the study holds when it is finished, pruned and failed ones included."""
     time_budget: float | None = Field(None, gt=0)
     """Seconds from the start of the command after which training ends; what it cuts off goes on, and more is
     tried, with --resume."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
     objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
     """Validation metric to maximise, over labels with enough positive patients."""
     selection: Literal["cross_validation", "split"] = "cross_validation"
     """By what configurations are chosen: out-of-fold scores of all training and validation patients, or the
     given validation split. Fine-tuning knows split alone, its default."""
-    batch_size: int = Field(256, ge=1)
+    batch_size: int = Field(256, ge=1, le=MOST)
     """Minibatch size of all linear probes: heads of different sizes cannot share a matrix product."""
     fixed: dict[str, Any] = Field(default_factory=dict)
     """Parameters held at a value instead of being searched."""
-    warm_start: str | None = None
+    warm_start: PathText | None = None
     """Run folder of an earlier study of the same trainable, whose best configurations are trained again here
     before any other is tried."""
     ranges: dict[str, Any] = Field(default_factory=dict)
@@ -93,18 +115,18 @@ class FineTuneSettings(_Settings):
     """What every fine-tuning trial of a study shares."""
 
     training: TrainingBlock = TrainingBlock()
-    micro_batch: int | None = Field(None, ge=1)
+    micro_batch: int | None = Field(None, ge=1, le=MOST)
     """Images on the device at once to begin with; halved where the memory is full. None: all of a step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
     """Hand the tower to torch.compile."""
     early_stopping: Literal["asha", "median", "none"] = "asha"
     """Which trials are stopped early: asynchronous halving, those below the median, or none."""
-    grace_epochs: int = Field(2, ge=1)
+    grace_epochs: int = Field(2, ge=1, le=MOST)
     """Epochs before a trial may be stopped."""
-    trials_per_gpu: int = Field(1, ge=1)
+    trials_per_gpu: int = Field(1, ge=1, le=MOST)
     """Trials that share one GPU; each may take its share of the memory and no more."""
-    keep: int = Field(3, ge=1)
+    keep: int = Field(3, ge=1, le=MOST)
     """How many of the best trials keep their weights; the rest are deleted while the study runs."""
 
 
@@ -123,14 +145,14 @@ class ViewSettings(_Settings):
 class Resources(_Settings):
     """What the whole study may use; None means all there is."""
 
-    cpus: int | None = Field(None, ge=1)
-    gpus: float | None = Field(None, ge=0)
+    cpus: int | None = Field(None, ge=1, le=MOST)
+    gpus: float | None = Field(None, ge=0, le=MOST)
 
 
 class Tracking(_Settings):
     """Where MLflow records the study."""
 
-    uri: str = "sqlite:///mlflow.db"
+    uri: PathText = "sqlite:///mlflow.db"
     """MLflow tracking URI; a relative SQLite path is taken from the folder the study is started in."""
 
     @field_validator("uri")
@@ -144,16 +166,16 @@ class Tracking(_Settings):
 class AnalysisSettings(_Settings):
     """What `radtune analyze` does with the finished study."""
 
-    top: int = Field(3, ge=1)
+    top: int = Field(3, ge=1, le=MOST)
     """How many of the best configurations on validation are scored on test."""
-    bootstrap: int = Field(10_000, ge=100)
+    bootstrap: int = Field(10_000, ge=100, le=MOST)
     """Patient-level resamples behind each interval, and draws of each paired test."""
     images: Literal["shown", "none"] = "shown"
     """Whether the report shows images of the cohort: `none` where its licence does not let them be passed
     on."""
     looked_at: list[str] = Field(default_factory=list)
     """Ids of images whose maps the report shows beside those that it chooses itself."""
-    compare_with: str | None = None
+    compare_with: PathText | None = None
     """Run folder of another finished study on the same cohort, a linear probe beside a fine-tuning say,
     whose best configuration stands in the same tables."""
     operating_points: list[str] = Field(default_factory=list)
@@ -174,9 +196,9 @@ class StudyConfig(_Settings):
 
     name: Name
     """Names the run folder and the MLflow experiment's parent run."""
-    cohort: str
+    cohort: PathText
     """A cohort folder, as `radtune cohort ...` writes it; or a URI of a copy of it, images included."""
-    encoder: str
+    encoder: PathText
     """An encoder's name: phantom-clip, pixels, biomedclip, hf-hub:..., local-dir:..., MODEL/PRETRAINED,
     timm:NAME or timm:NAME@FILE."""
     features: Kind | Annotated[list[Kind], Field(min_length=1)] | None = None
@@ -188,11 +210,11 @@ class StudyConfig(_Settings):
     """What a trial trains: a linear head on frozen features, or the image tower with its head."""
     search: SearchSettings = SearchSettings()
     resources: Resources = Resources()
-    storage: str = "runs"
+    storage: PathText = "runs"
     """Folder on the driver's disk; the study's own folder is <storage>/<name>."""
-    cache: str = "cache"
+    cache: PathText = "cache"
     """Folder of the embeddings and decoded images, shared by studies; or a URI such as s3://bucket/cache."""
-    checkpoints: str | None = None
+    checkpoints: PathText | None = None
     """Folder that every node sees, or a URI such as s3://bucket/checkpoints: holds <name>, with the weights
     of fine-tuning trials and a copy of the study after every bank. None: weights lie in the study's own
     folder, of which there is no copy."""
@@ -311,8 +333,8 @@ class StudyConfig(_Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which alone would read the number 1e-3 as a string (YAML 1.1 wants 1.0e-3)."""
+class _Loader(BoundedLoader):
+    """PyYAML alone would read the number 1e-3 as a string (YAML 1.1 wants 1.0e-3)."""
 
 
 _Loader.add_implicit_resolver(
@@ -328,15 +350,11 @@ def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         overrides: `a.b=value` assignments; the value is read as YAML.
 
     Raises:
-        InputError: the file is missing or not YAML, a key is unknown, a value breaks its rule.
+        InputError: the file is missing or not YAML or larger than a study file may be, a key is unknown, a
+            value breaks its rule.
     """
     path = Path(path)
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such study file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    raw = read_yaml(path, "study file", _Loader)
     if not isinstance(raw, dict):
         raise InputError(
             f"{path}: a study file is a mapping of keys to values, with at least cohort and encoder"
@@ -369,22 +387,26 @@ def validated(raw: dict[str, Any], source: str = "study") -> StudyConfig:
 def _assign(raw: dict[str, Any], assignment: str) -> None:
     key, separator, text = assignment.partition("=")
     if not separator or not key:
-        raise InputError(f"--set {assignment}: expected KEY=VALUE, for example search.configurations=512")
+        raise InputError(
+            f"--set {shortened(assignment)}: expected KEY=VALUE, for example search.configurations=512"
+        )
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         node = node.setdefault(parent, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict):
-        raise InputError(f"--set {assignment}: {'.'.join(parents)} is not a group of settings")
+        raise InputError(
+            f"--set {shortened(assignment)}: {shortened('.'.join(parents))} is not a group of settings"
+        )
     try:
-        node[last] = yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise InputError(f"--set {assignment}: the value is not valid YAML") from None
+        node[last] = parse_yaml(text, _Loader)
+    except ValueError as error:
+        raise InputError(f"--set {shortened(assignment)}: the value is not valid YAML ({error})") from None
 
 
 def _one_line(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    location = [shortened(str(part)) for part in first["loc"]]
     key = ".".join(location)
     more = error.error_count() - 1
     tail = f" (and {more} more)" if more else ""
@@ -403,7 +425,7 @@ def _one_line(error: ValidationError, source: str) -> str:
     if isinstance(first["input"], dict):  # a rule about a group of settings names its key itself
         return f"{source}: {key}: {rule}{tail}"
     rule = rule[0].lower() + rule[1:]
-    return f"{source}: {key}: {rule}, but got {masked(repr(first['input']))}{tail}"
+    return f"{source}: {key}: {rule}, but got {shortened(masked(repr(first['input'])))}{tail}"
 
 
 def _fields_at(location: list[str]) -> list[str]:

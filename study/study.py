@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cohort.errors import InputError
+from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
 from study.config import SQLITE, StudyConfig, load_config, validated
@@ -133,6 +134,8 @@ class Study:
     def run(self, *, resume: bool = False, echo: Callable[[str], None] = print) -> Study:
         """Run the study, or with `resume` take it up where it stopped. InputError as `run_study`."""
         started = time.time()  # before Ray, Optuna and MLflow are imported, which takes seconds
+        check_place_of_folder(self.folder.path)
+        check_place_of_folder(self.config.cache)
         from study.driver import run_study
 
         self._refuse_snapshot()

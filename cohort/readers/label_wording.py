@@ -15,7 +15,6 @@ from typing import Any
 
 from cohort.errors import InputError
 
-_MOST_BYTES = 64 * 1024
 _FIELDS = ("name", "prompts")
 
 
@@ -42,20 +41,9 @@ def read_wording(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]
 
 
 def _mapping(path: Path) -> dict[Any, Any]:
-    import yaml
+    from cohort.yaml_files import read_yaml
 
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path}: label names must fit in {_MOST_BYTES // 1024} KiB; shorten the file")
-        text = path.read_text(encoding="utf-8")
-        # An alias of aliases is small on the disk and huge when it is put together.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise InputError(f"{path}: label names take no YAML aliases (*name); write the text out")
-        content = yaml.safe_load(text)
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({' '.join(str(error).split())})") from error
+    content = read_yaml(path, "file of label names")
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a line `label: name` for each label")
     return content
