@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from cohort.errors import InputError
 from cohort.files import replacing_file
 from cohort.manifest import ANNOTATIONS, Cohort
+from cohort.parquet_files import read_parquet
 from cohort.run_lengths import mask_of, runs_of
 
 FORMAT = 1
@@ -130,7 +131,7 @@ class Annotations:
         if not path.is_file():
             return None
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path, nested=True)
             noted = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
             if noted.get("format") != FORMAT or not table.schema.remove_metadata().equals(SCHEMA):
                 raise InputError(f"not annotations of format {FORMAT}")

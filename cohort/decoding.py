@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -17,15 +20,18 @@ from PIL import ExifTags, Image
 
 from cohort.errors import InputError
 from cohort.intensity import Intensity
+from cohort.limits import LONGEST_RATIO, MOST_PIXELS, MOST_PIXELS_AT_ONCE
 from cohort.other_formats import HEAD, other_format
 
 # Part of the key of every image store and of all embeddings: raise it when a decoder or
 # `cohort.geometry.apply_geometry` gives other pixels for the same file.
-DECODING = 2
+DECODING = 3
 
-LONGEST_RATIO = 100
-"""How many times as long as its shorter side an image's longer side may be. Where the shorter side is resized
-to the encoder's, a strip of one pixel's width would become gigabytes before the centre is cut out of it."""
+# Blocks of Pillow's own size stay with the thread that freed them: hundreds of megabytes a core.
+Image.core.set_block_size(2**26)
+
+# `check_size_of_image` says it, before Pillow's warning of half as many pixels would be of use.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # What Pillow raises for damaged files, by format and kind of damage.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -78,18 +84,59 @@ def decode_raw(data: bytes, name: str) -> Decoded:
     """Decode an image file, 16-bit gray as it is stored.
 
     The ending of `name` chooses the decoder, PNG and JPEG's where it is none of `IMAGE_ENDINGS`. Raises
-    InputError, with `name`, for a file that is truncated, damaged, larger than Pillow's limit of 179 million
-    pixels, longer than `LONGEST_RATIO`, or something else.
+    InputError, with `name`, for a file that is truncated, damaged, refused by `check_size_of_image`, or
+    something else.
     """
     ending = PurePosixPath(name).suffix.lower()
-    decoded = DECODERS.get(ending, _png_or_jpeg)(data, name)
-    height, width = decoded.pixels.shape[:2]
-    if max(height, width) > LONGEST_RATIO * min(height, width):
+    return DECODERS.get(ending, _png_or_jpeg)(data, name)
+
+
+def check_size_of_image(width: int, height: int, name: str) -> None:
+    """InputError for an image of more than `MOST_PIXELS` or longer than `LONGEST_RATIO`; every decoder asks
+    before it decodes."""
+    shape = f"{name}: unreadable image ({width} x {height} pixels"
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{shape}, and more than {MOST_PIXELS:,} are not decoded; make it smaller)")
+    if max(width, height) > LONGEST_RATIO * min(width, height):
         raise InputError(
-            f"{name}: unreadable image ({width} x {height} pixels; the longer side may be at most "
-            f"{LONGEST_RATIO} times the shorter)"
+            f"{shape}; the longer side may be at most {LONGEST_RATIO} times the shorter; cut it into pieces)"
         )
-    return decoded
+
+
+class _Room:
+    """Pixels of which only so many are being worked on at a time, by all threads together."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._taken, self._changed = most, 0, threading.Condition()
+
+    @contextmanager
+    def __call__(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            # One that is larger than all the room works alone.
+            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self._most)
+            self._taken += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= pixels
+                self._changed.notify_all()
+
+
+_room = _Room(MOST_PIXELS_AT_ONCE)
+
+
+@contextmanager
+def room_to_decode(data: bytes) -> Iterator[None]:
+    """Waits until an image file may be decoded, and what was decoded be worked on, beside those of other
+    threads: until no more than `MOST_PIXELS_AT_ONCE` are at once."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            pixels = image.width * image.height
+    except _DAMAGE:
+        pixels = len(data)
+    with _room(pixels):
+        yield
 
 
 def _png_or_jpeg(data: bytes, name: str) -> Decoded:
@@ -102,12 +149,19 @@ def _png_or_jpeg(data: bytes, name: str) -> Decoded:
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            check_size_of_image(*image.size, name)
             image.verify()  # a PNG's checksums, of which loading skips those of the pixels
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             stored_as = str(image.tile[0].args) if image.tile else ""
             image.load()
             turn = _turn(image)
             pixels = _pixels(image if turn is None else image.transpose(turn))
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{name}: unreadable image (more than {MOST_PIXELS:,} pixels are not decoded; make it smaller)"
+        ) from error
     except Image.UnidentifiedImageError as error:
         other = other_format(data[:HEAD], name)
         only = f"{other}; only PNG and JPEG are readable yet, convert it"
@@ -130,13 +184,33 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode == "P":
-        image_HWC = np.asarray(image.convert("RGB"))
+        image_HWC = _by_strips(image, "RGB")
         return image_HWC[:, :, 0] if (image_HWC == image_HWC[:, :, :1]).all() else image_HWC
     if image.mode in ("L", "RGB"):
-        return np.asarray(image)
+        return _by_strips(image, image.mode)
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)
-    return np.asarray(image.convert("L" if image.mode in ("1", "LA", "La") else "RGB"))
+        return _by_strips(image, image.mode).astype(np.uint16, copy=False)
+    return _by_strips(image, "L" if image.mode in ("1", "LA", "La") else "RGB")
+
+
+def _by_strips(image: Image.Image, mode: str) -> np.ndarray:
+    """`np.asarray(image.convert(mode))`, which takes three times as much memory on the way, of some rows at a
+    time."""
+    rows, (width, height) = max(1, _STRIP // image.width), image.size
+    array = None
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height))) if rows < height else image
+        part = np.asarray(strip if strip.mode == mode else strip.convert(mode))
+        if rows >= height:
+            return part
+        if array is None:
+            array = np.empty((height, *part.shape[1:]), part.dtype)
+        array[top : top + rows] = part
+    return array
+
+
+_STRIP = 2**22
+"""Pixels."""
 
 
 DECODERS: dict[str, Callable[[bytes, str], Decoded]] = {

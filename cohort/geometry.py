@@ -12,8 +12,12 @@ import numpy as np
 from PIL import Image
 
 from cohort.errors import InputError
+from cohort.limits import LARGEST_GEOMETRY
 
 RESIZE_MODES = ("shortest", "squash", "longest")
+RESIZED_WHOLE = 10
+"""How many times as long as its shorter side an image may be to be resized as a whole under `shortest`, as
+open_clip does it. Of a longer one only what the square shows is resized."""
 INTERPOLATIONS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -39,8 +43,11 @@ class Geometry:
     """1: to gray (ITU-R 601), 3: gray repeated three times, None: as the source."""
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise InputError(f"size of a geometry must be at least 1 pixel, got {self.size}")
+        if not 1 <= self.size <= LARGEST_GEOMETRY:
+            raise InputError(
+                f"size of a geometry must lie in 1..{LARGEST_GEOMETRY} pixels, got {self.size}; "
+                "choose another encoder"
+            )
         if self.resize_mode not in RESIZE_MODES:
             raise InputError(
                 f"resize_mode must be one of {', '.join(RESIZE_MODES)}, got {self.resize_mode!r}"
@@ -76,22 +83,30 @@ def placement(height: int, width: int, geometry: Geometry) -> tuple[int, int, in
 
 
 def apply_geometry(image: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Resize, crop and pad as open_clip's evaluation transform does before `ToTensor`, bit for bit.
+    """Resize, crop and pad as open_clip's evaluation transform does before `ToTensor`, bit for bit; under
+    `shortest` for images up to `RESIZED_WHOLE`. Of a longer one the square differs by what Pillow rounds
+    between its two passes, whose order follows the sizes.
 
     `image` is uint8, (H, W) or (H, W, 3); so is the result, with H = W = `geometry.size`, unless
     `geometry.channels` says otherwise.
     """
     size, (height, width) = geometry.size, image.shape[:2]
     new_height, new_width, top, left = placement(height, width, geometry)
-    if (new_height, new_width) != (height, width):
-        resized = Image.fromarray(image).resize(
-            (new_width, new_height), INTERPOLATIONS[geometry.interpolation]
-        )
-        image = np.asarray(resized)
+    interpolation = INTERPOLATIONS[geometry.interpolation]
+    shortest = geometry.resize_mode == "shortest"
+    if shortest and max(height, width) > RESIZED_WHOLE * min(height, width):
+        # The square in the source's own coordinates: the rest would only be resized to be cut off.
+        rows, columns = height / new_height, width / new_width
+        box = (left * columns, top * rows, (left + size) * columns, (top + size) * rows)
+        inside = (*box[:2], min(box[2], width), min(box[3], height))
+        image = np.asarray(Image.fromarray(image).resize((size, size), interpolation, inside))
+    else:
+        if (new_height, new_width) != (height, width):
+            image = np.asarray(Image.fromarray(image).resize((new_width, new_height), interpolation))
+        if shortest:
+            image = image[top : top + size, left : left + size]
 
-    if geometry.resize_mode == "shortest":
-        image = image[top : top + size, left : left + size]
-    elif geometry.resize_mode == "longest":
+    if geometry.resize_mode == "longest":
         before_after = [(-top, size - new_height + top), (-left, size - new_width + left)]
         image = np.pad(image, before_after + [(0, 0)] * (image.ndim - 2), constant_values=geometry.fill)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
+import itertools
 import os
+import struct
 import sys
 import threading
 import zipfile
@@ -13,24 +14,34 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw
+from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw, room_to_decode
 from cohort.errors import InputError
+from cohort.files import open_regular
 from cohort.intensity import VALUES, Intensity
+from cohort.limits import LARGEST_DIRECTORY, LARGEST_IMAGE_FILE, MOST_FILES
 from cohort.other_formats import ENDINGS
 
 T = TypeVar("T")
-MOST_IMAGES = 1_000_000
-"""That `find_images` gives."""
-
-LARGEST_FILE = 2**30
-"""Bytes of an image file that are read; the largest image that is decoded has half as many uncompressed."""
+# What reading an archive or a member raises, by kind of damage; RuntimeError where it is encrypted.
+_DAMAGE = (
+    OSError,
+    KeyError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def climbs_out(name: str) -> bool:
@@ -68,31 +79,39 @@ class ImageFiles:
         self.__init__(**state)
 
     def read(self, i: int) -> bytes:
-        """The i-th file's bytes; InputError where it cannot be read or is larger than `LARGEST_FILE`."""
-        return checked_size(self.head(i, LARGEST_FILE + 1), str(self.root / self.names[i]))
+        """The i-th file's bytes; InputError where it cannot be read or is larger than is read."""
+        with self._opened(i) as (file, size):
+            if size > LARGEST_IMAGE_FILE:
+                raise _too_large(self.root / self.names[i])
+            return file.read(size)
 
     def head(self, i: int, size: int) -> bytes:
         """The first `size` bytes of the i-th file, or all where it has no more; InputError where it cannot be
         read."""
+        with self._opened(i) as (file, whole):
+            return file.read(min(size, whole))
+
+    @contextmanager
+    def _opened(self, i: int) -> Iterator[tuple[IO[bytes], int]]:
+        """The i-th file and how many bytes it has, or claims to have; no more are unpacked."""
         name = self.names[i]
         try:
             if self.root.is_dir():
-                return read_head(self.root / name, size)
+                with open_regular(self.root / name) as file:
+                    yield file, os.fstat(file.fileno()).st_size
+                return
             with self._opening:
                 if self._archive is None:
-                    self._archive = zipfile.ZipFile(self.root)
-            with self._archive.open(name) as member:
-                return member.read(size)
-        except (
-            OSError,
-            KeyError,
-            ValueError,
-            zipfile.BadZipFile,
-            zlib.error,
-            RuntimeError,
-            NotImplementedError,
-        ) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+                    self._archive = _open_archive(self.root)
+            member = self._archive.getinfo(name)
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("compressed by another method than deflate; pack it anew")
+            with self._archive.open(member) as file:
+                yield file, member.file_size
+        except InputError:
+            raise
+        except _DAMAGE as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             if isinstance(error, FileNotFoundError | KeyError):
                 reason = "no such file"
             raise InputError(f"{self.root}: cannot read {name!r} ({' '.join(reason.split())})") from error
@@ -103,53 +122,107 @@ class ImageFiles:
 
 
 def read_image(path: Path) -> bytes:
-    """An image file's bytes; InputError where it cannot be read or is larger than `LARGEST_FILE`."""
+    """An image file's bytes; InputError where it cannot be read or is larger than an image file may be."""
     try:
-        data = read_head(path, LARGEST_FILE + 1)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_IMAGE_FILE:
+                raise _too_large(path)
+            return file.read(size)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    return checked_size(data, str(path))
 
 
 def checked_size(data: bytes, name: str) -> bytes:
-    """An image file's bytes; InputError, with `name`, where they are more than `LARGEST_FILE`."""
-    if len(data) > LARGEST_FILE:
-        raise InputError(f"{name}: has more than {LARGEST_FILE:,} bytes; an image file may have no more")
+    """An image file's bytes; InputError, with `name`, where they are more than such a file may have."""
+    if len(data) > LARGEST_IMAGE_FILE:
+        raise _too_large(name)
     return data
 
 
-def read_head(path: Path, size: int) -> bytes:
-    """The first `size` bytes of a file, or all where it has no more.
+def _too_large(path: Path | str) -> InputError:
+    return InputError(
+        f"{path}: has more than {LARGEST_IMAGE_FILE:,} bytes; an image file may have no more, make it smaller"
+    )
 
-    OSError where it is no regular file, from which a read might never return.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a file", str(path))
-    with open(path, "rb") as file:
-        return file.read(min(size, os.fstat(file.fileno()).st_size))
+
+def _open_archive(path: Path) -> zipfile.ZipFile:
+    """InputError where its list of members is larger than that of `MOST_FILES` can be, and `_DAMAGE` where it
+    is no archive. zipfile would read all of the list, at several times its size, before it can be counted."""
+    file = open_regular(path)
+    try:
+        if _size_of_list(file) > LARGEST_DIRECTORY:
+            raise InputError(
+                f"{path}: its list of members has more than {LARGEST_DIRECTORY:,} bytes; unpack the archive "
+                "and give the folder"
+            )
+        return zipfile.ZipFile(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _size_of_list(file: IO[bytes]) -> int:
+    """Bytes of a zip archive's central directory, as its end says (APPNOTE.TXT 4.3.14 to 4.3.16); 0 where it
+    has no such end."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - _END - 2**16))
+    tail = file.read()
+    end = tail.rfind(b"PK\5\6")
+    if end < 0 or len(tail) < end + _END:
+        return 0
+    (size,) = struct.unpack_from("<I", tail, end + 12)
+    locator = end - _LOCATOR
+    if size == 2**32 - 1 and locator >= 0 and tail[locator : locator + 4] == b"PK\6\7":
+        (place,) = struct.unpack_from("<Q", tail, locator + 8)
+        file.seek(min(place, length))
+        end_64 = file.read(56)
+        return struct.unpack_from("<Q", end_64, 40)[0] if len(end_64) == 56 else 0
+    return size
+
+
+_END, _LOCATOR = 22, 20
+"""Bytes of a zip archive's end, without its comment, and of what points to the end of a large one."""
 
 
 def list_files(root: Path | str) -> list[str]:
     """Paths of all files in a folder (with subfolders) or zip archive, sorted, with forward slashes.
 
-    Raises InputError where `root` is neither, or where a member of the archive leads out of it.
+    Raises InputError where `root` is neither, where a member of the archive or a link to a folder leads out
+    of it, and where there are more than `MOST_FILES`.
     """
     root = Path(root)
     if root.is_dir():
-        names = list(_walk(root))
-    elif zipfile.is_zipfile(root):
-        with zipfile.ZipFile(root) as archive:
-            names = [member.filename for member in archive.infolist() if not member.is_dir()]
-        for name in names:
-            if climbs_out(name):
-                raise InputError(
-                    f"{root}: member {name!r} leads out of the archive; remove it, or unpack the archive "
-                    "yourself and give the folder"
-                )
+        listed = _walk(root)
+    elif root.is_file() and zipfile.is_zipfile(root):
+        listed = _members(root)
     else:
         raise InputError(f"{root}: images must be a folder or a zip archive, and this is neither")
+    names = list(itertools.islice(listed, MOST_FILES + 1))
+    if len(names) > MOST_FILES:
+        raise InputError(f"{root}: more than {MOST_FILES:,} files there; give a folder of images alone")
     # macOS puts a resource fork beside every file it archives.
     return sorted(name for name in names if not PurePosixPath(name).name.startswith("._"))
+
+
+def _members(root: Path) -> Iterator[str]:
+    try:
+        with _open_archive(root) as archive:
+            names = [member.filename for member in archive.infolist() if not member.is_dir()]
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{root}: a damaged archive ({reason}); get it again") from error
+    for name in names:
+        if climbs_out(name):
+            raise InputError(
+                f"{root}: member {name!r} leads out of the archive; remove it, or unpack the archive "
+                "yourself and give the folder"
+            )
+    yield from names
 
 
 def find_images(words: Sequence[Path | str]) -> list[str]:
@@ -171,21 +244,30 @@ def find_images(words: Sequence[Path | str]) -> list[str]:
         if not below:
             raise InputError(f"{word}: no image there; images end in {', '.join(IMAGE_ENDINGS)}")
         found += below
-        if len(found) > MOST_IMAGES:
-            raise InputError(f"{word}: more than {MOST_IMAGES} images; take a part of them at a time")
+        if len(found) > MOST_FILES:
+            raise InputError(f"{word}: more than {MOST_FILES:,} images; take a part of them at a time")
     return found
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Paths of all files below a folder; links are followed, but no folder is entered twice."""
-    entered = set()
+    """Paths of all files below a folder; links are followed where they lead to a file, or to a folder inside,
+    and no folder is entered twice.
+
+    A link to `/` would have the whole disk looked through: InputError.
+    """
+    inside, entered = Path(os.path.realpath(root)), set()
     for top, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(top)
+        below = Path(top).relative_to(root).as_posix()
+        if not Path(real).is_relative_to(inside):
+            raise InputError(
+                f"{root}: the link {below!r} leads to the folder {real}, outside; images are looked for "
+                "inside only: put them there, or give a folder that holds both"
+            )
         if real in entered:
             folders.clear()
             continue
         entered.add(real)
-        below = Path(top).relative_to(root).as_posix()
         yield from files if below == "." else (f"{below}/{file}" for file in files)
 
 
@@ -227,17 +309,10 @@ def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspecte
     def inspect(i: int) -> _Seen:
         try:
             data = files.read(i)
-            pixels, turned, high_byte = decode_raw(data, files.names[i])
+            with room_to_decode(data):
+                return _seen(data, files.names[i])
         except InputError as error:
             return _Seen(message=str(error))
-        return _Seen(
-            digest=hashlib.sha256(data).hexdigest(),
-            channels=1 if pixels.ndim == 2 else 3,
-            turned=turned,
-            high_byte=high_byte,
-            blank=bool((pixels == pixels[:1, :1]).all()),
-            counts_V=np.bincount(pixels.reshape(-1), minlength=VALUES) if pixels.dtype == np.uint16 else None,
-        )
 
     found = Inspected()
     other_V = np.zeros_like(found.counts_V)
@@ -271,6 +346,18 @@ class _Seen(NamedTuple):
     blank: bool = False
     counts_V: np.ndarray | None = None
     message: str = ""
+
+
+def _seen(data: bytes, name: str) -> _Seen:
+    pixels, turned, high_byte = decode_raw(data, name)
+    return _Seen(
+        digest=hashlib.sha256(data).hexdigest(),
+        channels=1 if pixels.ndim == 2 else 3,
+        turned=turned,
+        high_byte=high_byte,
+        blank=bool((pixels == pixels[:1, :1]).all()),
+        counts_V=np.bincount(pixels.reshape(-1), minlength=VALUES) if pixels.dtype == np.uint16 else None,
+    )
 
 
 def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:

@@ -9,13 +9,15 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cohort.cache import filled
-from cohort.decoding import DECODING, decode
+from cohort.decoding import DECODING, decode, room_to_decode
 from cohort.errors import InputError
 from cohort.geometry import Geometry, apply_geometry
 from cohort.image_files import ImageFiles, in_threads
@@ -91,12 +93,15 @@ def pixels_key(cohort: Cohort, geometry: Geometry) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def decode_checked(files: ImageFiles, i: int, digest: str) -> np.ndarray:
-    """The i-th image as `decode` gives it; InputError also where its file is not the one of this digest."""
+@contextmanager
+def decoded(files: ImageFiles, i: int, digest: str) -> Iterator[np.ndarray]:
+    """The i-th image as `decode` gives it, for as long as `room_to_decode` holds room for it; InputError also
+    where its file is not the one of this digest."""
     data, name = files.read(i), str(files.root / files.names[i])
     if hashlib.sha256(data).hexdigest() != digest:
         raise InputError(f"{name}: not the file the cohort was built from; build it again")
-    return decode(data, name, files.intensity)
+    with room_to_decode(data):
+        yield decode(data, name, files.intensity)
 
 
 def _fill_store(
@@ -118,7 +123,8 @@ def _fill_store(
 
     def fill(k: int) -> int:
         i = int(missing[k])
-        image = apply_geometry(decode_checked(files, i, digests[i]), geometry)
+        with decoded(files, i, digests[i]) as pixels:
+            image = apply_geometry(pixels, geometry)
         images_NHWC[i] = image[:, :, None] if image.ndim == 2 else image
         return i
 

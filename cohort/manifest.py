@@ -24,6 +24,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,12 +42,13 @@ from cohort.html_table import html_table
 from cohort.image_files import ImageFiles
 from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
+from cohort.parquet_files import read_parquet
 from cohort.remote_files import fetch_folder, is_remote
 
 MANIFEST = "cohort.parquet"
 ANNOTATIONS = "annotations.parquet"
 """What people drew on the images, see `cohort.annotations`."""
-FORMAT = 4
+FORMAT = 5
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
@@ -142,11 +144,14 @@ class Cohort:
                 f"{folder}: no cohort there ({MANIFEST} is missing); build one with `radtune cohort ...`"
             )
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
             metadata = json.loads((table.schema.metadata or {}).get(b"radtune", b"{}"))
             if metadata.get("format") != FORMAT:
                 raise InputError(f"format must be {FORMAT}, got {metadata.get('format')}")
             cohort = cls._read(folder, table, metadata)
+            # Last, for what else is wrong is said in better words.
+            if metadata["checksum"] != metadata_checksum(metadata):
+                raise InputError("its metadata are no longer those that it was written with")
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
         except (OSError, pa.ArrowException, *_WRONG_METADATA) as error:
@@ -335,11 +340,10 @@ def check_output_folder(folder: Path | str, images_root: Path | str | None = Non
         return
     own = set()
     if (folder / MANIFEST).exists():
-        try:
+        own = {MANIFEST, ANNOTATIONS}
+        with suppress(OSError, pa.ArrowException, *_WRONG_METADATA):  # damaged, so that it lists nothing
             metadata = pq.read_schema(folder / MANIFEST).metadata or {}
-        except (OSError, pa.ArrowException):
-            metadata = {}
-        own = {MANIFEST, ANNOTATIONS, *json.loads(metadata.get(b"radtune", b"{}")).get("contents", ())}
+            own |= set(json.loads(metadata.get(b"radtune", b"{}")).get("contents", ()))
     refuse_foreign(folder, own, "cohort")
     if images_root is not None and Path(images_root).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{folder}: the images lie inside this output folder; choose another one")
@@ -425,16 +429,25 @@ def write_manifest(
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
         "content_hash": _content_hash(table, labels, facts.exclusive, facts.policy, facts.intensity),
     }
+    metadata["checksum"] = metadata_checksum(metadata)
     table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
     with replacing_file(folder / MANIFEST) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
+
+def metadata_checksum(metadata: Mapping[str, Any]) -> str:
+    """sha256 of a manifest's metadata but this checksum itself. With the content hash, which is over the
+    rows, it tells of every byte that means anything whether it is the one that was written."""
+    signed = {key: value for key, value in metadata.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
 
 
 def _check_columns(table: pa.Table, labels: Sequence[str]) -> None:
     if not labels or len(set(labels)) < len(labels) or not all(isinstance(label, str) for label in labels):
         raise InputError(f"labels must be different names, one at least, got {labels!r}")
+    types = dict(zip(table.column_names, table.schema.types, strict=True))
     for name, column_type in [*COLUMNS.items(), *((LABEL + label, pa.int8()) for label in labels)]:
-        if name not in table.column_names or table.schema.field(name).type != column_type:
+        if types.get(name) != column_type:
             raise InputError(f"column {name!r} of type {column_type} is missing")
         if name in COLUMNS and table[name].null_count:
             raise InputError(f"column {name!r} has {table[name].null_count} empty cells")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from cohort.geometry import apply_geometry
 from cohort.image_files import in_threads
-from cohort.image_store import decode_checked, pixels_key
+from cohort.image_store import decoded, pixels_key
 from cohort.manifest import Cohort
 from cohort.remote_files import fetch, inside, is_remote, mirror, publish
 from vlm.embeddings import FORMAT, embed_images, read_features, write_features
@@ -118,8 +118,8 @@ def _altered(
     files, digests = cohort.files(), cohort.column("digest")
 
     def altered(k: int) -> list[np.ndarray]:
-        image = decode_checked(files, int(rows[k]), digests[rows[k]])
-        return [seen_image(one.applied(image), cohort, encoder) for one in alterations]
+        with decoded(files, int(rows[k]), digests[rows[k]]) as image:
+            return [seen_image(one.applied(image), cohort, encoder) for one in alterations]
 
     return np.stack([one for each in in_threads(altered, len(rows), "altering images") for one in each])
 

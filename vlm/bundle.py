@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cohort.decoding import decode
+from cohort.decoding import decode, room_to_decode
 from cohort.errors import InputError
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
@@ -301,8 +301,9 @@ class Bundle:
             image, name = images[i], _name(images[i], i)
             try:
                 data = checked_size(image, name) if isinstance(image, bytes) else read_image(Path(image))
-                image = decode(data, name, self.intensity)
-                return apply_geometry(image, self.predictor.encoder.geometry)
+                with room_to_decode(data):
+                    image = decode(data, name, self.intensity)
+                    return apply_geometry(image, self.predictor.encoder.geometry)
             except InputError as error:
                 return str(error)
 

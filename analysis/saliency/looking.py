@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cohort.geometry import Geometry, map_to_image
-from cohort.image_store import decode_checked
+from cohort.image_store import decoded
 from cohort.manifest import Cohort
 from vlm.altered_images import seen_image
 from vlm.encoders import Encoder
@@ -41,9 +41,9 @@ class Looking:
             if key not in self._seen:
                 if files is None:
                     files, digests = self.cohort.files(), self.cohort.column("digest")
-                pixels = decode_checked(files, row, digests[row])
-                self._sizes[row] = pixels.shape[:2]
-                self._seen[key] = seen_image(pixels, self.cohort, encoder)
+                with decoded(files, row, digests[row]) as pixels:
+                    self._sizes[row] = pixels.shape[:2]
+                    self._seen[key] = seen_image(pixels, self.cohort, encoder)
         return np.stack([self._seen[row, encoder.geometry] for row in rows])
 
     def size(self, row: int, encoder: Encoder) -> tuple[int, int]:

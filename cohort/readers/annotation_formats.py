@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from cohort.errors import InputError
 from cohort.labels import did_you_mean
-from cohort.readers.source_table import read_source
+from cohort.readers.source_table import csv_rows, read_source
 from cohort.run_lengths import mask_of, runs_of_coco, runs_of_siim
 
 NIH_SIDE = SIIM_SIDE = 1024
@@ -76,8 +76,7 @@ def read_vindr(path: Path) -> Iterator[Drawn]:
 def read_nih(path: Path) -> Iterator[Drawn]:
     """Its header has more cells than its rows."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+        rows = list(csv_rows(path))
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV table ({error})") from error
     if not rows or rows[0][:2] != ["Image Index", "Finding Label"]:

@@ -6,21 +6,31 @@ Shape legend: N rows, C labels.
 from __future__ import annotations
 
 import csv
+import io
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from cohort.errors import InputError
+from cohort.errors import InputError, shortened
+from cohort.files import open_regular
 from cohort.labels import NO_FINDING, did_you_mean
+from cohort.limits import LONGEST_CELL, LONGEST_ROW
+from cohort.parquet_files import check_size, read_parquet
 
 # Narrower than what Python reads as a number: `2024_01` is an id and `inf` a word.
 _ID = re.compile(r"0\d.*|[+-]?\d{16,}", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
+
+# What cells raise that are of no kind pandas has, a day of the year 9999 or an unknown time zone say.
+_WRONG_CELLS = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError)
 
 _BLANK = ("", "NA", "N/A", "nan", "NaN", "null")
 LABEL_CELLS = {  # the cells of a label column, in lower case
@@ -39,40 +49,75 @@ def read_source(path: Path | str) -> pd.DataFrame:
     """A CSV or Parquet table with every cell as stripped text, or None where it is blank.
 
     Text, so that an id such as `007` stays what it is. The index names each row as a person finds it: in a
-    CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable
-    or without a row, and where a row of a CSV file has more or fewer cells than the header.
+    CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable, larger
+    than `cohort.limits` says or without a row, where a row of a CSV file has more or fewer cells than the
+    header, where two columns bear one name, and for a cell that holds a NUL.
     """
     path = Path(path)
     try:
         frame = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, csv.Error) as error:
+    except InputError:
+        raise
+    except (OSError, csv.Error, pa.ArrowException, *_WRONG_CELLS) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
     if len(frame) == 0:
         raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
     cells = {str(name): [_text(cell) for cell in frame[name]] for name in frame}
-    return pd.DataFrame(cells, index=[f"{path}, row {row}" for row in frame.index], dtype=object)
+    rows = [f"{path}, row {row}" for row in frame.index]
+    for name, column in cells.items():
+        for row, cell in zip(rows, column, strict=True):
+            if cell is not None and (len(cell) > LONGEST_CELL or "\0" in cell):
+                fault = "a NUL" if "\0" in cell else f"more than {LONGEST_CELL:,} characters"
+                raise InputError(f"{row}: column {shortened(name)!r} has a cell with {fault}; mend the table")
+    return pd.DataFrame(cells, index=rows, dtype=object)
+
+
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """The rows of a CSV table, the header first; an empty line is an empty row.
+
+    Raises:
+        InputError: it is larger than `cohort.limits` says.
+        OSError, ValueError, csv.Error: it cannot be read, is not in UTF-8, or is no CSV table.
+    """
+    with open_regular(path) as file:
+        check_size(path, bytes=os.fstat(file.fileno()).st_size)
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        cells = 0
+        for count, row in enumerate(csv.reader(_lines(text, path), strict=True), start=1):
+            cells += len(row)
+            check_size(path, rows=count, columns=len(row), cells=cells)
+            yield row
+
+
+def _lines(text: TextIO, path: Path) -> Iterator[str]:
+    """Lines of bounded length: one may be as long as the file."""
+    number = 0
+    while line := text.readline(LONGEST_ROW + 1):
+        number += 1
+        if len(line) > LONGEST_ROW:
+            raise InputError(f"{path}, line {number}: has more than {LONGEST_ROW:,} characters; shorten it")
+        yield line
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    frame = pd.read_parquet(path)
+    table = read_parquet(path)
+    _refuse_twice(table.column_names)
+    frame = table.to_pandas(ignore_metadata=True)
     return frame.set_axis(range(1, len(frame) + 1))
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """The cells with the numbers of their rows; ValueError where these are not as long as the header. pandas
     fills up short rows with blanks, and moves all cells by a column where every row has one too many."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        rows = {number: cells for number, cells in enumerate(reader, start=2) if cells}
+    reader = csv_rows(path)
+    header = [name.strip() for name in next(reader, [])]
+    rows = {number: cells for number, cells in enumerate(reader, start=2) if cells}
     if not header:
         raise ValueError("its first row is empty")
-    name, count = Counter(filter(None, header)).most_common(1)[0] if any(header) else ("", 0)
-    if count > 1:
-        raise ValueError(f"{count} columns are called {name!r}; give them different names")
+    _refuse_twice([name for name in header if name])
     for number, cells in rows.items():
         if len(cells) != len(header):
             raise ValueError(
@@ -81,6 +126,14 @@ def _read_csv(path: Path) -> pd.DataFrame:
             )
     columns = {name: [cells[c] for cells in rows.values()] for c, name in enumerate(header) if name}
     return pd.DataFrame(columns, index=list(rows), dtype=object)
+
+
+def _refuse_twice(names: Sequence[str]) -> None:
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise ValueError(f"{count} columns are called {name!r}; give them different names")
+    if unfit := next((name for name in names if not name.isprintable()), None):
+        raise ValueError(f"the column {shortened(unfit)!r} is called what cannot be printed; rename it")
 
 
 def _text(cell: object) -> str | None:
@@ -141,13 +194,14 @@ def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank)."""
     raw_NC = np.full((len(frame), len(labels)), np.nan)
     for c, label in enumerate(labels):
-        for n, (row, cell) in enumerate(frame[label].items()):
+        for n, cell in enumerate(frame[label].tolist()):
             if cell is None:
                 continue
             value = LABEL_CELLS.get(cell.lower())
             if value is None:
                 raise InputError(
-                    f"{row}: label {label!r} must be 1, 0, -1 (uncertain) or blank, got {cell!r}"
+                    f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain) or blank, "
+                    f"got {shortened(cell)!r}"
                 )
             raw_NC[n, c] = value
     return raw_NC

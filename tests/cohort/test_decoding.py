@@ -2,16 +2,19 @@
 
 import io
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from cohort import decoding
-from cohort.decoding import LONGEST_RATIO, Decoded, decode, decode_raw
+from cohort.decoding import Decoded, decode, decode_raw
 from cohort.errors import InputError
 from cohort.intensity import Intensity
+from cohort.limits import LONGEST_RATIO
 from tests.cohort.made_images import encode, random_image
 
 
@@ -118,7 +121,6 @@ def test_a_damaged_exif_block_turns_nothing(block):
     assert pixels.shape == (16, 24) and not turned
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_files_that_would_take_much_memory_are_refused_in_one_line():
     for width, height in [(60_000, 60_000), (30_000, 6_000), (LONGEST_RATIO + 1, 1), (1, 60_000)]:
         rows = (width + 8) // 8 * height if width * height < 10**6 else 10
@@ -208,3 +210,39 @@ def test_the_ending_chooses_the_decoder_whatever_its_case(monkeypatch):
 def test_a_png_may_be_called_jpg_and_may_have_no_ending():
     for name in ("a.png", "a.jpg", "a", "a.dcm.png"):
         np.testing.assert_array_equal(decode(encode(random_image(3, 4)), name), random_image(3, 4))
+
+
+def test_only_so_many_pixels_are_worked_on_at_once_and_a_larger_image_alone(monkeypatch):
+    monkeypatch.setattr(decoding, "_room", decoding._Room(1000))
+    at_once, most, alone = [], [], []
+
+    def work(i):
+        large = i % 5 == 0
+        with decoding.room_to_decode(encode(random_image(40, 40) if large else random_image(10, 30))):
+            at_once.append(1600 if large else 300)
+            time.sleep(0.002)
+            most.append(sum(at_once))
+            alone.append(not large or len(at_once) == 1)
+            at_once.remove(1600 if large else 300)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(60)))
+    assert all(alone) and max(total for total in most if total != 1600) <= 1000
+    with pytest.raises(ZeroDivisionError), decoding.room_to_decode(b"no image"):
+        1 / 0  # noqa: B018
+    with decoding.room_to_decode(encode(random_image(40, 40))):
+        pass  # what failed has given its room back
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16"])
+def test_an_image_that_is_converted_by_strips_is_the_same(monkeypatch, mode):
+    if mode == "I;16":
+        data = encode(np.random.default_rng(0).integers(0, 2**16, (37, 11)).astype(np.uint16))
+    else:
+        data = encode(random_image(37, 11, 3), "JPEG" if mode == "CMYK" else "PNG", mode=mode)
+    whole = decode_raw(data, "a").pixels
+    for pixels in (1, 50, 11 * 36, 11 * 37):
+        monkeypatch.setattr(decoding, "_STRIP", pixels)
+        by_strips = decode_raw(data, "a").pixels
+        assert by_strips.dtype == whole.dtype
+        np.testing.assert_array_equal(by_strips, whole)

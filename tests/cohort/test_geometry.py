@@ -6,7 +6,8 @@ from PIL import Image
 
 from cohort.decoding import decode
 from cohort.errors import InputError
-from cohort.geometry import Geometry, apply_geometry, map_to_image
+from cohort.geometry import RESIZED_WHOLE, Geometry, apply_geometry, map_to_image
+from cohort.limits import LARGEST_GEOMETRY
 from tests.cohort.made_images import random_image
 
 SIZES = [(37, 53), (53, 37), (224, 224), (100, 224), (224, 300), (31, 257), (500, 499), (17, 16)]
@@ -60,10 +61,26 @@ def test_channels_make_gray_of_colour_and_colour_of_gray():
     assert apply_geometry(gray, Geometry(9, channels=1)).shape == (9, 9)
 
 
+@pytest.mark.parametrize(("height", "width"), [(700, 50), (50, 700), (640, 64), (641, 64), (90, 1), (3, 299)])
+def test_of_a_long_image_what_the_square_shows_is_resized_alone(height, width):
+    """As open_clip, but for roundings; on noise these would be amplified where bicubic overshoots."""
+    rows_H1, columns_W = np.arange(height)[:, None], np.arange(width)
+    smooth = np.round(127 + 60 * np.sin(rows_H1 / 9) + 60 * np.cos(columns_W / 7)).astype(np.uint8)
+    for size in (32, 97):
+        for interpolation in ("bicubic", "bilinear"):
+            geometry = Geometry(size, "shortest", interpolation)
+            ours, theirs = apply_geometry(smooth, geometry), open_clip_pixels(smooth, geometry)[:, :, 0]
+            assert np.abs(ours.astype(int) - theirs).max() <= 1
+            if max(height, width) <= RESIZED_WHOLE * min(height, width):
+                np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
         {"size": 0},
+        {"size": LARGEST_GEOMETRY + 1},
+        {"size": 65_536},
         {"size": 8, "resize_mode": "crop"},
         {"size": 8, "interpolation": "nearest"},
         {"size": 8, "fill": 256},

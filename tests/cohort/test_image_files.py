@@ -52,9 +52,9 @@ def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
     assert find_images(["scans"])[1] == "scans/a.dcm", "not readable yet, but not passed over either"
     with pytest.raises(InputError, match=r"scans/\*.gif: no image there; images end in .png"):
         find_images(["scans/*.gif"])
-    monkeypatch.setattr("cohort.image_files.MOST_IMAGES", 2)
+    monkeypatch.setattr("cohort.image_files.MOST_FILES", 2)
     with pytest.raises(InputError, match="more than 2 images; take a part of them at a time"):
-        find_images(["scans"])
+        find_images(["scans/0.png", "scans/deep/*.png"])
 
 
 @pytest.mark.parametrize(
@@ -80,12 +80,51 @@ def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path):
         list_files(tmp_path / "a.zip")
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_inside_are_followed_but_not_in_circles(tmp_path):
     write_images(tmp_path / "real", 1)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "linked").symlink_to(tmp_path / "real")
-    (tmp_path / "real" / "back").symlink_to(tmp_path / "images")
-    assert list_files(tmp_path / "images") == ["linked/0.png"]
+    (tmp_path / "real" / "deep").mkdir()
+    (tmp_path / "real" / "deep" / "back").symlink_to(tmp_path / "real")
+    (tmp_path / "elsewhere.png").write_bytes(encode(random_image(4, 4)))
+    (tmp_path / "real" / "a-file.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    for root in ("real", "linked"):
+        assert list_files(tmp_path / root) == ["0.png", "a-file.png"]
+
+
+def test_a_link_to_a_folder_outside_is_refused_by_name(tmp_path):
+    write_images(tmp_path / "images", 1)
+    (tmp_path / "real" / "images").mkdir(parents=True)
+    (tmp_path / "images" / "more").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match=r"the link 'more' leads to the folder .*real, outside"):
+        list_files(tmp_path / "images")
+
+
+def test_more_files_than_a_data_set_has_are_refused(tmp_path, monkeypatch):
+    write_images(tmp_path / "images", 3)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in (tmp_path / "images").iterdir():
+            archive.write(file, file.name)
+    monkeypatch.setattr("cohort.image_files.MOST_FILES", 2)
+    for root in ("images", "a.zip"):
+        with pytest.raises(InputError, match="more than 2 files there; give a folder of images alone"):
+            list_files(tmp_path / root)
+
+
+def test_large_archives_are_read_whatever_their_list_and_comment(tmp_path, monkeypatch):
+    """zip64, as archives of many or large members are, and a comment that looks like an end."""
+    names = write_images(tmp_path / "images", 2)
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.write(tmp_path / "images" / name, name)
+    assert b"PK\6\7" in (tmp_path / "a.zip").read_bytes()
+    assert list_files(tmp_path / "a.zip") == names
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.comment = b"x" * 60_000
+    assert list_files(tmp_path / "a.zip") == names
+    monkeypatch.setattr("cohort.image_files.LARGEST_DIRECTORY", 50)
+    with pytest.raises(InputError, match="its list of members has more than 50 bytes; unpack the archive"):
+        list_files(tmp_path / "a.zip")
 
 
 def test_images_that_are_neither_folder_nor_archive_are_refused(tmp_path):
@@ -158,7 +197,7 @@ def test_files_larger_than_an_image_may_be_are_not_read(tmp_path, monkeypatch):
     names = write_images(tmp_path / "images", 1)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("0.png", bytes(10**6))
-    monkeypatch.setattr("cohort.image_files.LARGEST_FILE", 100)
+    monkeypatch.setattr("cohort.image_files.LARGEST_IMAGE_FILE", 100)
     for root in (tmp_path / "images", tmp_path / "a.zip"):
         with pytest.raises(
             InputError, match=r"0\.png: has more than 100 bytes; an image file may have no more"
@@ -170,5 +209,5 @@ def test_files_larger_than_an_image_may_be_are_not_read(tmp_path, monkeypatch):
 
 def test_a_pipe_among_the_images_is_named_instead_of_waited_for(tmp_path):
     os.mkfifo(tmp_path / "0.png")
-    with pytest.raises(InputError, match=r"cannot read '0\.png' \(not a file\)"):
+    with pytest.raises(InputError, match=r"cannot read '0\.png' \(not a regular file\)"):
         ImageFiles(tmp_path, ["0.png"]).read(0)

@@ -1,6 +1,7 @@
 """The manifest: what is written is what is read, and what must not be written is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -341,7 +342,7 @@ def test_what_is_no_cohort_is_refused(tmp_path):
         Cohort.open(tmp_path)
     assert "\n" not in str(error.value)
     pq.write_table(pa.table({"image": ["a"]}), tmp_path / MANIFEST)
-    with pytest.raises(InputError, match="format must be 4, got None"):
+    with pytest.raises(InputError, match="format must be 5, got None"):
         Cohort.open(tmp_path)
 
 
@@ -405,6 +406,41 @@ def test_rows_that_were_changed_behind_the_manifests_back_are_refused(tmp_path, 
     rewrite(tmp_path / "c", changed)
     with pytest.raises(InputError, match=rf"cohort\.parquet: {message}.*; build the cohort again$"):
         Cohort.open(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"source": "another"}, {"images_root": "/elsewhere"}, {"warnings": []}, {"licence": "MIT"}]
+)
+def test_words_that_were_changed_behind_the_manifests_back_are_refused(tmp_path, metadata):
+    write(tmp_path / "c")
+    rewrite(tmp_path / "c", **metadata)
+    with pytest.raises(InputError, match="its metadata are no longer those that it was written with"):
+        Cohort.open(tmp_path / "c")
+
+
+def test_no_flipped_byte_of_a_manifest_changes_what_is_opened(tmp_path):
+    written = write(tmp_path / "c")
+    path = tmp_path / "c" / MANIFEST
+    data = path.read_bytes()
+    refused = 0
+    for position in range(0, len(data), 13):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        try:
+            opened = Cohort.open(tmp_path / "c")
+        except InputError:
+            refused += 1
+            continue
+        assert opened.table.equals(written.table) and replace(opened, table=written.table) == written
+    assert refused > len(data) / 26
+
+
+def test_a_damaged_manifest_can_be_replaced(tmp_path):
+    """Its list of contents once had to be readable."""
+    write(tmp_path / "c")
+    path = tmp_path / "c" / MANIFEST
+    for text in (b"{", b"[]", b'{"contents": 3}'):
+        pq.write_table(pq.read_table(path).replace_schema_metadata({b"radtune": text}), path)
+        assert write(tmp_path / "c").labels == ("Edema", "Fracture")
 
 
 def test_metadata_that_are_no_json_are_refused(tmp_path):

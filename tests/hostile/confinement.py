@@ -1,5 +1,5 @@
-"""A process of its own for what an attack may do: its memory, its time, its connections and the folders that it
-writes to are bounded, and what became of it is told."""
+"""A process of its own for an attack: its memory and time are bounded, it may write below one folder only and
+connect to nothing, and what became of it is told."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ SECONDS = 60
 CORES = 2
 """Threads take memory too: as many as on a small machine."""
 
-_PRELOADED = ("cohort.contact_sheet", "cohort.readers.table", "cohort.readers.iu_xray", "study.cli")
 # A process that has already started threads must not fork: the server has none.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([*_PRELOADED, "cohort.summary", "cohort.readers.annotations", "hypothesis"])
+_PROCESSES.set_forkserver_preload(
+    ["study.cli", "cohort.summary", "cohort.splits", "cohort.readers.annotations", "hypothesis"]
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def _run(work: Callable, arguments: tuple, writes: Path, memory: int, said: Path
 
 
 class _Guard:
-    """An audit hook (PEP 578) that ends the process where it connects, starts a program or writes elsewhere."""
+    """An audit hook (PEP 578) that ends the process where it connects, starts a program or writes
+    elsewhere."""
 
     _FORBIDDEN = (
         "socket.connect",
