@@ -13,19 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cohort.cache import filled
 from cohort.decoding import DECODING, decode, room_to_decode
 from cohort.errors import InputError
+from cohort.files import write_atomically
 from cohort.geometry import Geometry, apply_geometry
 from cohort.image_files import ImageFiles, in_threads
 from cohort.manifest import Cohort
 
-IMAGES = "images.npy"
 # How many decoded images are written to the disk together.
 FLUSH_EVERY = 256
+IMAGES = "images.npy"
+CHECKSUMS = "checksums.json"
+"""Of what `IMAGES` holds, as it was written."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache")
     """The decoded-image store of a cohort, made in one parallel pass if `cache` does not hold it yet.
 
     An interrupted pass is taken up again where it stopped; two processes that need the same store make it
-    once. Raises InputError for a file that cannot be decoded or is not the file the cohort was built from.
+    once. Raises InputError for a file that cannot be decoded or is not the file the cohort was built from,
+    and for a store of another shape than it must have; whether its pixels are those written tells `verify`.
     """
     digests = cohort.column("digest")
     channels = geometry.channels or cohort.channels
@@ -58,10 +63,20 @@ def image_store(cohort: Cohort, geometry: Geometry, cache: Path | str = "cache")
     folder = filled(
         cache,
         f"images-{key}",
-        IMAGES,
+        (CHECKSUMS, IMAGES),
         lambda folder: _fill_store(folder, cohort.files(), digests, shape_HWC, geometry),
     )
-    return ImageStore(np.load(folder / IMAGES, mmap_mode="r"), geometry, key, folder)
+    shape_NHWC = (len(digests), geometry.size, geometry.size, channels)
+    try:
+        images_NHWC = np.load(folder / IMAGES, mmap_mode="r")
+        if images_NHWC.shape != shape_NHWC or images_NHWC.dtype != np.uint8:
+            raise ValueError(f"{images_NHWC.dtype} {images_NHWC.shape} instead of uint8 {shape_NHWC}")
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{folder / IMAGES}: damaged ({reason}); delete the folder {folder} and run the command again"
+        ) from error
+    return ImageStore(images_NHWC, geometry, key, folder)
 
 
 def finished_store(cache: Path | str, key: str) -> Path:
@@ -77,7 +92,40 @@ def finished_store(cache: Path | str, key: str) -> Path:
             "on a disk that all nodes share, or at a URI such as s3://bucket/cache"
         )
 
-    return (filled(cache, f"images-{key}", IMAGES, absent) / IMAGES).absolute()
+    return (filled(cache, f"images-{key}", (CHECKSUMS, IMAGES), absent) / IMAGES).absolute()
+
+
+def verify(folder: Path | str) -> list[str]:
+    """What is wrong, a line each, with a store of the cache, `images-KEY`: all its pixels are read, and those
+    of each `FLUSH_EVERY` images compared with the checksum that was written. Nothing is wrong with one that
+    is not finished."""
+    folder = Path(folder)
+    path, remedy = folder / IMAGES, f"delete the folder {folder} and run the command again"
+    if not path.exists():
+        return []
+    try:
+        expected = json.loads((folder / CHECKSUMS).read_text())
+        found = _checksums(np.load(path, mmap_mode="r"))
+        if found["images"] != expected["images"]:
+            return [f"{path}: holds {found['images']} instead of {expected['images']}; {remedy}"]
+        both = enumerate(zip(found["sha256"], expected["sha256"], strict=True))
+        changed = [k * FLUSH_EVERY for k, (now, then) in both if now != then]
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        return [f"{path}: damaged, or without its checksums ({' '.join(str(error).split())}); {remedy}"]
+    return [
+        f"{path}: images {first} to {first + FLUSH_EVERY - 1} are no longer those that were written; {remedy}"
+        for first in changed
+    ]
+
+
+def _checksums(images_NHWC: np.ndarray) -> dict[str, Any]:
+    """What `images_NHWC` are, and sha256 of each `FLUSH_EVERY` of them."""
+    starts = range(0, len(images_NHWC), FLUSH_EVERY)
+    blocks = (np.ascontiguousarray(images_NHWC[start : start + FLUSH_EVERY]) for start in starts)
+    return {
+        "images": f"{images_NHWC.dtype} {images_NHWC.shape}",
+        "sha256": [hashlib.sha256(block).hexdigest() for block in blocks],
+    }
 
 
 def pixels_key(cohort: Cohort, geometry: Geometry) -> str:
@@ -137,6 +185,7 @@ def _fill_store(
             done_N[block] = True
             done_N.flush()
             block = []
+    write_atomically(folder / CHECKSUMS, json.dumps(_checksums(images_NHWC)).encode())
     # Every image is flushed already; the partial file outlives a killed pass, which no `replacing_file` does.
     os.replace(partial, folder / IMAGES)
     done.unlink()

@@ -4,7 +4,7 @@ Features lie in `CACHE/embeddings-KEY/features.arrow`: an Arrow IPC file of one 
 `digest` (sha256 of the image file) and `features` (fixed-size list of D float32). KEY is a hash of
 everything that decides about the numbers: the encoder's fingerprint, the precision, and the pixels that it
 sees (`cohort.image_store.pixels_key`). The same KEY stands inside the file, so that features that came from
-other weights are recognised under any name.
+other weights are recognised under any name, and so does a checksum, so that a flipped byte is.
 
 While an embedding pass runs, finished shards lie beside it in the same format; an interrupted pass goes on
 from them.
@@ -19,9 +19,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ from cohort.manifest import Cohort
 from vlm.encoders import Encoder
 from vlm.precision import resolve_precision
 
-FORMAT = 1
+FORMAT = 2
 SHARD_IMAGES = 512
 FEATURES = "features.arrow"
 
@@ -94,7 +95,7 @@ def embed(
         cached = False
         _embed_missing(cohort, encoder, cache, folder, key, run_shards or shards_here, batch_size, precision)
 
-    folder = filled(cache, f"embeddings-{key}", FEATURES, fill)
+    folder = filled(cache, f"embeddings-{key}", (FEATURES,), fill)
     path = folder / FEATURES
     features_ND = read_features(path, key, digests, encoder.width)
     return Embeddings(features_ND, key, precision, folder, cached, _speed(path))
@@ -249,12 +250,21 @@ def write_features(
     """Write features as `read_features` reads them, atomically."""
     features = pa.FixedSizeListArray.from_arrays(pa.array(features_ND.reshape(-1)), features_ND.shape[1])
     table = pa.table({"digest": pa.array(digests, pa.string()), "features": features})
-    noted = {"format": FORMAT, "key": key}
+    noted: dict[str, Any] = {"format": FORMAT, "key": key}
     if math.isfinite(images_per_second):
         noted["images_per_second"] = images_per_second
+    noted["checksum"] = _checksum(noted, digests, features_ND)
     table = table.replace_schema_metadata({"radtune": json.dumps(noted)})
     with replacing_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
         writer.write_table(table)
+
+
+def _checksum(noted: Mapping[str, Any], digests: Sequence[str], features_ND: np.ndarray) -> str:
+    """sha256 over all that a file of features says but this checksum itself."""
+    said = {name: value for name, value in noted.items() if name != "checksum"}
+    digest = hashlib.sha256(json.dumps([said, list(digests)], sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(features_ND, dtype=np.float32))
+    return digest.hexdigest()
 
 
 def _speed(path: Path) -> float:
@@ -264,26 +274,61 @@ def _speed(path: Path) -> float:
 
 
 def read_features(path: Path, key: str, digests: Sequence[str], width: int) -> np.ndarray:
-    """The features in one file, zero-copy; InputError where they are not what `key` promises."""
+    """The features in one file, zero-copy; InputError where they are not what `key` promises, or not what was
+    written."""
 
     def refuse(reason: str) -> InputError:
         return InputError(f"{path}: {reason}; delete the folder {path.parent} and embed again")
 
     try:
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
-        metadata = json.loads((file.schema.metadata or {}).get(b"radtune", b"{}"))
+        metadata, found, features_ND = _read(path)
         if metadata.get("key") != key:
             raise refuse(
                 "holds features of another encoder, other images or another precision "
                 f"(key {metadata.get('key')}, not {key})"
             )
-        batch = file.get_batch(0)
-        if batch["digest"].to_pylist() != list(digests):
+        if found != list(digests):
             raise refuse(f"must hold the cohort's {len(digests)} images in order, and does not")
-        if batch["features"].type != pa.list_(pa.float32(), width):
-            raise refuse(f"must hold {width} float32 features an image, not {batch['features'].type}")
-        return batch["features"].values.to_numpy(zero_copy_only=True).reshape(-1, width)
+        if features_ND.shape[1] != width:
+            raise refuse(f"must hold {width} features an image, not {features_ND.shape[1]}")
+        if metadata.get("checksum") != _checksum(metadata, found, features_ND):
+            raise refuse("its features are no longer those that were written")
+        return features_ND
     except InputError:
         raise
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    except _DAMAGE as error:
         raise refuse(f"damaged ({' '.join(str(error).split())})") from error
+
+
+_DAMAGE = (OSError, pa.ArrowException, KeyError, IndexError, TypeError, ValueError, AttributeError)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str], np.ndarray]:
+    """What a file of features notes, the digests of its images, and float32 (N, D), zero-copy; one of
+    `_DAMAGE` where it is none."""
+    file = pa.ipc.open_file(pa.memory_map(str(path)))
+    noted = json.loads((file.schema.metadata or {}).get(b"radtune", b"{}"))
+    batch = file.get_batch(0)
+    batch.validate(full=True)
+    kind = batch["features"].type
+    if not pa.types.is_fixed_size_list(kind) or kind.value_type != pa.float32():
+        raise ValueError(f"features must be float32, so many an image, not {kind}")
+    features = batch["features"].values.to_numpy(zero_copy_only=True)
+    return noted, batch["digest"].to_pylist(), features.reshape(-1, kind.list_size)
+
+
+def verify(folder: Path | str) -> list[str]:
+    """What is wrong, a line each, with the features in a folder of the cache, `embeddings-KEY` or
+    `altered-KEY`: files that are damaged, of another key, or no longer what was written."""
+    folder = Path(folder)
+    complaints = []
+    for path in sorted(folder.glob("*.arrow")):
+        try:
+            noted, digests, features_ND = _read(path)
+            if noted.get("key") != folder.name.rpartition("-")[2]:
+                complaints.append(f"{path}: holds features of the key {noted.get('key')}, not its folder's")
+            elif noted.get("checksum") != _checksum(noted, digests, features_ND):
+                complaints.append(f"{path}: its features are no longer those that were written")
+        except _DAMAGE as error:
+            complaints.append(f"{path}: damaged ({' '.join(str(error).split())})")
+    return [f"{complaint}; delete the folder {folder} and embed again" for complaint in complaints]

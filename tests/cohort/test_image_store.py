@@ -1,5 +1,6 @@
 """The image store: decoded once, taken up again, never of other files."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from cohort.decoding import decode
 from cohort.errors import InputError
 from cohort.geometry import Geometry, apply_geometry
-from cohort.image_store import image_store
+from cohort.image_store import image_store, verify
 from cohort.intensity import Intensity
 from tests.cohort.made_images import cohort_of, encode, random_image, write_images
 
@@ -72,7 +73,7 @@ def test_an_interrupted_pass_is_taken_up_where_it_stopped(tmp_path, monkeypatch)
     monkeypatch.undo()
     fresh = image_store(cohort, Geometry(16), tmp_path / "other")
     np.testing.assert_array_equal(store.images_NHWC, fresh.images_NHWC)
-    assert sorted(file.name for file in store.folder.iterdir()) == ["images.npy", "lock"]
+    assert sorted(file.name for file in store.folder.iterdir()) == ["checksums.json", "images.npy", "lock"]
 
 
 def test_a_file_that_changed_since_the_cohort_was_built_is_refused(tmp_path):
@@ -81,3 +82,38 @@ def test_a_file_that_changed_since_the_cohort_was_built_is_refused(tmp_path):
     (tmp_path / "images" / "3.png").write_bytes(encode(random_image(9, 9, seed=99)))
     with pytest.raises(InputError, match=r"3\.png: not the file the cohort was built from; build it again"):
         image_store(cohort, Geometry(16), tmp_path / "cache")
+
+
+def test_a_store_that_is_no_longer_whole_is_refused_by_name(tmp_path):
+    write_images(tmp_path / "images")
+    cohort = cohort_of(tmp_path / "images", tmp_path / "cohort")
+    store = image_store(cohort, Geometry(16), tmp_path / "cache")
+    path = store.folder / "images.npy"
+    data = path.read_bytes()
+    other = io.BytesIO()
+    np.save(other, np.zeros((6, 16, 16, 3), dtype=np.uint8))
+    for damaged in (data[:-1], data[:50], b"", b"x" + data[1:], other.getvalue()):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"images\.npy: damaged .*; delete the folder .* again") as error:
+            image_store(cohort, Geometry(16), tmp_path / "cache")
+        assert "\n" not in str(error.value)
+        assert len(verify(store.folder)) == 1
+
+
+def test_verify_finds_every_flipped_byte_of_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr("cohort.image_store.FLUSH_EVERY", 2)
+    write_images(tmp_path / "images")
+    cohort = cohort_of(tmp_path / "images", tmp_path / "cohort")
+    folder = image_store(cohort, Geometry(16), tmp_path / "cache").folder
+    assert verify(folder) == []
+    data = (folder / "images.npy").read_bytes()
+    header = len(data) - 6 * 16 * 16
+    for position in range(header, len(data), 97):
+        flipped = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        (folder / "images.npy").write_bytes(flipped)
+        first = (position - header) // (16 * 16) // 2 * 2
+        assert [f"images {first} to {first + 1} are no longer" in line for line in verify(folder)] == [True]
+    (folder / "images.npy").write_bytes(data)
+    for text in ("{}", "[]", "{", '{"images": "uint8 (6, 16, 16, 1)", "sha256": 3}'):
+        (folder / "checksums.json").write_text(text)
+        assert len(verify(folder)) == 1

@@ -79,7 +79,7 @@ def test_a_cache_entry_is_made_once_for_all_machines(tmp_path, s3, monkeypatch):
 
     for machine in ("one", "two", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
-        assert (filled(f"{s3}/cache", "entry", "file", fill) / "file").read_text() == "made"
+        assert (filled(f"{s3}/cache", "entry", ("file",), fill) / "file").read_text() == "made"
     assert len(made) == 1
 
 

@@ -160,7 +160,7 @@ def test_the_bytes_of_a_file_are_predicted_as_the_file(drawn_cohort, bundle_fold
     assert given.drop_columns("image").equals(bundle.predict(paths).drop_columns("image"))
     with pytest.raises(InputError, match="1 of 2 images cannot be read: image 1: unreadable image"):
         bundle.predict([paths[0], b"no image"])
-    monkeypatch.setattr("cohort.image_files.LARGEST_FILE", 100)
+    monkeypatch.setattr("cohort.image_files.LARGEST_IMAGE_FILE", 100)
     with pytest.raises(InputError, match="image 0: has more than 100 bytes"):
         bundle.predict([paths[0].read_bytes()])
 

@@ -22,8 +22,11 @@ from vlm.embeddings import (
     embed_images,
     embedding_precision,
     embeddings_key,
+    read_features,
     shard_features,
     shards_here,
+    verify,
+    write_features,
 )
 from vlm.encoders import Encoder, load_encoder
 
@@ -188,7 +191,7 @@ def test_a_truncated_cache_is_refused(drawn_cohort, miniature, tmp_path, kept):
     ("rows", "width", "message"),
     [
         (9, 32, "must hold the cohort's 10 images in order"),
-        (10, 31, "must hold 32 float32 features an image"),
+        (10, 31, "must hold 32 features an image"),
     ],
 )
 def test_a_cache_of_another_shape_is_refused(drawn_cohort, miniature, tmp_path, rows, width, message):
@@ -262,3 +265,36 @@ def test_settings_out_of_range_are_refused(drawn_cohort, miniature, tmp_path):
         embed(drawn_cohort, miniature, tmp_path, precision="fp16")
     with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
         embed(drawn_cohort, miniature, tmp_path, batch_size=0)
+
+
+def test_no_flipped_byte_of_a_cache_changes_a_feature(tmp_path):
+    """Of those that change nothing the meaning is the same: padding, and what Arrow says twice."""
+    features_ND = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+    digests = [f"{i:064x}" for i in range(5)]
+    folder = tmp_path / "embeddings-abc"
+    path = folder / "features.arrow"
+    write_features(path, features_ND, digests, "abc", images_per_second=12.5)
+    assert verify(folder) == []
+    data = path.read_bytes()
+    refused = 0
+    for position in range(0, len(data), 3):
+        path.unlink()  # what is mapped stays what it was
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        try:
+            np.testing.assert_array_equal(read_features(path, "abc", digests, 7), features_ND)
+            assert verify(folder) == []
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > features_ND.nbytes / 3
+
+
+def test_verify_names_the_file_and_what_is_wrong_with_it(tmp_path):
+    folder = tmp_path / "embeddings-abc"
+    features_ND = np.zeros((2, 3), dtype=np.float32)
+    write_features(folder / "features.arrow", features_ND, ["a", "b"], "abc")
+    write_features(folder / "shard-00000000.arrow", features_ND, ["a", "b"], "other")
+    (folder / "shard-00000512.arrow").write_bytes(b"no Arrow")
+    first, second = verify(folder)
+    assert "shard-00000000.arrow: holds features of the key other" in first
+    assert "shard-00000512.arrow: damaged (" in second and second.endswith("embed again")
