@@ -25,12 +25,11 @@ def runs_of(mask_HW: np.ndarray) -> list[int]:
 
 def mask_of(runs: Sequence[int], height: int, width: int) -> np.ndarray:
     """bool (H, W); InputError where the runs are negative or do not fill the image."""
+    pixels = height * width
+    # Summed as Python sums: in 64 bits long runs come round to the right number.
+    if min(runs, default=0) < 0 or sum(runs) != pixels:
+        raise InputError(f"the mask's runs do not fill the {pixels:,} pixels of {width} x {height}")
     lengths = np.asarray(runs, dtype=np.int64)
-    if (lengths < 0).any() or lengths.sum() != height * width:
-        raise InputError(
-            f"the mask's runs fill {int(lengths.sum()):,} pixels, and {width} x {height} have "
-            f"{height * width:,}"
-        )
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape((height, width), order="F")
 

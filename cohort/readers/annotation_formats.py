@@ -21,15 +21,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from cohort.errors import InputError
+from cohort.annotations import LARGEST_SIDE
+from cohort.errors import InputError, shortened
+from cohort.files import read_bounded
 from cohort.labels import did_you_mean
+from cohort.limits import LARGEST_JSON, MOST_PIXELS
 from cohort.readers.source_table import csv_rows, read_source
 from cohort.run_lengths import mask_of, runs_of_coco, runs_of_siim
 
 NIH_SIDE = SIIM_SIDE = 1024
-LARGEST_JSON = 1 << 30
-MOST_PIXELS = 200_000_000
-"""Of a mask: a little more than the largest image that is decoded."""
 NOTHING = ("no finding", "normal")
 """Labels of rows without a region, in lower case."""
 OTHER_NAMES = {"nih": {"Infiltrate": "Infiltration"}}
@@ -114,7 +114,8 @@ def read_coco(path: Path) -> Iterator[Drawn]:
         for one in content["annotations"]:
             image = images[one["image_id"]]
             size = (int(image["width"]), int(image["height"]))
-            where = f"{path}, annotation {one.get('id', '')}"
+            where = f"{path}, annotation {shortened(str(one.get('id', '')))}"
+            _check_pixels(*size, where)
             label = categories[one["category_id"]]
             drawn = {"where": where, "image": str(image["file_name"]), "label": label, "size": size}
             if one.get("segmentation"):
@@ -122,9 +123,12 @@ def read_coco(path: Path) -> Iterator[Drawn]:
             else:
                 x, y, w, h = (_number(value, where) for value in one["bbox"])
                 yield Drawn(**drawn, box=(x, y, w, h))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{path}: not COCO's JSON of images, categories and annotations ({type(error).__name__}: {error})"
+            f"{path}: not COCO's JSON of images, categories and annotations "
+            f"({type(error).__name__}: {shortened(str(error))})"
         ) from error
 
 
@@ -188,18 +192,21 @@ def _boxes(frame: pd.DataFrame, path: Path) -> Iterator[Drawn]:
 def _number(cell: Any, where: str) -> float:
     try:
         number = float(cell)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: a box needs four numbers, got {cell!r}") from None
-    if not np.isfinite(number):
-        raise InputError(f"{where}: a box needs four numbers, got {cell!r}")
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    # Beyond any image; Pillow ends the process over a polygon of 1e300.
+    if not abs(number) <= LARGEST_SIDE:
+        raise InputError(
+            f"{where}: a box or polygon needs numbers up to {LARGEST_SIDE:,}, got {shortened(repr(cell))}"
+        )
     return number
 
 
 def _json(path: Path) -> Any:
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise InputError(f"{path}: has more than {LARGEST_JSON:,} bytes; split it")
-        return json.loads(path.read_bytes())
+        return json.loads(read_bounded(path, LARGEST_JSON, "split it"))
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable JSON file ({error})") from error
 
@@ -207,7 +214,6 @@ def _json(path: Path) -> Any:
 def _segmentation(of: Any, size: tuple[int, int], where: str) -> np.ndarray:
     if isinstance(of, Mapping):
         return _run_lengths(of, where)
-    _check_pixels(*size, where)
     line = Image.new("1", size)
     for polygon in of:
         if len(polygon) < 6 or len(polygon) % 2:
@@ -228,9 +234,11 @@ def _run_lengths(of: Mapping[str, Any], where: str) -> np.ndarray:
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{where}: not a mask of COCO ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {shortened(str(error))}"
+        raise InputError(f"{where}: not a mask of COCO ({reason})") from error
 
 
 def _check_pixels(width: int, height: int, where: str) -> None:
     if not (width > 0 and height > 0 and width * height <= MOST_PIXELS):
-        raise InputError(f"{where}: a mask of {width} x {height} pixels is not believed")
+        shape = shortened(f"{width} x {height}")
+        raise InputError(f"{where}: an image or mask of {shape} pixels is not believed")

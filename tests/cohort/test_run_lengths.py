@@ -57,5 +57,5 @@ def test_any_text_is_read_or_refused(text):
 
 @pytest.mark.parametrize("runs", [[3], [5], [-1, 5], [2**40]])
 def test_runs_that_do_not_fill_the_image_are_refused(runs):
-    with pytest.raises(InputError, match="runs fill"):
+    with pytest.raises(InputError, match="runs do not fill"):
         mask_of(runs, 2, 2)
