@@ -13,5 +13,6 @@ LONGEST_QUOTE = 200
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text that somebody else wrote, where it is longer than a message can be."""
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
+    """A text that somebody else wrote in one line, and of a long one the beginning."""
+    line = " ".join(text[: 2 * LONGEST_QUOTE].split())
+    return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."

@@ -187,6 +187,7 @@ class Cohort:
         if _content_hash(table, labels, metadata["exclusive"], policy, intensity) != metadata["content_hash"]:
             raise InputError("its rows, labels or rules are no longer those that it was written with")
         root = Path(metadata["images_root"])
+        _check_words(metadata)
         return cls(
             folder=folder,
             table=table.replace_schema_metadata(None),
@@ -451,6 +452,25 @@ def _check_columns(table: pa.Table, labels: Sequence[str]) -> None:
             raise InputError(f"column {name!r} of type {column_type} is missing")
         if name in COLUMNS and table[name].null_count:
             raise InputError(f"column {name!r} has {table[name].null_count} empty cells")
+
+
+def _check_words(metadata: Mapping[str, Any]) -> None:
+    """InputError where what is shown to people is of another kind than is written."""
+
+    def texts(words: Any) -> bool:
+        return isinstance(words, list) and all(isinstance(word, str) for word in words)
+
+    flow, uncertain = metadata["flow"], metadata["uncertain"]
+    right = {
+        "source": isinstance(metadata["source"], str),
+        "reader": isinstance(metadata["reader"], str),
+        "warnings": texts(metadata["warnings"]),
+        "contradictions": texts(metadata["contradictions"]),
+        "flow": all(isinstance(what, str) and isinstance(count, int) for what, count in flow),
+        "uncertain": all(isinstance(count, int) for count in uncertain.values()),
+    }
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise InputError(f"{wrong[0]} must be what this version writes, got another kind")
 
 
 def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:

@@ -110,7 +110,7 @@ class _Guard:
         "os.posix_spawn",
         "pty.spawn",
     )
-    _CHANGING = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate")
+    _CHANGING = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink")
 
     def __init__(self, writes: Path) -> None:
         self.writes = os.path.realpath(writes)
@@ -125,11 +125,15 @@ class _Guard:
                 self._end(event, arguments)
         elif event in self._CHANGING:
             paths = [one for one in arguments[:2] if isinstance(one, str | bytes)]
-            if not all(map(self._allowed, paths)):
+            if not all(self._allowed(path, arguments[-1]) for path in paths):
                 self._end(event, arguments)
 
-    def _allowed(self, path: str | bytes) -> bool:
-        real = os.path.realpath(os.fsdecode(path))
+    def _allowed(self, path: str | bytes, folder: int = -1) -> bool:
+        """Args:
+        folder: descriptor of the one that the path starts from; -1: the working directory.
+        """
+        start = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else ""
+        real = os.path.realpath(os.path.join(start, os.fsdecode(path)))
         return real == os.devnull or real == self.writes or real.startswith(self.writes + os.sep)
 
     def _end(self, event: str, arguments: tuple) -> None:

@@ -152,7 +152,11 @@ def test_images_of_masks_lie_in_folders_of_their_labels_or_are_given_one(cohort,
     [
         ("csv", "image,label,x,y,w,h\n0,Edema,50,2,3,4\n", "does not lie in its image of 20 x 20"),
         ("csv", "image,label,x,y,w,h\n0,Edema,1,2,0,4\n", "does not lie in its image"),
-        ("csv", "image,label,x,y,w,h\n0,Edema,1,2,many,4\n", "row 2: a box or polygon needs numbers up to 100,000, got 'many'"),
+        (
+            "csv",
+            "image,label,x,y,w,h\n0,Edema,1,2,many,4\n",
+            "row 2: a box or polygon needs numbers up to 100,000, got 'many'",
+        ),
         ("csv", "image,label,x,y,w\n0,Edema,1,2,3\n", "no column for the box's h"),
         ("csv", "image,x,y,w,h\n0,1,2,3,4\n", "says no label"),
         (
