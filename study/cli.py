@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.sections import SECTIONS
-from cohort.errors import InputError
+from cohort.errors import InputError, shortened
 from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
@@ -35,11 +35,13 @@ a first study, start to end:
 
 _FULL = "make room there, or choose another place"
 _FORBIDDEN = "choose a place that you may write to, or change its permissions"
+_IMPOSSIBLE = "no file or folder can be there; choose another path"
 NO_ROOM = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _FORBIDDEN),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EEXIST), _IMPOSSIBLE),
 }
-"""What the user can mend of a disk, with the remedy."""
+"""What the user can mend of a disk or a path, with the remedy."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if error.filename is None:  # printing
             _close_stdout()
-        place = error.filename or "standard output"
+        place = shortened(str(error.filename or "standard output"))
         print(f"radtune: error: {place}: {error.strerror}; {NO_ROOM[error.errno]}", file=sys.stderr)
         return 2
 

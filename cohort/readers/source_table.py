@@ -61,7 +61,7 @@ def read_source(path: Path | str) -> pd.DataFrame:
     except InputError:
         raise
     except (OSError, csv.Error, pa.ArrowException, *_WRONG_CELLS) as error:
-        reason = " ".join(str(error).split())
+        reason = shortened(getattr(error, "strerror", None) or str(error))
         raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
     if len(frame) == 0:
         raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")

@@ -65,13 +65,14 @@ def confined(
         return Outcome(None if hung else process.exitcode, output, time.monotonic() - started)
 
 
-def refusal(outcome: Outcome) -> str:
-    """The one line of a user's mistake; AssertionError where it ended in any other way."""
+def refusal(outcome: Outcome, longest: int = 1000) -> str:
+    """The one line of a user's mistake; AssertionError where it ended in any other way, or in more than so
+    many characters."""
     assert outcome.code == 2, outcome
     assert "Traceback" not in outcome.output, outcome.output
     lines = [line for line in outcome.output.splitlines() if line.startswith("radtune: error: ")]
     assert len(lines) == 1 and outcome.output.splitlines()[-1] == lines[0], outcome.output
-    assert len(lines[0]) < 1000, "a message that nobody can read"
+    assert len(lines[0]) < longest, "a message that nobody can read"
     return lines[0].removeprefix("radtune: error: ")
 
 
