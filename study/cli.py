@@ -10,6 +10,7 @@ import argparse
 import errno
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -248,6 +249,9 @@ def _embed(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # while all is imported; then `study.interrupts`
     from study.progress import nothing_completed
     from study.study import Study
 

@@ -10,19 +10,17 @@ Shape legend: K candidates, M judged images, C labels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_softmax
 
 from cohort.errors import InputError
 from scoring.judging import SHRINKAGE, JudgedRows, objective
+from trainables.packed import pack, unpack
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.linear_head import LinearHead, combined
@@ -249,15 +247,13 @@ def pack_ensemble(ensemble: Ensemble) -> bytes:
         "nested_objective": ensemble.nested_objective,
         "heads": len(ensemble.heads),
     }
-    return save(tensors, metadata={"ensemble": json.dumps(described)})
+    return pack(tensors, described)
 
 
 def unpack_ensemble(data: bytes, name: str = "answer") -> Ensemble:
     """Read what `pack_ensemble` wrote; InputError, which begins with `name`, where it is damaged."""
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described = json.loads(header["__metadata__"]["ensemble"])
+        tensors, described = unpack(data)
         heads = [
             LinearHead.from_tensors(
                 {key.partition("/")[2]: array for key, array in tensors.items() if key.startswith(f"{k}/")}
@@ -271,5 +267,5 @@ def unpack_ensemble(data: bytes, name: str = "answer") -> Ensemble:
             objective=described["objective"],
             nested_objective=described["nested_objective"],
         )
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: damaged ({error}); delete it and resume the study") from None

@@ -1,12 +1,12 @@
 """One configuration's result: the only shape in which it travels from a trial to the report.
 
-A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata.
+A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata, a
+checksum over both.
 It is the first thing on disk after a bank has trained; the journal, MLflow and `trials.parquet` follow.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from cohort.errors import InputError
 from scoring.judging import SHRINKAGE, Judged, objective
+from trainables.packed import pack, unpack
 from trainables.trial_data import TrialData
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -187,9 +186,7 @@ def pack_bank(records: Iterable[TrialRecord]) -> bytes:
         plain = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "arrays"}
         described.append(plain)
         tensors |= {f"{record.number}/{name}": array for name, array in record.arrays.items()}
-    if not tensors:  # safetensors wants at least one
-        tensors["empty"] = np.zeros(1, np.float32)
-    return save(tensors, metadata={"records": json.dumps(described)})
+    return pack(tensors, described)
 
 
 def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
@@ -199,9 +196,7 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
         InputError: `data` is not a whole bank file; the message starts with `name`.
     """
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        described = json.loads(header["__metadata__"]["records"])
+        tensors, described = unpack(data)
         records = []
         for plain in described:
             prefix = f"{plain['number']}/"
@@ -212,7 +207,7 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
             _ = record.head  # damaged arrays are found here, not in the middle of an analysis
             records.append(record)
         return records
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: not a whole bank file ({error}); delete it and resume the study") from None
 
 
