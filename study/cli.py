@@ -249,9 +249,7 @@ def _embed(arguments: argparse.Namespace) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # while all is imported; then `study.interrupts`
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `study.interrupts` takes it
     from study.progress import nothing_completed
     from study.study import Study
 

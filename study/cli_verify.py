@@ -21,9 +21,7 @@ def add_command_to(commands: Commands) -> None:
         "hold the files of a cohort, a cache, a study or a bundle against their checksums",
         "radtune verify exports/sample",
     )
-    parser.add_argument(
-        "folder", metavar="PATH", type=Path, help="a cohort, a cache, a run folder or a bundle"
-    )
+    parser.add_argument("folder", metavar="PATH", type=Path, help="cohort, cache, run folder or bundle")
 
 
 def _verify(arguments: argparse.Namespace) -> None:

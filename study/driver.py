@@ -20,13 +20,13 @@ from study.config import StudyConfig, load_config, refuse_changes
 from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
-from study.journal import open_study
+from study.journal import asked_banks, open_study
 from study.lock import driver_lock
 from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
 from study.provenance import environment
 from study.run_folder import RunFolder
-from study.search import Asking, BankSearcher
+from study.search import Asking, BankSearcher, kept_plan
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.tracked_study import tracked_study
@@ -148,13 +148,12 @@ class Conductor:
         """Try configurations until there are as many as wanted, or the time is up."""
         config, trainable = self._config, self._adapter
         check_visible(trainable.shared_folders(), on_gpus=capacity.gpus > 0)
-        plan = trainable.plan(capacity, self._done_before, self._deadline)
         space, exclusive = study_space(config, self._inputs.cohort), self._inputs.cohort.exclusive
         fixed, ranges = searched(config, self._inputs.encoder)
-        self._announce(trainable.announcement(plan, capacity))
         earlier = earlier_starts(config, self._run, lambda starts: space.starts_inside(starts, fixed, ranges))
+        lines = []
         if earlier and not self._done_before:
-            self._say(
+            lines.append(
                 f"begins with the {len(earlier)} best of {config.search.warm_start}, trained again here"
             )
         asking = Asking(
@@ -166,8 +165,9 @@ class Conductor:
         study, mended = open_study(
             self._run.journal, config.name, self._records, asking.suggest, asking.starts
         )
-        if mended:
-            self._say(mended)
+        plan = trainable.plan(capacity, self._done_before, self._deadline)
+        plan = kept_plan(plan, self._run, asked_banks(study))
+        self._announce([*trainable.announcement(plan, capacity), *lines, *filter(None, [mended])])
         searcher = BankSearcher(study=study, run=self._run, plan=plan, asking=asking, on_bank=self._on_bank)
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
             self._echo(f"{config.name}: training begins after {time.time() - self._started:.0f} s")

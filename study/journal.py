@@ -23,6 +23,19 @@ Start = tuple[Mapping[str, Any], str]
 """Parameters that a study begins with, and the name of the published configuration that they are, or ""."""
 
 
+ASKED = "bank "
+"""Begins the name of the journal's note of a bank, which holds the numbers of its configurations."""
+
+
+def asked_banks(study: optuna.Study) -> dict[int, list[int]]:
+    """The numbers of the configurations of every bank that was asked for to the end."""
+    return {
+        int(name.removeprefix(ASKED)): numbers
+        for name, numbers in study.user_attrs.items()
+        if name.startswith(ASKED)
+    }
+
+
 def open_study(
     path: Path,
     name: str,
@@ -39,7 +52,9 @@ def open_study(
 
     Returns:
         the study, and a line that says what was put right; empty where the journal was whole. A configuration
-        that is asked again keeps its number, and where the journal still knew them its parameters.
+        that is asked again keeps its number, and where the journal still knew them its parameters; those of a
+        bank that was half asked for are forgotten, since the rest of it could not be drawn as if nothing had
+        happened.
     """
     path = path.absolute()  # beside a relative path Optuna's symlink lock dangles and spins for ever
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,17 +63,27 @@ def open_study(
     damage = _keep_whole_lines(path)
     study = _study(path, name)
     trials = study.get_trials(deepcopy=False)
+    asked = asked_banks(study)
+    whole_banks = {number for numbers in asked.values() for number in numbers}
+    running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
+    half_asked = running - whole_banks - records.keys()
     wrong = _disagreement(trials, records)
-    if not damage and not wrong:
+    if not damage and not wrong and not half_asked:
         return study, ""
     rebuilt = path.with_name(f".{path.name}.rebuilt")
     rebuilt.unlink(missing_ok=True)
-    _rebuild(_study(rebuilt, name), trials, records, suggest, starts)
+    anew = _study(rebuilt, name)
+    whole = [trial for trial in trials if trial.number not in half_asked]
+    _rebuild(anew, whole, records, suggest, starts)
+    for bank, numbers in asked.items():
+        anew.set_user_attr(f"{ASKED}{bank}", numbers)
     with open(rebuilt, "rb") as file:
         os.fsync(file.fileno())
     os.replace(rebuilt, path)
     study = _study(path, name)
-    again = sum(not trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if not damage and not wrong:
+        return study, ""
+    again = sum(trial.number not in records for trial in study.get_trials(deepcopy=False))
     return study, (
         f"the journal was written anew from the bank files ({damage or wrong}): {len(records)} "
         f"configurations are done, {again} are asked again"
@@ -151,21 +176,24 @@ def _rebuild(
     suggest: Callable[[FixedTrial], object],
     starts: Sequence[Start],
 ) -> None:
-    """Fill an empty study with every number that either knows: finished as its record says, or to be asked
-    again."""
+    """Fill an empty study with every number that either knows: told as its record says, or running, or to be
+    asked again."""
     known = {trial.number: trial for trial in trials}
     for number in range(1 + max([*known, *records], default=-1)):
         record, trial = records.get(number), known.get(number)
-        if record is not None:
+        if record is not None and (trial is None or trial.state != TrialState.RUNNING):
             drawn = FixedTrial(record.params)
             if not record.preset:
                 suggest(drawn)
+            # What was not told yet, the search tells when its turn comes.
+            finished = trial is not None and trial.state.is_finished()
+            told = _told(record) if finished else {"state": TrialState.RUNNING}
             study.add_trial(
                 create_trial(
                     params=drawn.params,
                     distributions=drawn.distributions,
                     user_attrs={"start": number, "preset": record.preset},
-                    **_told(record),
+                    **told,
                 )
             )
         elif trial is not None:

@@ -58,6 +58,11 @@ class RunFolder:
         return self.path / "optuna.journal"
 
     @property
+    def plan_file(self) -> Path:
+        """How the study is cut into banks: a resume on another machine keeps to it."""
+        return self.path / "plan.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "driver.lock"
 
@@ -133,10 +138,12 @@ class RunFolder:
         """The finished banks' files, in the order in which they were asked for."""
         return sorted(self.banks.glob("bank-*.safetensors"))
 
-    def next_bank(self) -> int:
-        """The number of the first bank that has no file, nor any bank after it."""
-        files = self.bank_files()
-        return 1 + int(files[-1].stem.removeprefix("bank-")) if files else 0
+    def finished_banks(self) -> dict[int, list[TrialRecord]]:
+        """What each finished bank left, by its number; InputError where a bank file is damaged."""
+        return {
+            int(path.stem.removeprefix("bank-")): unpack_bank(path.read_bytes(), name=str(path))
+            for path in self.bank_files()
+        }
 
     def records(self) -> dict[int, TrialRecord]:
         """Every finished configuration by number, read from the bank files.
@@ -144,11 +151,7 @@ class RunFolder:
         Raises:
             InputError: a bank file is damaged.
         """
-        return {
-            record.number: record
-            for path in self.bank_files()
-            for record in unpack_bank(path.read_bytes(), name=str(path))
-        }
+        return {record.number: record for records in self.finished_banks().values() for record in records}
 
     def kept_with_mlflow(self) -> list[Path]:
         """The study's own files that its run in MLflow keeps as well."""
@@ -168,6 +171,7 @@ class RunFolder:
             self.mlflow_run_file,
             self.openings_file,
             self.warm_starts_file,
+            self.plan_file,
             self.split_choice_file,
             self.trials_file,
             *sorted(self.floors.glob("*.safetensors")),

@@ -7,11 +7,12 @@ survive its driver. Here the order of truth is bank file, journal, everything el
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from cohort.files import write_atomically
-from study.journal import Start, queue_start
+from study.journal import ASKED, Start, asked_banks, queue_start
 from study.run_folder import RunFolder
 from trainables.records import TrialRecord, pack_bank, unpack_bank
 
@@ -46,8 +47,37 @@ class SearchPlan:
     in_order: bool = True
     """Ask for a bank when exactly the banks up to `concurrent` before it have been told. Reproducible; but a
     slow bank holds up the next, so trials that are stopped early at different times do without."""
+    first_bank: int = 0
+    """Of this plan; those before it were asked for by another, when the study was to hold fewer
+    configurations."""
     deadline: float = math.inf
     """`time.time()` after which no bank is started, and at which those that train end."""
+
+    def known(self, bank: int) -> range:
+        """The banks whose results were known when a bank was asked for, in order."""
+        return range(max(self.first_bank, bank - self.concurrent + 1))
+
+
+def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int]]) -> SearchPlan:
+    """The plan that a study began with, or the given one, noted for its resumes: on a machine with more or
+    fewer cores, or with a half of it done, the same configurations are to be tried.
+
+    Args:
+        asked: numbers of the configurations of every bank that was asked for.
+    """
+    if not plan.in_order:
+        return plan
+    noted = json.loads(run.plan_file.read_text()) if run.plan_file.exists() else {}
+    if noted.get("configurations") != plan.configurations:
+        banks = [*asked, *run.finished_banks()]
+        noted = {
+            "configurations": plan.configurations,
+            "bank_size": plan.bank_size,
+            "concurrent": plan.concurrent,
+            "first_bank": max(banks, default=-1) + 1,
+        }
+        write_atomically(run.plan_file, json.dumps(noted).encode())
+    return replace(plan, **noted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +125,30 @@ class BankSearcher(Searcher):
         super().__init__(metric="objective", mode="max")
         self._study, self._run, self._plan = study, run, plan
         self._asking, self._on_bank = asking, on_bank
-        self._records = run.records()
-        self._first_bank = self._next_bank = run.next_bank()
+        self._results = run.finished_banks()
+        self._records = {record.number: record for bank in self._results.values() for record in bank}
+        asked = asked_banks(study)
+        self._next_bank = max([plan.first_bank - 1, *asked, *self._results]) + 1
         self._handed_out: dict[int, dict[str, Any]] = {}
-        self._results: dict[int, list[TrialRecord]] = {}
         self._bank_of: dict[str, int] = {}
         self._again: list[int] = []
-        """Banks whose worker died, to be handed out once more."""
+        """Banks that an earlier driver asked for, or whose worker died, to be handed out once more."""
         self._deaths: dict[int, int] = {}
         self.out_of_time = False
         """Whether the deadline ended the search, or a bank of it, before all was trained."""
         self.given_up: list[int] = []
         """Configurations without a result, because their worker died at every try."""
-        self._told = self._next_bank
-        self._tell(list(self._records.values()))
-        self._left_over = self._unfinished()
+        self._told = 0
+        while self._told < (plan.first_bank if plan.in_order else self._next_bank):
+            self._tell(self._results.get(self._told, []))
+            self._told += 1
+        for bank in sorted(asked.keys() - self._results.keys()):
+            self._hand_out(bank, [self._draw(self._trial(number)) for number in asked[bank]])
+            self._again.append(bank)
+        in_flight = {number for bank in self._again for number in asked[bank]}
+        self._left_over = [
+            number for number in self._unfinished() if number not in self._records.keys() | in_flight
+        ]
         self._enqueue_starts()
 
     def _enqueue_starts(self) -> None:
@@ -128,25 +167,30 @@ class BankSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next bank as a Tune config, FINISHED, or None while an earlier bank has to finish first."""
+        if self.is_done():
+            # The worker of a bank that still trains may die.
+            return None if self._bank_of else Searcher.FINISHED
         if self._again:
             bank = self._again.pop(0)
             self._bank_of[trial_id] = bank
             return self._handed_out[bank]
-        if self.is_done():
-            # The worker of a bank that still trains may die.
-            return None if self._bank_of else Searcher.FINISHED
         bank = self._next_bank
         if not self._is_due(bank):
             return None
         self._bank_of[trial_id] = bank
-        self._handed_out[bank] = {
-            "bank": bank,
-            "configurations": self._ask(bank),
-            "deadline": self._plan.deadline,
-            **self._asking.told(self._told_records()),
-        }
+        self._hand_out(bank, self._ask(bank))
         self._next_bank += 1
         return self._handed_out[bank]
+
+    def _hand_out(self, bank: int, configurations: list[Asked]) -> None:
+        numbers = [one["number"] for one in configurations]
+        self._study.set_user_attr(f"{ASKED}{bank}", numbers)
+        self._handed_out[bank] = {
+            "bank": bank,
+            "configurations": configurations,
+            "deadline": self._plan.deadline,
+            **self._asking.told(self._known_records(bank)),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A worker that gets on may die as often as machines are taken away from it."""
@@ -154,7 +198,7 @@ class BankSearcher(Searcher):
 
     def is_done(self) -> bool:
         """Whether no bank is to be started any more."""
-        if not self._left_over and self._count() >= self._plan.configurations:
+        if not self._left_over and not self._again and self._count() >= self._plan.configurations:
             return True
         self.out_of_time |= time.time() >= self._plan.deadline
         return self.out_of_time
@@ -172,7 +216,7 @@ class BankSearcher(Searcher):
         elif error:
             self._deaths[bank] = self._deaths.get(bank, 0) + 1
             if self._deaths[bank] < TRIES:
-                self._again.append(bank)
+                self._again.insert(0, bank)
                 return
             records = self._given_up(bank)
             data = pack_bank(records)
@@ -217,7 +261,10 @@ class BankSearcher(Searcher):
     # Optuna's side -----------------------------------------------------------------------------------------
 
     def tell_rest(self) -> None:
-        """Tell the journal every finished bank whose turn has not come yet."""
+        """Tell the journal every finished bank whose turn has not come yet; not of a study that is to be
+        resumed, whose next bank must not know them."""
+        if self.out_of_time or self.given_up:
+            return
         for bank in sorted(bank for bank in self._results if bank >= self._told):
             self._tell(self._results[bank])
         self._told = self._next_bank
@@ -227,10 +274,12 @@ class BankSearcher(Searcher):
         if not self._plan.in_order:
             return len(self._bank_of) < self._plan.concurrent
         due = bank - self._plan.concurrent
-        if due >= self._first_bank and due not in self._results:
+        if due >= self._plan.first_bank and due not in self._results:
             return False
         while self._told <= due:
-            self._tell(self._results[self._told])
+            if self._told in self._handed_out and self._told not in self._results:
+                return False  # its file was lost, and it trains again
+            self._tell(self._results.get(self._told, []))
             self._told += 1
         return True
 
@@ -266,11 +315,10 @@ class BankSearcher(Searcher):
         return {"number": trial.number, "params": params, "preset": preset}
 
     def _preset(self, number: int) -> str:
-        return next(t.user_attrs.get("preset", "") for t in self._trials() if t.number == number)
+        return self._trials()[number].user_attrs.get("preset", "")
 
     def _trial(self, number: int) -> optuna.Trial:
-        trial_id = next(trial._trial_id for trial in self._trials() if trial.number == number)
-        return optuna.Trial(self._study, trial_id)
+        return optuna.Trial(self._study, self._trials()[number]._trial_id)
 
     def _tell(self, records: Sequence[TrialRecord]) -> None:
         running = set(self._unfinished())
@@ -286,7 +334,10 @@ class BankSearcher(Searcher):
             else:
                 self._study.tell(record.number, state=TrialState.FAIL)
 
-    def _told_records(self) -> list[TrialRecord]:
-        """Of told banks only, so that what follows from them is reproducible."""
-        told = {trial.number for trial in self._trials() if trial.state.is_finished()}
-        return [record for number, record in sorted(self._records.items()) if number in told]
+    def _known_records(self, bank: int) -> list[TrialRecord]:
+        """Of the banks that were told when this one was asked for, so that what follows from them is
+        reproducible; out of order, of all."""
+        if not self._plan.in_order:
+            return [record for _, record in sorted(self._records.items())]
+        known = [record for one in self._plan.known(bank) for record in self._results.get(one, [])]
+        return sorted(known, key=lambda record: record.number)

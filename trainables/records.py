@@ -1,8 +1,8 @@
 """One configuration's result: the only shape in which it travels from a trial to the report.
 
-A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata, a
-checksum over both.
-It is the first thing on disk after a bank has trained; the journal, MLflow and `trials.parquet` follow.
+A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata,
+a checksum over both. It is the first thing on disk after a bank has trained; the journal, MLflow and
+`trials.parquet` follow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Tests of the searcher without Ray: banks are 'trained' by a formula, in whatever order the test likes."""
 
+import itertools
 import math
+import random
 import time
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,7 +14,7 @@ from ray.tune.search import Searcher
 from study.journal import journal_storage, open_study
 from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
-from study.search import TRIES, Asking, BankSearcher, SearchPlan
+from study.search import TRIES, Asking, BankSearcher, SearchPlan, kept_plan
 from trainables.records import TrialRecord, pack_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -181,8 +184,8 @@ def test_what_the_deadline_cuts_off_is_asked_for_again(tmp_path):
     kept, cut = bank["configurations"][:2], bank["configurations"][2:]
     search.on_trial_complete("b", {"bank_file": pack_bank([train(one) for one in kept])})
     assert search.out_of_time and search.suggest("c") == Searcher.FINISHED
-    search.tell_rest()
-    assert [trial.state for trial in told(tmp_path)[:3]] == [TrialState.COMPLETE] * 3
+    search.tell_rest()  # the bank that is asked for next knows the first one alone
+    assert [trial.state for trial in told(tmp_path)[:3]] == [TrialState.COMPLETE] + [TrialState.RUNNING] * 2
     assert {trial.state for trial in told(tmp_path)[3:9]} == {TrialState.RUNNING}
 
     again = searcher(tmp_path, concurrent=1)
@@ -263,3 +266,72 @@ def test_a_worker_that_gets_on_may_die_any_number_of_times(tmp_path):
         search.on_trial_result(str(trial), {"epoch": trial})
         search.on_trial_complete(str(trial), None, error=True)
     assert search.given_up == []
+
+
+class Killed(BaseException):
+    """What a process does not survive."""
+
+
+def until_killed(folder, rng, patience):
+    """Drive a searcher until it is through, or is killed after so many calls of Optuna, with what trains
+    then; whether it is through."""
+    calls = itertools.count()
+
+    def counted(call):
+        def counting(*arguments, **named):
+            if next(calls) == patience:
+                raise Killed
+            return call(*arguments, **named)
+
+        return counting
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ask", "tell", "enqueue_trial", "set_user_attr"):
+            patch.setattr(optuna.Study, name, counted(getattr(optuna.Study, name)))
+        try:
+            search = searcher(folder, concurrent=3)
+            drive(search, finish_first=lambda running: rng.choice(list(running)))
+        except Killed:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("lost", ["nothing", "the journal", "a bank file"])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_study_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path, seed, lost):
+    """Anywhere: between two questions of one bank, between two starts that are queued, while it is told; and
+    its disk may lose something between two lives."""
+    drive(searcher(tmp_path / "one", concurrent=3))
+    rng = random.Random(seed)
+    lives = 1
+    while not until_killed(tmp_path / "other", rng, patience=rng.randrange(60)):
+        lives += 1
+        run = RunFolder(tmp_path / "other")
+        if lives > 4:
+            continue
+        if lost == "the journal":
+            run.journal.unlink(missing_ok=True)
+        elif lost == "a bank file" and run.bank_files():
+            rng.choice(run.bank_files()).unlink()
+    assert lives > 1
+    one, other = RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other")
+    assert [path.name for path in one.bank_files()] == [path.name for path in other.bank_files()]
+    before, after = one.records(), other.records()
+    assert {n: (record.params, record.objective) for n, record in before.items()} == {
+        n: (record.params, record.objective) for n, record in after.items()
+    }
+    told_once = [(trial.number, trial.state, trial.value, trial.params) for trial in told(tmp_path / "one")]
+    assert told_once == [
+        (trial.number, trial.state, trial.value, trial.params) for trial in told(tmp_path / "other")
+    ]
+
+
+def test_a_resume_keeps_the_plan_of_a_machine_with_more_cores(tmp_path):
+    run, plan = RunFolder(tmp_path), SearchPlan(configurations=64, bank_size=8, seed=0, concurrent=4)
+    run.path.mkdir(exist_ok=True)
+    assert kept_plan(plan, run, {}) == plan
+    smaller = replace(plan, bank_size=2, concurrent=1, deadline=5.0)
+    assert kept_plan(smaller, run, {0: [0], 1: [1, 2]}) == replace(plan, deadline=5.0)
+    longer = replace(plan, configurations=128)
+    assert kept_plan(longer, run, {0: [0], 1: [1, 2]}) == replace(longer, first_bank=2)
+    assert kept_plan(replace(smaller, in_order=False), run, {}).concurrent == 1
