@@ -22,6 +22,7 @@ from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
 from study.command import add_command, add_download_flag
+from study.ray_watch import RayDied
 
 EXAMPLES = """\
 a first study, start to end:
@@ -59,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"radtune: error: {error}", file=sys.stderr)
         return 2
+    except RayDied as error:
+        print(f"radtune: {error}; the study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)  # at the interpreter's end Ray's threads would wait for what is gone, and abort
     except KeyboardInterrupt:
         print("radtune: interrupted; a study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
         return 130

@@ -19,6 +19,7 @@ import joblib
 from cohort.errors import InputError
 from study.config import Resources
 from study.nodes import resources_there, wait_for_nodes
+from study.ray_watch import RayDied, RayWatch
 from study.rooms import REPOSITORY, ROOMS, shadowing
 
 
@@ -134,6 +135,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
 
     Raises:
         InputError: the study file asks for more than there is.
+        RayDied: a part of the Ray that was started here has died meanwhile.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
@@ -166,6 +168,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
                 "worker_process_setup_hook": _importing_rooms(),
             },
         )
+    watch = RayWatch() if ours and not joined else None
     try:
         cpus, gpus = resources_there()
         if joined and (cpus < (resources.cpus or 0) or gpus < (resources.gpus or 0)):
@@ -184,8 +187,16 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
                 (node["CPU"] / node["GPU"] for node in nodes if node.get("GPU")), default=math.inf
             ),
         )
+    except BaseException:
+        if watch and watch.dead:
+            raise RayDied(f"Ray's {watch.dead} has died") from None
+        raise
     finally:
-        if ours:
+        if watch:
+            watch.end()
+        if watch and watch.dead:
+            watch.kill()
+        elif ours:
             _shut_down()
 
 

@@ -179,7 +179,7 @@ class Conductor:
         """Let Ray Tune train until the searcher has no more."""
         from ray import tune
 
-        from study.tune_callbacks import EpochLines, ForgetBankFiles, HeedInterrupts, WorkerDeaths
+        from study.tune_callbacks import BeforeEachStep, EpochLines, ForgetBankFiles, WorkerDeaths
 
         tune.Tuner(
             trainable,
@@ -196,7 +196,7 @@ class Conductor:
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[
-                    HeedInterrupts(self._interrupts.check),
+                    BeforeEachStep(self._interrupts.check, searcher.raise_fault),
                     ForgetBankFiles(),
                     WorkerDeaths(self._say),
                     EpochLines(

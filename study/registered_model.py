@@ -36,6 +36,7 @@ REQUIREMENTS = (
     "pandas",
     "Pillow",
     "pyarrow",
+    "pydantic",
     "PyYAML",
     "safetensors",
     "scikit-learn",

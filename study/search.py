@@ -134,6 +134,7 @@ class BankSearcher(Searcher):
         self._again: list[int] = []
         """Banks that an earlier driver asked for, or whose worker died, to be handed out once more."""
         self._deaths: dict[int, int] = {}
+        self._fault: Exception | None = None
         self.out_of_time = False
         """Whether the deadline ended the search, or a bank of it, before all was trained."""
         self.given_up: list[int] = []
@@ -165,8 +166,20 @@ class BankSearcher(Searcher):
 
     # Ray Tune's side ---------------------------------------------------------------------------------------
 
+    def raise_fault(self) -> None:
+        """Raise what went wrong in a call of Ray Tune's, which takes it for a fault of the trial."""
+        if self._fault:
+            raise self._fault
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next bank as a Tune config, FINISHED, or None while an earlier bank has to finish first."""
+        try:
+            return self._next(trial_id)
+        except Exception as error:  # a full disk, say
+            self._fault = error
+            return None
+
+    def _next(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.is_done():
             # The worker of a bank that still trains may die.
             return None if self._bank_of else Searcher.FINISHED
@@ -207,6 +220,12 @@ class BankSearcher(Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Write the bank file; the journal is told when its turn comes."""
+        try:
+            self._take(trial_id, result, error)
+        except Exception as fault:
+            self._fault = fault
+
+    def _take(self, trial_id: str, result: dict[str, Any] | None, error: bool) -> None:
         bank = self._bank_of.pop(trial_id, None)
         if bank is None:
             return

@@ -25,14 +25,15 @@ class ForgetBankFiles(_Callback):
         trial.last_result.pop("bank_file", None)
 
 
-class HeedInterrupts(_Callback):
-    """Asks before every step of Tune's loop whether a signal has come."""
+class BeforeEachStep(_Callback):
+    """Asks before every step of Tune's loop whether to go on; what a check raises ends the loop."""
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        self._check = check
+    def __init__(self, *checks: Callable[[], None]) -> None:
+        self._checks = checks
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        self._check()
+        for check in self._checks:
+            check()
 
 
 class WorkerDeaths(_Callback):

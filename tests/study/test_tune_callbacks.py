@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from study.tune_callbacks import EpochLines, ForgetBankFiles, HeedInterrupts, WorkerDeaths
+from study.tune_callbacks import BeforeEachStep, EpochLines, ForgetBankFiles, WorkerDeaths
 
 
 def trial(number, epochs=4):
@@ -75,4 +75,4 @@ def test_a_signal_that_was_lost_ends_the_study_at_the_next_step():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        HeedInterrupts(check).on_step_begin(1, [])
+        BeforeEachStep(lambda: None, check).on_step_begin(1, [])

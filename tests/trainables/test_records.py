@@ -11,6 +11,7 @@ from safetensors.numpy import load, save
 from cohort.errors import InputError
 from scoring.judging import JudgedRows, judge
 from scoring.thresholds import STRATEGIES, shares_global
+from trainables.packed import pack, unpack
 from trainables.records import (
     STATES,
     TrialRecord,
@@ -110,9 +111,12 @@ def test_a_bank_without_any_head_has_a_file_too(bank):
 
 def with_description(data: bytes, change) -> bytes:
     """The same file with its records described otherwise."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    described = json.loads(header["__metadata__"]["records"])
-    return save(load(data), metadata={"records": json.dumps(change(described))})
+    arrays, described = unpack(data)
+    return pack(arrays, change(described))
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,9 @@ def with_description(data: bytes, change) -> bytes:
         lambda whole: whole[: len(whole) // 2],
         lambda whole: whole[:8] + b"[" + whole[9:],
         lambda whole: save(load(whole)),
-        lambda whole: save(load(whole), metadata={"records": "[{"}),
+        lambda whole: save(load(whole), metadata={"described": "[{", "checksum": ""}),
+        lambda whole: flipped(whole, len(whole) - 3),
+        lambda whole: flipped(whole, whole.index(b"macro_ap") + 3),
         lambda whole: with_description(whole, lambda records: [records[0] | {"state": "DONE"}]),
         lambda whole: with_description(whole, lambda records: [records[0] | {"colour": "red"}]),
         lambda whole: with_description(whole, lambda records: [{"number": 3}]),
@@ -139,6 +145,8 @@ def with_description(data: bytes, change) -> bytes:
         "no header",
         "no description",
         "no json",
+        "a flipped bit of an array",
+        "a flipped bit of the description",
         "unknown state",
         "unknown field",
         "missing field",

@@ -1,0 +1,45 @@
+"""Whether the Ray that a study started still runs: its own driver would notice after a minute, and abort."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+POLL_SECONDS = 0.5
+
+
+class RayDied(Exception):
+    """A part of Ray has died under a study, whose state is saved; the message says which."""
+
+
+class RayWatch:
+    """Watches the processes of a Ray that this process started, and interrupts the main thread as Ctrl-C does
+    when the first of them dies."""
+
+    def __init__(self) -> None:
+        from ray._private.worker import _global_node
+
+        self.dead = ""
+        """Which has died; empty while all run."""
+        self._node = _global_node
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ray watch", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Watch no more: what dies from now on is meant to."""
+        self._ended.set()
+        self._thread.join()
+
+    def kill(self) -> None:
+        """End what is left of a Ray of which a part has died: to shut it down in order would take a minute,
+        or this process."""
+        self._node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(POLL_SECONDS):
+            if dead := self._node.dead_processes():
+                self.dead = dead[0][0]
+                os.kill(os.getpid(), signal.SIGINT)
+                return
