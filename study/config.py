@@ -28,7 +28,7 @@ from cohort.remote_files import inside, is_remote
 from cohort.yaml_files import BoundedLoader, parse_yaml, read_yaml
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
-from study.credentials import masked
+from study.credentials import holds_password, masked
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
 from vlm.feature_kinds import KINDS, POOLED, PROJECTED
@@ -160,6 +160,12 @@ class Tracking(_Settings):
     def _a_store_that_mlflow_accepts(cls, uri: str) -> str:
         if not uri.startswith(("sqlite:", "http:", "https:", "postgresql", "mysql", "mssql")):
             raise ValueError("must be a database or server URI such as sqlite:///mlflow.db")
+        if holds_password(uri):
+            raise ValueError(
+                "must hold no password, which would stand in study.yaml: it is taken from the environment "
+                "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD of a server, PGPASSWORD or ~/.pgpass "
+                "of PostgreSQL)"
+            )
         return uri
 
 

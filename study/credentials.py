@@ -16,3 +16,8 @@ def masked(text: str) -> str:
     'postgresql+psycopg2://***@db:5432/mlflow'
     """
     return _NAMED.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def holds_password(uri: str) -> bool:
+    """Whether a URI has a password in it; a user's name alone is none."""
+    return bool(re.search(r"://[^/?#@]*:\S*@", uri) or _NAMED.search(uri))

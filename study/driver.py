@@ -35,6 +35,7 @@ from study.warm_start import earlier_starts
 from trainables.logistic import GivenUp, train_logistic
 from trainables.records import TrialRecord, ranking
 
+AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 OVERTIME = 0.1
 """Share of a study's time budget, beyond its end, in which the finalists may be trained again."""
 
@@ -178,9 +179,13 @@ class Conductor:
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
         """Let Ray Tune train until the searcher has no more."""
         from ray import tune
+        from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
         from study.tune_callbacks import BeforeEachStep, EpochLines, ForgetBankFiles, WorkerDeaths
 
+        # Tune would hand them to its actors by way of a log that outlives the study, in clear. Workers on
+        # this machine inherit them, those on others have their own.
+        ENV_VARS_TO_PROPAGATE.difference_update(AWS_SECRETS)
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

@@ -27,3 +27,23 @@ def test_a_refused_tracking_uri_is_shown_without_its_password():
     study = {"name": "a", "cohort": "c", "encoder": "pixels"}
     with pytest.raises(ValueError, match=r"tracking\.uri: .*'oracle://\*\*\*@db/m'"):
         validated(study | {"tracking": {"uri": "oracle://ann:s3cret@db/m"}})
+
+
+@pytest.mark.parametrize(
+    ("uri", "refused"),
+    [
+        ("postgresql+psycopg2://ann:s3cret@db/m", True),
+        ("https://ann:s3cret@records.example.org", True),
+        ("mysql://db/m?user=a&password=s3cret", True),
+        ("postgresql+psycopg2://ann@db/m", False),
+        ("http://127.0.0.1:5000", False),
+    ],
+)
+def test_a_password_has_no_place_in_a_study_file(uri, refused):
+    study = {"name": "a", "cohort": "c", "encoder": "pixels", "tracking": {"uri": uri}}
+    if not refused:
+        assert validated(study).tracking.uri == uri
+        return
+    with pytest.raises(ValueError, match=r"tracking\.uri: must hold no password.*PGPASSWORD") as caught:
+        validated(study)
+    assert "s3cret" not in str(caught.value)
