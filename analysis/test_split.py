@@ -136,7 +136,8 @@ def note_opening(openings: Path, why: str) -> None:
     """Add a line, and have it on the disk before anything is read."""
     openings.parent.mkdir(parents=True, exist_ok=True)
     event = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "why": why}
-    with open(openings, "a", encoding="utf-8") as file:
-        file.write(json.dumps(event) + "\n")
+    with open(openings, "ab") as file:
+        cut_off = openings.stat().st_size and not openings.read_bytes().endswith(b"\n")
+        file.write((("\n" if cut_off else "") + json.dumps(event) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cohort.errors import InputError
+import pandas as pd
+
+from cohort.errors import InputError, shortened
 from cohort.files import write_atomically
 from trainables.records import TrialRecord, pack_bank, trials_frame, unpack_bank
 
@@ -178,6 +180,18 @@ class RunFolder:
         ]
         return [file for file in files if file.exists()]
 
+    def mlflow_runs(self) -> dict[int, str]:
+        """Number -> run id in MLflow, as far as `trials.parquet` knows it; InputError where damaged."""
+        import pyarrow as pa
+
+        if not self.trials_file.exists():
+            return {}
+        try:
+            logged = pd.read_parquet(self.trials_file, columns=["number", "mlflow_run_id"])
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _damaged(self.trials_file, error, f"`radtune sync {self.path}` writes it anew") from None
+        return dict(zip(logged["number"], logged["mlflow_run_id"], strict=True))
+
     def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
         """Write `trials.parquet`: a row a configuration, sorted by number."""
         write_atomically(self.trials_file, trials_frame(records, mlflow_runs).to_parquet(index=False))
@@ -189,22 +203,35 @@ class RunFolder:
     # What the driver noted ---------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
-        """What the study ran with, as `study.inputs` describes it; InputError where it never began."""
+        """What the study ran with, as `study.inputs` describes it; InputError where it never began, or the
+        file is damaged."""
         if not self.inputs_file.exists():
             raise InputError(f"{self.path}: this study has not begun; `radtune run STUDY.yaml` begins it")
-        return json.loads(self.inputs_file.read_text())
+        return _read_json(
+            self.inputs_file,
+            ["precision"],
+            "put back the one that the study's run in MLflow keeps; or, where cohort and encoder are still "
+            "what it ran with, delete it and resume the study",
+        )
 
     def keep_identity(self, now: Mapping[str, Any]) -> None:
         """Note what the study depends on; InputError, naming it, where it is no longer that."""
         if not self.inputs_file.exists():
             write_atomically(self.inputs_file, json.dumps(now, indent=1).encode())
             return
-        for key, before in self.identity().items():
-            if before != now[key]:
+        before = self.identity()
+        for key, value in now.items():
+            then = before.get(key)
+            if then != value:
                 raise InputError(
-                    f"{self.path}: {key} is no longer what the study ran with ({_short(before)} then, "
-                    f"{_short(now[key])} now); put the former back, or start a study under another name"
+                    f"{self.path}: {key} is no longer what the study ran with ({_short(then)} then, "
+                    f"{_short(value)} now); put the former back, or start a study under another name"
                 )
+
+    def warm_starts(self) -> list[dict[str, Any]]:
+        """As `study.warm_start` noted them; InputError where they are damaged."""
+        remedy = "delete it and resume the study, which takes them from search.warm_start again"
+        return _read_json(self.warm_starts_file, ["starts"], remedy)["starts"]
 
     def write_regressions(self, row: str, grid: LogisticGrid) -> None:
         """Keep the logistic regressions of a row of the tables."""
@@ -246,10 +273,27 @@ class RunFolder:
         return record
 
     def repeats(self) -> dict[str, Any]:
-        """As `study.repeats` wrote them; nothing repeated where it did not."""
+        """As `study.repeats` wrote them; nothing repeated where it did not. InputError where damaged."""
         if not self.repeats_file.exists():
             return {"repeated": [], "lines": []}
-        return json.loads(self.repeats_file.read_text())
+        return _read_json(self.repeats_file, ["repeated", "lines"], "resume the study, which writes it anew")
+
+
+def _read_json(path: Path, keys: Iterable[str], remedy: str) -> dict[str, Any]:
+    """A JSON object that has these keys; InputError, which ends in the remedy, where the file holds none."""
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+        if missing := [key for key in keys if key not in found]:
+            raise ValueError(f"no {missing[0]!r}")
+        return found
+    except ValueError as error:
+        raise _damaged(path, error, remedy) from None
+
+
+def _damaged(path: Path, error: Exception, remedy: str) -> InputError:
+    return InputError(f"{path}: damaged ({shortened(str(error))}); {remedy}")
 
 
 def _short(value: Any) -> Any:

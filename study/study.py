@@ -168,11 +168,7 @@ class Study:
     @property
     def trials(self) -> pd.DataFrame:
         """One row a finished configuration, from the bank files: after a crash `trials.parquet` may lag."""
-        runs: dict[int, str] = {}
-        if self.folder.trials_file.exists():
-            logged = pd.read_parquet(self.folder.trials_file, columns=["number", "mlflow_run_id"])
-            runs = dict(zip(logged["number"], logged["mlflow_run_id"], strict=True))
-        return trials_frame(self.records.values(), runs)
+        return trials_frame(self.records.values(), self.folder.mlflow_runs())
 
     @property
     def best(self) -> TrialRecord:

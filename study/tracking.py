@@ -36,6 +36,7 @@ from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGT
 
 from analysis.number_format import counted
 from cohort.errors import InputError
+from cohort.files import write_atomically
 from study.config import SQLITE
 from study.credentials import masked
 from study.runs_view import (
@@ -78,6 +79,8 @@ holds all of them."""
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
+# It prints 5 KB of traceback of every fault that it raises as well, which is said in a line here.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 class StudyTracker:
@@ -254,7 +257,7 @@ class StudyTracker:
         """The study's parent run: the one noted, or a new one."""
         if note.exists():
             try:
-                run_id = note.read_text().strip()
+                run_id = note.read_text(errors="replace").strip()
                 if self._client.get_run(run_id).info.experiment_id == self._experiment:
                     self._client.update_run(run_id, status="RUNNING")
                     return run_id
@@ -263,7 +266,7 @@ class StudyTracker:
         study = self._study
         tags = {**study.tags, OBJECTIVE_TAG: study.objective}
         run = self._client.create_run(self._experiment, run_name=study.name, tags=tags)
-        note.write_text(run.info.run_id + "\n")
+        write_atomically(note, f"{run.info.run_id}\n".encode())
         return run.info.run_id
 
     def _introduce(self, parent: str) -> None:
@@ -402,8 +405,7 @@ def record_opening(
     try:
         client, analysis = open_store(uri), report.parent
         parent = run_file.read_text().strip()
-        events = [json.loads(line) for line in openings.read_text().splitlines()]
-        told = "; ".join(f"{event['when']} {event['why']}" for event in events)
+        told = "; ".join(map(_opening, openings.read_text(errors="replace").splitlines()))
         client.set_tag(parent, "radtune.test_openings", told[-5000:])
         if report.exists():
             client.set_tag(parent, REPORT_TAG, str(report))
@@ -423,6 +425,15 @@ def record_opening(
             f"{openings} has it, and `radtune sync {openings.parent}` sends it"
         )
     return ""
+
+
+def _opening(line: str) -> str:
+    """A line of the record of openings in words; one that a crash cut off was an opening too."""
+    try:
+        event = json.loads(line)
+        return f"{event['when']} {event['why']}"
+    except (ValueError, KeyError, TypeError):
+        return "an opening whose line is damaged"
 
 
 def pages(uri: str) -> list[tuple[str, str]]:
@@ -508,5 +519,6 @@ def _text(value: Any) -> str:
 
 
 def short(error: Exception) -> str:
-    """What an error says, in one line without credentials."""
-    return masked(" ".join(str(error).split()))[:300] or type(error).__name__
+    """What an error says, in one line without credentials and without the statement of a database."""
+    said = str(error).partition("[SQL:")[0]
+    return masked(" ".join(said.split()))[:300] or type(error).__name__

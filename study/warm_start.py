@@ -31,12 +31,13 @@ def earlier_starts(
         inside: `Space.starts_inside` for this study.
 
     Raises:
-        InputError: no study there, one of another trainable, or none of its configurations lies inside.
+        InputError: no study there, one of another trainable, none of its configurations lies inside, or the
+            note is damaged.
     """
     if not config.search.warm_start:
         return []
     if run.warm_starts_file.exists():
-        return json.loads(run.warm_starts_file.read_text())
+        return run.warm_starts()
     earlier = RunFolder(Path(config.search.warm_start))
     where = f"search.warm_start: {earlier.path}"
     if not earlier.study_file.exists():
@@ -54,5 +55,5 @@ def earlier_starts(
             f"{where}: none of its {len(ranked)} completed configurations lies inside this study's space; "
             "leave search.warm_start out, or widen search.fixed and search.ranges"
         )
-    write_atomically(run.warm_starts_file, json.dumps(starts).encode())
+    write_atomically(run.warm_starts_file, json.dumps({"starts": starts}).encode())
     return starts
