@@ -5,7 +5,7 @@ DEMO ?= demo
 BIN := $(abspath $(VENV))/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint test test-slow test-cluster test-gpu clean
+.PHONY: install demo lint test test-slow test-faults test-cluster test-gpu clean
 
 demo: install
 	rm -rf $(DEMO) && mkdir -p $(DEMO)
@@ -37,7 +37,10 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-slow: install
-	$(BIN)/python -m pytest -m '(slow or fault) and not cluster' --durations=10
+	$(BIN)/python -m pytest -m 'slow and not fault and not cluster' --durations=10
+
+test-faults: install
+	$(BIN)/python -m pytest -m 'not cluster and not gpu' --durations=10 tests/faults
 
 test-cluster: install
 	$(BIN)/python -m pytest -m cluster --durations=10

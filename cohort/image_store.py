@@ -157,10 +157,12 @@ def _fill_store(
 ) -> None:
     """Decode what `done.npy` does not mark yet into `images.partial.npy`, then give that its final name."""
     partial, done = folder / "images.partial.npy", folder / "done.npy"
-    mode = "r+" if partial.exists() and done.exists() else "w+"
+    shape_N, shape_NHWC = (len(files),), (len(files), *shape_HWC)
+    left = _is_whole(partial, np.uint8, shape_NHWC) and _is_whole(done, np.bool_, shape_N)
+    mode = "r+" if left else "w+"
     try:
-        images_NHWC = np.lib.format.open_memmap(partial, mode, np.uint8, (len(files), *shape_HWC))
-        done_N = np.lib.format.open_memmap(done, mode, np.bool_, (len(files),))
+        images_NHWC = np.lib.format.open_memmap(partial, mode, np.uint8, shape_NHWC)
+        done_N = np.lib.format.open_memmap(done, mode, np.bool_, shape_N)
         _reserve(partial)
         _reserve(done)
     except OSError as error:
@@ -189,6 +191,16 @@ def _fill_store(
     # Every image is flushed already; the partial file outlives a killed pass, which no `replacing_file` does.
     os.replace(partial, folder / IMAGES)
     done.unlink()
+
+
+def _is_whole(path: Path, dtype: type, shape: tuple[int, ...]) -> bool:
+    """Whether an array that a killed pass left is still whole: opened for writing, one that was cut off is
+    filled up with zeros."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.dtype == dtype and array.shape == shape
 
 
 def _reserve(path: Path) -> None:

@@ -1,12 +1,18 @@
 """Fixtures that every room's tests share."""
 
+from __future__ import annotations
+
 import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from study import Study
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["RAY_ADDRESS"] = "local"  # a Ray that runs on this machine is none of the tests'
@@ -27,6 +33,18 @@ def real_data() -> Path:
     if not (folder / "nih_cxr64" / "labels.csv").exists():
         pytest.skip(f"no real data at {folder}; set RADTUNE_TEST_DATA to run this test")
     return folder
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory) -> tuple[Study, list[str]]:
+    """A finished small study and the lines that it printed."""
+    from study import Study
+    from tests.study.conftest import settings, square_cohort
+
+    folder = tmp_path_factory.mktemp("study")
+    square_cohort(folder / "cohort")
+    lines: list[str] = []
+    return Study.from_dict(settings(folder)).run(echo=lines.append), lines
 
 
 @pytest.fixture

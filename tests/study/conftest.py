@@ -1,15 +1,13 @@
-"""A small real study: drawn images, raw pixels, Ray, MLflow. Trained once for all tests of this folder."""
+"""A small real study: drawn images, raw pixels, Ray, MLflow."""
 
 import hashlib
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort, write_cohort
-from study import Study
 
 LABELS = ("Bright", "Left", "Rare")
 
@@ -69,12 +67,3 @@ def settings(folder: Path, name: str = "squares", **search: object) -> dict:
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
         "analysis": {"top": 2, "bootstrap": 200},
     }
-
-
-@pytest.fixture(scope="session")
-def studied(tmp_path_factory) -> tuple[Study, list[str]]:
-    """A finished study and the lines that it printed."""
-    folder = tmp_path_factory.mktemp("study")
-    square_cohort(folder / "cohort")
-    lines: list[str] = []
-    return Study.from_dict(settings(folder)).run(echo=lines.append), lines

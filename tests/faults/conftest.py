@@ -1,0 +1,182 @@
+"""Studies to be harmed, and what must be true of them afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from study import Study
+from study.cluster import ray_cluster
+from study.config import Resources
+from study.lock import is_locked
+from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS
+from tests.conftest import REPOSITORY
+from tests.study.conftest import settings, square_cohort
+from tests.study.test_driver import journal_trials, mlflow_children
+from trainables.records import unpack_bank
+
+LONG = {"configurations": 64, "fixed": {"epochs": 100}}
+"""Heads that train long enough for a fault to come in the middle of them."""
+
+
+# Studies ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(studied, tmp_path) -> Study:
+    """A finished study with its cohort, cache and MLflow store, all of them its own."""
+    return copy_of(studied[0], tmp_path / "project")
+
+
+def copy_of(study: Study, project: Path) -> Study:
+    """A study's whole project in a new folder, with a study file beside it."""
+    original = Path(study.config.storage).parent
+    shutil.copytree(original, project, symlinks=True)
+    stored = project / "runs" / study.config.name / "study.yaml"
+    stored.write_text(stored.read_text().replace(str(original), str(project)))
+    shutil.copy(stored, study_file(Study.open(stored.parent)))
+    return Study.open(stored.parent)
+
+
+def study_file(study: Study) -> Path:
+    """The file with which a study of `copied` or `to_run` is run."""
+    return Path(study.config.storage).parent / f"{study.config.name}.yaml"
+
+
+def to_run(folder: Path, name: str = "squares", **search: object) -> Study:
+    """A study that has not begun, its cohort and its study file."""
+    if not (folder / "cohort").exists():
+        square_cohort(folder / "cohort")
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings(folder, name=name, **search)))
+    return Study.from_yaml(folder / f"{name}.yaml")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory) -> Study:
+    """What `to_run(folder, **LONG)` comes to where nothing happens to it."""
+    study = to_run(tmp_path_factory.mktemp("uninterrupted"), **LONG)
+    finish(study)
+    return study
+
+
+@pytest.fixture(scope="module")
+def warm_ray() -> Iterator[None]:
+    """One Ray for all studies of a module, whose subject is files and not Ray."""
+    with ray_cluster(Resources(cpus=2, gpus=0), print):
+        yield
+
+
+# Drivers in processes of their own -------------------------------------------------------------------------
+
+
+def start(study: Study, *more: str) -> subprocess.Popen:
+    """`radtune run` in a process of its own."""
+    command = [sys.executable, "-m", "study", "run", str(study_file(study)), *more]
+    return subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def finish(study: Study, *more: str) -> str:
+    """Run a study to its end; returns what it printed."""
+    driver = start(study, *more)
+    try:
+        output, error = driver.communicate(timeout=300)
+    finally:
+        driver.kill()
+    assert driver.returncode == 0, output + error
+    return output
+
+
+def wait_for(condition: Callable[[], object], driver: subprocess.Popen, seconds: float = 120) -> None:
+    """Wait until something is true of a running study; its output where it ends or takes too long."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if driver.poll() is not None or time.monotonic() > end:
+            driver.kill()
+            raise AssertionError(f"waited in vain: {driver.communicate()}")
+        time.sleep(0.02)
+
+
+def killed(study: Study, condition: Callable[[], object], *more: str) -> None:
+    """Run a study and kill its driver, as `kill -9` does, when the condition holds."""
+    driver = start(study, *more)
+    wait_for(condition, driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    assert not is_locked(study.folder.lock_file)
+
+
+def processes(driver: subprocess.Popen, named: str) -> list[psutil.Process]:
+    """Those of a driver's Ray whose command line has this in it."""
+    found = []
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            if named in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+# What must be true afterwards ------------------------------------------------------------------------------
+
+
+def check_every_number_once(study: Study) -> None:
+    """Each configuration stands once in bank files, journal, table and MLflow, everywhere with the same
+    state and score."""
+    wanted = list(range(study.config.search.configurations))
+    banks = [record for file in study.folder.bank_files() for record in unpack_bank(file.read_bytes())]
+    records = {record.number: record for record in banks}
+    assert sorted(record.number for record in banks) == wanted
+
+    trials = journal_trials(study)
+    assert [trial.number for trial in trials] == wanted
+    assert [trial.state.name for trial in trials] == [records[number].state for number in wanted]
+    for trial in trials:
+        if trial.state.name == "COMPLETE":
+            assert trial.value == records[trial.number].objective
+
+    table = pd.read_parquet(study.folder.trials_file)
+    assert table["number"].tolist() == wanted
+    assert table["state"].tolist() == [records[number].state for number in wanted]
+    metric = f"val.{study.config.search.objective}"
+    parent, children = mlflow_children(study)
+    assert parent.info.status == "FINISHED"
+    logged = {int(run.data.tags[NUMBER_TAG]): run for run in children}
+    assert len(children) == len(logged) and sorted(logged) == wanted
+    for row in table.to_dict("records"):
+        run, record = logged[row["number"]], records[row["number"]]
+        assert run.info.run_id == row["mlflow_run_id"]
+        assert run.info.status == STATUS[record.state] and run.data.tags[RESULT_TAG]
+        assert run.data.metrics[metric] == record.metrics[metric] == row[metric]
+
+
+def check_equal(study: Study, other: Study) -> None:
+    """All that two studies found is the same to the last digit: each configuration's parameters, state,
+    scores and threshold strategy."""
+    found = [one.trials.drop(columns=["seconds", "mlflow_run_id"]) for one in (study, other)]
+    pd.testing.assert_frame_equal(*found, check_exact=True)
+
+
+def only_line(error: str) -> str:
+    """What was said on stderr, which must be one line and no traceback."""
+    assert error.count("\n") == 1 and "Traceback" not in error, error
+    return error
