@@ -99,7 +99,7 @@ def test_an_opening_of_the_test_split_whose_line_was_cut_off_still_counts(copied
     openings = copied.folder.openings_file
     openings.write_bytes(b'{"when": "2030-01-01T00:00:00+00:00", "wh')
     copied.export(study_file(copied).parent / "bundle")
-    first, second = openings.read_text().splitlines()
+    _, second = openings.read_text().splitlines()
     assert json.loads(second)["why"] == "export study of squares"
     uri, run_file = copied.config.tracking.uri, copied.folder.mlflow_run_file
     assert record_opening(uri, run_file, openings, {}, copied.folder.report) == ""

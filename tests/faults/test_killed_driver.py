@@ -1,24 +1,30 @@
-"""Tests that kill drivers. `make test-slow` runs them."""
+"""Drivers that are killed, interrupted, or talk to nobody."""
 
-import os
 import signal
 import subprocess
 import sys
 import time
 
 import optuna
-import pandas as pd
 import pytest
 import torch
 import yaml
-from optuna.trial import TrialState
 
 from study import Study
 from study.lock import is_locked
-from study.tracking import NUMBER_TAG
 from tests.conftest import REPOSITORY
+from tests.faults.conftest import (
+    LONG,
+    check_every_number_once,
+    finish,
+    killed,
+    start,
+    study_file,
+    to_run,
+    wait_for,
+)
+from tests.faults.harms import torn
 from tests.study.conftest import settings, square_cohort
-from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower
 from trainables import checkpoints
 from trainables.checkpoints import CheckpointFolder
@@ -28,93 +34,47 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.fault
 
 
-def start(study_file, *more):
-    command = [sys.executable, "-m", "study", "run", str(study_file), *more]
-    return subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # What a shell starts in the background ignores Ctrl-C, and its children with it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("banks", [1, 4])
 def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
-    square_cohort(tmp_path / "cohort")
-    file = tmp_path / "squares.yaml"
-    # Long heads, so that the driver is killed in the middle of some.
-    fixed = {"epochs": 100}
-    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed=fixed)))
-    study = Study.from_yaml(file)
-
-    driver = start(file)
-    try:
-        wait_for(lambda: len(study.folder.bank_files()) >= banks or driver.poll() is not None)
-        assert driver.poll() is None, driver.stdout.read()
-    finally:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    assert not is_locked(study.folder.lock_file)
+    study = to_run(tmp_path, **LONG)
+    killed(study, lambda: len(study.folder.bank_files()) >= banks)
     before = {number: record.objective for number, record in study.records.items()}
     assert 0 < len(before) < 64
-
-    with open(study.folder.journal, "ab") as journal:  # the worst moment: a line half written
-        journal.write(b'{"op_code":5,"wor')
-    done = start(file, "--resume")
-    output, _ = done.communicate(timeout=300)
-    assert done.returncode == 0, output
-    assert f"resumed: {len(before)} configurations are done already" in output
-
-    expected = list(range(64))
-    trials = journal_trials(study)
-    assert [trial.number for trial in trials] == expected
-    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    assert pd.read_parquet(study.folder.trials_file)["number"].tolist() == expected
-    _, children = mlflow_children(study)
-    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == expected
-    assert {run.info.status for run in children} == {"FINISHED"}
+    torn(study.folder.journal)  # the worst moment
+    assert f"resumed: {len(before)} configurations are done already" in finish(study, "--resume")
+    check_every_number_once(study)
     records = study.records
     assert {number: records[number].objective for number in before} == before
-    assert {trial.number: trial.value for trial in trials} == {
-        number: pytest.approx(record.objective) for number, record in records.items()
-    }
+    assert {record.state for record in records.values()} <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_driver_killed_again_and_again_comes_to_its_end(tmp_path):
+    """Four kills: while Ray starts, and after one more bank each time."""
+    study = to_run(tmp_path, **LONG)
+    killed(study, lambda: study.folder.journal.exists())
+    for _ in range(3):
+        done = len(study.folder.bank_files())
+        killed(study, lambda done=done: len(study.folder.bank_files()) > done, "--resume")
+    finish(study, "--resume")
+    check_every_number_once(study)
 
 
 def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
-    square_cohort(tmp_path / "cohort")
-    file = tmp_path / "squares.yaml"
-    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64, fixed={"epochs": 100})))
-    study = Study.from_yaml(file)
-    driver = start(file)
-    try:
-        wait_for(lambda: study.folder.bank_files() or driver.poll() is not None)
-        assert driver.poll() is None, driver.stdout.read()
-        driver.send_signal(signal.SIGINT)  # Ctrl-C
-        output, _ = driver.communicate(timeout=120)
-    finally:
-        driver.kill()
-    assert driver.returncode == 130, output
-    assert "radtune: interrupted; a study goes on with" in output and "finished in" not in output
+    study = to_run(tmp_path, **LONG)
+    driver = start(study)
+    wait_for(study.folder.bank_files, driver)
+    driver.send_signal(signal.SIGINT)  # Ctrl-C
+    output, error = driver.communicate(timeout=120)
+    assert driver.returncode == 130, output + error
+    assert "radtune: interrupted; a study goes on with" in error and "finished in" not in output
     assert 0 < len(study.records) < 64
     assert not study.folder.repeats_file.exists() and not is_locked(study.folder.lock_file)
 
 
 def test_a_study_whose_lines_nobody_reads_any_more_stops_quietly_and_goes_on_with_resume(tmp_path):
     """`radtune run STUDY.yaml | head -1`"""
-    square_cohort(tmp_path / "cohort")
-    file = tmp_path / "squares.yaml"
-    file.write_text(yaml.safe_dump(settings(tmp_path, configurations=64)))
-    command = [sys.executable, "-m", "study", "run", str(file)]
+    study = to_run(tmp_path, configurations=64)
+    command = [sys.executable, "-m", "study", "run", str(study_file(study))]
     driver = subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -123,10 +83,9 @@ def test_a_study_whose_lines_nobody_reads_any_more_stops_quietly_and_goes_on_wit
     error = driver.stderr.read()
     assert driver.wait(timeout=120) == 130
     assert error.startswith("radtune: interrupted; a study goes on with") and error.count("\n") == 1, error
-    study = Study.from_yaml(file)
     assert len(study.records) < 64 and not is_locked(study.folder.lock_file)
-    output, _ = start(file, "--resume").communicate(timeout=300)
-    assert "finished in" in output and len(study.records) == 64
+    assert "finished in" in finish(study, "--resume")
+    check_every_number_once(study)
 
 
 def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
@@ -147,44 +106,25 @@ def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_p
         file = tmp_path / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config))
         studies[name] = Study.from_yaml(file)
-    whole, killed = studies.values()
-    done = start(tmp_path / "whole.yaml")
-    output, _ = done.communicate(timeout=300)
-    assert done.returncode == 0, output
-
-    driver = start(tmp_path / "killed.yaml")
-    folder = CheckpointFolder(killed.folder.checkpoints, 1)
-    try:
-        wait_for(
-            lambda: (
-                folder.resume_point(5).exists()
-                or folder.resume_point(6).exists()
-                or driver.poll() is not None
-            )
-        )
-        assert driver.poll() is None, driver.stdout.read()
-    finally:
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
+    whole, broken = studies.values()
+    finish(whole)
+    folder = CheckpointFolder(broken.folder.checkpoints, 1)
+    killed(broken, lambda: folder.resume_point(5).exists() or folder.resume_point(6).exists())
     newest = None
     while newest != (newest := folder.resume_points()):  # its worker ends a little later
         time.sleep(2)
-    assert len(newest) == 2 and len(killed.records) == 1
+    assert len(newest) == 2 and len(broken.records) == 1
     damaged = newest[0] / CHECKPOINT
     damaged.write_bytes(damaged.read_bytes()[:-1])
 
-    done = start(tmp_path / "killed.yaml", "--resume")
-    output, _ = done.communicate(timeout=300)
-    assert done.returncode == 0, output
+    output = finish(broken, "--resume")
     assert f"#1: {damaged}" in output
     went_on = int(newest[1].name.removeprefix("epoch-"))
     assert f"went on from epoch {went_on}" in output and went_on >= 4
 
-    assert [trial.number for trial in journal_trials(killed)] == [0, 1, 2]
-    _, children = mlflow_children(killed)
-    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == [0, 1, 2]
+    check_every_number_once(broken)
     for number, expected in whole.records.items():
-        record = killed.records[number]
+        record = broken.records[number]
         assert record.params == expected.params and record.state == expected.state == "COMPLETE"
         for name in ("epoch", "train_loss", "val_loss", "objective", "tower_learning_rate"):
             assert [point[name] for point in record.curve] == [point[name] for point in expected.curve]
@@ -192,7 +132,7 @@ def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_p
             assert (array == expected.head.tensors()[name]).all()
     best, expected = (
         checkpoints.read(CheckpointFolder(one.folder.checkpoints, one.best.number).best / BEST)
-        for one in (killed, whole)
+        for one in (broken, whole)
     )
     assert best[1] == expected[1]
     assert all(torch.equal(tensor, expected[0][name]) for name, tensor in best[0].items())

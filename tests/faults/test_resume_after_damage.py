@@ -4,7 +4,13 @@ import pytest
 
 from study import Study
 from study.cli import main
-from tests.faults.conftest import check_equal, check_every_number_once, only_line, study_file
+from tests.faults.conftest import (
+    check_equal,
+    check_every_number_once,
+    check_same_answer,
+    only_line,
+    study_file,
+)
 from tests.faults.harms import cut, cut_at_a_line, deleted, emptied, flipped, holding, one_line, torn
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("warm_ray")]
@@ -44,7 +50,7 @@ def test_what_is_derived_from_the_bank_files_is_made_again(copied, studied, harm
     check_every_number_once(copied)
     check_equal(copied, studied[0])
     assert {file: file.read_bytes() for file in copied.folder.bank_files()} == banks
-    assert copied.folder.answer_file.read_bytes() == studied[0].folder.answer_file.read_bytes()
+    check_same_answer(copied, studied[0])
 
 
 def test_bank_files_and_the_study_file_are_enough(copied, studied):
@@ -56,7 +62,7 @@ def test_bank_files_and_the_study_file_are_enough(copied, studied):
     assert any("the journal was written anew from the bank files" in line for line in lines)
     check_every_number_once(copied)
     check_equal(copied, studied[0])
-    assert copied.folder.answer_file.read_bytes() == studied[0].folder.answer_file.read_bytes()
+    check_same_answer(copied, studied[0])
 
 
 @pytest.mark.parametrize("harm", [cut, flipped])
@@ -108,4 +114,4 @@ def test_damaged_regressions_are_refused_and_fitted_again_when_they_are_deleted(
     resume(copied)
     check_every_number_once(copied)
     assert copied.folder.logreg() == studied[0].folder.logreg()
-    assert copied.folder.answer_file.read_bytes() == studied[0].folder.answer_file.read_bytes()
+    check_same_answer(copied, studied[0])
