@@ -3,14 +3,10 @@
 import signal
 import subprocess
 import sys
-import time
 
 import optuna
 import pytest
-import torch
-import yaml
 
-from study import Study
 from study.lock import is_locked
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import (
@@ -24,11 +20,6 @@ from tests.faults.conftest import (
     wait_for,
 )
 from tests.faults.harms import torn
-from tests.study.conftest import settings, square_cohort
-from tests.trainables.towers import build_tower
-from trainables import checkpoints
-from trainables.checkpoints import CheckpointFolder
-from trainables.fine_tune_state import BEST, CHECKPOINT
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 pytestmark = pytest.mark.fault
@@ -86,53 +77,3 @@ def test_a_study_whose_lines_nobody_reads_any_more_stops_quietly_and_goes_on_wit
     assert len(study.records) < 64 and not is_locked(study.folder.lock_file)
     assert "finished in" in finish(study, "--resume")
     check_every_number_once(study)
-
-
-def test_kill_9_in_the_middle_of_fine_tuning_changes_nothing_but_the_clock(tmp_path):
-    """Killed between two epochs, its newest resume point torn, resumed: the study that nobody killed."""
-    square_cohort(tmp_path / "cohort")
-    build_tower("vit", tmp_path / "vit")
-    # None is stopped early: a scheduler does not hear again of the epochs before the crash.
-    training = {"batch_size": 16, "patience": None}
-    alike = {"training": training, "precision": "fp32", "early_stopping": "none", "keep": 2}
-    search = {"configurations": 3, "fixed": {"epochs": 40}, "ranges": {"last_blocks": [1, 2]}}
-    studies = {}
-    for name in ("whole", "killed"):
-        config = settings(tmp_path, name=name, **search) | {
-            "encoder": f"local-dir:{tmp_path}/vit",
-            "trainable": "fine_tune",
-            "fine_tune": alike,
-        }
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(config))
-        studies[name] = Study.from_yaml(file)
-    whole, broken = studies.values()
-    finish(whole)
-    folder = CheckpointFolder(broken.folder.checkpoints, 1)
-    killed(broken, lambda: folder.resume_point(5).exists() or folder.resume_point(6).exists())
-    newest = None
-    while newest != (newest := folder.resume_points()):  # its worker ends a little later
-        time.sleep(2)
-    assert len(newest) == 2 and len(broken.records) == 1
-    damaged = newest[0] / CHECKPOINT
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-
-    output = finish(broken, "--resume")
-    assert f"#1: {damaged}" in output
-    went_on = int(newest[1].name.removeprefix("epoch-"))
-    assert f"went on from epoch {went_on}" in output and went_on >= 4
-
-    check_every_number_once(broken)
-    for number, expected in whole.records.items():
-        record = broken.records[number]
-        assert record.params == expected.params and record.state == expected.state == "COMPLETE"
-        for name in ("epoch", "train_loss", "val_loss", "objective", "tower_learning_rate"):
-            assert [point[name] for point in record.curve] == [point[name] for point in expected.curve]
-        for name, array in record.head.tensors().items():
-            assert (array == expected.head.tensors()[name]).all()
-    best, expected = (
-        checkpoints.read(CheckpointFolder(one.folder.checkpoints, one.best.number).best / BEST)
-        for one in (broken, whole)
-    )
-    assert best[1] == expected[1]
-    assert all(torch.equal(tensor, expected[0][name]) for name, tensor in best[0].items())
