@@ -32,7 +32,7 @@ def read_only():
             subprocess.run(["umount", str(folder)], capture_output=True)
 
 
-def test_a_study_in_a_read_only_folder_is_shown_and_analysed_by_nobody(copied, studied, read_only, capsys):
+def test_a_study_in_a_read_only_folder_is_shown_and_not_written_to(copied, studied, read_only, capsys):
     run = str(copied.folder.path)
     read_only(copied.folder.path)
     assert main(["show", run]) == 0 and "24/24 configurations" in capsys.readouterr().out
