@@ -139,6 +139,14 @@ def processes(driver: subprocess.Popen, named: str) -> list[psutil.Process]:
     return found
 
 
+def kill_a_worker(driver: subprocess.Popen) -> None:
+    """End one worker that trains, as the kernel does where memory is short."""
+    found: list[psutil.Process] = []
+    wait_for(lambda: found or found.extend(processes(driver, "ray::ResourceTrainable.train")), driver)
+    found[0].kill()
+    found[0].wait(timeout=10)
+
+
 # What must be true afterwards ------------------------------------------------------------------------------
 
 

@@ -1,7 +1,5 @@
 """Fine-tuning whose processes are killed and whose checkpoints are damaged."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -16,9 +14,9 @@ from tests.faults.conftest import (
     check_every_number_once,
     copy_of,
     finish,
+    kill_a_worker,
     killed,
     only_line,
-    processes,
     start,
     wait_for,
 )
@@ -100,9 +98,7 @@ def test_a_killed_worker_of_fine_tuning_goes_on_from_its_last_epoch(whole):
     folder = CheckpointFolder(study.folder.checkpoints, 1)
     driver = start(study)
     wait_for(lambda: folder.resume_point(5).exists() or folder.resume_point(6).exists(), driver)
-    for worker in processes(driver, "ray::"):
-        if "FineTune" in " ".join(worker.cmdline()):
-            os.kill(worker.pid, signal.SIGKILL)
+    kill_a_worker(driver)
     output, error = driver.communicate(timeout=300)
     assert driver.returncode == 0, output + error
     assert "#1: the worker died" in output and "went on from epoch" in output

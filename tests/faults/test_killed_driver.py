@@ -39,17 +39,6 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path, banks):
     assert {record.state for record in records.values()} <= {"COMPLETE", "PRUNED"}
 
 
-def test_a_driver_killed_again_and_again_comes_to_its_end(tmp_path):
-    """Four kills: while Ray starts, and after one more bank each time."""
-    study = to_run(tmp_path, **LONG)
-    killed(study, lambda: study.folder.journal.exists())
-    for _ in range(3):
-        done = len(study.folder.bank_files())
-        killed(study, lambda done=done: len(study.folder.bank_files()) > done, "--resume")
-    finish(study, "--resume")
-    check_every_number_once(study)
-
-
 def test_an_interrupted_study_says_so_and_is_not_finished(tmp_path):
     study = to_run(tmp_path, **LONG)
     driver = start(study)

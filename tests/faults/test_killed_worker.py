@@ -1,16 +1,12 @@
 """Workers that are killed: what they trained is trained again, and nothing else happens."""
 
-import os
-import signal
-
-import psutil
 import pytest
 
 from tests.faults.conftest import (
     LONG,
     check_equal,
     check_every_number_once,
-    processes,
+    kill_a_worker,
     start,
     to_run,
     wait_for,
@@ -19,21 +15,13 @@ from tests.faults.conftest import (
 pytestmark = pytest.mark.fault
 
 
-def kill_a_bank(driver):
-    """End one worker that trains, as the kernel does where memory is short."""
-    found = []
-    wait_for(lambda: found or found.extend(processes(driver, "ray::LinearProbeBank.train")), driver)
-    os.kill(found[0].pid, signal.SIGKILL)
-    psutil.wait_procs(found[:1], timeout=10)
-
-
 @pytest.mark.parametrize("deaths", [1, 3])
 def test_a_study_whose_workers_are_killed_ends_as_if_they_had_not_been(tmp_path, uninterrupted, deaths):
     study = to_run(tmp_path, **LONG)
     driver = start(study)
     for death in range(deaths):
         wait_for(lambda death=death: len(study.folder.bank_files()) > death, driver)
-        kill_a_bank(driver)
+        kill_a_worker(driver)
     output, error = driver.communicate(timeout=300)
     assert driver.returncode == 0, output + error
     assert output.count("the worker died") == deaths and "FAIL" not in output

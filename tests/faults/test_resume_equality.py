@@ -1,7 +1,5 @@
 """A study that was stopped and resumed has the table of the one that was not, to the last digit."""
 
-import signal
-
 import pytest
 
 from tests.faults.conftest import (
@@ -10,16 +8,14 @@ from tests.faults.conftest import (
     check_every_number_once,
     finish,
     killed,
-    start,
     to_run,
-    wait_for,
 )
 from tests.faults.harms import cut_at_a_line, deleted, torn
 
 pytestmark = pytest.mark.fault
 
 
-@pytest.mark.parametrize("banks", [1, 2, 5, 8])
+@pytest.mark.parametrize("banks", [2, 6])
 def test_a_killed_study_that_is_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted, banks):
     study = to_run(tmp_path, **LONG)
     killed(study, lambda: len(study.folder.bank_files()) >= banks)
@@ -28,9 +24,11 @@ def test_a_killed_study_that_is_resumed_equals_the_uninterrupted_one(tmp_path, u
     check_equal(study, uninterrupted)
 
 
-def test_a_study_killed_three_times_equals_the_uninterrupted_one(tmp_path, uninterrupted):
+def test_a_study_killed_again_and_again_equals_the_uninterrupted_one(tmp_path, uninterrupted):
+    """While Ray starts, after its first bank, and twice after two more."""
     study = to_run(tmp_path, **LONG)
-    killed(study, study.folder.bank_files)
+    killed(study, lambda: study.folder.study_file.exists())
+    killed(study, study.folder.bank_files, "--resume")
     for _ in range(2):
         done = len(study.folder.bank_files())
         killed(study, lambda done=done: len(study.folder.bank_files()) > done + 1, "--resume")
@@ -39,7 +37,7 @@ def test_a_study_killed_three_times_equals_the_uninterrupted_one(tmp_path, unint
     check_equal(study, uninterrupted)
 
 
-@pytest.mark.parametrize("lines", [2, 3, 5, 9])
+@pytest.mark.parametrize("lines", [2, 5])
 def test_a_kill_between_two_starts_loses_none_of_them(tmp_path, uninterrupted, lines):
     """The journal as it was when so many lines of it had been written."""
     study = to_run(tmp_path, **LONG)
@@ -49,18 +47,6 @@ def test_a_kill_between_two_starts_loses_none_of_them(tmp_path, uninterrupted, l
     whole = study.folder.journal.read_bytes().splitlines(keepends=True)
     study.folder.journal.write_bytes(b"".join(whole[:lines]))
     torn(study.folder.journal)
-    finish(study, "--resume")
-    check_every_number_once(study)
-    check_equal(study, uninterrupted)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_an_interrupted_study_that_is_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted, number):
-    study = to_run(tmp_path, **LONG)
-    driver = start(study)
-    wait_for(lambda: len(study.folder.bank_files()) >= 3, driver)
-    driver.send_signal(number)
-    driver.communicate(timeout=60)
     finish(study, "--resume")
     check_every_number_once(study)
     check_equal(study, uninterrupted)
