@@ -23,8 +23,9 @@ def verify(folder: Path | str) -> list[str]:
     run = RunFolder(Path(folder))
     readers: list[tuple[Path, Callable[[Path], Any], str]] = [
         (run.study_file, load_config, "put it back from a backup"),
-        (run.inputs_file, _json, "put it back from a backup"),
-        (run.repeats_file, _json, "delete it and resume the study"),
+        (run.inputs_file, lambda _: run.identity(), ""),
+        (run.repeats_file, lambda _: run.repeats(), ""),
+        (run.warm_starts_file, lambda _: run.warm_starts(), ""),
         (run.trials_file, pd.read_parquet, "resume the study, which writes it anew"),
         (run.journal, _journal, "resume the study, which writes it anew"),
         (run.answer_file, lambda _: run.answer(), ""),
@@ -47,10 +48,6 @@ def verify(folder: Path | str) -> list[str]:
         except (OSError, ValueError, KeyError) as error:
             complaints.append(f"{path}: damaged ({' '.join(str(error).split())[:200]}); {remedy}")
     return complaints
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 def _journal(path: Path) -> None:

@@ -132,3 +132,20 @@ def test_the_id_of_the_studys_run_is_written_whole_or_not_at_all(copied, monkeyp
             copied.folder.mlflow_run_file,
         )
     assert not copied.folder.mlflow_run_file.exists()
+
+
+def test_verify_names_every_damaged_file_of_a_run_folder_at_once(copied, capsys):
+    copied.folder.repeats_file.write_text("[")
+    damaged = {
+        copied.folder.inputs_file: cut,
+        copied.folder.trials_file: cut,
+        copied.folder.journal: holding(b'["no operation"]\n7\n'),
+        copied.folder.bank_file(2): flipped,
+        copied.folder.floors / "logreg.safetensors": flipped,
+        copied.folder.answer_file: cut,
+    }
+    for path, harm in damaged.items():
+        harm(path)
+    assert main(["verify", str(copied.folder.path)]) == 2
+    error = only_line(capsys.readouterr().err)
+    assert all(str(path) in error for path in [*damaged, copied.folder.repeats_file])

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import ray
+from ray._private.internal_api import memory_summary
 
 from study import Study
 from tests.faults.conftest import check_equal, check_every_number_once
@@ -34,7 +35,8 @@ def test_an_object_store_that_spills_to_the_disk_changes_nothing(small_store, tm
             kept.extend(ray.put(np.full(20 * 1024**2, len(kept), np.uint8)) for _ in range(8))
 
     study = Study.from_dict(settings(tmp_path)).run(echo=echo)
-    assert re.search(r"Spilled \d+ MiB", ray._private.internal_api.memory_summary(stats_only=True))
+    here = ray.get_runtime_context().gcs_address
+    assert re.search(r"Spilled \d+ MiB", memory_summary(here, stats_only=True))
     assert [int(ray.get(one)[0]) for one in kept] == list(range(16))
     check_every_number_once(study)
     check_equal(study, studied[0])
