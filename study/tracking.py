@@ -72,7 +72,9 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 ANSWER_SECONDS = 4.0
 """In which a server must answer before anything is asked of it."""
 AGAIN_SECONDS = 15.0
-"""After which a server that did not answer, or refused, is tried again."""
+"""After which a server that did not answer, or refused, or a locked database, is tried again."""
+LOCKED = "database is locked"
+"""What SQLite says where another program has had a database for itself for too long."""
 CURVE_EPOCHS = 50
 """Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
 holds all of them."""
@@ -220,7 +222,8 @@ class StudyTracker:
                 del pending[number]
             except Exception as error:  # whatever the store does, the study goes on
                 self._fault = short(error)
-                if is_server(self.uri):  # the others would fail alike, each after its time-out
+                # The others would fail alike, each after its time-out.
+                if is_server(self.uri) or LOCKED in self._fault:
                     self._again = time.monotonic() + AGAIN_SECONDS
                     self.parent = ""  # what was logged by half is found, and deleted, on connecting again
                     return
