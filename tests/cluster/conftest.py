@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+PLAIN = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+"""As a user's shell has it: the other tests refuse whatever Ray runs on the machine."""
+
 
 class Machine:
     """Process and network namespaces of their own: no process of this machine is seen from within, nothing
@@ -45,7 +48,7 @@ class Machine:
         """What a command prints, both streams together; a failure where it ends with another code."""
         done = subprocess.run(
             [*self._enter, f"--wd={cwd}", "--", *command],  # another mount namespace begins at /
-            env=os.environ | environment,
+            env=PLAIN | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from study import Study
+from tests.cluster.conftest import PLAIN
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 
@@ -99,7 +100,7 @@ def test_a_study_that_is_preempted_is_queued_again_and_goes_on(tmp_path, slurm, 
         "PYTHONPATH": str(REPOSITORY),
     }
     job = machine.start(
-        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=PLAIN | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     until = time.time() + 120
     while not list(run.glob("banks/*")) and job.poll() is None and time.time() < until:
