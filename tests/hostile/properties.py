@@ -24,7 +24,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from cohort.errors import InputError
 from tests.cohort.made_images import cohort_of, encode, random_image, write_images
 
-EXAMPLES = 100
+EXAMPLES = 30
 """Of each property."""
 
 # Text that parsers trip over beside any other.

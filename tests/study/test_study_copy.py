@@ -102,6 +102,7 @@ def test_nothing_is_restored_over_a_study_or_from_nothing(tmp_path, s3):
         restore(str(tmp_path / "copies"), RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_study_whose_machine_was_lost_goes_on_from_its_copy_and_ends_as_if_nothing_had_happened(
     tmp_path, s3, monkeypatch, capsys
 ):
