@@ -62,8 +62,8 @@ def test_a_server_that_hangs_in_the_middle_costs_a_line_and_a_sync(tmp_path, stu
     port = free_port()
     study = Study.from_dict(settings(tmp_path) | {"tracking": {"uri": f"http://127.0.0.1:{port}"}})
     with mlflow_server(port, tmp_path) as server:
-        (group,) = [one.pid for one in psutil.Process().children() if "server" in one.cmdline()]
         wait_until_it_answers(port, server)
+        (group,) = [one.pid for one in psutil.Process().children() if "server" in one.cmdline()]
         try:
             lines = run_and(study, lambda: os.killpg(group, signal.SIGSTOP))
         finally:
