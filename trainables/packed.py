@@ -16,7 +16,8 @@ def pack(arrays: Mapping[str, np.ndarray], described: Any) -> bytes:
     """Serialise them; `unpack` is the inverse. `described` is anything that JSON can say."""
     text = json.dumps(described)
     arrays = dict(arrays) or {"empty": np.zeros(1, np.float32)}  # safetensors wants at least one
-    return save(arrays, metadata={"described": text, "checksum": _checksum(arrays, text)})
+    # One entry: of several, safetensors writes the order at random, and equal studies leave equal files.
+    return save(arrays, metadata={"packed": json.dumps([_checksum(arrays, text), text])})
 
 
 def unpack(data: bytes) -> tuple[dict[str, np.ndarray], Any]:
@@ -24,8 +25,7 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], Any]:
     try:
         arrays = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        metadata = header["__metadata__"]
-        text, checksum = metadata["described"], metadata["checksum"]
+        checksum, text = json.loads(header["__metadata__"]["packed"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     if checksum != _checksum(arrays, text):

@@ -127,7 +127,7 @@ def flipped(data: bytes, place: int) -> bytes:
         lambda whole: whole[: len(whole) // 2],
         lambda whole: whole[:8] + b"[" + whole[9:],
         lambda whole: save(load(whole)),
-        lambda whole: save(load(whole), metadata={"described": "[{", "checksum": ""}),
+        lambda whole: save(load(whole), metadata={"packed": "[{"}),
         lambda whole: flipped(whole, len(whole) - 3),
         lambda whole: flipped(whole, whole.index(b"macro_ap") + 3),
         lambda whole: with_description(whole, lambda records: [records[0] | {"state": "DONE"}]),
