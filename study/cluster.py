@@ -157,17 +157,17 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
     elif ours:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        _init(
-            address=PRIVATE,
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            runtime_env={
-                "env_vars": {"PYTHONPATH": path},
-                "worker_process_setup_hook": _importing_rooms(),
-            },
-        )
+        with _on_loopback():
+            _init(
+                address=PRIVATE,
+                num_cpus=resources.cpus,
+                num_gpus=resources.gpus,
+                include_dashboard=False,
+                runtime_env={
+                    "env_vars": {"PYTHONPATH": path},
+                    "worker_process_setup_hook": _importing_rooms(),
+                },
+            )
     watch = RayWatch() if ours and not joined else None
     try:
         cpus, gpus = resources_there()
@@ -198,6 +198,19 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
             watch.kill()
         elif ours:
             _shut_down()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Start Ray as where it knows no clusters, on macOS: at 127.0.0.1. Elsewhere it turns that address, when
+    it is given it, into the machine's own, and its processes listen on every interface."""
+    from ray._private import ray_constants
+
+    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _init(**settings: Any) -> None:

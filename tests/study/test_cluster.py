@@ -70,6 +70,30 @@ def test_a_bank_of_probes_asks_for_a_share_of_a_gpu_or_a_whole_one(gpus, banks, 
     assert (plan.concurrent, bank_resources(plan, capacity(2, gpus))[1]) == (banks, each)
 
 
+def test_a_private_ray_listens_on_this_machine_alone():
+    program = """
+from contextlib import suppress
+import psutil
+from study.cluster import ray_cluster
+from study.config import Resources
+with ray_cluster(Resources(cpus=1, gpus=0), print):
+    import ray
+    ray.get(ray.remote(lambda: 0).remote())
+    driver = psutil.Process()
+    for process in (driver, *driver.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections():
+                if connection.status == psutil.CONN_LISTEN:
+                    print(connection.laddr.ip)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert said.returncode == 0, said.stderr
+    listening = said.stdout.split()
+    assert len(listening) > 5 and set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
 def test_what_ray_start_left_is_joined_unless_it_has_gone_or_is_refused(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda folder: "10.0.0.1:6379")
