@@ -32,11 +32,11 @@ from threadpoolctl import threadpool_limits
 from benchmarks.features import probe_data
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
-from study.config import validated
 from study.driver import Conductor
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.linear_probe import Adapter
 from study.run_folder import RunFolder
+from study.study_file import stored_file, validated
 from trainables.linear_probe import train_bank
 from trainables.logistic import STRENGTHS, train_logistic
 from trainables.trial_data import ProbeData
@@ -67,7 +67,7 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
     ).resolved(folder)
     run = RunFolder(config.run_folder)
     run.path.mkdir(parents=True)
-    run.study_file.write_text(config.to_yaml())
+    run.study_file.write_bytes(stored_file(config))
     run.inputs_file.write_text("{}")
     inputs = DrawnInputs(
         data,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -17,18 +15,16 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from analysis.sections import SECTIONS
-from cohort.errors import InputError, shortened
+from cohort.errors import InputError
 from cohort.remote_files import inside, is_remote
-from cohort.yaml_files import BoundedLoader, parse_yaml, read_yaml
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
-from study.credentials import holds_password, masked
+from study.credentials import holds_password
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
 from vlm.feature_kinds import KINDS, POOLED, PROJECTED
@@ -337,182 +333,3 @@ class StudyConfig(_Settings):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-class _Loader(BoundedLoader):
-    """PyYAML alone would read the number 1e-3 as a string (YAML 1.1 wants 1.0e-3)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def load_config(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> StudyConfig:
-    """Read and validate a study file.
-
-    Args:
-        path: the YAML file.
-        overrides: `a.b=value` assignments; the value is read as YAML.
-
-    Raises:
-        InputError: the file is missing or not YAML or larger than a study file may be, a key is unknown, a
-            value breaks its rule.
-    """
-    path = Path(path)
-    raw = read_yaml(path, "study file", _Loader)
-    if not isinstance(raw, dict):
-        raise InputError(
-            f"{path}: a study file is a mapping of keys to values, with at least cohort and encoder"
-        )
-    raw.setdefault("name", path.stem)
-    for assignment in overrides:
-        _assign(raw, assignment)
-    return validated(raw, source=str(path))
-
-
-def validated(raw: dict[str, Any], source: str = "study") -> StudyConfig:
-    """Validate a study's mapping.
-
-    Raises:
-        InputError: naming the first key at fault, the rule it breaks, its value, and a likely spelling.
-    """
-    try:
-        config = StudyConfig.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(_one_line(error, source)) from None
-    # Imported here so that `radtune --help` and a typo in a key need no Optuna.
-    space = importlib.import_module(f"search_spaces.{config.trainable}")
-    try:
-        space.check(config.search.fixed, config.search.ranges)
-    except InputError as error:
-        raise InputError(f"{source}: search: {error}") from None
-    return config
-
-
-def _assign(raw: dict[str, Any], assignment: str) -> None:
-    key, separator, text = assignment.partition("=")
-    if not separator or not key:
-        raise InputError(
-            f"--set {shortened(assignment)}: expected KEY=VALUE, for example search.configurations=512"
-        )
-    *parents, last = key.split(".")
-    node = raw
-    for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        raise InputError(
-            f"--set {shortened(assignment)}: {shortened('.'.join(parents))} is not a group of settings"
-        )
-    try:
-        node[last] = parse_yaml(text, _Loader)
-    except ValueError as error:
-        raise InputError(f"--set {shortened(assignment)}: the value is not valid YAML ({error})") from None
-
-
-def _one_line(error: ValidationError, source: str) -> str:
-    first = error.errors()[0]
-    location = [shortened(str(part)) for part in first["loc"]]
-    key = ".".join(location)
-    more = error.error_count() - 1
-    tail = f" (and {more} more)" if more else ""
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        if key in RENAMED:
-            return f"{source}: {key} is called {RENAMED[key]} now{tail}"
-        known = _fields_at(location[:-1])
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{source}: unknown key {key}; {remedy}{tail}"
-    if first["type"] == "missing":
-        return f"{source}: the key {key} is missing; a study file needs at least cohort and encoder{tail}"
-    rule = first["msg"].removeprefix("Value error, ")
-    if not key:
-        return f"{source}: {rule}{tail}"
-    if isinstance(first["input"], dict):  # a rule about a group of settings names its key itself
-        return f"{source}: {key}: {rule}{tail}"
-    rule = rule[0].lower() + rule[1:]
-    return f"{source}: {key}: {rule}, but got {shortened(masked(repr(first['input'])))}{tail}"
-
-
-def _fields_at(location: list[str]) -> list[str]:
-    model: Any = StudyConfig
-    for part in location:
-        annotation = model.model_fields[part].annotation
-        model = next((one for one in get_args(annotation) if one is not type(None)), annotation)
-    return [field.name for field in fields(model)] if is_dataclass(model) else list(model.model_fields)
-
-
-RENAMED = {
-    "analysis.beside": "analysis.compare_with",
-    "fine_tune.scheduler": "fine_tune.early_stopping",
-    **{
-        f"fine_tune.{name}": f"fine_tune.training.{name}"
-        for name in ("batch_size", "patience", "warm_up", "clip_norm", "horizontal_flip")
-    },
-}
-"""Keys of earlier study files, refused with their new names."""
-
-
-RESUMABLE = {
-    ("search", "configurations"),
-    ("search", "time_budget"),
-    ("resources", "cpus"),
-    ("resources", "gpus"),
-    ("analysis", "top"),
-    ("analysis", "bootstrap"),
-    ("analysis", "images"),
-    ("analysis", "looked_at"),
-    ("analysis", "compare_with"),
-    ("analysis", "operating_points"),
-    ("analysis", "sections"),
-    ("cohort",),
-    ("tracking", "uri"),
-    ("storage",),
-    ("cache",),
-    ("checkpoints",),
-    ("search", "warm_start"),
-}
-"""Settings that a resumed study may change: none of them alters what already ran. Where the cohort lies is
-one of them: that it is the same is told by its content."""
-
-
-def refuse_changes(before: StudyConfig, after: StudyConfig) -> None:
-    """Check that a resumed study keeps every setting on which its finished configurations depend.
-
-    Raises:
-        InputError: naming the changed key with both values, or a shrunken search.configurations.
-    """
-    old, new = _flat(before.model_dump(mode="json")), _flat(after.model_dump(mode="json"))
-    for key in old:
-        if key == ("encoder",) and split_path(old[key])[1] and split_path(new[key])[1]:
-            # File or folder may have moved; that the weights are the same is told by their fingerprint.
-            continue
-        if key not in RESUMABLE and old[key] != new[key]:
-            raise InputError(
-                f"{'.'.join(key)}: this study already ran with {old[key]!r}, so it cannot be resumed with "
-                f"{new[key]!r}; start a study under another name"
-            )
-    if after.search.configurations < before.search.configurations:
-        raise InputError(
-            f"search.configurations: the study was started with {before.search.configurations}, "
-            f"so it can be extended but not cut to {after.search.configurations}"
-        )
-
-
-def kept_settings(config: StudyConfig) -> dict[str, Any]:
-    """Settings, by their dotted names, that a study keeps for good, as far as they are set."""
-    return {
-        ".".join(key): value
-        for key, value in _flat(config.model_dump(mode="json")).items()
-        if key not in RESUMABLE and value not in (None, {})
-    }
-
-
-def _flat(mapping: dict[str, Any], prefix: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    flat: dict[tuple[str, ...], Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, dict) and key not in ("fixed", "ranges"):
-            flat |= _flat(value, (*prefix, key))
-        else:
-            flat[(*prefix, key)] = value
-    return flat

@@ -16,7 +16,7 @@ from cohort.files import write_atomically
 from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
 from study.cluster import Capacity, check_cluster, joined_ray, ray_cluster
-from study.config import StudyConfig, load_config, refuse_changes
+from study.config import StudyConfig
 from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
@@ -25,10 +25,12 @@ from study.lock import driver_lock
 from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
 from study.provenance import environment
+from study.resumable import refuse_changes
 from study.run_folder import RunFolder
 from study.search import Asking, BankSearcher, kept_plan
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
+from study.study_file import load_stored, stored_file
 from study.tracked_study import tracked_study
 from study.tracking import StudyTracker, record_opening
 from study.warm_start import earlier_starts
@@ -54,8 +56,8 @@ def run_study(
     Args:
         config: a validated study, its paths absolute.
         run: its folder; afterwards every configuration is in its journal, in `trials.parquet` and in MLflow.
-        stored: the same study as its folder keeps it, see `study.config.portable`.
-        started: `time.time()` from which the study's time budget counts.
+        stored: the same study as its folder keeps it, see `StudyConfig.portable`.
+        started: `time.monotonic()` from which the study's time budget counts.
         resume: continue the run folder that is there; `search.configurations` may have grown.
         echo: receives the progress, a line at a time.
 
@@ -71,7 +73,7 @@ def run_study(
     interrupts = Interrupts()
     with interrupts.heeded(), driver_lock(run.lock_file):
         if run.study_file.exists():
-            refuse_changes(load_config(run.study_file), stored)
+            refuse_changes(load_stored(run.study_file), stored)
         check_cluster(config.resources)
         if config.checkpoints:
             check_place("checkpoints", config.shared_folder)
@@ -81,7 +83,7 @@ def run_study(
             inputs = open_inputs(config, run, on_nodes(capacity) if capacity else None)
             trainable = adapter(config, inputs, run)
             trainable.prepare(echo)
-            write_atomically(run.study_file, stored.to_yaml().encode())
+            write_atomically(run.study_file, stored_file(stored))
             run.keep_identity(inputs.identity)
             Conductor(config, run, inputs, trainable, echo, started, interrupts).conduct()
 
@@ -108,15 +110,19 @@ class Conductor:
         )
         self._started, self._interrupts = started, interrupts
         self._copy = StudyCopy(run, config.shared_folder) if config.shared_folder else None
-        self._deadline = started + (config.search.time_budget or math.inf)
+        left = (config.search.time_budget or math.inf) - self._seconds()
+        self._deadline = time.time() + left  # workers on other machines have no other clock in common
         self._records = run.records()
+        # What is damaged is refused before anything is trained.
+        self._fitted = set(run.regressions())
+        run.plan()
         self._done_before = len(self._records)
         self._logreg = math.nan
         self._out_of_time = self._interrupted = False
         self._given_up: list[int] = []
         self._tracker: StudyTracker | None = None
         self._ends: list[tuple[float, int]] = []
-        """When each bank or trial ended, and how many configurations were done then."""
+        """After how many seconds each bank or trial ended, and how many configurations were done then."""
 
     def conduct(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -171,7 +177,7 @@ class Conductor:
         self._announce([*trainable.announcement(plan, capacity), *lines, *filter(None, [mended])])
         searcher = BankSearcher(study=study, run=self._run, plan=plan, asking=asking, on_bank=self._on_bank)
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
-            self._echo(f"{config.name}: training begins after {time.time() - self._started:.0f} s")
+            self._echo(f"{config.name}: training begins after {self._seconds():.0f} s")
             self._train(searcher, *trainable.trainable(plan, capacity))
         searcher.tell_rest()
         self._out_of_time, self._given_up = searcher.out_of_time, searcher.given_up
@@ -232,9 +238,9 @@ class Conductor:
     def _fit_floors(self) -> None:
         """The logistic regressions that the progress lines name once they are known, and against which the
         configurations are weighed at the end; none where time is short."""
-        done, data = self._run.regressions(), self._inputs.data
+        data = self._inputs.data
         for row, kind in regressed_kinds(data.kinds).items():
-            if row not in done:
+            if row not in self._fitted:
                 try:
                     grid = train_logistic(
                         data,
@@ -250,6 +256,10 @@ class Conductor:
             self._logreg = self._run.logreg()
 
     # Progress ----------------------------------------------------------------------------------------------
+
+    def _seconds(self) -> float:
+        """Since the study was started, whatever the clock on the wall does meanwhile."""
+        return time.monotonic() - self._started
 
     def _say(self, line: str) -> None:
         self._echo(f"{self._config.name}: {line}")
@@ -283,10 +293,9 @@ class Conductor:
             if record.state == "FAIL":
                 self._echo(f"#{record.number} failed: {record.reason}")
         done, wanted = len(self._records), self._config.search.configurations
-        now = time.time()
-        self._ends.append((now, done))
+        self._ends.append((self._seconds(), done))
         self._echo(
-            f"{done:>4}/{wanted} configurations · {self._progress()} · {now - self._started:.0f} s"
+            f"{done:>4}/{wanted} configurations · {self._progress()} · {self._seconds():.0f} s"
             + self._time_left(wanted)
         )
 
@@ -296,7 +305,7 @@ class Conductor:
         if done == before or done >= wanted:
             return ""
         left = (last - first) / (done - before) * (wanted - done)
-        return f", about {min(left, max(self._deadline - last, 0)):.0f} s left"
+        return f", about {min(left, max(self._deadline - time.time(), 0)):.0f} s left"
 
     def _progress(self) -> str:
         search = self._config.search
@@ -314,7 +323,7 @@ class Conductor:
         budget = config.search.time_budget or math.inf
         lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
         write_atomically(run.environment_file, environment().encode())
-        figures = figures_of(config, run) | {"seconds": time.time() - self._started}
+        figures = figures_of(config, run) | {"seconds": self._seconds()}
         complaint = self._tracker.close(records, run.kept_with_mlflow(), figures)
         run.write_trials(records, self._tracker.run_ids)
         nothing = nothing_completed(records)
@@ -334,7 +343,7 @@ class Conductor:
         not_copied = self._copy.close() if self._copy else ""
         for line in [*lines, *filter(None, [complaint, not_copied])]:
             self._echo(line)
-        self._echo(f"{how} in {time.time() - self._started:.0f} s: {came_of_it}")
+        self._echo(f"{how} in {self._seconds():.0f} s: {came_of_it}")
 
 
 def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from study.config import load_config
 from study.lock import is_locked
 from study.run_folder import RunFolder
+from study.study_file import load_stored
 from trainables.records import TrialRecord, ranking
 
 ROWS = 8
@@ -75,7 +75,7 @@ def describe_run(run: RunFolder) -> str:
     Raises:
         InputError: a bank file is damaged.
     """
-    config = load_config(run.study_file)
+    config = load_stored(run.study_file)
     records = run.records()
     wanted, objective = config.search.configurations, config.search.objective
     state = state_of(run)

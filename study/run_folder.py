@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does wi
     from trainables.logistic import LogisticGrid
 
 
+PLAN = ("configurations", "bank_size", "concurrent", "first_bank")
+"""What `plan.json` notes: of `study.search.SearchPlan`, what a resume keeps to."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A study's own folder."""
@@ -227,6 +231,20 @@ class RunFolder:
                     f"{self.path}: {key} is no longer what the study ran with ({_short(then)} then, "
                     f"{_short(value)} now); put the former back, or start a study under another name"
                 )
+
+    def write_plan(self, plan: Mapping[str, int]) -> None:
+        """Note how the study is cut into banks: every key of `PLAN`."""
+        write_atomically(self.plan_file, json.dumps(plan).encode())
+
+    def plan(self) -> dict[str, int]:
+        """What `write_plan` noted; empty before, InputError where it is damaged."""
+        if not self.plan_file.exists():
+            return {}
+        remedy = "delete it and resume the study, whose other configurations are then cut into banks anew"
+        noted = _read_json(self.plan_file, PLAN, remedy)
+        if wrong := [key for key in PLAN if type(noted[key]) is not int or noted[key] < 0]:
+            raise _damaged(self.plan_file, ValueError(f"{wrong[0]} is no count"), remedy)
+        return {key: noted[key] for key in PLAN}
 
     def warm_starts(self) -> list[dict[str, Any]]:
         """As `study.warm_start` noted them; InputError where they are damaged."""

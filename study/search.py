@@ -7,7 +7,6 @@ survive its driver. Here the order of truth is bank file, journal, everything el
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
@@ -64,10 +63,13 @@ def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int
 
     Args:
         asked: numbers of the configurations of every bank that was asked for.
+
+    Raises:
+        InputError: what was noted is damaged.
     """
     if not plan.in_order:
         return plan
-    noted = json.loads(run.plan_file.read_text()) if run.plan_file.exists() else {}
+    noted = run.plan()
     if noted.get("configurations") != plan.configurations:
         banks = [*asked, *run.finished_banks()]
         noted = {
@@ -76,7 +78,7 @@ def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int
             "concurrent": plan.concurrent,
             "first_bank": max(banks, default=-1) + 1,
         }
-        write_atomically(run.plan_file, json.dumps(noted).encode())
+        run.write_plan(noted)
     return replace(plan, **noted)
 
 

@@ -16,9 +16,10 @@ from cohort.errors import InputError
 from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
-from study.config import SQLITE, StudyConfig, load_config, validated
+from study.config import SQLITE, StudyConfig
 from study.lock import is_locked
 from study.run_folder import RunFolder
+from study.study_file import load_config, load_stored, validated
 from trainables.records import TrialRecord, ranking, trials_frame
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Study:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "study.yaml"
             path.write_bytes(copied_study_file(place))
-            study = cls.from_yaml(path, overrides)
+            study = cls(load_stored(path, tuple(overrides)))
         restore(place, study.folder)
         return study
 
@@ -124,7 +125,7 @@ class Study:
                 f"--set {strange}: a study that has run keeps its settings; only those of analysis, such as "
                 "analysis.top=5, can be set for an analysis"
             )
-        config = load_config(folder.study_file, overrides)
+        config = load_stored(folder.study_file, tuple(overrides))
         other = config.analysis.compare_with
         if other and any(one.startswith("analysis.compare_with=") for one in overrides):
             analysis = config.analysis.model_copy(update={"compare_with": str(Path(other).absolute())})
@@ -133,7 +134,7 @@ class Study:
 
     def run(self, *, resume: bool = False, echo: Callable[[str], None] = print) -> Study:
         """Run the study, or with `resume` take it up where it stopped. InputError as `run_study`."""
-        started = time.time()  # before Ray, Optuna and MLflow are imported, which takes seconds
+        started = time.monotonic()  # before Ray, Optuna and MLflow are imported, which takes seconds
         check_place_of_folder(self.folder.path)
         check_place_of_folder(self.config.cache)
         from study.driver import run_study

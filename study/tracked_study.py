@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config import StudyConfig, kept_settings
+from study.config import StudyConfig
 from study.provenance import revision
+from study.resumable import kept_settings
 
 BEST_TAG = "radtune.best"
 """On the run of the best configuration on validation."""

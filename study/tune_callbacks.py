@@ -93,10 +93,12 @@ class EpochLines(_Callback):
         # Of a finished trial another line tells; a bank of probes has no epochs.
         if result[tune.result.DONE] or "epoch" not in result:
             return
-        now = time.time()
+        now = time.monotonic()
         (asked,) = trial.config["configurations"]
         params, epoch = asked["params"], result["epoch"]
-        left = min((params["epochs"] - epoch) * result["time_this_iter_s"], max(self._deadline - now, 0))
+        left = min(
+            (params["epochs"] - epoch) * result["time_this_iter_s"], max(self._deadline - time.time(), 0)
+        )
         line = (
             f"#{asked['number']} {params.get('method', '')}: epoch {epoch}/{params['epochs']}, "
             f"{self._objective} {result['objective']:.3f}, at most {left:.0f} s left"

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from cohort.errors import InputError
-from study.config import load_config
 from study.run_folder import RunFolder
+from study.study_file import load_stored
 from trainables import checkpoints
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.records import unpack_bank
@@ -22,9 +22,10 @@ def verify(folder: Path | str) -> list[str]:
     against their checksums, and whether the rest can be read."""
     run = RunFolder(Path(folder))
     readers: list[tuple[Path, Callable[[Path], Any], str]] = [
-        (run.study_file, load_config, "put it back from a backup"),
+        (run.study_file, load_stored, ""),
         (run.inputs_file, lambda _: run.identity(), ""),
         (run.repeats_file, lambda _: run.repeats(), ""),
+        (run.plan_file, lambda _: run.plan(), ""),
         (run.warm_starts_file, lambda _: run.warm_starts(), ""),
         (run.trials_file, pd.read_parquet, "resume the study, which writes it anew"),
         (run.journal, _journal, "resume the study, which writes it anew"),

@@ -9,8 +9,9 @@ from typing import Any
 
 from cohort.errors import InputError
 from cohort.files import write_atomically
-from study.config import StudyConfig, load_config
+from study.config import StudyConfig
 from study.run_folder import RunFolder
+from study.study_file import load_stored
 from trainables.records import ranking
 
 MOST = 16
@@ -42,7 +43,7 @@ def earlier_starts(
     where = f"search.warm_start: {earlier.path}"
     if not earlier.study_file.exists():
         raise InputError(f"{where}: no study there (study.yaml is missing)")
-    other = load_config(earlier.study_file)
+    other = load_stored(earlier.study_file)
     if other.trainable != config.trainable:
         raise InputError(
             f"{where}: its trainable is {other.trainable}, whose space is another than that of "

@@ -22,6 +22,7 @@ from study import Study
 from study.cluster import ray_cluster
 from study.config import Resources
 from study.lock import is_locked
+from study.study_file import load_config, stored_file
 from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
@@ -47,7 +48,8 @@ def copy_of(study: Study, project: Path) -> Study:
     original = Path(study.config.storage).parent
     shutil.copytree(original, project, symlinks=True)
     stored = project / "runs" / study.config.name / "study.yaml"
-    stored.write_text(stored.read_text().replace(str(original), str(project)))
+    (project / stored.name).write_text(stored.read_text().replace(str(original), str(project)))
+    stored.write_bytes(stored_file(load_config(project / stored.name)))
     shutil.copy(stored, study_file(Study.open(stored.parent)))
     return Study.open(stored.parent)
 

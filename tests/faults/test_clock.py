@@ -14,10 +14,11 @@ DAY = 86_400
 
 
 @pytest.mark.parametrize("jump", [-DAY, DAY], ids=["back", "forth"])
-def test_a_clock_that_jumps_changes_nothing_but_the_seconds(tmp_path, monkeypatch, studied, jump):
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch, studied, jump):
     square_cohort(tmp_path / "cohort")
     study = Study.from_dict(settings(tmp_path))
-    assert run_with_jump(study, monkeypatch, jump)[-1].startswith("finished in")
+    took = re.match(r"finished in (\d+) s", run_with_jump(study, monkeypatch, jump)[-1])
+    assert took and int(took[1]) < 3600
     check_every_number_once(study)
     check_equal(study, studied[0])
     check_same_answer(study, studied[0])

@@ -37,11 +37,15 @@ def contents(study):
         ("inputs.json", holding(b"[]"), "run", "put back the one that the study's run in MLflow keeps"),
         ("inputs.json", holding(b"\xff{}"), "run", "put back the one that the study's run in MLflow keeps"),
         ("inputs.json", holding(b"{}"), "run", "put back the one that the study's run in MLflow keeps"),
-        ("study.yaml", cut, "run", "study.yaml"),
-        ("study.yaml", emptied, "show", "study.yaml"),
+        ("study.yaml", cut, "run", "put back the one that the study's run in MLflow keeps"),
+        ("study.yaml", cut, "show", "put back the one that the study's run in MLflow keeps"),
+        ("study.yaml", emptied, "show", "put back the one that the study's run in MLflow keeps"),
         ("study.yaml", deleted, "show", "no study there (study.yaml is missing)"),
         ("study.yaml", deleted, "run", "holds something that is no study"),
+        ("plan.json", cut, "run", "delete it and resume the study"),
+        ("plan.json", holding(b'{"configurations": 24, "bank_size": "3"}'), "run", "delete it and resume"),
         ("floors/logreg.safetensors", cut, "show", "delete it and resume the study"),
+        ("floors/logreg.safetensors", flipped, "run", "delete it and resume the study"),
         ("answer.safetensors", cut, "show", "delete it and resume the study"),
         ("answer.safetensors", flipped, "show", "delete it and resume the study"),
         ("repeats.json", holding(b'{"repeated": ['), "show", "resume the study, which writes it anew"),
@@ -143,6 +147,8 @@ def test_verify_names_every_damaged_file_of_a_run_folder_at_once(copied, capsys)
         copied.folder.bank_file(2): flipped,
         copied.folder.floors / "logreg.safetensors": flipped,
         copied.folder.answer_file: cut,
+        copied.folder.plan_file: emptied,
+        copied.folder.study_file: flipped,
     }
     for path, harm in damaged.items():
         harm(path)

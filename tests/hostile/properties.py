@@ -310,7 +310,7 @@ def any_cells_as_boxes(folder, rows, form):
     | st.from_regex(r"([\[\]{}:,&*!|>?\- \n'\"a1.]{1,4}){1,40}")
 )
 def any_bytes_as_a_study_file(folder, content):
-    from study.config import load_config
+    from study.study_file import load_config
 
     data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     (folder / "s.yaml").write_bytes(data)
@@ -318,7 +318,7 @@ def any_bytes_as_a_study_file(folder, content):
 
 
 def study() -> dict:
-    from study.config import validated
+    from study.study_file import validated
 
     minimal = {"name": "s", "cohort": "c", "encoder": "pixels", "trainable": "fine_tune"}
     return validated(minimal).model_dump(mode="json")
@@ -329,7 +329,7 @@ def any_values_as_a_study(folder, settings_, assignments):
     """What passes is written and read again as the same."""
     import yaml
 
-    from study.config import load_config
+    from study.study_file import load_config
 
     (folder / "s.yaml").write_text(yaml.safe_dump(settings_, allow_unicode=True), encoding="utf-8")
     config = load_config(folder / "s.yaml", [f"{key}={value}" for key, value in assignments])

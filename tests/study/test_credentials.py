@@ -2,8 +2,8 @@
 
 import pytest
 
-from study.config import validated
 from study.credentials import masked
+from study.study_file import validated
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort, write_cohort
 from study import Study
 from study.cli import main
-from study.config import validated
 from study.inputs import open_inputs, searched, study_space
 from study.run_folder import RunFolder
+from study.study_file import validated
 from tests.study.conftest import settings, square_cohort
 from vlm.feature_kinds import side_by_side
 
