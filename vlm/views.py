@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2.functional import InterpolationMode, affine
 
 MOVED = 0.04
 """Of the side, by which a shift moves an image at most in each direction."""
@@ -45,6 +44,18 @@ class Views:
         yield images_BHWC
         if self.flip:
             yield images_BHWC.flip(2)
+        if self.shifts:
+            yield from self._shifted(images_BHWC)
+        if self.resolution is not None:
+            x_BCHW = images_BHWC.permute(0, 3, 1, 2).float()
+            size = (self.resolution, self.resolution)
+            x_BCHW = interpolate(x_BCHW, size, mode="bicubic", antialias=True, align_corners=False)
+            yield x_BCHW.round().clamp(0, 255).to(images_BHWC.dtype).permute(0, 2, 3, 1)
+
+    def _shifted(self, images_BHWC: Tensor) -> Iterator[Tensor]:
+        # Imported here, since every worker imports this file and it takes 170 MB and more than a second.
+        from torchvision.transforms.v2.functional import InterpolationMode, affine
+
         side = images_BHWC.shape[1]
         for number in range(self.shifts):
             right, down, larger = np.random.default_rng([0, number]).uniform(-1, 1, 3)
@@ -57,11 +68,6 @@ class Views:
                 interpolation=InterpolationMode.BILINEAR,
             )
             yield x_BCHW.permute(0, 2, 3, 1)
-        if self.resolution is not None:
-            x_BCHW = images_BHWC.permute(0, 3, 1, 2).float()
-            size = (self.resolution, self.resolution)
-            x_BCHW = interpolate(x_BCHW, size, mode="bicubic", antialias=True, align_corners=False)
-            yield x_BCHW.round().clamp(0, 255).to(images_BHWC.dtype).permute(0, 2, 3, 1)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
