@@ -21,7 +21,7 @@ from cohort.readers.shared_arguments import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
-from study.command import add_command, add_download_flag
+from study.command import Commands, add_command, add_download_flag
 from study.ray_watch import RayDied
 
 EXAMPLES = """\
@@ -92,7 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"radtune {VERSION}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     cli_cohort.add_commands(commands)
+    _add_embed(commands)
+    _add_run(commands)
+    _add_space(commands)
+    _add_show(commands)
+    _add_analyze(commands)
+    cli_compare.add_command_to(commands, ENCODERS)
+    cli_export.add_command_to(commands)
+    _add_predict(commands)
+    cli_saliency.add_command_to(commands)
+    cli_verify.add_command_to(commands)
+    cli_mlflow.add_commands_to(commands)
+    return parser
 
+
+def _add_embed(commands: Commands) -> None:
     embed = add_command(commands, "embed", _embed, "fill the embedding cache of a cohort and an encoder")
     embed.add_argument("cohort", metavar="DIR", help="a cohort folder")
     embed.add_argument("--encoder", required=True, metavar="NAME", help=ENCODERS)
@@ -112,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     embed.add_argument("--batch-size", type=int, default=64, help="images at a time (default: %(default)s)")
 
+
+def _add_run(commands: Commands) -> None:
     run = add_command(
         commands,
         "run",
@@ -141,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         "own folder was lost",
     )
 
+
+def _add_space(commands: Commands) -> None:
     space = add_command(
         commands,
         "space",
@@ -150,6 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     space.add_argument("name", metavar="NAME", choices=SPACES, help=" or ".join(SPACES))
 
+
+def _add_show(commands: Commands) -> None:
     show = add_command(commands, "show", _show, "show a study while it runs or afterwards")
     show.add_argument("run", metavar="RUN", help="a run folder, such as runs/sample-probe")
     show.add_argument(
@@ -159,6 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         "4 running",
     )
 
+
+def _add_analyze(commands: Commands) -> None:
     analyze = add_command(
         commands,
         "analyze",
@@ -190,10 +212,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"sections of the report: {', '.join(SECTIONS)} (default: those of the study file)",
     )
 
-    cli_compare.add_command_to(commands, ENCODERS)
 
-    cli_export.add_command_to(commands)
-
+def _add_predict(commands: Commands) -> None:
     predict = add_command(
         commands,
         "predict",
@@ -213,12 +233,6 @@ def _parser() -> argparse.ArgumentParser:
         "--skip-unreadable", action="store_true", help="leave the cells of unreadable images empty"
     )
     add_download_flag(predict)
-
-    cli_saliency.add_command_to(commands)
-    cli_verify.add_command_to(commands)
-
-    cli_mlflow.add_commands_to(commands)
-    return parser
 
 
 ENCODERS = (

@@ -46,7 +46,8 @@ def add_commands_to(commands: Commands) -> None:
 
 def _ui(arguments: argparse.Namespace) -> None:
     from study.config import SQLITE
-    from study.tracking import is_server, pages
+    from study.mlflow_store import is_server
+    from study.tracking import pages
 
     uri = arguments.uri
     if uri.startswith(SQLITE):

@@ -19,8 +19,8 @@ from PIL import Image
 
 from cohort.errors import InputError
 from study.credentials import masked
+from study.mlflow_store import open_store, short
 from study.rooms import REPOSITORY
-from study.tracking import open_store, short
 from vlm.bundle import Bundle
 
 CODE = Path(__file__).with_name("served_bundle.py")

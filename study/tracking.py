@@ -1,4 +1,4 @@
-"""MLflow: one parent run a study, one child run a configuration. The only module that imports mlflow.
+"""MLflow: one parent run a study, one child run a configuration.
 
 What MLflow holds is derived from the bank files. It is written by a thread beside the training, and a fault
 of the store never stops a study: a server that does not answer is tried again while the study runs, and
@@ -10,25 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
-import os
 import queue
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Its own are 7 retries of 120 s each: a server that hangs would be waited for as long as a study takes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -39,6 +29,7 @@ from cohort.errors import InputError
 from cohort.files import write_atomically
 from study.config import SQLITE
 from study.credentials import masked
+from study.mlflow_store import LOCKED, artifacts_beside, is_gone, is_server, open_store, short
 from study.runs_view import (
     STUDIES,
     VIEW_TAG,
@@ -69,20 +60,11 @@ RESULT_TAG = "radtune.result"
 NOTE_TAG = "mlflow.note.content"
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """State of a configuration -> status of its run: MLflow has none for stopped early, but shows this one."""
-ANSWER_SECONDS = 4.0
-"""In which a server must answer before anything is asked of it."""
 AGAIN_SECONDS = 15.0
 """After which a server that did not answer, or refused, or a locked database, is tried again."""
-LOCKED = "database is locked"
-"""What SQLite says where another program has had a database for itself for too long."""
 CURVE_EPOCHS = 50
 """Most epochs of a learning curve that a run puts into the store, evenly spread to the last; the run folder
 holds all of them."""
-
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-logging.getLogger("alembic").setLevel(logging.WARNING)
-# It prints 5 KB of traceback of every fault that it raises as well, which is said in a line here.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 class StudyTracker:
@@ -240,9 +222,9 @@ class StudyTracker:
         location, name = None, EXPERIMENT
         if self.uri.startswith(SQLITE):
             # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
-            location = _artifacts_beside(self.uri)
+            location = artifacts_beside(self.uri)
         found = self._client.get_experiment_by_name(name)
-        if found is not None and location is not None and _is_gone(found.artifact_location, location):
+        if found is not None and location is not None and is_gone(found.artifact_location, location):
             name = f"{EXPERIMENT} in {location.parent}"
             found = self._client.get_experiment_by_name(name)
         if found is not None:
@@ -415,7 +397,7 @@ def record_opening(
         _log_figures(client, parent, metrics)
         _describe(client, parent)
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
-        if uri.startswith(SQLITE) and _is_gone(place, _artifacts_beside(uri)):
+        if uri.startswith(SQLITE) and is_gone(place, artifacts_beside(uri)):
             return (
                 ""  # a moved store, until a resume begins an experiment here; the files lie in the run folder
             )
@@ -457,36 +439,6 @@ def pages(uri: str) -> list[tuple[str, str]]:
     ]
 
 
-def open_store(uri: str) -> MlflowClient:
-    """A client of a store: OSError, soon, where a server does not answer, and whatever MLflow raises.
-
-    Two processes that make the tables of a fresh SQLite file at once would end each other, so one waits.
-    """
-    if is_server(uri):
-        _ask(uri)
-    if not uri.startswith(SQLITE):
-        return MlflowClient(tracking_uri=uri)
-    database = uri.removeprefix(SQLITE)
-    with FileLock(f"{database}.lock"):
-        return MlflowClient(tracking_uri=uri)
-
-
-def is_server(uri: str) -> bool:
-    """Whether a tracking URI is that of a server, which may be away, and not of a database."""
-    return uri.startswith(("http://", "https://"))
-
-
-def _ask(uri: str) -> None:
-    """OSError, soon, where a server does not answer: MLflow's client would wait for minutes."""
-    request = urllib.request.Request(uri.rstrip("/") + "/health")
-    try:
-        urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()
-    except urllib.error.HTTPError as error:
-        if error.code >= 500:
-            raise
-        # Something answers; a proxy may know of no /health, and MLflow's client says what it refuses.
-
-
 def _log_figures(client: MlflowClient, run: str, figures: Mapping[str, float]) -> None:
     now = int(time.time() * 1000)
     finite = {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -501,16 +453,6 @@ def _describe(client: MlflowClient, parent: str) -> None:
     client.set_tag(parent, NOTE_TAG, with_own_words(said, data.tags.get(NOTE_TAG, "")))
 
 
-def _artifacts_beside(uri: str) -> Path:
-    """Where the artifacts of a SQLite store belong."""
-    return Path(uri.removeprefix(SQLITE)).parent / "mlartifacts"
-
-
-def _is_gone(place: str, expected: Path) -> bool:
-    """Whether an experiment's artifacts were kept on this machine somewhere that is no longer there."""
-    return "://" not in place and Path(place) != expected and not Path(place).exists()
-
-
 def _result(record: TrialRecord) -> str:
     """16 hexadecimal digits of what came of a configuration."""
     told = [record.state, record.reason, record.params, record.metrics, record.epoch]
@@ -519,9 +461,3 @@ def _result(record: TrialRecord) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def short(error: Exception) -> str:
-    """What an error says, in one line without credentials and without the statement of a database."""
-    said = str(error).partition("[SQL:")[0]
-    return masked(" ".join(said.split()))[:300] or type(error).__name__

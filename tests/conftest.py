@@ -47,6 +47,16 @@ def studied(tmp_path_factory) -> tuple[Study, list[str]]:
     return Study.from_dict(settings(folder)).run(echo=lines.append), lines
 
 
+@pytest.fixture(scope="module")
+def warm_ray() -> Iterator[None]:
+    """One Ray for all studies of a module, whose subject is not Ray."""
+    from study.cluster import ray_cluster
+    from study.config import Resources
+
+    with ray_cluster(Resources(cpus=2, gpus=0), print):
+        yield
+
+
 @pytest.fixture
 def s3(monkeypatch) -> Iterator[str]:
     """The URI of an empty bucket on an S3 server of this machine, its address and credentials in the

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,6 @@ import pytest
 import yaml
 
 from study import Study
-from study.cluster import ray_cluster
-from study.config import Resources
 from study.lock import is_locked
 from study.study_file import load_config, stored_file
 from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS
@@ -73,13 +71,6 @@ def uninterrupted(tmp_path_factory) -> Study:
     study = to_run(tmp_path_factory.mktemp("uninterrupted"), **LONG)
     finish(study)
     return study
-
-
-@pytest.fixture(scope="module")
-def warm_ray() -> Iterator[None]:
-    """One Ray for all studies of a module, whose subject is files and not Ray."""
-    with ray_cluster(Resources(cpus=2, gpus=0), print):
-        yield
 
 
 # Drivers in processes of their own -------------------------------------------------------------------------

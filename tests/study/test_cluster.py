@@ -70,6 +70,17 @@ def test_a_bank_of_probes_asks_for_a_share_of_a_gpu_or_a_whole_one(gpus, banks, 
     assert (plan.concurrent, bank_resources(plan, capacity(2, gpus))[1]) == (banks, each)
 
 
+def test_more_than_this_machine_has_is_refused(tmp_path):
+    square_cohort(tmp_path / "cohort")
+    for name in ("gpus", "cpus"):
+        study, lines = Study.from_dict(settings(tmp_path) | {"resources": {name: 4096}}), []
+        with pytest.raises(
+            InputError, match=rf"resources\.{name}: 4096 asked for, but this machine has \d+; set it to \d+"
+        ):
+            study.run(echo=lines.append)
+        assert lines == []  # before anything was computed
+
+
 def test_a_private_ray_listens_on_this_machine_alone():
     program = """
 from contextlib import suppress
