@@ -8,6 +8,8 @@ import math
 import os
 import secrets
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import joblib
 
 from cohort.errors import InputError
 from study.config import Resources
+from study.interrupts import held_back
 from study.nodes import resources_there, wait_for_nodes
 from study.ray_watch import RayDied, RayWatch
 from study.rooms import REPOSITORY, ROOMS, shadowing
@@ -152,7 +155,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
     if joined:
         named = "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else "it runs on this machine"
         echo(f"on the Ray at {joined} ({named}); RAY_ADDRESS={PRIVATE} starts a private one")
-        _take_token()
+        _take_token(joined)
         _init(address=joined, runtime_env={"worker_process_setup_hook": _importing_rooms()})
     elif ours:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -214,18 +217,36 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _init(**settings: Any) -> None:
-    """`ray.init`, which turns SIGTERM into SystemExit from its first line on."""
+    """`ray.init`, which is not left halfway: what it had started would hang, or abort this process."""
     import ray
+    from ray._private import utils
 
+    taken, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", **settings)
-    except SystemExit:
+        with held_back():
+            ray.init(log_to_driver=False, logging_level="ERROR", **settings)
+    except KeyboardInterrupt:
         _shut_down()
-        raise KeyboardInterrupt from None
+        raise
+    finally:
+        utils.set_sigterm_handler = taken
 
 
-def _take_token() -> None:
-    """Show a running Ray this user's token where there is one, as `ray start` does, not `ray.init`."""
+_ASK_WITHOUT_TOKEN = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+
+
+def _take_token(address: str) -> None:
+    """Show a running Ray this user's token, which `ray.init` does not, where that Ray wants one; this process
+    would want it too otherwise, of workers that have none where Ray was started without."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return
+    asked = subprocess.run(
+        [sys.executable, "-c", _ASK_WITHOUT_TOKEN, address],
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+    )
+    if b"AuthenticationError" not in asked.stderr:
+        return
     from ray._private.authentication import authentication_token_setup as tokens
 
     tokens.logger.setLevel("ERROR")  # it would warn of having found one

@@ -51,5 +51,34 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """A SIGINT or SIGTERM that comes in the block is heeded at its end, for what could not be ended in the
+    middle of its start; a second one raises KeyboardInterrupt at once. Nothing is held in another thread."""
+    if not _in_main_thread():
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        # Ray's C++ handler, where it is installed already, has set an alarm that aborts within 3 s.
+        signal.alarm(0)
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+    if came:
+        signal.raise_signal(came[0])
+
+
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()

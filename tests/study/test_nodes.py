@@ -30,12 +30,14 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Three nodes of one cpu each, named by RAY_ADDRESS; the last two may be taken away."""
+    """Three nodes of one cpu each and a head without, named by RAY_ADDRESS; started without a token, before
+    this user had one."""
     assert not ray.is_initialized()
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for _ in range(2):
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(3):
         nodes.add_node(num_cpus=1)
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     yield nodes
     nodes.shutdown()
 
@@ -70,22 +72,23 @@ def test_what_a_shard_refuses_is_said_as_on_one_machine(cluster, tmp_path):
 
 
 def run_and_lose_a_node(study, cluster):
-    """Run a study; once something is done, kill all processes of a node on which trials train."""
-    lines, begun, ended = [], threading.Event(), threading.Event()
+    """Run a study; once something is done, kill all processes of a node on which trials train. One that has
+    only done the first, published configuration may have nothing to do."""
+    lines, done, begun, ended = [], [], threading.Event(), threading.Event()
 
     def echo(line):
         lines.append(line)
-        if re.search(r"^ *\d+/\d+ configurations", line):
+        done.extend(re.findall(r"^ *\d+/\d+ configurations", line))
+        if len(done) == 2:
             begun.set()
 
     def lose():
         begun.wait()
-        removable = {node.node_id: node for node in list(cluster.worker_nodes)}
+        nodes = {node.node_id: node for node in list(cluster.worker_nodes)}
         while not ended.wait(0.05):
             actors = ray._private.state.actors().values()
-            training = [one["Address"]["NodeID"] for one in actors if one["State"] == "ALIVE"]
-            if found := [removable[node] for node in training if node in removable]:
-                cluster.remove_node(found[0], allow_graceful=False)
+            if training := [one["Address"]["NodeID"] for one in actors if one["State"] == "ALIVE"]:
+                cluster.remove_node(nodes[training[0]], allow_graceful=False)
                 return
 
     losing = threading.Thread(target=lose)
@@ -121,7 +124,7 @@ def test_a_fine_tuning_study_that_loses_a_node_ends_as_if_it_had_not(cluster, tm
     square_cohort(tmp_path / "cohort")
     build_tower("vit", tmp_path / "vit")
     given = fine_tune_settings(tmp_path) | {"resources": {"cpus": 3}}
-    given["search"] = given["search"] | {"fixed": {"epochs": 40}}
+    given["search"] = given["search"] | {"fixed": {"epochs": 120}}  # long enough for a node to go meanwhile
     given["fine_tune"] = given["fine_tune"] | {"early_stopping": "none"}
     monkeypatch.setattr("study.fine_tune.CPUS_A_TRIAL", 1)
     lines = run_and_lose_a_node(Study.from_dict(given), cluster)
