@@ -132,6 +132,7 @@ def test_a_fine_tuning_study_that_loses_a_node_ends_as_if_it_had_not(cluster, tm
     assert any(re.search(gone, line) for line in lines), "\n".join(lines)
     lost = Study.open(tmp_path / "runs" / "tuned")
     assert sorted(lost.records) == list(range(6))
+    cluster.add_node(num_cpus=1)
     undisturbed = Study.from_dict(given | {"name": "undisturbed"}).run(echo=lambda line: None)
     # What the sampler knew depends on the order of ending, the first configurations do not.
     assert table(lost)[:3].round(6).equals(table(undisturbed)[:3].round(6))
