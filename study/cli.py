@@ -22,7 +22,7 @@ from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
 from study.command import Commands, add_command, add_download_flag
-from study.ray_watch import RayDied
+from study.ray_watch import RayDied, end_process
 
 EXAMPLES = """\
 a first study, start to end:
@@ -61,10 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"radtune: error: {error}", file=sys.stderr)
         return 2
     except RayDied as error:
-        print(f"radtune: {error}; the study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)  # at the interpreter's end Ray's threads would wait for what is gone, and abort
+        end_process(str(error))
     except KeyboardInterrupt:
         print("radtune: interrupted; a study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
         return 130

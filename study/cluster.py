@@ -192,7 +192,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
         )
     except BaseException:
         if watch and watch.dead:
-            raise RayDied(f"Ray's {watch.dead} has died") from None
+            raise RayDied(watch.said) from None
         raise
     finally:
         if watch:

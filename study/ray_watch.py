@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from typing import NoReturn
 
 POLL_SECONDS = 0.5
+STUCK_SECONDS = 8.0
+"""After which a main thread that has heard no signal waits in Ray's C++ for the part that is gone."""
 
 
 class RayDied(Exception):
     """A part of Ray has died under a study, whose state is saved; the message says which."""
+
+
+def end_process(died: str) -> NoReturn:
+    """Say how the study goes on, and end: at the interpreter's end Ray's threads would wait for what is gone,
+    and abort."""
+    print(f"radtune: {died}; the study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class RayWatch:
@@ -27,6 +40,11 @@ class RayWatch:
         self._thread = threading.Thread(target=self._watch, name="ray watch", daemon=True)
         self._thread.start()
 
+    @property
+    def said(self) -> str:
+        """What has died, in words."""
+        return f"Ray's {self.dead} has died"
+
     def end(self) -> None:
         """Watch no more: what dies from now on is meant to."""
         self._ended.set()
@@ -42,4 +60,7 @@ class RayWatch:
             if dead := self._node.dead_processes():
                 self.dead = dead[0][0]
                 os.kill(os.getpid(), signal.SIGINT)
+                if not self._ended.wait(STUCK_SECONDS):
+                    self.kill()
+                    end_process(self.said)
                 return
