@@ -61,8 +61,6 @@ def held_back() -> Iterator[None]:
     came: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        # Ray's C++ handler, where it is installed already, has set an alarm that aborts within 3 s.
-        signal.alarm(0)
         came.append(number)
         if len(came) > 1:
             raise KeyboardInterrupt
@@ -71,13 +69,28 @@ def held_back() -> Iterator[None]:
     heeded = [number for number, handler in before.items() if handler != signal.SIG_IGN]
     for number in heeded:
         signal.signal(number, note)
+    mask = block_alarm()
     try:
         yield
     finally:
+        if came:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)  # one that has gone off already is forgotten
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number in heeded:
             signal.signal(number, before[number])
     if came:
         signal.raise_signal(came[0])
+
+
+def block_alarm() -> set[signal.Signals]:
+    """Block SIGALRM in this thread and those that it starts; returns the mask that was.
+
+    Ray handles SIGTERM in C++ while it starts: it sets an alarm that aborts the process 3 s later, and that
+    comes to any thread which does not block it.
+    """
+    return signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
 
 
 def _in_main_thread() -> bool:

@@ -73,7 +73,7 @@ def test_handlers_are_as_before_and_what_is_ignored_stays_ignored():
 def test_a_signal_while_ray_starts_ends_with_ray_shut_down_and_no_abort():
     """Ray's C++ handler sets an alarm that aborts the process 3 s later."""
     program = """
-import os, signal, threading, time
+import ctypes, os, signal, threading, time
 from study.cluster import ray_cluster
 from study.config import Resources
 from study.interrupts import Interrupts
@@ -82,12 +82,15 @@ connect = ray._private.worker.connect
 def interrupted(*arguments, **more):
     connect(*arguments, **more)
     os.kill(os.getpid(), signal.SIGTERM)
+    # As where this thread is in C++ for longer than that: no handler of Python's comes to its turn.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGALRM in held
+    ctypes.PyDLL(None).sleep(5)
 ray._private.worker.connect = interrupted
 try:
     with Interrupts().heeded(), ray_cluster(Resources(cpus=1, gpus=0), print):
         print("went on")
 except KeyboardInterrupt:
-    time.sleep(4)
     print("interrupted", ray.is_initialized())
 """
     said = subprocess.run(
