@@ -2,10 +2,11 @@
 
     python -m benchmarks.load_study [--configurations 5000] [--images 600]
 
-A study of raw pixels on the sample cohort, run and analysed by the command line as a user would. While it
-runs, the resident memory of its driver, and of the largest Ray worker below it, is sampled. Printed are a row
-at each tenth of the configurations, then the time and the peak of `radtune analyze`. Resident memory counts
-the code of libraries, which processes share; what is a driver's alone is printed beside it.
+First printed is what the libraries take that a driver imports: most of its memory is there from the start.
+Then a study of raw pixels on the sample cohort, run and analysed by the command line as a user would. While
+it runs, the resident memory of its driver, and of the largest Ray worker below it, is sampled. Printed are a
+row at each tenth of the configurations, then the time and the peak of `radtune analyze`. Resident memory
+counts the code of libraries, which processes share; what is a driver's alone is printed beside it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,38 @@ import argparse
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.machine import processor
-from benchmarks.watched_command import Watched
+from benchmarks.watched_command import REPOSITORY, Watched
 
 ROWS = 10
 DONE = re.compile(r"^ *(\d+)/\d+ configurations · ")
 """A driver's line after each bank."""
+
+
+LIBRARIES = ("numpy", "pandas", "torch", "sklearn.linear_model", "optuna", "ray.tune", "mlflow")
+IMPORTS = """
+import importlib, sys, psutil
+process = psutil.Process()
+before = process.memory_info()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    now = process.memory_info()
+    alone = now.rss - now.shared - before.rss + before.shared
+    print(f"{name:<21} {(now.rss - before.rss) / 1e6:>6.0f} MB, of it alone {alone / 1e6:>4.0f}")
+    before = now
+"""
+
+
+def imports() -> None:
+    """Print by how much each library lets a process grow."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", IMPORTS, *LIBRARIES], env=environment, check=True)
 
 
 def study(folder: Path, configurations: int) -> None:
@@ -65,7 +88,8 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=5000, help="default: %(default)s")
     parser.add_argument("--images", type=int, default=600, help="of the cohort (default: %(default)s)")
     arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cpus")
+    print(f"{processor()}, {os.cpu_count()} cpus", flush=True)
+    imports()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         images = str(arguments.images)
