@@ -22,7 +22,7 @@ from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
 from study.command import Commands, add_command, add_download_flag
-from study.interrupts import block_alarm
+from study.interrupts import block_alarm, held_back
 from study.ray_watch import RayDied, end_process
 
 EXAMPLES = """\
@@ -269,8 +269,9 @@ def _embed(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `study.interrupts` takes it
     block_alarm()  # before there is a second thread
-    from study.progress import nothing_completed
-    from study.study import Study
+    with held_back():  # an exception while a library's C++ is imported would abort
+        from study.progress import nothing_completed
+        from study.study import Study
 
     if bool(arguments.copy) == bool(arguments.study):
         raise InputError("give either STUDY.yaml, or --resume with --from PLACE")

@@ -61,8 +61,15 @@ def open_study(
     for stale in path.parent.glob(f"{path.name}.lock*"):  # nobody else may write
         stale.unlink(missing_ok=True)
     damage = _keep_whole_lines(path)
-    study = _study(path, name)
-    trials = study.get_trials(deepcopy=False)
+    try:
+        study = _study(path, name)
+        trials = study.get_trials(deepcopy=False)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        # Whole lines of JSON, one of which says what no journal does: a date of letters, say.
+        path.unlink()
+        damage = f"it could not be read, {type(error).__name__}"
+        study = _study(path, name)
+        trials = study.get_trials(deepcopy=False)
     asked = asked_banks(study)
     whole_banks = {number for numbers in asked.values() for number in numbers}
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}

@@ -9,6 +9,8 @@ import threading
 from typing import NoReturn
 
 POLL_SECONDS = 0.5
+SPARED = ("log_monitor",)
+"""Parts without which a study comes to its end."""
 STUCK_SECONDS = 8.0
 """After which a main thread that has heard no signal waits in Ray's C++ for the part that is gone."""
 
@@ -57,8 +59,9 @@ class RayWatch:
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_SECONDS):
-            if dead := self._node.dead_processes():
-                self.dead = dead[0][0]
+            dead = [name for name, _ in self._node.dead_processes() if name not in SPARED]
+            if dead:
+                self.dead = dead[0]
                 os.kill(os.getpid(), signal.SIGINT)
                 if not self._ended.wait(STUCK_SECONDS):
                     self.kill()

@@ -186,8 +186,12 @@ class BankSearcher(Searcher):
             # The worker of a bank that still trains may die.
             return None if self._bank_of else Searcher.FINISHED
         if self._again:
-            bank = self._again.pop(0)
+            bank = next((bank for bank in self._again if self._knows_what(bank)), None)
+            if bank is None:
+                return None
+            self._again.remove(bank)
             self._bank_of[trial_id] = bank
+            self._handed_out[bank] |= self._asking.told(self._known_records(bank))
             return self._handed_out[bank]
         bank = self._next_bank
         if not self._is_due(bank):
@@ -303,6 +307,12 @@ class BankSearcher(Searcher):
             self._tell(self._results.get(self._told, []))
             self._told += 1
         return True
+
+    def _knows_what(self, bank: int) -> bool:
+        """Whether all that a bank was told when it was first asked for is here; where the files of several
+        are lost, the earlier ones train first."""
+        known = self._plan.known(bank) if self._plan.in_order else ()
+        return all(one in self._results for one in known if one in self._handed_out)
 
     def _count(self) -> int:
         """Configurations asked for so far; those still waiting in Optuna's queue do not count."""

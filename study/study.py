@@ -17,6 +17,7 @@ from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
 from study.config import SQLITE, StudyConfig
+from study.interrupts import held_back
 from study.lock import is_locked
 from study.run_folder import RunFolder
 from study.study_file import load_config, load_stored, validated
@@ -137,7 +138,8 @@ class Study:
         started = time.monotonic()  # before Ray, Optuna and MLflow are imported, which takes seconds
         check_place_of_folder(self.folder.path)
         check_place_of_folder(self.config.cache)
-        from study.driver import run_study
+        with held_back():
+            from study.driver import run_study
 
         self._refuse_snapshot()
         stored = self.config.portable(self._root)
