@@ -110,7 +110,7 @@ def table(study):
 def test_a_probe_study_that_loses_a_node_ends_as_if_it_had_not(cluster, tmp_path):
     square_cohort(tmp_path / "cohort")
     # Three banks at a time on three nodes, so that the node that goes was training one.
-    given = settings(tmp_path, configurations=384, fixed={"epochs": 150}) | {"resources": {"cpus": 3}}
+    given = settings(tmp_path, configurations=256, fixed={"epochs": 150}) | {"resources": {"cpus": 3}}
     lost = Study.from_dict(given)
     lines = run_and_lose_a_node(lost, cluster)
     gone = r"squares: #\d+ to #\d+: the node that trained this is gone"
