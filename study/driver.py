@@ -20,14 +20,13 @@ from study.config import StudyConfig
 from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
-from study.journal import asked_banks, open_study
 from study.lock import driver_lock
 from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
 from study.provenance import environment
 from study.resumable import refuse_changes
 from study.run_folder import RunFolder
-from study.search import Asking, BankSearcher, kept_plan
+from study.search import Asking, BankSearcher, taken_up
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
@@ -169,16 +168,17 @@ class Conductor:
             warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
             told=trainable.told,
         )
-        study, mended = open_study(
-            self._run.journal, config.name, self._records, asking.suggest, asking.starts
+        searcher, mended = taken_up(
+            config.name,
+            self._run,
+            trainable.plan(capacity, self._done_before, self._deadline),
+            asking,
+            self._on_bank,
         )
-        plan = trainable.plan(capacity, self._done_before, self._deadline)
-        plan = kept_plan(plan, self._run, asked_banks(study))
-        self._announce([*trainable.announcement(plan, capacity), *lines, *filter(None, [mended])])
-        searcher = BankSearcher(study=study, run=self._run, plan=plan, asking=asking, on_bank=self._on_bank)
+        self._announce([*trainable.announcement(searcher.plan, capacity), *lines, *filter(None, [mended])])
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
             self._echo(f"{config.name}: training begins after {self._seconds():.0f} s")
-            self._train(searcher, *trainable.trainable(plan, capacity))
+            self._train(searcher, *trainable.trainable(searcher.plan, capacity))
         searcher.tell_rest()
         self._out_of_time, self._given_up = searcher.out_of_time, searcher.given_up
 

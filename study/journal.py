@@ -7,6 +7,7 @@ not agree with them is written anew.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,16 +40,21 @@ def asked_banks(study: optuna.Study) -> dict[int, list[int]]:
 def open_study(
     path: Path,
     name: str,
-    records: Mapping[int, TrialRecord],
+    banks: Mapping[int, Sequence[TrialRecord]],
     suggest: Callable[[FixedTrial], object],
     starts: Sequence[Start],
+    *,
+    replayed_from: float = math.inf,
 ) -> tuple[optuna.Study, str]:
     """The study of a journal, made where there is none; the caller holds the driver's lock.
 
     Args:
-        records: every finished configuration by number, from the bank files.
+        banks: every finished configuration, from the bank files.
         suggest: draws a configuration's parameters from a trial.
         starts: what the study begins with.
+        replayed_from: a journal that lost something ends before this bank; from there on the search asks for
+            each bank again as it did the first time. The bank files do not hold all that the sampler knew of
+            a configuration that still trained.
 
     Returns:
         the study, and a line that says what was put right; empty where the journal was whole. A configuration
@@ -71,6 +77,7 @@ def open_study(
         study = _study(path, name)
         trials = study.get_trials(deepcopy=False)
     asked = asked_banks(study)
+    records = {record.number: record for bank in banks.values() for record in bank}
     whole_banks = {number for numbers in asked.values() for number in numbers}
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
     half_asked = running - whole_banks - records.keys()
@@ -80,8 +87,13 @@ def open_study(
     rebuilt = path.with_name(f".{path.name}.rebuilt")
     rebuilt.unlink(missing_ok=True)
     anew = _study(rebuilt, name)
-    whole = [trial for trial in trials if trial.number not in half_asked]
-    _rebuild(anew, whole, records, suggest, starts)
+    kept, known = {trial.number for trial in trials} - half_asked, records
+    if damage or records.keys() - {trial.number for trial in trials}:
+        asked = {bank: numbers for bank, numbers in asked.items() if bank < replayed_from}
+        known = {one.number: one for bank, ended in banks.items() if bank < replayed_from for one in ended}
+        if replayed_from < math.inf:
+            kept &= known.keys() | {number for numbers in asked.values() for number in numbers}
+    _rebuild(anew, [trial for trial in trials if trial.number in kept], known, suggest, starts)
     for bank, numbers in asked.items():
         anew.set_user_attr(f"{ASKED}{bank}", numbers)
     with open(rebuilt, "rb") as file:
@@ -90,7 +102,8 @@ def open_study(
     study = _study(path, name)
     if not damage and not wrong:
         return study, ""
-    again = sum(trial.number not in records for trial in study.get_trials(deepcopy=False))
+    asked_for = 1 + max([*records, *(trial.number for trial in study.get_trials(deepcopy=False))], default=-1)
+    again = sum(number not in records for number in range(asked_for))
     return study, (
         f"the journal was written anew from the bank files ({damage or wrong}): {len(records)} "
         f"configurations are done, {again} are asked again"

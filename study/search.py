@@ -11,6 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from cohort.files import write_atomically
-from study.journal import ASKED, Start, asked_banks, queue_start
+from study.journal import ASKED, Start, asked_banks, open_study, queue_start
 from study.run_folder import RunFolder
 from trainables.records import TrialRecord, pack_bank, unpack_bank
 
@@ -102,6 +103,10 @@ class Asking:
         return presets + [(params, "") for params in self.warm_starts]
 
 
+class Redrawn(Exception):
+    """Optuna draws other configurations than it did; another release of it, say."""
+
+
 class BankSearcher(Searcher):
     """Hands out banks and tells their results.
 
@@ -125,12 +130,15 @@ class BankSearcher(Searcher):
         on_bank: Callable[[list[TrialRecord]], None],
     ) -> None:
         super().__init__(metric="objective", mode="max")
-        self._study, self._run, self._plan = study, run, plan
+        self._study, self._run, self.plan = study, run, plan
         self._asking, self._on_bank = asking, on_bank
         self._results = run.finished_banks()
         self._records = {record.number: record for bank in self._results.values() for record in bank}
-        asked = asked_banks(study)
-        self._next_bank = max([plan.first_bank - 1, *asked, *self._results]) + 1
+        asked, known = asked_banks(study), len(self._trials())
+        in_journal = (
+            bank for bank, records in self._results.items() if all(one.number < known for one in records)
+        )
+        self._next_bank = max([plan.first_bank - 1, *asked, *in_journal]) + 1
         self._handed_out: dict[int, dict[str, Any]] = {}
         self._bank_of: dict[str, int] = {}
         self._again: list[int] = []
@@ -162,9 +170,27 @@ class BankSearcher(Searcher):
         queued = [trial.user_attrs.get("start") for trial in self._trials()]
         if None in queued:
             return
-        for place, start in enumerate(self._asking.starts[: self._plan.configurations]):
+        for place, start in enumerate(self._asking.starts[: self.plan.configurations]):
             if place not in queued:
                 queue_start(self._study, place, start)
+
+    def replay(self) -> None:
+        """Ask again, in their order, for the banks that have ended and that a journal which was lost no
+        longer knows, so that the next bank is asked for as if nothing had happened.
+
+        Raises:
+            Redrawn: other configurations are drawn than were trained.
+        """
+        while self._next_bank <= max(self._results, default=-1) and self._is_due(self._next_bank):
+            bank, drawn = self._next_bank, self._ask(self._next_bank)
+            self._hand_out(bank, drawn)
+            self._next_bank += 1
+            if bank not in self._results:
+                self._again.append(bank)  # it still trained
+            elif {one.number: one.params for one in self._results[bank]} != {
+                one["number"]: one["params"] for one in drawn
+            }:
+                raise Redrawn
 
     # Ray Tune's side ---------------------------------------------------------------------------------------
 
@@ -207,7 +233,7 @@ class BankSearcher(Searcher):
         self._handed_out[bank] = {
             "bank": bank,
             "configurations": configurations,
-            "deadline": self._plan.deadline,
+            "deadline": self.plan.deadline,
             **self._asking.told(self._known_records(bank)),
         }
 
@@ -217,9 +243,9 @@ class BankSearcher(Searcher):
 
     def is_done(self) -> bool:
         """Whether no bank is to be started any more."""
-        if not self._left_over and not self._again and self._count() >= self._plan.configurations:
+        if not self._left_over and not self._again and self._count() >= self.plan.configurations:
             return True
-        self.out_of_time |= time.time() >= self._plan.deadline
+        self.out_of_time |= time.time() >= self.plan.deadline
         return self.out_of_time
 
     def on_trial_complete(
@@ -254,7 +280,7 @@ class BankSearcher(Searcher):
             write_atomically(self._run.bank_file(bank), data)
         self._results[bank] = records
         self._records |= {record.number: record for record in records}
-        if not self._plan.in_order:
+        if not self.plan.in_order:
             self._tell(records)
         if records:
             self._on_bank(records)
@@ -296,10 +322,10 @@ class BankSearcher(Searcher):
 
     def _is_due(self, bank: int) -> bool:
         """Whether this bank may be asked for; tells what it shall know."""
-        if not self._plan.in_order:
-            return len(self._bank_of) < self._plan.concurrent
-        due = bank - self._plan.concurrent
-        if due >= self._plan.first_bank and due not in self._results:
+        if not self.plan.in_order:
+            return len(self._bank_of) < self.plan.concurrent
+        due = bank - self.plan.concurrent
+        if due >= self.plan.first_bank and due not in self._results:
             return False
         while self._told <= due:
             if self._told in self._handed_out and self._told not in self._results:
@@ -311,7 +337,7 @@ class BankSearcher(Searcher):
     def _knows_what(self, bank: int) -> bool:
         """Whether all that a bank was told when it was first asked for is here; where the files of several
         are lost, the earlier ones train first."""
-        known = self._plan.known(bank) if self._plan.in_order else ()
+        known = self.plan.known(bank) if self.plan.in_order else ()
         return all(one in self._results for one in known if one in self._handed_out)
 
     def _count(self) -> int:
@@ -325,16 +351,16 @@ class BankSearcher(Searcher):
         return [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
 
     def _ask(self, bank: int) -> list[Asked]:
-        seed = int(np.random.SeedSequence([self._plan.seed, bank]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.plan.seed, bank]).generate_state(1)[0])
         with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
             # group=True keeps conditional parameters (gamma only under focal) in the joint model.
             self._study.sampler = TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
         if self._left_over:
-            size = 1 if self._preset(self._left_over[0]) else self._plan.bank_size
+            size = 1 if self._preset(self._left_over[0]) else self.plan.bank_size
             numbers, self._left_over = self._left_over[:size], self._left_over[size:]
             return [self._draw(self._trial(number)) for number in numbers]
         asked = self._count()
-        size = min(self._plan.bank_size, self._plan.configurations - asked)
+        size = min(self.plan.bank_size, self.plan.configurations - asked)
         if asked < len(self._asking.presets):
             size = 1  # a published configuration has its own way of training and cannot share a bank
         return [self._draw(self._study.ask()) for _ in range(size)]
@@ -368,7 +394,41 @@ class BankSearcher(Searcher):
     def _known_records(self, bank: int) -> list[TrialRecord]:
         """Of the banks that were told when this one was asked for, so that what follows from them is
         reproducible; out of order, of all."""
-        if not self._plan.in_order:
+        if not self.plan.in_order:
             return [record for _, record in sorted(self._records.items())]
-        known = [record for one in self._plan.known(bank) for record in self._results.get(one, [])]
+        known = [record for one in self.plan.known(bank) for record in self._results.get(one, [])]
         return sorted(known, key=lambda record: record.number)
+
+
+def taken_up(
+    name: str,
+    run: RunFolder,
+    plan: SearchPlan,
+    asking: Asking,
+    on_bank: Callable[[list[TrialRecord]], None],
+) -> tuple[BankSearcher, str]:
+    """The search of a new study, or of one that a killed driver left.
+
+    Args:
+        name: of the study.
+        plan: of a new study; one that goes on keeps its own.
+        on_bank: as of `BankSearcher`.
+
+    Returns:
+        it, and a line that says what was put right, or "".
+    """
+    noted, banks = run.plan(), run.finished_banks()
+
+    def opened(replayed_from: float) -> tuple[BankSearcher, str]:
+        study, mended = open_study(
+            run.journal, name, banks, asking.suggest, asking.starts, replayed_from=replayed_from
+        )
+        kept = kept_plan(plan, run, asked_banks(study))
+        searcher = BankSearcher(study=study, run=run, plan=kept, asking=asking, on_bank=on_bank)
+        searcher.replay()
+        return searcher, mended
+
+    if plan.in_order and noted.get("configurations") == plan.configurations:
+        with suppress(Redrawn):  # then what was trained is what counts
+            return opened(noted["first_bank"])
+    return opened(math.inf)

@@ -80,13 +80,7 @@ def start(study: Study, *more: str) -> subprocess.Popen:
     """`radtune run` in a process of its own."""
     command = [sys.executable, "-m", "study", "run", str(study_file(study)), *more]
     return subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # What a shell starts in the background ignores Ctrl-C, and its children with it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

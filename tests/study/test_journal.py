@@ -19,8 +19,8 @@ def suggest(trial):
 
 
 def opened(path, records=()):
-    by_number = {record.number: record for record in records}
-    return open_study(path, "s", by_number, suggest, STARTS)
+    banks = {record.number: [record] for record in records}
+    return open_study(path, "s", banks, suggest, STARTS)
 
 
 def ran(path):

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from study.journal import journal_storage, open_study
+from study.journal import journal_storage
 from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
-from study.search import TRIES, Asking, BankSearcher, SearchPlan, kept_plan
+from study.search import TRIES, Asking, SearchPlan, kept_plan, taken_up
 from trainables.records import TrialRecord, pack_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -50,8 +51,8 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
         warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}, {"loss": "bce", "x": 0.4}],
         told=Adapter(None, None, None).told,
     )
-    study, _ = open_study(run.journal, "s", run.records(), asking.suggest, asking.starts)
-    return BankSearcher(study=study, run=run, plan=plan, asking=asking, on_bank=lambda records: None)
+    run.path.mkdir(parents=True, exist_ok=True)
+    return taken_up("s", run, plan, asking, lambda records: None)[0]
 
 
 def drive(search, finish_first=min, train=train, banks=None):
@@ -180,7 +181,7 @@ def test_what_the_deadline_cuts_off_is_asked_for_again(tmp_path):
         "a", {"bank_file": pack_bank([train(one) for one in search.suggest("a")["configurations"]])}
     )
     bank = search.suggest("b")
-    assert bank["deadline"] == search._plan.deadline
+    assert bank["deadline"] == search.plan.deadline
     kept, cut = bank["configurations"][:2], bank["configurations"][2:]
     search.on_trial_complete("b", {"bank_file": pack_bank([train(one) for one in kept])})
     assert search.out_of_time and search.suggest("c") == Searcher.FINISHED
@@ -335,3 +336,22 @@ def test_a_resume_keeps_the_plan_of_a_machine_with_more_cores(tmp_path):
     longer = replace(plan, configurations=128)
     assert kept_plan(longer, run, {0: [0], 1: [1, 2]}) == replace(longer, first_bank=2)
     assert kept_plan(replace(smaller, in_order=False), run, {}).concurrent == 1
+
+
+def test_what_was_trained_counts_where_another_optuna_would_draw_something_else(tmp_path, monkeypatch):
+    """The journal is lost between two releases of it."""
+    drive(searcher(tmp_path), banks=5)
+    run = RunFolder(tmp_path)
+    run.bank_file(2).unlink()  # it still trained
+    trained = run.records()
+    assert len(trained) == 25
+    run.journal.unlink()
+    monkeypatch.setattr("study.search.TPESampler", lambda **settings: RandomSampler(seed=1))
+    again = drive(searcher(tmp_path))
+    assert not trained.keys() & set(numbers(again))
+    records = run.records()
+    assert sorted(records) == list(range(64)) and [trial.number for trial in told(tmp_path)] == list(
+        range(64)
+    )
+    assert all(records[number].params == record.params for number, record in trained.items())
+    assert all(trial.params == records[trial.number].params for trial in told(tmp_path)[1:])
