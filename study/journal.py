@@ -179,7 +179,7 @@ def _disagreement(trials: list[FrozenTrial], records: Mapping[int, TrialRecord])
         record = records.get(number)
         if record is None:
             continue
-        if any(record.params.get(key) != value for key, value in trial.params.items()):
+        if _other_parameters(trial, record):
             return f"it had other parameters of #{number}"
         if trial.state.is_finished() and (
             trial.state.name != record.state
@@ -187,6 +187,10 @@ def _disagreement(trials: list[FrozenTrial], records: Mapping[int, TrialRecord])
         ):
             return f"it had another result of #{number}"
     return ""
+
+
+def _other_parameters(trial: FrozenTrial, record: TrialRecord) -> bool:
+    return any(record.params.get(key) != value for key, value in trial.params.items())
 
 
 def _rebuild(
@@ -201,7 +205,8 @@ def _rebuild(
     known = {trial.number: trial for trial in trials}
     for number in range(1 + max([*known, *records], default=-1)):
         record, trial = records.get(number), known.get(number)
-        if record is not None and (trial is None or trial.state != TrialState.RUNNING):
+        still_running = trial is not None and trial.state == TrialState.RUNNING
+        if record is not None and (not still_running or _other_parameters(trial, record)):
             drawn = FixedTrial(record.params)
             if not record.preset:
                 suggest(drawn)
