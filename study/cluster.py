@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from cohort.errors import InputError
 from study.config import Resources
 from study.interrupts import held_back
 from study.nodes import resources_there, wait_for_nodes
-from study.ray_watch import RayDied, RayWatch
+from study.ray_watch import RayDied, RayWatch, Silence, answers, dead_part, kill_own_ray
 from study.rooms import REPOSITORY, ROOMS, shadowing
 
 
@@ -43,8 +42,6 @@ class Capacity:
         return max(1, int(min(here, self.cpus_a_gpu / trials_per_gpu)) if self.gpus else here)
 
 
-ANSWER_SECONDS = 5
-"""In which a running Ray must take a connection."""
 PRIVATE = "local"
 """Value of RAY_ADDRESS, Ray's own, for a private Ray whatever else runs on this machine."""
 
@@ -104,13 +101,11 @@ def _check_answers(address: str) -> None:
         raise InputError(
             f"RAY_ADDRESS {address!r}: must be HOST:PORT of a running Ray, or {PRIVATE} for a private one"
         )
-    try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
-    except OSError as error:
+    if error := answers(address):
         raise InputError(
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start it, or say RAY_ADDRESS={PRIVATE} "
             "for a private one"
-        ) from None
+        )
 
 
 @contextmanager
@@ -138,7 +133,8 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
 
     Raises:
         InputError: the study file asks for more than there is.
-        RayDied: a part of the Ray that was started here has died meanwhile.
+        RayDied: a part of the Ray that was started here has died meanwhile, or the one that was joined is
+            gone.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
@@ -171,7 +167,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
                     "worker_process_setup_hook": _importing_rooms(),
                 },
             )
-    watch = RayWatch() if ours and not joined else None
+    watch = RayWatch(Silence(joined, echo) if joined else dead_part) if ours else None
     try:
         cpus, gpus = resources_there()
         if joined and (cpus < (resources.cpus or 0) or gpus < (resources.gpus or 0)):
@@ -191,16 +187,16 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
             ),
         )
     except BaseException:
-        if watch and watch.dead:
-            raise RayDied(watch.said) from None
+        if watch and watch.died:
+            raise RayDied(watch.died) from None
         raise
     finally:
         if watch:
             watch.end()
-        if watch and watch.dead:
-            watch.kill()
-        elif ours:
-            _shut_down()
+            if watch.died:
+                kill_own_ray()
+            else:
+                _shut_down()
 
 
 @contextmanager

@@ -15,10 +15,9 @@ from tests.faults.harms import cut_at_a_line, deleted, torn
 pytestmark = pytest.mark.fault
 
 
-@pytest.mark.parametrize("banks", [2, 6])
-def test_a_killed_study_that_is_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted, banks):
+def test_a_killed_study_that_is_resumed_equals_the_uninterrupted_one(tmp_path, uninterrupted):
     study = to_run(tmp_path, **LONG)
-    killed(study, lambda: len(study.folder.bank_files()) >= banks)
+    killed(study, lambda: len(study.folder.bank_files()) >= 6)
     finish(study, "--resume")
     check_every_number_once(study)
     check_equal(study, uninterrupted)

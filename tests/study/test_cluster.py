@@ -22,6 +22,7 @@ from study.fine_tune import Adapter as FineTune
 from study.linear_probe import Adapter as LinearProbe
 from study.linear_probe import bank_resources
 from tests.conftest import REPOSITORY
+from tests.faults.conftest import LONG, check_every_number_once, finish, only_line, start, to_run, wait_for
 from tests.study.conftest import settings, square_cohort
 
 
@@ -126,7 +127,8 @@ def test_what_ray_start_left_is_joined_unless_it_has_gone_or_is_refused(monkeypa
 
 @pytest.fixture
 def started_ray(tmp_path, monkeypatch):
-    """What `ray start --head` leaves running, with 2 CPUs, under a folder of its own; its port."""
+    """What `ray start --head` leaves running, with 2 CPUs, under a folder of its own: its port, and
+    `ray stop`, for it alone."""
     folder = tempfile.mkdtemp(prefix="ray")  # Unix sockets bear no long path
     monkeypatch.setenv("RAY_TMPDIR", folder)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -140,11 +142,15 @@ def started_ray(tmp_path, monkeypatch):
         [*ray, "start", "--head", f"--port={port}", *options], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    yield port
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid not in before and f"{folder}/" in " ".join(process.cmdline()):
-                process.kill()
+
+    def stop():
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid not in before and f"{folder}/" in " ".join(process.cmdline()):
+                    process.kill()
+
+    yield SimpleNamespace(port=port, stop=stop)
+    stop()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -172,10 +178,29 @@ def test_a_study_beside_a_running_ray_joins_it_or_starts_its_own(started_ray, tm
 
     for name, cpus in (("limited", 1), ("unlimited", None)):
         joined = run(name, cpus)
-        assert f":{started_ray} (it runs on this machine); RAY_ADDRESS=local starts a private one" in joined
+        assert (
+            f":{started_ray.port} (it runs on this machine); RAY_ADDRESS=local starts a private one" in joined
+        )
     assert "on the Ray at" not in run("private", 2, RAY_ADDRESS="local")
-    named = run("named", None, RAY_ADDRESS=f"127.0.0.1:{started_ray}")
-    assert f"on the Ray at 127.0.0.1:{started_ray} (RAY_ADDRESS)" in named
+    named = run("named", None, RAY_ADDRESS=f"127.0.0.1:{started_ray.port}")
+    assert f"on the Ray at 127.0.0.1:{started_ray.port} (RAY_ADDRESS)" in named
+
+
+@pytest.mark.cluster
+def test_a_study_whose_ray_is_stopped_ends_in_a_line_and_goes_on_elsewhere(started_ray, tmp_path):
+    """Once it was silent for a minute, and aborted by Ray's C++."""
+    study = to_run(tmp_path, **LONG)
+    driver = start(study)
+    wait_for(lambda: len(study.folder.bank_files()) >= 2, driver)
+    started_ray.stop()
+    output, error = driver.communicate(timeout=120)
+    assert driver.returncode == 1, output + error
+    assert f":{started_ray.port} does not answer; waiting 50 s for it" in output
+    error = only_line(error)
+    assert f":{started_ray.port} has not answered for 50 s; the study goes on with" in error
+    assert "--resume" in error
+    finish(study, "--resume")
+    check_every_number_once(study)
 
 
 @pytest.mark.cluster
