@@ -13,7 +13,7 @@ from study.cluster import Capacity
 from study.config import StudyConfig
 from study.inputs import Inputs
 from study.run_folder import RunFolder
-from study.search import SearchPlan
+from study.search_plan import SearchPlan
 from trainables.records import TrialRecord
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor

@@ -22,7 +22,7 @@ from study.config import StudyConfig
 from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, search_answer, with_weights
 from study.inputs import Inputs
 from study.run_folder import RunFolder
-from study.search import SearchPlan
+from study.search_plan import SearchPlan
 from trainables.bank_training import BankTraining
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
 from trainables.fine_tune import Compute

@@ -19,7 +19,7 @@ from study.config import StudyConfig
 from study.inputs import Inputs, searched
 from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
-from study.search import SearchPlan
+from study.search_plan import SearchPlan
 from trainables.bank_training import RUNGS
 from trainables.ensemble import pack_ensemble
 from trainables.fold_features import decomposed, fold_features

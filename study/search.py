@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 from cohort.files import write_atomically
 from study.journal import ASKED, Start, asked_banks, open_study, queue_start
 from study.run_folder import RunFolder
+from study.search_plan import SearchPlan, kept_plan
 from trainables.records import TrialRecord, pack_bank, unpack_bank
 
 TRIES = 3
@@ -32,55 +33,6 @@ GIVEN_UP = "given_up"
 """Set in the journal on a trial that is to be asked again because its worker died at every try."""
 Asked = dict[str, Any]
 """`number`, `params` and `preset` of one configuration, as a bank receives it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan:
-    """How a study is cut into banks."""
-
-    configurations: int
-    """Configurations in the finished study."""
-    bank_size: int
-    seed: int
-    concurrent: int
-    """Banks that train at the same time."""
-    in_order: bool = True
-    """Ask for a bank when exactly the banks up to `concurrent` before it have been told. Reproducible; but a
-    slow bank holds up the next, so trials that are stopped early at different times do without."""
-    first_bank: int = 0
-    """Of this plan; those before it were asked for by another, when the study was to hold fewer
-    configurations."""
-    deadline: float = math.inf
-    """`time.time()` after which no bank is started, and at which those that train end."""
-
-    def known(self, bank: int) -> range:
-        """The banks whose results were known when a bank was asked for, in order."""
-        return range(max(self.first_bank, bank - self.concurrent + 1))
-
-
-def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int]]) -> SearchPlan:
-    """The plan that a study began with, or the given one, noted for its resumes: on a machine with more or
-    fewer cores, or with a half of it done, the same configurations are to be tried.
-
-    Args:
-        asked: numbers of the configurations of every bank that was asked for.
-
-    Raises:
-        InputError: what was noted is damaged.
-    """
-    if not plan.in_order:
-        return plan
-    noted = run.plan()
-    if noted.get("configurations") != plan.configurations:
-        banks = [*asked, *run.finished_banks()]
-        noted = {
-            "configurations": plan.configurations,
-            "bank_size": plan.bank_size,
-            "concurrent": plan.concurrent,
-            "first_bank": max(banks, default=-1) + 1,
-        }
-        run.write_plan(noted)
-    return replace(plan, **noted)
 
 
 @dataclass(frozen=True, kw_only=True)

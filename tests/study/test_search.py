@@ -4,7 +4,6 @@ import itertools
 import math
 import random
 import time
-from dataclasses import replace
 
 import optuna
 import pytest
@@ -15,7 +14,8 @@ from ray.tune.search import Searcher
 from study.journal import journal_storage
 from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
-from study.search import TRIES, Asking, SearchPlan, kept_plan, taken_up
+from study.search import TRIES, Asking, taken_up
+from study.search_plan import SearchPlan
 from trainables.records import TrialRecord, pack_bank
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -325,17 +325,6 @@ def test_a_study_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_p
     assert told_once == [
         (trial.number, trial.state, trial.value, trial.params) for trial in told(tmp_path / "other")
     ]
-
-
-def test_a_resume_keeps_the_plan_of_a_machine_with_more_cores(tmp_path):
-    run, plan = RunFolder(tmp_path), SearchPlan(configurations=64, bank_size=8, seed=0, concurrent=4)
-    run.path.mkdir(exist_ok=True)
-    assert kept_plan(plan, run, {}) == plan
-    smaller = replace(plan, bank_size=2, concurrent=1, deadline=5.0)
-    assert kept_plan(smaller, run, {0: [0], 1: [1, 2]}) == replace(plan, deadline=5.0)
-    longer = replace(plan, configurations=128)
-    assert kept_plan(longer, run, {0: [0], 1: [1, 2]}) == replace(longer, first_bank=2)
-    assert kept_plan(replace(smaller, in_order=False), run, {}).concurrent == 1
 
 
 def test_what_was_trained_counts_where_another_optuna_would_draw_something_else(tmp_path, monkeypatch):
