@@ -3,8 +3,9 @@
     python -m benchmarks.random_kills [KILLS] [SEED]
 
 Two thirds of the kills meet a linear-probe study, one third a fine-tuning one; each is kill -9 of the driver,
-of a worker, of Ray's raylet or gcs, or SIGTERM to the driver, 1 to 12 s after its folder begins to fill. A
-driver that ends is resumed. Compared are parameters, state, metrics and epochs of every configuration.
+of a worker, of Ray's raylet or gcs, or SIGTERM to the driver, 1 to 12 s after its folder begins to fill, or
+when there is a worker. A driver that ends is resumed. Compared are parameters, state, metrics and epochs of
+every configuration.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def start(file: Path, *more: str) -> subprocess.Popen:
 
 
 def strike(driver: subprocess.Popen, target: str) -> bool:
-    """Kill a part of a running study; whether there was one."""
+    """Kill a part of a running study, once there is one; whether there was."""
     if driver.poll() is not None:
         return False
     if target == "nobody":
@@ -49,11 +50,13 @@ def strike(driver: subprocess.Popen, target: str) -> bool:
     if target in ("driver", "SIGTERM"):
         driver.send_signal(signal.SIGTERM if target == "SIGTERM" else signal.SIGKILL)
         return True
-    for process in psutil.Process(driver.pid).children(recursive=True):
+    while driver.poll() is None:
         with suppress(psutil.Error):
-            if PARTS[target] in " ".join(process.cmdline()):
-                process.kill()
-                return True
+            for process in psutil.Process(driver.pid).children(recursive=True):
+                if PARTS[target] in " ".join(process.cmdline()):
+                    process.kill()
+                    return True
+        time.sleep(0.2)
     return False
 
 
@@ -98,7 +101,7 @@ def main(kills: int = 25, seed: int = 0) -> None:
         met, study, drivers = disturbed(folder, given | {"name": f"{kind}-{kill}"}, target, seconds)
         same = table(study).equals(references[kind])
         equal += same
-        what = f"{target} after {seconds:.1f} s" if met else "nothing (it had ended, or had no such part yet)"
+        what = f"{target} after {seconds:.1f} s" if met else "nothing (it had ended)"
         said = "equal" if same else "DIFFERS"
         print(f"{kill:>3} {kind:<9} killed {what}; {drivers} drivers; table {said}", flush=True)
     print(f"{equal} of {kills} tables equal the undisturbed ones")
