@@ -114,6 +114,7 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
         assert (study.folder.analysis / "figures" / f"{figure}.png").exists()
 
 
+@pytest.mark.slow
 def test_where_a_licence_forbids_it_no_image_is_in_the_report(looked_at):
     study = Study.open(looked_at / "runs" / "squares", ["analysis.images=none"])
     for name in ("saliency_maps", "overlay_images"):
@@ -127,6 +128,7 @@ def test_where_a_licence_forbids_it_no_image_is_in_the_report(looked_at):
     assert "as `analysis.images: none` wants it" in result.report.read_text()
 
 
+@pytest.mark.slow
 def test_any_image_can_be_asked_for(looked_at, capsys):
     run = str(looked_at / "runs" / "squares")
     cohort = Cohort.open(looked_at / "cohort")
@@ -170,6 +172,7 @@ def test_a_finer_map_has_the_images_own_pixels(looked_at):
     assert np.nanmax(np.abs(fine - coarse)) > 0
 
 
+@pytest.mark.slow
 def test_an_answer_that_depends_on_nothing_has_no_maps_and_says_so(looked_at):
     evidence = Study.open(looked_at / "runs" / "squares").evidence()
     best = evidence.row(evidence.best)

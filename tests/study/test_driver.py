@@ -302,6 +302,7 @@ def test_trials_see_no_row_of_the_test_split(tmp_path):
     assert len(seen) == len(cohort.indices("train")) + len(cohort.indices("val"))
 
 
+@pytest.mark.slow
 def test_the_time_budget_counts_from_the_start_and_is_named_when_it_ends_the_search(tmp_path):
     square_cohort(tmp_path / "cohort", images=80)
     config = settings(tmp_path, configurations=2, time_budget=0.01)
@@ -361,6 +362,7 @@ def test_a_study_begins_with_the_best_of_an_earlier_one(studied, tmp_path):
         earlier_starts(same, RunFolder(tmp_path / "new"), lambda starts: [])
 
 
+@pytest.mark.slow
 def test_a_moved_project_is_resumed_and_analysed_where_it_lies_now(tmp_path, monkeypatch):
     (tmp_path / "before").mkdir()
     monkeypatch.chdir(tmp_path / "before")
@@ -466,6 +468,7 @@ def test_features_in_another_precision_than_the_study_began_with_are_refused(stu
         study.folder.inputs_file.write_text(json.dumps(inputs))
 
 
+@pytest.mark.slow
 def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
     """Twenty patients of training and validation: five folds of four, too few for folds within them."""
     square_cohort(tmp_path / "cohort", images=108, images_a_patient=4)
@@ -477,6 +480,7 @@ def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
     assert parent.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_without_a_test_split_a_study_is_exported_and_its_analysis_refused(tmp_path):
     square_cohort(tmp_path / "cohort", splits=("train", "train", "val"))
     study = Study.from_dict(settings(tmp_path, configurations=4)).run(echo=lambda _: None)
@@ -493,6 +497,7 @@ def test_without_a_test_split_a_study_is_exported_and_its_analysis_refused(tmp_p
     assert not study.folder.openings_file.exists()
 
 
+@pytest.mark.slow
 def test_a_study_in_which_nothing_completes_says_so_with_the_first_reason(tmp_path, monkeypatch, capsys):
     """Workers that cannot import their code, say; the command line ends with status 1."""
     square_cohort(tmp_path / "cohort")

@@ -205,6 +205,7 @@ def test_the_published_configuration_is_exported_as_published_whatever_its_rank(
     assert rule.strategy == "fixed" and (rule.thresholds_C == 0.5).all() and not rule.shared_C.any()
 
 
+@pytest.mark.slow
 def test_a_trial_that_cannot_go_on_fails_alone_and_says_why(tmp_path):
     square_cohort(tmp_path / "cohort")
     build_tower("vit", tmp_path / "vit")

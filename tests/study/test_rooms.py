@@ -31,6 +31,7 @@ def run_in(folder: Path, *command: str, path: str) -> subprocess.CompletedProces
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_study_runs_beside_files_named_like_the_packages(own_modules):
     """With the console script and a real Ray, whose workers put the working directory first on the path."""
     square_cohort(own_modules / "cohort_folder", images=80)
