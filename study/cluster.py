@@ -21,7 +21,7 @@ from cohort.errors import InputError
 from study.config import Resources
 from study.interrupts import held_back
 from study.nodes import resources_there, wait_for_nodes
-from study.ray_watch import RayDied, RayWatch, Silence, answers, dead_part, kill_own_ray
+from study.ray_watch import RayDied, RayWatch, Silence, dead_part, kill_own_ray, unreachable
 from study.rooms import REPOSITORY, ROOMS, shadowing
 
 
@@ -101,7 +101,7 @@ def _check_answers(address: str) -> None:
         raise InputError(
             f"RAY_ADDRESS {address!r}: must be HOST:PORT of a running Ray, or {PRIVATE} for a private one"
         )
-    if error := answers(address):
+    if error := unreachable(address):
         raise InputError(
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start it, or say RAY_ADDRESS={PRIVATE} "
             "for a private one"

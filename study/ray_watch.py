@@ -90,7 +90,7 @@ class Silence:
         self._said = False
 
     def __call__(self) -> str:
-        if answers(self._address) is None:
+        if unreachable(self._address) is None:
             if self._said:
                 self._echo(f"the Ray at {self._address} answers again")
             self._answered, self._said = time.monotonic(), False
@@ -104,7 +104,7 @@ class Silence:
         return ""
 
 
-def answers(address: str) -> OSError | None:
+def unreachable(address: str) -> OSError | None:
     """What stands against a connection to HOST:PORT; None where something listens there."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     try:

@@ -298,7 +298,8 @@ def until_killed(folder, rng, patience):
 
 
 @pytest.mark.parametrize("lost", ["nothing", "the journal", "a bank file"])
-@pytest.mark.parametrize("seed", range(6))
+# With the last three seeds the journal is lost when a later bank has ended than one that still trains.
+@pytest.mark.parametrize("seed", [*range(6), 7, 11, 20])
 def test_a_study_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path, seed, lost):
     """Anywhere: between two questions of one bank, between two starts that are queued, while it is told; and
     its disk may lose something between two lives."""
