@@ -26,7 +26,7 @@ from analysis.predictors import (
     TEXT_INFORMED,
     ZERO_SHOT,
 )
-from scoring.intervals import MIN_POSITIVE_PATIENTS
+from scoring.intervals import MIN_PATIENTS
 
 LEVEL = 0.05
 """Two rows are called different where the Holm-adjusted p-value is below this."""
@@ -58,7 +58,7 @@ def rules(objective: str) -> tuple[str, ...]:
     chance = "that its scores beat their own reverse there too"
     if objective == "macro_f1":
         chance = "better decisions than any that are the same for every image"
-    few = f"fewer than {MIN_POSITIVE_PATIENTS} positive patients"
+    few = f"fewer than {MIN_PATIENTS} positive patients"
     return (
         f"A label with {few} on test gets counts and no claim.",
         "“Above chance” means that the AUROC exceeds one half, tested against the model's own ranking "
@@ -149,7 +149,7 @@ def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str, name: str) 
         missing = "positive" if positives == 0 else "negative"
         return Claim(label, name, "none", f"no {missing} image on test", "nothing can be said")
     counts = f"{counted(positives, 'positive image')} of {counted(patients, 'patient')}"
-    if patients < MIN_POSITIVE_PATIENTS:
+    if patients < MIN_PATIENTS:
         return Claim(label, name, "counts only", f"{counts} on test", "counts only, no claim")
     score = f"AUROC {ranged(auroc)}, average precision {ranged(ap)}, on {counts}"
     return _claim(label, name, score, tests)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.predictors import ALL_POSITIVE, PREVALENCE, Scored
 from analysis.test_split import TestSplit
-from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, label_interval
+from scoring.intervals import MIN_PATIENTS, average_interval, label_interval
 from scoring.metric_table import Resampled
 from scoring.metrics import auroc, average_precision, f1
 from scoring.paired_tests import holm, paired_permutation, paired_permutation_f1, permutation_p
@@ -38,7 +38,7 @@ def compare(
     """The rows of `comparisons.csv`: the setting `best` against every opponent that is among the settings.
 
     Two families, fixed before any score is seen: `average`, the study's objective against each opponent;
-    `labels`, the AUROC of each label with at least MIN_POSITIVE_PATIENTS positive patients against each
+    `labels`, the AUROC of each label with at least MIN_PATIENTS positive patients against each
     opponent. A constant opponent ranks nothing, so there the null is that the scores carry no information,
     and the model is tested against its own ranking reversed. Its decisions are decisions like others; what
     macro F1 can be had without a look at an image is that of every label for every image, which takes the
@@ -111,7 +111,7 @@ class _Pair:
     def by_label(self) -> Iterator[tuple]:
         split, (observed_C, null_CB) = self.split, self._null["auroc"]
         difference_C, deviation_CB = self._ranked("auroc")
-        for c in np.flatnonzero(split.positive_patients_C >= MIN_POSITIVE_PATIENTS):
+        for c in np.flatnonzero(split.positive_patients_C >= MIN_PATIENTS):
             patients = int(split.positive_patients_C[c])
             low, high = label_interval(float(difference_C[c]), deviation_CB[c], patients, bounds=None)
             p = permutation_p(float(observed_C[c]), null_CB[c])

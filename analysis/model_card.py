@@ -16,7 +16,7 @@ from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 from analysis.sections.limits import limits_of
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
-from scoring.intervals import MIN_POSITIVE_PATIENTS
+from scoring.intervals import MIN_PATIENTS
 from vlm.predictor import Predictor
 
 _AVERAGES = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
@@ -87,7 +87,7 @@ def model_card(
         tested=_tested(scores, predictor) if scored else [],
         paper=f" `{PAPER}` is {PUBLISHED} ({PUBLICATION})." if has_paper else "",
         claims=claims,
-        minimum=MIN_POSITIVE_PATIENTS,
+        minimum=MIN_PATIENTS,
         strategy=strategy(rule.strategy, exclusive=rule.exclusive),
         exclusive=rule.exclusive,
         shared=np.array(labels)[rule.shared_C].tolist(),
@@ -157,7 +157,7 @@ def _tested(scores: pd.DataFrame, predictor: Predictor) -> list[dict[str, Any]]:
     rows = []
     for label, threshold in zip(predictor.labels, predictor.rule.thresholds_C, strict=True):
         patients = int(own.loc[("auroc", label), "positive_patients"])
-        claimed = patients >= MIN_POSITIVE_PATIENTS
+        claimed = patients >= MIN_PATIENTS
         rows.append(
             {
                 "label": label,

@@ -14,7 +14,7 @@ from analysis.predictors import Scored
 from analysis.test_split import TestSplit
 from cohort.patients import positive_patients
 from scoring import metrics
-from scoring.intervals import MIN_POSITIVE_PATIENTS, label_interval
+from scoring.intervals import MIN_PATIENTS, label_interval
 from scoring.judging import JudgedRows
 from scoring.operating_points import OperatingPoint
 from scoring.resampling import weighted_confusion
@@ -42,7 +42,7 @@ def at_points(
 
     The threshold is a number on the scale of the row's own thresholds, [0, 1], infinite where only deciding
     for none has the specificity, NaN where validation has no positive or no negative. A label with fewer
-    than MIN_POSITIVE_PATIENTS positive patients on test has values and no interval.
+    than MIN_PATIENTS positive patients on test has values and no interval.
 
     Args:
         points: what is wanted, on validation.
@@ -69,7 +69,7 @@ def at_points(
                 value, low, high = float("nan"), float("nan"), float("nan")
                 if not np.isnan(thresholds_C[c]):
                     value = float(measure(counts)[c])
-                    if patients[1][c] >= MIN_POSITIVE_PATIENTS:
+                    if patients[1][c] >= MIN_PATIENTS:
                         behind = int(patients[0 if name in OF_NEGATIVES else 1][c])
                         low, high = label_interval(value, measure(resampled)[c], behind)
                 numbers = thresholds_C[c], name, value, low, high, int(positives_C[c]), int(patients[1][c])

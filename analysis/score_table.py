@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.predictors import ALL_POSITIVE, RANDOM, Scored
 from analysis.test_split import TestSplit
 from cohort.patients import positive_patients
-from scoring.intervals import MIN_POSITIVE_PATIENTS, average_interval, interval, label_interval, spread
+from scoring.intervals import MIN_PATIENTS, average_interval, interval, label_interval, spread
 from scoring.metric_table import Predictions, Resampled, Score, averages, by_label
 from scoring.paper_rules import HEADLINE, PRESETS
 
@@ -201,7 +201,7 @@ def _intervals(
 def _interval_of_one(
     value: float, replicates_B: np.ndarray, patients: int, bounds: tuple[float, float] | None
 ) -> tuple[float, float]:
-    if patients < MIN_POSITIVE_PATIENTS:
+    if patients < MIN_PATIENTS:
         return np.nan, np.nan
     return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from scoring.intervals import MIN_POSITIVE_PATIENTS, interval, spread
+from scoring.intervals import MIN_PATIENTS, interval, spread
 
 GRID = np.linspace(0.02, 0.98, 49)
 """Places of a band, on the axis that is held: the false positive rate of a ROC curve, the sensitivity of a
@@ -126,10 +126,10 @@ def bands(
         weights_PB: see `scoring.resampling.patient_weights`.
 
     Returns:
-        NaN below MIN_POSITIVE_PATIENTS positive patients.
+        NaN below MIN_PATIENTS positive patients.
     """
     positive_patients = len(np.unique(patients_N[targets_N == 1]))
-    if positive_patients < MIN_POSITIVE_PATIENTS:
+    if positive_patients < MIN_PATIENTS:
         nothing_G = np.full(len(GRID), np.nan)
         return Band(nothing_G, nothing_G), Band(nothing_G, nothing_G)
     parts = [

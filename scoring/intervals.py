@@ -9,8 +9,9 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
-MIN_POSITIVE_PATIENTS = 10
-"""Below this many positive patients a label gets counts and no interval."""
+MIN_PATIENTS = 10
+"""With fewer patients than this on its smaller side (`cohort.patients.fewer_patients`) a label gets counts
+and no interval."""
 
 
 def spread(replicates_B: np.ndarray, patients: int) -> float:
@@ -91,8 +92,8 @@ def label_interval(
     patients: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """`interval` of one label's metric; NaN below MIN_POSITIVE_PATIENTS positive patients."""
-    if patients < MIN_POSITIVE_PATIENTS:
+    """`interval` of one label's metric; NaN below MIN_PATIENTS positive patients."""
+    if patients < MIN_PATIENTS:
         return float("nan"), float("nan")
     return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
 
@@ -113,10 +114,10 @@ def average_interval(
     split of this size. For average precision that is more than on an endless one: a label with few positives
     scores too high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
 
-    NaN below MIN_POSITIVE_PATIENTS positive patients over all labels together, and where a label has fewer
+    NaN below MIN_PATIENTS positive patients over all labels together, and where a label has fewer
     than 2.
     """
-    if patients_C.sum() < MIN_POSITIVE_PATIENTS or patients_C.min() < 2:
+    if patients_C.sum() < MIN_PATIENTS or patients_C.min() < 2:
         return float("nan"), float("nan")
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]

@@ -18,7 +18,7 @@ from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
-from scoring.intervals import MIN_POSITIVE_PATIENTS
+from scoring.intervals import MIN_PATIENTS
 
 TITLE = "Label by label"
 
@@ -51,7 +51,7 @@ def run(evidence: Evidence) -> Section:
         ),
         _label_table(evidence, own),
         Words(
-            text=f"{note}. A label with fewer than {MIN_POSITIVE_PATIENTS} positive patients gets no claim.",
+            text=f"{note}. A label with fewer than {MIN_PATIENTS} positive patients gets no claim.",
             kind="note",
         ),
     ]
@@ -128,7 +128,7 @@ def _domain_table(own: pd.DataFrame, domains: Sequence[str]) -> Table:
     for name in domains:
         scores = own.xs(f"domain:{name}", level="label")
         positives, patients = (int(scores[count].iloc[0]) for count in ("positives", "positive_patients"))
-        claimed = patients >= MIN_POSITIVE_PATIENTS
+        claimed = patients >= MIN_PATIENTS
         cells = [Cell.of_score(scores.loc[metric]) if claimed else NONE for metric in METRICS]
         rows.append(Row(cells=[name, str(positives), str(patients), *cells]))
     names = [name.replace("\n", " ") for name in METRICS.values()]
@@ -159,7 +159,7 @@ def forest(scores: pd.DataFrame, cohort: Cohort, best: str, floors: Sequence[str
                     else f"macro average of {int(row['labels_averaged'])}",
                 )
             )
-            if label and patients < MIN_POSITIVE_PATIENTS:
+            if label and patients < MIN_PATIENTS:
                 what = "no positive patient" if patients == 0 else "too few for a claim"
                 axes.text(0.5, y, f"  {what}", va="center", ha="left", color=QUIET, fontsize=9)
                 continue

@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from cohort.patients import patient_folds, positive_patients
+from cohort.patients import fewer_patients, patient_folds, positive_patients
 
 
 def test_positive_patients_by_hand():
     targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
     patients = ["a", "a", "b", "c", "c"]
     assert positive_patients(targets, patients).tolist() == [2, 2]
+
+
+def test_the_smaller_side_counts_patients_with_both_kinds_on_either_and_masked_images_on_none():
+    targets = np.array([[1, 0], [1, np.nan], [0, 1], [1, 1], [1, 1]])
+    patients = ["a", "a", "b", "c", "d"]
+    # The first label: positive a, c, d; negative b. The second: positive b, c, d; negative a.
+    assert fewer_patients(targets, patients).tolist() == [1, 1]
+    assert fewer_patients([[1.0], [0.0]], ["a", "a"]).tolist() == [1]
 
 
 def test_a_fold_keeps_patients_together_and_shares_out_rare_positives():
