@@ -18,9 +18,11 @@ import platform
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
@@ -34,6 +36,7 @@ from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
 from study.driver import Conductor
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
+from study.interrupts import Interrupts
 from study.linear_probe import Adapter
 from study.run_folder import RunFolder
 from study.study_file import stored_file, validated
@@ -48,7 +51,7 @@ class DrawnInputs:
 
     data: ProbeData
     given: ProbeData
-    identity: dict[str, str]
+    identity: dict[str, Any]
     cohort: SimpleNamespace
     encoder: SimpleNamespace
     uncounted: tuple[str, ...] = ()
@@ -72,7 +75,7 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
     inputs = DrawnInputs(
         data,
         given,
-        {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic"},
+        {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic", "labels": data.labels},
         SimpleNamespace(exclusive=False, labels=data.labels),
         SimpleNamespace(
             kinds=data.kinds,
@@ -84,7 +87,11 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
     study = Adapter(config, inputs, run)
     started = time.perf_counter()
     study.prepare(print)
-    Conductor(config, run, inputs, study, lambda line: print("   ", line, flush=True), time.time()).conduct()
+
+    def say(line: str) -> None:
+        print("   ", line, flush=True)
+
+    Conductor(config, run, inputs, study, say, time.monotonic(), Interrupts()).conduct()
     return time.perf_counter() - started, run.answer().objective
 
 
@@ -154,7 +161,7 @@ def optuna_alone(data: ProbeData, trials: int) -> float:
     return (time.perf_counter() - started) / trials
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -163,7 +170,7 @@ def main() -> None:
         "--plain", type=int, default=12, help="trials of the plain ways (default: %(default)s)"
     )
     parser.add_argument("--deep", action="store_true", help="6,144 deep features beside the projected ones")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.disable(logging.INFO)
