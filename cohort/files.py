@@ -152,7 +152,7 @@ def refuse_foreign(folder: Path, own: Collection[str], what: str) -> None:
 
 
 def _temporary(path: Path, ending: str) -> Path:
-    """A name beside `path` that nobody else takes: containers that share a disk have the same process numbers.
+    """A name beside `path` that nobody else takes: containers on one disk have the same process numbers.
 
     What killed processes left under such names is deleted once it is stale.
     """
