@@ -1,5 +1,5 @@
-"""Labels for a second look: those that the answer's held-out scores contradict most. Nothing "
-"is relabelled."""
+"""Labels for a second look: those that the answer's held-out scores contradict most. Nothing
+is relabelled."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def drawn(flips, seed=0, images=4000):
 
 
 def test_flipped_labels_are_among_the_first():
-    """Of the hundred least believed labels nearly all were flipped, where one in twenty would "
-    "be by chance."""
+    """Of the hundred least believed labels nearly all were flipped, where one in twenty would
+    be by chance."""
     targets_NC, probs_NC, flipped_NC = drawn(flips=200)
     found = contradictions(targets_NC, probs_NC)
     for c in range(2):

@@ -1,5 +1,5 @@
-"""What the kept trials of a fine-tuning give together: on a tiny tower, with a judge that is "
-"worked by hand."""
+"""What the kept trials of a fine-tuning give together: on a tiny tower, with a judge that is
+worked by hand."""
 
 import math
 from dataclasses import replace

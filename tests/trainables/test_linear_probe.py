@@ -644,8 +644,8 @@ def anchored(seed=0):
 
 @pytest.mark.parametrize("normalisation", ["none", "l2", "center", "standardize"])
 def test_a_head_that_may_not_move_is_its_anchor(normalisation):
-    """Drawn back with all strength, its scores are products with the text, of the wanted "
-    "deviation on training."""
+    """Drawn back with all strength, its scores are products with the text, of the wanted
+    deviation on training."""
     data = anchored()
     one = config(
         anchor="zero_shot",
