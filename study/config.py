@@ -27,7 +27,7 @@ from search_spaces import SPACES
 from study.credentials import holds_password
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
-from vlm.feature_kinds import KINDS, POOLED, PROJECTED
+from vlm.feature_kinds import KINDS, SINGLE
 
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
@@ -127,8 +127,8 @@ class FineTuneSettings(_Settings):
 
 
 class ViewSettings(_Settings):
-    """Further views of each image, on which linear probes are trained too and over which they "
-    "are averaged."""
+    """Further views of each image, on which linear probes are trained too and over which they
+    are averaged."""
 
     flip: bool = False
     """Mirrored left to right: not where sides matter, as in radiographs."""
@@ -248,8 +248,10 @@ class StudyConfig(_Settings):
             raise ValueError(f"search.space must be the trainable's own, {self.trainable}")
         if self.fine_tune and self.trainable != "fine_tune":
             raise ValueError("fine_tune holds settings of `trainable: fine_tune`; name that trainable too")
-        if self.fine_tune and self.features not in (None, PROJECTED, POOLED):
-            raise ValueError(f"features must be {PROJECTED} or {POOLED} for `trainable: fine_tune`")
+        if self.fine_tune and self.features not in (None, *SINGLE):
+            raise ValueError(
+                f"features must be one of {', '.join(SINGLE)} for `trainable: fine_tune`, not {self.features}"
+            )
         if self.fine_tune and self.views != ViewSettings():
             raise ValueError("views are for linear probes; fine-tuning distorts images by itself")
         if self.fine_tune and self.search.selection != "split":
