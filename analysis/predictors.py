@@ -305,8 +305,8 @@ def logistic_floors(
 
 def regressed_kinds(kinds: Mapping[str, FeatureKind]) -> dict[str, str]:
     """Row of a plain logistic regression -> the kind of features that it is fitted on."""
-    rows = {LOGREG: base_kind(kinds).name}
-    return rows | ({LOGREG_DEEP: DEEP} if DEEP in kinds else {})
+    base = base_kind(kinds).name
+    return {LOGREG: base} | ({LOGREG_DEEP: DEEP} if DEEP in kinds and base != DEEP else {})
 
 
 def regression(record: TrialRecord, name: str, data: ProbeData, encoder: Encoder, note: str) -> Candidate:
