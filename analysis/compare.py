@@ -32,7 +32,6 @@ from scoring.resampling import patient_weights
 from trainables.logistic import train_logistic
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
-from vlm.encoder_names import shown
 from vlm.encoders import Encoder
 from vlm.feature_kinds import FeatureKind
 from vlm.prompts import Wording
@@ -52,6 +51,7 @@ class Candidates:
     name: str
     """The cohort's folder, as a person knows it."""
     encoder_name: str
+    """As the tables have it, see `vlm.encoder_names.shown_apart`."""
     """As it was asked for: `pixels` in gray and in colour."""
     split: TestSplit
     data: ProbeData
@@ -281,4 +281,4 @@ class Comparison:
 
 def name_of(line: tuple[str, str]) -> str:
     """(encoder, kind of features) as people read it."""
-    return f"{shown(line[0])}, {line[1]}"
+    return f"{line[0]}, {line[1]}"

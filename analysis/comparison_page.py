@@ -19,7 +19,7 @@ from analysis.page import Head, section_html, write_page
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
 from cohort.csv_text import csv_text
 from cohort.files import write_atomically
-from vlm.encoder_names import TIMM, shown
+from vlm.encoder_names import TIMM
 
 KIND_OF_IMAGE = "kind of image"
 PER_COHORT_LABELS = 40
@@ -270,6 +270,6 @@ def side_by_side(comparison: Comparison) -> Figure:
 def _shown(line: tuple[str, str]) -> str:
     """As the figure has room for it: of timm's names the architecture, of others the end, where a hub or a
     path says which model it is."""
-    name = shown(line[0])
+    name = line[0]
     name = name.partition("@")[0].removeprefix(TIMM) if name.startswith(TIMM) else name.rpartition(":")[2]
     return f"{name if len(name) <= 22 else f'…{name[-21:]}'}\n{line[1]}"

@@ -17,6 +17,7 @@ from analysis.sections.limits import limits_of
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
 from scoring.intervals import MIN_PATIENTS
+from vlm.encoder_names import shown
 from vlm.predictor import Predictor
 
 _AVERAGES = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
@@ -72,6 +73,7 @@ def model_card(
     return environment.get_template("model_card.md").render(
         cohort=cohort,
         encoder=predictor.encoder,
+        encoder_name=shown(predictor.encoder.name),
         origin=predictor.origin,
         own_tower=own_tower,
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",

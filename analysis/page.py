@@ -14,6 +14,7 @@ from analysis import figures
 from analysis.evidence import Evidence
 from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
 from cohort.files import write_atomically
+from vlm.encoder_names import shown
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 LOST = {"PRUNED": "stopped early", "FAIL": "failed"}
@@ -100,7 +101,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
     states = evidence.study.trials["state"].value_counts()
     lost = [f"{states[state]} {what}" for state, what in LOST.items() if state in states]
     return [
-        ("encoder", evidence.encoder.name, f"{evidence.encoder.width} features"),
+        ("encoder", shown(evidence.encoder.name), f"{evidence.encoder.width} features"),
         ("configurations", f"{states.sum():,}", ", ".join(lost)),
         *(
             (SPLIT_NAMES[counts.split], f"{counts.images:,}", f"images of {counts.patients:,} patients")

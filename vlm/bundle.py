@@ -51,7 +51,7 @@ from vlm.bundle_description import (
     write_description,
 )
 from vlm.embeddings import embed_images, embedding_precision
-from vlm.encoder_names import HubAccess, name_in, split_path
+from vlm.encoder_names import HubAccess, name_in, shown, split_path
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -73,21 +73,21 @@ def save_bundle(
         predictor: what is exported.
         cohort: what it was trained on: label policy, content hash, training prevalences.
         card: the model card, Markdown.
-        with_encoder: put the encoder's weights in, so that the bundle needs neither hub nor folder. An
-            encoder whose name does not lead to its weights, such as a fine-tuned one, needs this.
+        with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned encoder needs
+            this; one that lies in a folder or file of this machine is always put in.
 
     Raises:
         InputError: the folder holds something that no bundle put there, or the cohort has no training split.
     """
     encoder, rule = predictor.encoder, predictor.rule
-    own_weights = with_encoder and encoder.backbone is not None
+    own_weights = (with_encoder or bool(split_path(encoder.name)[1])) and encoder.backbone is not None
     prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
     facts = {
         "radtune": VERSION,
         "labels": list(predictor.labels),
         "policy": cohort.policy.to_dict(),
         "encoder": {
-            "name": encoder.name,
+            "name": shown(encoder.name),
             "features": list(encoder.features),
             "views": encoder.views.to_dict(),
             "width": encoder.width,
@@ -390,6 +390,11 @@ def _load_encoder(
     folder: Path, described: EncoderPart, device: str | None, *, allow_download: bool
 ) -> Encoder:
     name = name_in(folder / ENCODER, described.name) if described.in_bundle else described.name
+    if not described.in_bundle and split_path(name)[1]:
+        raise InputError(
+            f"{folder}: the bundle's encoder does not load here: {name[:200]} is a place on some machine, and "
+            "a bundle holds such an encoder itself; export it again"
+        )
     try:
         encoder = load_encoder(
             name,
@@ -401,7 +406,7 @@ def _load_encoder(
         encoder = encoder.seen_in(Views(**described.views.model_dump()))
     except InputError as error:
         remedy = "" if described.in_bundle else "; or export it again with --with-encoder"
-        if not (described.in_bundle or allow_download or split_path(described.name)[1]):
+        if not (described.in_bundle or allow_download):
             remedy = "; or allow a download with --allow-download (in Python allow_download=True)" + remedy
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
     if encoder.fingerprint != described.fingerprint:
