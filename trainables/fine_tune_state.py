@@ -235,8 +235,8 @@ def _check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str,
             )
         if name == "data":
             raise InputError(
-                f"{path}: it was trained on other images, other values of the labels or another split; resume "
-                "the study it belongs to, or remove it"
+                f"{path}: it was trained on other images, other values of the labels or another split; "
+                "resume the study it belongs to, or remove it"
             )
         raise InputError(
             f"{path}: {name} must be {wanted}, as in this trial, not {found.get(name)}; "
