@@ -24,7 +24,11 @@ def add_command_to(commands: Commands) -> None:
         metavar="N",
         help="trial number (default: best on validation); a published configuration is cut as published",
     )
-    export.add_argument("--with-encoder", action="store_true", help="put the encoder's weights in as well")
+    export.add_argument(
+        "--with-encoder",
+        action="store_true",
+        help="put the encoder's weights in as well; those of a path always are",
+    )
     export.add_argument(
         "--register",
         metavar="NAME@alias",

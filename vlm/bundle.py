@@ -3,11 +3,13 @@
     BUNDLE/
       bundle.json        labels, label policy, encoder, transform, decision rule, training cohort, origin,
                          and a sha256 of every file; see `vlm.bundle_description`
-      head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8);
-                         thresholds_C (float64)
+      head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8),
+                         k/first (int64: its first column of a row of features); thresholds_C (float64)
       README.md          the model card
-      encoder/           only where it was asked for: the towers as an open_clip `local-dir:`
+      encoder/           where it was asked for, and where the encoder's name is a path: its weights as an
+                         open_clip `local-dir:`, or a file of timm's
 
+docs/bundle.md says what is computed, from the file's pixels to the decision, up to every rounding. In short:
 probabilities = sigmoid(z), with z = (mean of the heads' logits - centre) / width on the decision rule's
 scale; a finding is decided present where its probability is at least its label's threshold. Where labels are
 exclusive, probabilities = softmax(z) over them, and the one label with the highest log(probability) -
@@ -73,8 +75,8 @@ def save_bundle(
         predictor: what is exported.
         cohort: what it was trained on: label policy, content hash, training prevalences.
         card: the model card, Markdown.
-        with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned encoder needs
-            this; one that lies in a folder or file of this machine is always put in.
+        with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned encoder
+            needs this; one that lies in a folder or file of this machine is always put in.
 
     Raises:
         InputError: the folder holds something that no bundle put there, or the cohort has no training split.
@@ -392,8 +394,8 @@ def _load_encoder(
     name = name_in(folder / ENCODER, described.name) if described.in_bundle else described.name
     if not described.in_bundle and split_path(name)[1]:
         raise InputError(
-            f"{folder}: the bundle's encoder does not load here: {name[:200]} is a place on some machine, and "
-            "a bundle holds such an encoder itself; export it again"
+            f"{folder}: the bundle's encoder does not load here: {name[:200]} is a place on some machine, "
+            "and a bundle holds such an encoder itself; export it again"
         )
     try:
         encoder = load_encoder(
