@@ -74,6 +74,12 @@ def model_card(
         cohort=cohort,
         encoder=predictor.encoder,
         encoder_name=shown(predictor.encoder.name),
+        geometry=predictor.encoder.geometry,
+        mean=_numbers(predictor.encoder.mean),
+        std=_numbers(predictor.encoder.std),
+        feature_order=_feature_order(predictor.encoder.blocks),
+        heads=len(predictor.heads),
+        ranks_only=predictor.ranks_only,
         origin=predictor.origin,
         own_tower=own_tower,
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
@@ -100,6 +106,22 @@ def model_card(
         provenance={name: value for name, value in provenance.items() if value},
         limits=limits_of(cohort, claims),
     )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+def _feature_order(blocks: Mapping[str, tuple[int, ...]]) -> str:
+    """`192 projected, then 8 x 192 deep`: the columns of a row of features, from the first on."""
+    return ", then ".join(
+        f"{' + '.join(map(str, widths)) if len(set(widths)) > 1 else _times(widths)} {kind}"
+        for kind, widths in blocks.items()
+    )
+
+
+def _times(widths: tuple[int, ...]) -> str:
+    return str(widths[0]) if len(widths) == 1 else f"{len(widths)} x {widths[0]}"
 
 
 def _spread(params: Mapping[str, Any]) -> dict[str, Any]:

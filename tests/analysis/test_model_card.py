@@ -54,6 +54,19 @@ def test_it_names_cohort_encoder_floors_and_use(card):
     assert "best-2" not in text and "Nothing:" not in text
 
 
+def test_it_says_how_pixels_become_probabilities_and_not_where_the_encoder_lies(card, best):
+    class Deep(type(best.encoder)):
+        @property
+        def blocks(self):
+            return {"pooled": (8, 16), "projected": (192,), "deep": (64, 64, 64)}
+
+    encoder = Deep(**vars(best.encoder) | {"name": "local-dir:/home/me/clip"})
+    text = card(replace(best, encoder=encoder))
+    assert "holds 8 + 16 pooled, then 192 projected, then 3 x 64 deep." in text
+    assert "resized to 64 pixels" in text and "((x - mean_D) / scale_D) @ weight_DC" in text
+    assert "`local-dir:clip`" in text and "/home/me" not in text
+
+
 def test_it_says_labels_by_their_names_and_which_publication_stands_behind_a_row(card, analysed):
     assert "`paper` is the published configuration (Sadman et al. 2025, arXiv 2506.14136)." in card()
     text = card(cohort=replace(analysed.study.cohort, label_names={"No Finding": "healthy"}))
