@@ -13,6 +13,7 @@ from markupsafe import Markup
 from analysis import figures
 from analysis.evidence import Evidence
 from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
+from cohort.file_names import file_names
 from cohort.files import write_atomically
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
@@ -22,12 +23,12 @@ STRIP_WIDTH, STRIP_MARGIN = 120, 4
 
 
 def section_html(section: Section, folder: Path) -> Markup:
-    """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too."""
+    """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too, by the
+    names that `file_names` makes of theirs."""
+    pictures = _pictures(section.parts)
     drawings = {
-        picture.name: Markup(
-            figures.write(picture.figure, folder / "figures" / f"{picture.name}.png", picture.alt)
-        )
-        for picture in _pictures(section.parts)
+        picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{name}.png", picture.alt))
+        for picture, name in zip(pictures, file_names([one.name for one in pictures]), strict=True)
     }
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 

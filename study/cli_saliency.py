@@ -83,6 +83,8 @@ def _saliency(arguments: argparse.Namespace) -> None:
         shifts=arguments.shifts,
     ):
         drawn += len(one.labels)
+        if one.folder.name != Path(one.image).stem:
+            print(f"{one.image}: drawn in {one.folder}")
         for why in one.refused:
             refused[why] = refused.get(why, 0) + 1
     for why, count in refused.items():

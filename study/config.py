@@ -21,6 +21,7 @@ from pydantic import (
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from cohort.file_names import file_name
 from cohort.remote_files import inside, is_remote
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
@@ -36,10 +37,11 @@ SQLITE = "sqlite:///"
 
 
 def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or file_name(name) != name:
         raise ValueError(
-            "must be at most 100 letters, digits, dots, underscores and hyphens, a letter or digit first; "
-            "storage says in which folder the study's own is made"
+            "must be at most 100 letters, digits, dots, underscores and hyphens, a letter or digit first and "
+            "no dot last, and no name that Windows reserves; storage says in which folder the study's own is "
+            "made"
         )
     return name
 

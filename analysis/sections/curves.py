@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -68,7 +67,7 @@ def _pictures(evidence: Evidence) -> list[Part]:
         of_rows = {row.name: curves(target_N, row.test_ranked_NC[:, c]) for row in (*floors, best)}
         pictures.append(
             Picture(
-                name=f"curves_{c + 1:02d}_{re.sub('[^A-Za-z0-9]+', '_', claim.label)[:40]}",
+                name=f"curves_{c + 1:02d}_{claim.label}",
                 figure=roc_and_precision(
                     claim.name,
                     of_rows,

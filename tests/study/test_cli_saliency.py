@@ -74,11 +74,18 @@ def test_what_is_wrong_is_said_in_one_line(looked_at, tmp_path, capsys):
     assert "no label 'Hernia'" in refused(bundle, image, "--labels", "Hernia", "--out", out)
     assert "neither a bundle nor a run folder" in refused(str(tmp_path), image, "--out", out)
     assert "must be a folder" in refused(bundle, image, "--out", image)
-    (tmp_path / "a").mkdir()
-    Image.open(image).save(tmp_path / "a" / "tall.png")
-    assert "one folder 'tall'" in refused(bundle, image, str(tmp_path / "a" / "tall.png"), "--out", out)
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert "broken.png" in refused(bundle, str(tmp_path / "broken.png"), "--out", out)
+
+
+def test_two_images_of_one_name_are_drawn_apart_and_it_is_said_where(looked_at, tmp_path, capsys):
+    image, out = looked_at / "tall.png", tmp_path / "out"
+    (tmp_path / "a").mkdir()
+    other = tmp_path / "a" / "tall.png"
+    Image.open(image).rotate(180).save(other)
+    assert main(["saliency", str(looked_at / "bundle"), str(image), str(other), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"tall", "tall_2"}
+    assert f"{other}: drawn in {out / 'tall_2'}" in capsys.readouterr().out
 
 
 def test_the_colour_is_full_where_the_map_is_largest_and_unseen_parts_are_darker():
