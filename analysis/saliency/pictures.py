@@ -16,7 +16,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from cohort.decoding import decode
-from cohort.errors import InputError
 from cohort.file_names import file_names
 from cohort.files import write_atomically
 from cohort.geometry import apply_geometry, map_to_image

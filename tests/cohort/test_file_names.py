@@ -1,4 +1,4 @@
-"""Texts of strangers as names of files: one part of a path, short enough, and different where the texts are."""
+"""Texts of strangers as names of files: one part of a path, short, and different where the texts are."""
 
 import os
 
