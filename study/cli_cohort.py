@@ -85,6 +85,11 @@ def add_commands(commands: Commands) -> None:
     show.add_argument(
         "--contact-sheet", metavar="FILE", help="write 32 of its images with their labels to a .png or .jpg"
     )
+    show.add_argument(
+        "--duplicates",
+        metavar="FILE",
+        help="write the first 32 pairs of images that are the same or nearly so to a .png or .jpg",
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> None:
@@ -134,12 +139,15 @@ def _width_and_height(text: str | None) -> tuple[int, int] | None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from cohort.contact_sheet import contact_sheet
+    from cohort.contact_sheet import contact_sheet, sheet_of_duplicates
     from cohort.manifest import Cohort
     from cohort.summary import describe
 
     cohort = Cohort.open(arguments.cohort)
     sheet = contact_sheet(cohort, arguments.contact_sheet) if arguments.contact_sheet else None
+    pairs = sheet_of_duplicates(cohort, arguments.duplicates) if arguments.duplicates else None
     print(describe(cohort))
     if sheet:
         print(f"\ncontact sheet: {sheet}")
+    if pairs:
+        print(f"\npairs of images: {pairs}")

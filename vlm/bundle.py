@@ -31,10 +31,11 @@ from cohort.errors import InputError
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.html_table import html_table
-from cohort.image_files import checked_size, in_threads, read_image
+from cohort.image_files import checked_size, read_image
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
+from cohort.threads import in_threads
 from cohort.version import VERSION
 from scoring.judging import Scale
 from scoring.metrics import prevalences

@@ -180,7 +180,7 @@ def read_table(
         require_label_columns,
         typed,
     )
-    from cohort.splits import FRACTIONS, given_split, stratified_split, too_rare_for_three_sides
+    from cohort.splits import FRACTIONS, given_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
     _refuse_label_arguments(labels, label_column, label_separator)
@@ -235,10 +235,10 @@ def read_table(
     warnings += doubts
     if not patient_column:
         warnings.append("no patient column: every image counts as its own patient")
+    split = None
     if split_column:
         split = given_split(frame[split_column], patient, f"{table}, column {split_column!r}")
     else:
-        split = stratified_split(targets_NC, patient, fractions or FRACTIONS, seed)
         warnings += too_rare_for_three_sides(targets_NC, patient, labels)
 
     rows = SourceRows(
@@ -248,6 +248,8 @@ def read_table(
         study=[cell or "" for cell in frame[study_column]] if study_column else image,
         view=[cell or "" for cell in frame[view_column]] if view_column else [""] * len(frame),
         split=split,
+        fractions=fractions or FRACTIONS,
+        seed=seed,
         keep={name: typed(frame[name].tolist()) for name in keep},
         raw_NC=raw_NC,
         targets_NC=targets_NC,
