@@ -51,7 +51,7 @@ def near_duplicates(thumbnails_NHW: np.ndarray, among: Sequence[int]) -> list[tu
     first.
 
     Of several that all show the same as few pairs as join them, the most alike, fewer than there are images.
-    100,000 thumbnails take about a minute on two cores.
+    100,000 thumbnails take 50 s of CPU (`benchmarks/near_duplicates.py`).
 
     Args:
         thumbnails_NHW: as `thumbnail` gives them; flat ones have no duplicates.
@@ -95,7 +95,7 @@ def _close(hashes_NB: np.ndarray) -> Iterator[np.ndarray]:
             found.append(pairs_P2[pairs_P2[:, 0] < pairs_P2[:, 1]])
         return np.concatenate(found)
 
-    yield from in_threads(rows, -(-count // _ROWS), "comparing images")
+    yield from in_threads(rows, -(-count // _ROWS), "comparing images", "block")
 
 
 def _alike(thumbnails_NHW: np.ndarray, pairs_P2: np.ndarray) -> list[tuple[int, int, float]]:

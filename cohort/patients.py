@@ -9,6 +9,9 @@ import numpy as np
 
 from cohort.errors import InputError
 
+FEWEST_PATIENTS = 10
+"""On the smaller side of a label (`fewer_patients`): with fewer nothing is said of its scores but counts."""
+
 
 def positive_by_patient(targets_NC: np.ndarray, patients_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which labels each patient has on any image.

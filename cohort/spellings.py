@@ -23,10 +23,12 @@ def folded(text: str) -> str:
     return hyphens.casefold().removesuffix(".0")
 
 
-def one_spelling(texts: Iterable[str | None]) -> tuple[list[str | None], list[tuple[str, str]]]:
+def one_spelling(
+    texts: Iterable[str | None], first: dict[str, str] | None = None
+) -> tuple[list[str | None], list[tuple[str, str]]]:
     """The texts, each as the first one was written that looks like it; and which were replaced: the first
-    spelling and the other, once each. None stays."""
-    first: dict[str, str] = {}
+    spelling and the other, once each. None stays. `first` holds what was met before, and is added to."""
+    first = {} if first is None else first
     known: dict[str, str] = {}
     kept = []
     for text in texts:
@@ -38,6 +40,7 @@ def one_spelling(texts: Iterable[str | None]) -> tuple[list[str | None], list[tu
 
 def taken_for_one(what: str, replaced: list[tuple[str, str]]) -> list[str]:
     """A warning of the spellings that `one_spelling` replaced, or none; `what` says what they name."""
+    replaced = list(dict.fromkeys(replaced))
     if not replaced:
         return []
     spelling, other = replaced[0]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 
-def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
+def in_threads(work: Callable[[int], T], count: int, title: str, unit: str = "image") -> Iterator[T]:
     """`work(0), work(1), ...` in order, computed by one thread a core, a bounded number of results ahead.
 
     Threads suffice: Pillow, zlib and hashlib release the interpreter's lock while they work.
@@ -23,7 +23,7 @@ def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque = deque()
         interval = 1.0 if sys.stderr.isatty() else 30.0
-        with tqdm(total=count, desc=title, unit="image", mininterval=interval, delay=2.0) as bar:
+        with tqdm(total=count, desc=title, unit=unit, mininterval=interval, delay=2.0) as bar:
             for i in range(count):
                 ahead.append(pool.submit(work, i))
                 if len(ahead) >= 4 * workers:

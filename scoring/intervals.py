@@ -9,7 +9,9 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
-MIN_PATIENTS = 10
+from cohort.patients import FEWEST_PATIENTS
+
+MIN_PATIENTS = FEWEST_PATIENTS
 """With fewer patients than this on its smaller side (`cohort.patients.fewer_patients`) a label gets counts
 and no interval."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError, shortened
-from cohort.readers.shared_arguments import comma_separated
+from cohort.readers.name_lists import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify

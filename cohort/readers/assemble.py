@@ -23,7 +23,7 @@ from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
 from cohort.other_formats import ENDINGS, HEAD, other_format
 from cohort.readers.named_files import FileIndex, find_files, without_ending
 from cohort.spellings import folded, spelled_alike
-from cohort.splits import FRACTIONS, stratified_split
+from cohort.splits import FRACTIONS, stratified_split, unfit_for_a_study
 
 _NAMED = 3
 
@@ -135,6 +135,7 @@ def assemble(
             f"{shared} of several patients{kept}: `radtune cohort show --duplicates FILE` draws them"
         )
     warnings += _row_warnings(rows, split)
+    warnings += unfit_for_a_study(rows.targets_NC, rows.patient, split, rows.split is not None)
     flow = [*rows.flow, ("image file there", len(there))]
     if unreadable:
         flow.append(("image readable", len(there) - len(unreadable)))
