@@ -59,7 +59,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-duplicates",
         action="store_true",
-        help="only warn of image files that lie in several splits under different names",
+        help="only warn of images in several splits that are the same or nearly so; a split that is drawn "
+        "need not keep them together then",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
 

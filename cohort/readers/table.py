@@ -403,8 +403,8 @@ def _keep_views(
         raise InputError(f"{table}: no row has a view among {', '.join(views)}; {column!r} holds: {said}")
     unknown = [view for key, view in wanted.items() if key not in set(of_row)]
     warnings = [
-        f"no row has the view {view!r}; {did_you_mean(view, others)} {len(frame) - len(kept)} rows of other "
-        "views are left out"
+        f"no row has the view {view!r}, and {len(frame) - len(kept)} rows of others are left out; "
+        f"{did_you_mean(view, others)}"
         for view in unknown
     ]
     return kept, f" (left out: {said})" if others else "", warnings

@@ -827,7 +827,7 @@ def test_a_view_that_no_row_has_and_what_is_left_out_are_said(source):
     cohort = read(source, view_column="view", views=["PA", "ap", "APS"])
     assert cohort.flow[1] == ("view among PA, ap, APS (left out: AP Supine 20)", 40)
     (warning,) = [w for w in cohort.warnings if "no row has the view 'APS'" in w]
-    assert "AP Supine" in warning and "20 rows of other views are left out" in warning
+    assert "AP Supine" in warning and "20 rows of others are left out" in warning
 
 
 def test_labels_choose_among_those_that_a_column_names(source):
