@@ -96,6 +96,8 @@ def assemble(
     there = [n for n in range(count) if found[n] is not None]
     files = ImageFiles(images, [found[n] for n in there])
     inspected = inspect_images(files, _training(split, there))
+    unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
+    warnings = [*rows.warnings, *_unreadable_warnings(unreadable, found, skip_unreadable)]
     pairs = [
         Pair(there[pair.first], there[pair.second], pair.correlation)
         for pair in find_duplicates(inspected.pixels, inspected.thumbnails_NHW)
@@ -104,14 +106,6 @@ def assemble(
         split = _split(rows, pairs)
         if inspected.gray_16_bit:  # their values are those of other training images
             inspected = inspect_images(files, _training(split, there))
-    warnings = list(rows.warnings)
-    unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
-    if unreadable:
-        several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
-        message = f"{next(iter(unreadable.values()))}{several if len(unreadable) > 1 else ''}"
-        if not skip_unreadable:
-            raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
-        warnings.append(f"{len(unreadable)} unreadable image files were skipped: {message}")
 
     levels = find_intensity(intensity, inspected.counts_V) if inspected.gray_16_bit else None
     warnings += _pixel_warnings(inspected, levels, intensity)
@@ -121,19 +115,7 @@ def assemble(
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
-    if leaks := _in_words(across(pairs, split), rows.image, split):
-        said = f"{leaks} in several splits"
-        if not allow_duplicates:
-            raise InputError(
-                f"{images}: {said}, so that a model would be tested on what it was trained on; keep one row "
-                "of each, give them one patient and one split, or pass --allow-duplicates"
-            )
-        warnings.append(f"{said}: scores there flatter the model")
-    elif shared := _in_words(across(pairs, rows.patient), rows.image, rows.patient):
-        kept = ", whom the split keeps together" if rows.split is None and not allow_duplicates else ""
-        warnings.append(
-            f"{shared} of several patients{kept}: `radtune cohort show --duplicates FILE` draws them"
-        )
+    warnings += _duplicate_warnings(rows, split, pairs, images, allow_duplicates)
     warnings += _row_warnings(rows, split)
     warnings += unfit_for_a_study(rows.targets_NC, rows.patient, split, rows.split is not None)
     flow = [*rows.flow, ("image file there", len(there))]
@@ -230,6 +212,35 @@ def _split(rows: SourceRows, pairs: Sequence[Pair]) -> Sequence[str]:
             f"{shared} of several patients, whom a split keeps together: {error}; pass --allow-duplicates to "
             "draw one all the same"
         ) from error
+
+
+def _unreadable_warnings(unreadable: Mapping[int, str], found: Sequence[str | None], skip: bool) -> list[str]:
+    """One of the files that do not decode, or none; InputError where they are not to be skipped."""
+    if not unreadable:
+        return []
+    several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
+    message = f"{next(iter(unreadable.values()))}{several if len(unreadable) > 1 else ''}"
+    if not skip:
+        raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
+    return [f"{len(unreadable)} unreadable image files were skipped: {message}"]
+
+
+def _duplicate_warnings(
+    rows: SourceRows, split: Sequence[str], pairs: Sequence[Pair], images: Path | str, allowed: bool
+) -> list[str]:
+    """One of images that are the same in several splits, or else of several patients, or none; InputError for
+    the former unless they are allowed."""
+    if leaks := _in_words(across(pairs, split), rows.image, split):
+        if not allowed:
+            raise InputError(
+                f"{images}: {leaks} in several splits, so that a model would be tested on what it was "
+                "trained on; keep one row of each, give them one patient and one split, or pass --allow-duplicates"
+            )
+        return [f"{leaks} in several splits: scores there flatter the model"]
+    if shared := _in_words(across(pairs, rows.patient), rows.image, rows.patient):
+        kept = ", whom the split keeps together" if rows.split is None and not allowed else ""
+        return [f"{shared} of several patients{kept}: `radtune cohort show --duplicates FILE` draws them"]
+    return []
 
 
 def _training(split: Sequence[str], there: Sequence[int]) -> set[int]:

@@ -204,14 +204,7 @@ def read_table(
 
     check_output_folder(out, images)
     _refuse_label_arguments(labels, label_column, label_separator)
-    if fractions is not None and split_column:
-        raise InputError(
-            f"fractions are those of a split that is drawn, but column {split_column!r} gives one; name one "
-            "of the two"
-        )
-    if views and not view_column:
-        raise InputError(f"views {', '.join(views)} are asked for, but no view column is named")
-
+    _refuse_loose_arguments(fractions, split_column, views, view_column)
     missing = MISSING - {marker.lower() for marker in not_missing}
     frame, markers = without_markers(read_source(table, missing=("",)), missing)
     image_column, patient_column, study_column, view_column, label_column, split_column = (
@@ -239,11 +232,7 @@ def read_table(
         frame, labels, raw_NC = form.in_columns(frame, image_column)
     else:
         single = [patient_column, study_column, view_column, split_column]
-        frame, labels, raw_NC, doubts = form.in_one_column(frame, image_column, single)
-        if markers[label_column]:
-            said = ", ".join(f"{marker} {count}" for marker, count in markers[label_column].most_common())
-            keeping = _how_to_keep(markers[label_column])
-            doubts.append(f"column {label_column!r} is blank where it holds a marker ({said}){keeping}")
+        frame, labels, raw_NC, doubts = form.in_one_column(frame, image_column, single, markers[label_column])
         warnings += doubts
         flow.append(("images", len(frame)))
 
@@ -333,17 +322,27 @@ class _Labels:
         return frame, labels, raw_NC
 
     def in_one_column(
-        self, frame: pd.DataFrame, image_column: str, single: Sequence[str | None]
+        self,
+        frame: pd.DataFrame,
+        image_column: str,
+        single: Sequence[str | None],
+        markers: Counter[str],
     ) -> tuple[pd.DataFrame, list[str], np.ndarray, list[str]]:
         """A row an image, labels, their cells and warnings, of a table with a column that names labels."""
         from cohort.readers.label_column import SEPARATOR, merge_rows, select_labels
 
         separator = self.separator or SEPARATOR
         merged = merge_rows(frame, image_column, self.column, separator, single, self.missing)
+        warnings = list(merged.warnings)
+        if markers:
+            said = ", ".join(f"{marker} {count}" for marker, count in markers.most_common())
+            warnings.append(
+                f"column {self.column!r} is blank where it holds a marker ({said}){_how_to_keep(markers)}"
+            )
         if self.labels is None:
-            return merged.frame, merged.labels, merged.raw_NC, merged.warnings
+            return merged.frame, merged.labels, merged.raw_NC, warnings
         labels, raw_NC, left_out = select_labels(merged, self.labels, self.column, self.table)
-        return merged.frame, labels, raw_NC, [*merged.warnings, *left_out]
+        return merged.frame, labels, raw_NC, [*warnings, *left_out]
 
 
 def _in_one_spelling(frame: pd.DataFrame, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:
@@ -383,6 +382,21 @@ def _refuse_label_arguments(labels: Sequence[str] | None, column: str | None, se
         label, count = Counter(labels).most_common(1)[0]
         if count > 1:
             raise InputError(f"labels: label {label!r} is named {count} times; name it once")
+
+
+def _refuse_loose_arguments(
+    fractions: Sequence[float] | None,
+    split_column: str | None,
+    views: Sequence[str] | None,
+    view_column: str | None,
+) -> None:
+    if fractions is not None and split_column:
+        raise InputError(
+            f"fractions are those of a split that is drawn, but column {split_column!r} gives one; name one "
+            "of the two"
+        )
+    if views and not view_column:
+        raise InputError(f"views {', '.join(views)} are asked for, but no view column is named")
 
 
 def _keep_views(
