@@ -234,7 +234,8 @@ def _duplicate_warnings(
         if not allowed:
             raise InputError(
                 f"{images}: {leaks} in several splits, so that a model would be tested on what it was "
-                "trained on; keep one row of each, give them one patient and one split, or pass --allow-duplicates"
+                "trained on; keep one row of each, give them one patient and one split, or pass "
+                "--allow-duplicates"
             )
         return [f"{leaks} in several splits: scores there flatter the model"]
     if shared := _in_words(across(pairs, rows.patient), rows.image, rows.patient):
