@@ -21,7 +21,7 @@ from cohort.image_files import ImageFiles, list_files
 from cohort.labels import NO_FINDING, did_you_mean
 from cohort.manifest import Cohort
 from cohort.readers.annotation_formats import FORMATS, OTHER_NAMES, Drawn
-from cohort.readers.named_files import without_ending
+from cohort.readers.named_files import normal_form, without_ending
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg")
 
@@ -140,7 +140,7 @@ class _Images:
         self._files, self._sizes = cohort.files(), {}
         self._rows: dict[str, int] = {}
         for names in (self.images, cohort.column("file")):
-            for row, name in enumerate(names):
+            for row, name in enumerate(map(normal_form, names)):
                 tail = PurePosixPath(name).name
                 for spelling in (name, without_ending(name), tail, without_ending(tail)):
                     self._rows.setdefault(spelling, row)
@@ -153,6 +153,7 @@ class _Images:
         return self._sizes[row]
 
     def row(self, name: str) -> int | None:
+        name = normal_form(name)
         tail = PurePosixPath(name).name
         for spelling in (name, without_ending(name), tail, without_ending(tail)):
             if spelling in self._rows:
