@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from cohort.decoding import decode, room_to_decode
-from cohort.errors import InputError
+from cohort.errors import InputError, printable
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.html_table import html_table
@@ -305,7 +305,7 @@ class Bundle:
                     image = decode(data, name, self.intensity)
                     return apply_geometry(image, self.predictor.encoder.geometry)
             except InputError as error:
-                return str(error)
+                return printable(str(error))
 
         rows: list[int] = []
         batch: list[np.ndarray] = []
@@ -322,7 +322,7 @@ class Bundle:
 
 
 def _name(image: Path | str | bytes, place: int) -> str:
-    return f"image {place}" if isinstance(image, bytes) else str(image)
+    return f"image {place}" if isinstance(image, bytes) else printable(image)
 
 
 def verify_bundle(folder: Path | str) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -130,6 +131,16 @@ def test_uncertain_rules_per_label_reach_the_policy(table, tmp_path):
     words += ["--labels", "Bright,Left,Rare", "--uncertain", "Left=ones,Rare=zeros", "--out", out]
     assert main([str(word) for word in words]) == 0
     assert Cohort.open(out).policy.uncertain == {"Left": "ones", "Rare": "zeros"}
+
+
+def test_a_table_is_read_beside_a_file_whose_name_is_no_text(table, tmp_path, capsys):
+    path, images = table
+    copied = shutil.copytree(images, tmp_path / "images")
+    with open(os.fsdecode(bytes(copied) + b"/\xff.png"), "wb") as file:
+        file.write(b"")
+    words = ["cohort", "table", "--table", path, "--images", copied, "--image-column", "scan"]
+    assert main([str(word) for word in [*words, "--labels", "Bright", "--out", tmp_path / "cohort"]]) == 0
+    assert len(Cohort.open(tmp_path / "cohort").images()) == 160
 
 
 def test_what_the_images_are_and_their_licence_are_shown(table, tmp_path, capsys):
@@ -313,6 +324,26 @@ def test_folders_and_patterns_are_searched_for_images(bundle, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "empty")
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "*.gif")
+
+
+def test_a_file_whose_name_is_no_text_is_predicted_with_the_others(bundle, tmp_path, capfdbinary):
+    folder, images = bundle
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    strange = os.fsdecode(bytes(scans) + b"/\xff.png")
+    for path in (scans / "a.png", strange):
+        with open(path, "wb") as file:
+            file.write((images / "000.png").read_bytes())
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(folder), str(scans), "--out", str(out)]) == 0
+    assert pd.read_csv(out)["image"].tolist() == [f"{scans}/a.png", f"{scans}/\\xff.png"]
+    assert main(["predict", str(folder), strange]) == 0
+    assert f"{scans}/\\xff.png,".encode() in capfdbinary.readouterr().out
+    with open(strange, "wb") as file:
+        file.write(b"cut")
+    assert main(["predict", str(folder), str(scans), "--skip-unreadable", "--out", str(out)]) == 0
+    assert "\\xff.png" in pd.read_csv(out)["unreadable"][1]
+    assert main(["predict", str(folder), str(scans)]) == 2
 
 
 def test_decisions_stay_whole_numbers_beside_unreadable_images(bundle, tmp_path, capsys):
