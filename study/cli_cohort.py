@@ -9,7 +9,7 @@ from pathlib import Path
 from cohort.errors import InputError
 from cohort.readers import READERS
 from cohort.readers.shared_arguments import add_shared_arguments
-from study.command import Commands, add_command
+from study.command import Commands, add_command, shown_command
 
 
 def add_commands(commands: Commands) -> None:
@@ -119,7 +119,7 @@ def _annotate(arguments: argparse.Namespace) -> None:
         other_names=other_names,
     )
     print("\n".join(found.lines))
-    print(f"next: radtune cohort show {arguments.cohort}")
+    print(f"next: {shown_command('cohort', 'show', arguments.cohort)}")
 
 
 def _width_and_height(text: str | None) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from study.command import Commands, add_command
+from study.command import Commands, add_command, shown_command
 
 
 def add_command_to(commands: Commands) -> None:
@@ -45,4 +45,4 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.register:
         number = study.register(folder, arguments.register)
         print(f"registered: models:/{arguments.register}, version {number}")
-    print(f"next: radtune predict {folder} IMAGE...")
+    print(f"next: {shown_command('predict', folder)} IMAGE...")

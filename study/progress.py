@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from study.command import shown_command
 from study.lock import is_locked
 from study.run_folder import RunFolder
 from study.study_file import load_stored
@@ -110,8 +111,12 @@ def describe_run(run: RunFolder) -> str:
     if not running and not ranked:
         lines += ["", nothing_completed(records.values())]
     elif not running:
-        lines += ["", f"report: {run.report}" if run.report.exists() else f"next: radtune analyze {run.path}"]
+        lines += ["", _next(run)]
     return "\n".join(lines)
+
+
+def _next(run: RunFolder) -> str:
+    return f"report: {run.report}" if run.report.exists() else f"next: {shown_command('analyze', run.path)}"
 
 
 def _table(ranked: Sequence[TrialRecord], objective: str, columns: Mapping[str, Sequence[str]]) -> list[str]:
