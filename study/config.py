@@ -25,6 +25,7 @@ from cohort.remote_files import inside, is_remote
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from study.credentials import holds_password
+from study.sqlite_uri import sqlite_file, with_file
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
 from vlm.feature_kinds import KINDS, POOLED, PROJECTED
@@ -32,7 +33,6 @@ from vlm.feature_kinds import KINDS, POOLED, PROJECTED
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
 Kind = Literal[KINDS]  # type: ignore[valid-type]
-SQLITE = "sqlite:///"
 
 
 def _folder_name(name: str) -> str:
@@ -154,8 +154,9 @@ class Tracking(_Settings):
     @field_validator("uri")
     @classmethod
     def _a_store_that_mlflow_accepts(cls, uri: str) -> str:
-        if not uri.startswith(("sqlite:", "http:", "https:", "postgresql", "mysql", "mssql")):
+        if not uri.startswith(("sqlite:", "sqlite+", "http:", "https:", "postgresql", "mysql", "mssql")):
             raise ValueError("must be a database or server URI such as sqlite:///mlflow.db")
+        sqlite_file(uri)
         if holds_password(uri):
             raise ValueError(
                 "must hold no password, which would stand in study.yaml: it is taken from the environment "
@@ -312,8 +313,8 @@ class StudyConfig(_Settings):
 
     def _with_paths(self, moved: Callable[[str], str], encoder: str) -> StudyConfig:
         uri, compare_with = self.tracking.uri, self.analysis.compare_with
-        if uri.startswith(SQLITE):
-            uri = SQLITE + moved(uri.removeprefix(SQLITE))
+        if file := sqlite_file(uri):
+            uri = with_file(uri, moved(file))
         return self.model_copy(
             update={
                 "cohort": moved(self.cohort),

@@ -233,6 +233,8 @@ class Conductor:
                 f"MLflow at {masked(config.tracking.uri)} does not answer ({away}); the study goes on, and "
                 "is logged when it does"
             )
+        if renamed := self._tracker.renamed:
+            self._say(renamed)
         self._tracker.log(self._records.values())
 
     def _fit_floors(self) -> None:
@@ -357,7 +359,7 @@ def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:
     return figures
 
 
-def sync(config: StudyConfig, run: RunFolder) -> str:
+def sync(config: StudyConfig, run: RunFolder, echo: Callable[[str], None] = print) -> str:
     """Send to MLflow what it lacks of a study that is not running: configurations, files, figures, and how
     often the test split was opened; returns an empty string, or one line saying what the store refused.
 
@@ -368,6 +370,8 @@ def sync(config: StudyConfig, run: RunFolder) -> str:
         records = run.records()
         study = tracked_study(config, run.identity())
         tracker = StudyTracker(config.tracking.uri, study, run.mlflow_run_file)
+        if tracker.renamed:
+            echo(tracker.renamed)
         complaint = tracker.close(records.values(), run.kept_with_mlflow(), figures_of(config, run))
         run.write_trials(records.values(), tracker.run_ids)
         if not complaint and run.openings_file.exists():

@@ -13,11 +13,14 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities import LifecycleStage
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.logging_utils import MLFLOW_LOGGING_STREAM
 from PIL import Image
 
 from cohort.errors import InputError
+from study.command import shown_command
 from study.credentials import masked
 from study.mlflow_store import open_store, short
 from study.rooms import REPOSITORY
@@ -90,6 +93,10 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
     try:
         client = open_store(uri)
         run = client.get_run(run_file.read_text().strip())
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise ValueError(
+                f"the study's run was deleted; `{shown_command('sync', run_file.parent)}` sends it anew"
+            )
         model = client.create_logged_model(
             run.info.experiment_id,
             name=re.sub(r"[^\w -]", "-", name),
@@ -105,7 +112,7 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
                 flavor=mlflow.pyfunc,
                 registered_model_name=name,
                 python_model=str(CODE),
-                artifacts={"bundle": str(bundle.absolute())},
+                artifacts={"bundle": bundle.absolute().as_uri()},
                 code_paths=[str(REPOSITORY / room) for room in CODE_ROOMS],
                 signature=signature(read),
                 input_example=_example(),
@@ -143,10 +150,14 @@ def _plain_version(package: str) -> str:
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """MLflow's logging of models knows no client, only the process's own tracking URI."""
+    """MLflow's logging of models knows no client, only the process's own tracking URI; and it prints what
+    `radtune export` says in one line."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    printed = MLFLOW_LOGGING_STREAM.enabled
     mlflow.set_tracking_uri(uri)
+    MLFLOW_LOGGING_STREAM.enabled = False
     try:
         yield
     finally:
+        MLFLOW_LOGGING_STREAM.enabled = printed
         mlflow.set_tracking_uri(before)

@@ -16,10 +16,11 @@ from cohort.errors import InputError
 from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
-from study.config import SQLITE, StudyConfig
+from study.config import StudyConfig
 from study.interrupts import held_back
 from study.lock import is_locked
 from study.run_folder import RunFolder
+from study.sqlite_uri import sqlite_file
 from study.study_file import load_config, load_stored, validated
 from trainables.records import TrialRecord, ranking, trials_frame
 
@@ -154,7 +155,7 @@ class Study:
             "storage": config.storage,
             "cache": config.cache,
             "checkpoints": config.checkpoints or "",
-            "tracking.uri": config.tracking.uri.removeprefix(SQLITE),
+            "tracking.uri": sqlite_file(config.tracking.uri) or "",
         }
         for key, place in places.items():
             if "runtime_resources" in Path(place).parts:
@@ -217,7 +218,7 @@ class Study:
         )
         return replace(result, not_recorded=not_recorded)
 
-    def sync(self) -> str:
+    def sync(self, *, echo: Callable[[str], None] = print) -> str:
         """Send to MLflow what it lacks of this study; an empty string, or one line saying what it refused.
 
         Raises:
@@ -225,7 +226,7 @@ class Study:
         """
         from study.driver import sync
 
-        return sync(self.config, self.folder)
+        return sync(self.config, self.folder, echo)
 
     def evidence(self) -> Evidence:
         """The study's predictors on the test split, for its report or an analysis of one's own.

@@ -9,6 +9,7 @@ logged then, or by `radtune sync`, once.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import queue
@@ -20,14 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH
 
 from analysis.number_format import counted
 from cohort.errors import InputError
 from cohort.files import write_atomically
-from study.config import SQLITE
+from study.command import shown_command
 from study.credentials import masked
 from study.mlflow_store import LOCKED, artifacts_beside, is_gone, is_server, open_store, short
 from study.runs_view import (
@@ -86,6 +97,8 @@ class StudyTracker:
         self._logged: dict[int, str] = {}
         self._results: dict[int, str] = {}
         """`RESULT_TAG` of what is logged."""
+        self.renamed = ""
+        """To be said: that a new experiment begins, since the usual one was deleted; empty otherwise."""
         self._fault, self._abandoned, self._again = "", False, 0.0
         if not self._connect() and not is_server(uri):
             raise InputError(
@@ -156,8 +169,8 @@ class StudyTracker:
             return ""
         return (
             f"MLflow ({masked(self.uri)}) did not take everything: {self._fault}; "
-            f"{counted(len(missing), 'configuration')} missing there; `radtune sync {self._run_file.parent}` "
-            "sends what is"
+            f"{counted(len(missing), 'configuration')} missing there; "
+            f"`{shown_command('sync', self._run_file.parent)}` sends what is"
         )
 
     def _connect(self) -> bool:
@@ -219,24 +232,39 @@ class StudyTracker:
         MLflow keeps the absolute place of an experiment's artifacts. Where a SQLite store was moved and that
         place is gone, a new experiment begins here, instead of a folder where nobody looks for it.
         """
-        location, name = None, EXPERIMENT
-        if self.uri.startswith(SQLITE):
-            # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
-            location = artifacts_beside(self.uri)
-        found = self._client.get_experiment_by_name(name)
+        # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
+        location = artifacts_beside(self.uri)
+        name, found = self._not_deleted(EXPERIMENT)
         if found is not None and location is not None and is_gone(found.artifact_location, location):
-            name = f"{EXPERIMENT} in {location.parent}"
-            found = self._client.get_experiment_by_name(name)
+            name, found = self._not_deleted(f"{EXPERIMENT} in {location.parent}")
         if found is not None:
             return found.experiment_id
         try:
             kind = {KIND_TAG: "custom_model_development"}
-            return self._client.create_experiment(name, location and str(location), tags=kind)
+            return self._client.create_experiment(name, location and location.as_uri(), tags=kind)
         except MlflowException as error:
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise error
             return found.experiment_id  # another study that began at the same moment was faster
+
+    def _not_deleted(self, wanted: str) -> tuple[str, Experiment | None]:
+        """The name, and where it exists the experiment, that is to be used under a name.
+
+        MLflow keeps the name of an experiment that was deleted. Restored, it would bring back every run that
+        was ever deleted in it, so another is taken, with a number behind the name.
+        """
+        for number in itertools.count(1):
+            name = wanted if number == 1 else f"{wanted} {number}"
+            found = self._client.get_experiment_by_name(name)
+            if found is None or found.lifecycle_stage != LifecycleStage.DELETED:
+                break
+        if found is None and number > 1:
+            self.renamed = (
+                f"MLflow's experiment {wanted!r} was deleted, so {name!r} begins; MLflow's UI restores what "
+                "was deleted"
+            )
+        return name, found
 
     def _parent_run(self, note: Path) -> str:
         """The study's parent run: the one noted, or a new one."""
@@ -397,7 +425,8 @@ def record_opening(
         _log_figures(client, parent, metrics)
         _describe(client, parent)
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
-        if uri.startswith(SQLITE) and is_gone(place, artifacts_beside(uri)):
+        beside = artifacts_beside(uri)
+        if beside is not None and is_gone(place, beside):
             return (
                 ""  # a moved store, until a resume begins an experiment here; the files lie in the run folder
             )
@@ -407,7 +436,7 @@ def record_opening(
     except Exception as error:
         return (
             f"MLflow ({masked(uri)}) could not record this opening of the test split ({short(error)}); "
-            f"{openings} has it, and `radtune sync {openings.parent}` sends it"
+            f"{openings} has it, and `{shown_command('sync', openings.parent)}` sends it"
         )
     return ""
 

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
+from study.sqlite_uri import sqlite_uri
 from study.tracked_study import TrackedStudy
 from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, pages, record_opening
 from tests.conftest import REPOSITORY
@@ -310,6 +311,39 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     note.write_text("0" * 32)
     refused = record_opening(uri, note, openings, {}, report)
     assert "could not record this opening" in refused and f"`radtune sync {tmp_path}` sends it" in refused
+
+
+def test_artifacts_lie_beside_the_store_whatever_its_folder_is_called(tmp_path):
+    folder = tmp_path / "a b%20c?d#e ö"
+    folder.mkdir()
+    tracker = tracker_of(sqlite_uri(f"{folder}/mlflow.db"), "names", folder)
+    (folder / "study.yaml").write_text("name: names\n")
+    assert tracker.close([record(0)], [folder / "study.yaml"], {}) == ""
+    kept = folder / "mlartifacts" / tracker.parent / "artifacts" / "study.yaml"
+    assert kept.read_text() == "name: names\n"
+    moved = folder.rename(tmp_path / "c%20d")  # the store keeps the former place, which is gone
+    again = tracker_of(sqlite_uri(f"{moved}/mlflow.db"), "names", moved)
+    assert again.close([record(0)], [moved / "study.yaml"], {}) == ""
+    assert (moved / "mlartifacts" / again.parent / "artifacts" / "study.yaml").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["c%20d"]
+
+
+def test_where_the_experiment_was_deleted_another_begins_and_what_was_deleted_stays_so(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    first = tracker_of(uri, "deleted", tmp_path)
+    assert first.renamed == "" and first.close([record(0), record(1)], [], {}) == ""
+    deleted = client.get_run(first.parent).info.experiment_id
+    client.delete_experiment(deleted)
+    second = tracker_of(uri, "deleted", tmp_path)
+    assert "experiment 'radtune' was deleted, so 'radtune 2' begins" in second.renamed
+    assert second.close([record(0), record(1)], [], {}) == ""
+    assert sorted(children(uri, second.parent)) == [0, 1] and second.parent != first.parent
+    assert client.get_experiment(deleted).lifecycle_stage == "deleted"
+    third = tracker_of(uri, "deleted", tmp_path)
+    assert (third.renamed, third.parent, len(third.run_ids)) == ("", second.parent, 2)
+    assert third.close([record(0), record(1)], [], {}) == ""
+    assert [name for name, _ in pages(uri)] == ["deleted", "All studies"]
 
 
 class Broken(BaseHTTPRequestHandler):
