@@ -361,6 +361,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     import pandas as pd
     import pyarrow as pa
 
+    from analysis.number_format import counted
     from cohort.csv_text import csv_text
     from cohort.files import check_output_file, write_atomically
     from cohort.image_files import find_images
@@ -378,7 +379,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(text, end="")
         return
     write_atomically(arguments.out, text.encode())
-    print(f"{len(frame)} images: {arguments.out}")
+    print(f"{counted(len(frame), 'image')}: {arguments.out}")
 
 
 def _say(line: str) -> None:

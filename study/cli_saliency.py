@@ -52,6 +52,7 @@ def add_command_to(commands: Commands) -> None:
 
 
 def _saliency(arguments: argparse.Namespace) -> None:
+    from analysis.number_format import counted
     from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
     from study.study import Study
@@ -87,6 +88,6 @@ def _saliency(arguments: argparse.Namespace) -> None:
             refused[why] = refused.get(why, 0) + 1
     for why, count in refused.items():
         print(f"not drawn on {count} of {len(images)} images: {why}")
-    print(f"{drawn} maps of {len(images)} images: {out}")
+    print(f"{counted(drawn, 'map')} of {counted(len(images), 'image')}: {out}")
     if not drawn:
         raise InputError("no map could be drawn; see above")

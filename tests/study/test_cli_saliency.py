@@ -41,7 +41,7 @@ def test_each_label_has_a_picture_and_an_array_over_the_whole_image(looked_at, c
         str(looked_at / "out"),
     ]
     assert main(["saliency", str(looked_at / "bundle"), *words]) == 0
-    assert "2 maps of 1 images" in capsys.readouterr().out
+    assert "2 maps of 1 image" in capsys.readouterr().out
     found = sorted(path.name for path in (looked_at / "out" / "tall").iterdir())
     assert found == ["Cardiomegaly.npy", "Cardiomegaly.png", "No Finding.npy", "No Finding.png"]
     map_HW = np.load(looked_at / "out" / "tall" / "Cardiomegaly.npy")
