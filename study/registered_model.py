@@ -118,7 +118,7 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
                 input_example=_example(),
                 pip_requirements=[f"{package}=={_plain_version(package)}" for package in REQUIREMENTS],
             )
-        number = _new_version(client, name, model.model_id, run.info.run_id)
+            number = _new_version(client, name, model.model_id, run.info.run_id)
         client.set_registered_model_alias(name, alias, number)
     except Exception as error:
         raise InputError(
@@ -161,7 +161,8 @@ def _plain_version(package: str) -> str:
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """MLflow's logging of models knows no client, only the process's own tracking URI."""
+    """MLflow's logging of models knows no client, only the process's own tracking URI; so does its registry,
+    which looks up the model."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:
