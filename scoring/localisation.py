@@ -22,7 +22,7 @@ TIED = 1e-6
 
 
 def peak(map_HW: np.ndarray) -> tuple[int, int] | None:
-    """Row and column of a map's largest pixel; None of a map that is the same everywhere, which points nowhere.
+    """Row and column of a map's largest pixel; None of one that is the same everywhere, which points nowhere.
 
     Interpolation leaves a plateau where the largest cell lies at the border, and a blob has one that was cut
     off: of several largest pixels the one nearest to their centroid is taken, and not the first, which lies
