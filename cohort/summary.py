@@ -127,16 +127,17 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
 
 
 def _annotations(cohort: Cohort) -> list[str]:
-    """A section on what people drew, or none where nobody did."""
+    """A section on regions of labels and of organs, or none without any."""
     found = Annotations.open(cohort)
     if found is None:
         return []
     rows = [["", "images", "regions", "masks", *(["readers"] if len(found.readers) > 1 else [])]]
-    for label in cohort.labels:
-        regions = [region for region in found.regions if region.label == label]
+    names = [(label, "") for label in cohort.labels] + [("", organ) for organ in sorted(found.organs)]
+    for label, organ in names:
+        regions = [region for region in found.regions if (region.label, region.organ) == (label, organ)]
         if regions:
             row = [
-                label,
+                f"{organ} (organ)" if organ else label,
                 str(len({region.image for region in regions})),
                 str(len(regions)),
                 str(sum(region.runs is not None for region in regions)),

@@ -42,7 +42,7 @@ def add_commands(commands: Commands) -> None:
         kinds,
         "annotate",
         _annotate,
-        "put boxes or masks that people drew beside a cohort",
+        "put boxes or masks of labels or organs beside a cohort",
         "radtune cohort annotate cohorts/nih --boxes BBox_List_2017.csv --format nih",
     )
     annotate.add_argument("cohort", metavar="DIR", help="a cohort folder")
@@ -60,6 +60,9 @@ def add_commands(commands: Commands) -> None:
         help="csv (image, label, x, y, w, h or x_min, ...), coco, nih, vindr, chexlocalize or siim "
         "(default: %(default)s)",
     )
+    source.add_argument(
+        "--remove", metavar="RATER", help="take RATER's regions away, with --organ that organ's"
+    )
     which = annotate.add_mutually_exclusive_group()
     which.add_argument("--label", default="", metavar="L", help="of all regions, whatever the file says")
     which.add_argument(
@@ -67,11 +70,24 @@ def add_commands(commands: Commands) -> None:
         action="store_true",
         help="each region is of every label that its image is positive for",
     )
+    which.add_argument(
+        "--organ",
+        default="",
+        metavar="NAME",
+        help="each region is of this organ, such as lungs, and valid for every label: the report says how "
+        "much of the maps lies inside, apart from regions of labels",
+    )
     annotate.add_argument(
         "--reader",
         default="",
         metavar="NAME",
         help="who drew them; an earlier annotation by NAME is replaced",
+    )
+    annotate.add_argument(
+        "--drawn-by",
+        choices=("people", "software"),
+        help="what the regions come from, as the report will say (default: people where the format is of a "
+        "release that radiologists annotated, otherwise not stated)",
     )
     annotate.add_argument(
         "--drawn-on",
@@ -102,9 +118,14 @@ def _read(arguments: argparse.Namespace) -> None:
 
 def _annotate(arguments: argparse.Namespace) -> None:
     from cohort.manifest import Cohort
-    from cohort.readers.annotations import annotate, read_boxes, read_masks
+    from cohort.readers.annotation_formats import BY_PEOPLE
+    from cohort.readers.annotations import annotate, read_boxes, read_masks, remove
 
     cohort = Cohort.open(arguments.cohort)
+    if arguments.remove is not None:
+        print(f"{remove(cohort, arguments.remove, arguments.organ)} regions removed")
+        return
+    drawn_by = arguments.drawn_by or ("people" if arguments.boxes and arguments.format in BY_PEOPLE else "")
     if arguments.masks:
         drawn, other_names = read_masks(Path(arguments.masks)), {}
     else:
@@ -114,6 +135,8 @@ def _annotate(arguments: argparse.Namespace) -> None:
         drawn,
         label=arguments.label,
         positive_labels=arguments.positive_labels,
+        organ=arguments.organ,
+        drawn_by=drawn_by,
         reader=arguments.reader,
         drawn_on=_width_and_height(arguments.drawn_on),
         other_names=other_names,
