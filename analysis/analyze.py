@@ -19,7 +19,7 @@ from analysis.number_format import ranged
 from analysis.page import section_html, study_head, write_page
 from analysis.section import Folded, Section, Words
 from analysis.sections import OF_EXCLUSIVE, SECTIONS
-from analysis.terminal import summary
+from analysis.terminal import in_brief, summary
 from cohort.csv_text import csv_text, read_csv_text
 from cohort.errors import InputError
 from cohort.files import write_atomically
@@ -108,6 +108,7 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
 
         on_page: list[tuple[str, Markup]] = []
         failed: dict[str, str] = {}
+        brief: list[str] = []
         for name in sections:
             step(name)
             try:
@@ -115,6 +116,8 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
                 html = section_html(section, folder)
                 for table_name, table in section.tables.items():
                     _write_table(folder, table_name, table)
+                if section.brief:
+                    brief += ["", *in_brief(titles[name], section.brief)]
             except Exception as error:
                 failed[name] = " ".join(str(error).split()) or type(error).__name__
                 html = section_html(_failure(failed[name], error), folder)
@@ -127,7 +130,7 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
         claims=evidence.claims,
         gap=evidence.gap,
         headline=evidence.headline,
-        text=summary(evidence),
+        text="\n".join([summary(evidence), *brief]),
         report=report,
         failed=failed,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from analysis.claims import claimed, unclaimed
 from analysis.evidence import Evidence
@@ -44,6 +44,12 @@ def summary(evidence: Evidence) -> str:
             *_claims(evidence),
         ]
     )
+
+
+def in_brief(title: str, lines: Sequence[str]) -> list[str]:
+    """What a section says in the terminal, under its title."""
+    wrapped = [textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ") for line in lines]
+    return [f"{title.lower()}:", *(line for own in wrapped for line in own)]
 
 
 def _scores(evidence: Evidence) -> Iterator[str]:
