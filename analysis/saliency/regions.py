@@ -127,7 +127,7 @@ class Regions:
                 parts=[tables.by_stratum(table, [*self.compared, (ATLAS, "")])],
             ),
             Folded(
-                title="Layer by layer",
+                title="Layer by layer, over all regions",
                 parts=[
                     tables.layers(table, self.best.name, layers),
                     Words(lines=self._published(), kind="note"),

@@ -215,8 +215,8 @@ def _named(key: Key) -> str:
 
 
 def layers(table: pd.DataFrame, best: str, methods: dict[str, str]) -> Table:
-    """What maps of each layer hit; `methods` is layer -> method as the table names it."""
-    found = _averages(table)
+    """What maps of each layer hit over all regions; `methods` is layer -> method as the table names it."""
+    found = table[table["label"] == ALL].set_index(["setting", "method", "metric"])
     rows = [
         Row(
             cells=[
