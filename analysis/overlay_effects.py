@@ -13,11 +13,11 @@ import pandas as pd
 
 from analysis.overlays import Overlay
 from analysis.predictors import Scored
-from analysis.separability import held_out_logits
+from analysis.separability import STRENGTH
 from analysis.test_split import TestSplit
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds
-from scoring.held_out_answers import neighbours
+from scoring.held_out_answers import first_newton_step, neighbours
 from scoring.intervals import label_interval
 from scoring.resampling import patient_weights, weighted_mean
 from scoring.separability import unit
@@ -117,8 +117,8 @@ def feature_effects(
 
     `shift`          mean cosine distance between an image and itself overlaid, over the mean distance to the
                      nearest image of another patient.
-    `told_apart`     balanced accuracy of a logistic regression between clean and overlaid images of patients
-                     that it was not fitted on.
+    `told_apart`     balanced accuracy of a logistic regression's first Newton step, as the findings are
+                     told, between clean and overlaid images of patients that it was not fitted on.
 
     Both of the text, of the box, and the difference; an empty text is the mean over the overlays.
 
@@ -208,7 +208,7 @@ def _told(sample: OverlaySample, clean_ND: np.ndarray, overlaid_ND: np.ndarray) 
     rightly; what it is undecided about counts half."""
     both_MD = np.concatenate([clean_ND, overlaid_ND])
     target_M1 = np.repeat([0.0, 1.0], len(clean_ND))[:, None]
-    logits_M = held_out_logits(both_MD, target_M1, np.tile(sample.folds_N, 2))[:, 0]
+    logits_M = first_newton_step(both_MD, target_M1, np.tile(sample.folds_N, 2), STRENGTH)[:, 0]
     clean_N, overlaid_N = np.split(np.sign(logits_M), 2)
     return (2 + overlaid_N - clean_N) / 4
 
