@@ -103,6 +103,8 @@ def average_interval(
     replicates_CB: np.ndarray,
     patients_C: np.ndarray,
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """`interval` of the mean over labels, whose resamples are joint, so that their dependence counts.
 
@@ -125,4 +127,4 @@ def average_interval(
     error = float(deviations_CB.mean(axis=0).std(dtype=np.float64))
     total = float((variance_C**2 / (patients_C - 1)).sum())
     freedom = float(variance_C.sum() ** 2 / total) if total > 0 else float(patients_C.sum() - 1)
-    return interval(float(values_C.mean()), error, freedom, int(patients_C.sum()), bounds)
+    return interval(float(values_C.mean()), error, freedom, int(patients_C.sum()), bounds, level)
