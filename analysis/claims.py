@@ -18,6 +18,7 @@ from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,
     LOGREG_DEEP,
+    METADATA,
     PAPER,
     PIXELS,
     PREVALENCE,
@@ -42,13 +43,24 @@ _NAMED = {
     ALL_POSITIVE: "every label for every image",
     PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
+    METADATA: "the kept columns alone",
     PIXELS: "raw pixels",
     TEXT_INFORMED: "text and class means in closed form",
     LOGREG: "plain logistic regression",
     LOGREG_DEEP: "plain logistic regression on deep features",
     PAPER: PUBLISHED,
 }
-_FLOORS = (PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, TEXT_INFORMED, LOGREG, LOGREG_DEEP)
+_FLOORS = (
+    PREVALENCE,
+    ALL_POSITIVE,
+    ZERO_SHOT,
+    PROMPTED,
+    METADATA,
+    PIXELS,
+    TEXT_INFORMED,
+    LOGREG,
+    LOGREG_DEEP,
+)
 _CHANCE = (ALL_POSITIVE, PREVALENCE)
 """The opponent that knows nothing, one of these in a family; see `analysis.comparisons.compare`."""
 

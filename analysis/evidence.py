@@ -18,16 +18,19 @@ import pandas as pd
 
 from analysis import claims, comparisons, generalization_gap, operating_points, prediction_table, score_table
 from analysis.feature_spaces import FeatureSpace, feature_spaces
+from analysis.kept_columns import kept_columns, metadata_row
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
     LOGREG_DEEP,
+    METADATA,
     PAPER,
     PIXELS,
     PREVALENCE,
     PROMPTED,
     PUBLICATION,
     PUBLISHED,
+    RANDOM,
     STUDY,
     ZERO_SHOT,
     Candidate,
@@ -55,7 +58,7 @@ from vlm.cohort_features import CohortFeatures
 from vlm.encoders import Encoder
 from vlm.prompts import Wording
 
-OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP, PAPER)
+OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, METADATA, PIXELS, LOGREG, LOGREG_DEEP, PAPER)
 """What the study's answer is tested against, with the study that it is compared with where there is one;
 fixed before any test score exists."""
 
@@ -114,6 +117,8 @@ class Evidence:
     """Of the cohort under any encoder, altered images among them."""
     no_zero_shot: str = ""
     """Why there is no zero-shot row; empty where there is one."""
+    no_metadata: str = ""
+    """Why there is no row of the kept columns where the cohort has some; empty otherwise."""
 
     @property
     def best(self) -> str:
@@ -257,11 +262,15 @@ class Evidence:
         )
 
     @cached_property
+    def frozen_separability(self) -> pd.DataFrame:
+        """The rows of `separability.csv` of the frozen features."""
+        return separability(self.points(self.spaces[0]), self.spaces[0].name)
+
+    @cached_property
     def separability(self) -> pd.DataFrame:
         """`separability.csv`, see `analysis.separability`."""
-        return pd.concat(
-            [separability(self.points(space), space.name) for space in self.spaces], ignore_index=True
-        )
+        others = [separability(self.points(space), space.name) for space in self.spaces[1:]]
+        return pd.concat([self.frozen_separability, *others], ignore_index=True)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -301,21 +310,25 @@ def gather(
     no_zero_shot = encoder.text_refusal
     if not no_zero_shot:
         untrained += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
-    candidates = [Candidate(predictor, None) for predictor in untrained]
-    candidates.append(pixel_floor(data, cohort.channels, features, facts.objective))
+    candidates = [pixel_floor(data, cohort.channels, features, facts.objective)]
     if data.text_CD is not None:
         candidates.append(text_floor(data, encoder, facts.objective))
     candidates += logistic_floors(data, encoder, facts.objective, facts.regressions)
     candidates += trials
     if compared_with:
         name = compared_with.predictor.name
-        if any(name == candidate.predictor.name for candidate in candidates):
+        taken = {RANDOM, METADATA, *(one.name for one in untrained)}
+        if name in taken | {candidate.predictor.name for candidate in candidates}:
             raise InputError(
                 f"analysis.compare_with: a study named {name} cannot stand beside the row of "
                 "that name; run it under another name"
             )
         candidates.append(compared_with)
     rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed, exclusive=cohort.exclusive)]
+    rows += [scored(Candidate(predictor, None), features, val_N, test_N) for predictor in untrained]
+    kept = kept_columns(cohort, data.rows_N)
+    if metadata := metadata_row(kept, data, test_N, facts.objective):
+        rows.append(metadata)
     rows += [scored(candidate, features, val_N, test_N) for candidate in candidates]
     split = open_test_split(cohort, data.scored_C, openings, f"analyze {facts.name}")
     return Evidence(
@@ -329,4 +342,5 @@ def gather(
         study=facts,
         features=features,
         no_zero_shot=no_zero_shot,
+        no_metadata=kept.note if kept.left_out and not kept.read else "",
     )

@@ -95,6 +95,8 @@ def _how_to_read(evidence: Evidence) -> str:
         )
     if evidence.no_zero_shot:
         text += f" There is no zero-shot row: {evidence.no_zero_shot}."
+    if evidence.no_metadata:
+        text += f" There is no row of the kept columns alone; {evidence.no_metadata}."
     return text
 
 

@@ -24,6 +24,7 @@ def test_every_setting_has_its_rows_and_the_table_its_columns(analysed):
         "all-positive",
         "zero-shot",
         "zero-shot-prompts",
+        "metadata",
         "pixels",
         "text-informed",
         "logreg",
