@@ -8,6 +8,7 @@ Shape legend: N images, D columns of numbers, C labels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,8 @@ FEW_NUMBERS = 8
 """Different numbers up to which a column's numbers are codes, each a value of its own."""
 RARE_PATIENTS = 5
 """Development patients that a value needs to stand for itself; rarer ones are pooled."""
+_SEPARATORS = re.compile(r"[|,;/]")
+"""Between the labels of a cell that lists several."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +60,9 @@ def kept_columns(cohort: Cohort, development_N: np.ndarray) -> KeptColumns:
         if column not in cohort.present.column_names:
             continue
         name, cells = column.removeprefix(KEEP), cohort.column(column)
+        if _tells_labels(name, cells, cohort.labels):
+            left_out.append(f"{name} (holds labels)")
+            continue
         numbers_N = _numbers(cells)
         known = np.unique(numbers_N[development_N][np.isfinite(numbers_N[development_N])])
         if len(known) > FEW_NUMBERS:
@@ -108,6 +114,14 @@ def metadata_row(
         val_scores_NC=scores_NC[data.rows_N[judged_N]] if held_out is None else held_out.astype(np.float64),
         test_scores_NC=scores_NC[test_N],
     )
+
+
+def _tells_labels(name: str, cells: Sequence[Any], labels: Sequence[str]) -> bool:
+    """Whether a column is the labels themselves by another name: called like one, or listing them."""
+    known = {label.casefold() for label in labels}
+    words = {cell for cell in cells if isinstance(cell, str)}
+    listed = {part.strip().casefold() for word in words for part in _SEPARATORS.split(word)}
+    return name.casefold() in known or bool(listed & known)
 
 
 def _numbers(cells: Sequence[Any]) -> np.ndarray:

@@ -76,6 +76,12 @@ def test_columns_that_cannot_be_read_are_named_with_the_reason(bare):
     assert "report (111 values)" in kept.note and kept.note.startswith("sex")
 
 
+def test_a_column_that_is_the_labels_by_another_name_is_left_out(bare):
+    found = ["Edema|Fracture" if n % 3 == 0 else "none" for n in range(IMAGES)]
+    kept = kept_columns(keeping(bare, found=found, edema=[n % 2 for n in range(IMAGES)]), np.arange(IMAGES))
+    assert kept.read == () and kept.left_out == ("found (holds labels)", "edema (holds labels)")
+
+
 def test_the_encoding_sees_no_test_image_and_no_label(bare):
     rng = np.random.default_rng(0)
     rows_N, test_N = development(bare), bare.indices("test")
