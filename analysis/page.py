@@ -27,7 +27,7 @@ def section_html(section: Section, folder: Path) -> Markup:
         picture.name: Markup(
             figures.write(picture.figure, folder / "figures" / f"{picture.name}.png", picture.alt)
         )
-        for picture in _pictures(section.parts)
+        for picture in pictures(section.parts)
     }
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 
@@ -44,6 +44,8 @@ class Head:
     """(what, value, detail) of the line beneath the headline."""
     tables: str
     """The files beside it that its numbers come from, in words."""
+    remarks: Sequence[str] = ()
+    """What the page lacks, in sentences."""
 
 
 def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path) -> Path:
@@ -58,14 +60,15 @@ def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path)
     return path
 
 
-def study_head(evidence: Evidence) -> Head:
-    """The head of a study's report."""
+def study_head(evidence: Evidence, remarks: Sequence[str] = ()) -> Head:
+    """The head of a study's report; `remarks` as in `Head`."""
     return Head(
         kicker="hyperparameter study",
         title=evidence.study.name,
         headline=evidence.headline,
         facts=_facts(evidence),
         tables="test_scores.csv, comparisons.csv and generalization_gap.csv",
+        remarks=remarks,
     )
 
 
@@ -84,14 +87,14 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _pictures(parts: Sequence[Part]) -> list[Picture]:
+def pictures(parts: Sequence[Part]) -> list[Picture]:
     """All pictures among the parts and in what is folded."""
     found = []
     for part in parts:
         if isinstance(part, Picture):
             found.append(part)
         elif isinstance(part, Folded):
-            found += _pictures(part.parts)
+            found += pictures(part.parts)
     return found
 
 

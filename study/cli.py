@@ -207,7 +207,16 @@ def _add_analyze(commands: Commands) -> None:
         "--only",
         type=comma_separated,
         metavar="A,B",
-        help=f"sections of the report: {', '.join(SECTIONS)} (default: those of the study file)",
+        help=f"write these sections of the report anew and keep the others that lie there: "
+        f"{', '.join(SECTIONS)} (default: the whole report, of the sections of the study file)",
+    )
+    analyze.add_argument(
+        "--skip",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="sections not to make now, such as overlay, saliency or separability, which take longest; the "
+        "report says so",
     )
 
 
@@ -328,10 +337,12 @@ def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
 
     asked_for = [f"analysis.looked_at={json.dumps(arguments.image)}"] if arguments.image else []
     study = Study.open(run, [*arguments.overrides, *asked_for])
-    result = study.analyze(arguments.only)
+    result = study.analyze(arguments.only, skip=arguments.skip)
     print(result.text)
     for name, reason in result.failed.items():
         print(f"section {name} could not be made: {reason}")
+    for remark in result.remarks:
+        print(remark)
     if result.not_recorded:
         print(result.not_recorded)
     print(f"\nreport: {_shown(result.report)}")

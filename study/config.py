@@ -184,8 +184,8 @@ class AnalysisSettings(_Settings):
     """Wanted on validation, `sensitivity 0.95` or `specificity 0.9`, each with a table of what the threshold
     found there gives on test."""
     sections: list[Literal[SECTIONS]] | None = Field(None, min_length=1)  # type: ignore[valid-type]
-    """What the report is made of, in its order; files of `analysis/sections/`. None: all that are usual for
-    its labels when it is written."""
+    """What the report is made of; files of `analysis/sections/`, in the order of the page. None: all that are
+    usual for its labels when it is written."""
 
     @field_validator("operating_points")
     @classmethod

@@ -183,28 +183,32 @@ class Study:
             raise InputError(f"{self.folder.path}: {nothing}; see `radtune show`")
         return ranking(records)[0]
 
-    def analyze(self, only: Sequence[str] | None = None) -> AnalysisResult:
+    def analyze(self, only: Sequence[str] | None = None, *, skip: Sequence[str] = ()) -> AnalysisResult:
         """Open the test split: score floors, zero-shot and the best configurations, write the report.
 
         What is scored was chosen on validation. The run folder, then MLflow, records every opening of the
         test split.
 
         Args:
-            only: sections of the report, of `analysis.sections.SECTIONS`; None: those of the study file.
+            only: sections of the report, of `analysis.sections.SECTIONS`, that are written anew; the others
+                that an earlier analysis of the same state of the study left stay. None: those of the study
+                file, which are then the whole report.
+            skip: sections that are not made, such as `overlay`, which may take half an hour.
 
         Raises:
-            InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
+            InputError: the study still runs, nothing has completed, the cohort or encoder has changed, or
+                there is no such section.
         """
         from analysis.analyze import checked, write_analysis
         from cohort.manifest import Cohort
         from study.tracking import record_opening
 
         sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
-        checked(sections or (), cohort)  # before the test split is opened
+        checked((*(sections or ()), *skip), cohort)  # before the test split is opened
         if strange := next(iter(set(self.config.analysis.looked_at) - set(cohort.images())), None):
             raise InputError(f"analysis.looked_at: no image {strange!r} in {cohort.folder}")
         evidence = self.evidence()
-        result = write_analysis(evidence, self.folder.analysis, sections)
+        result = write_analysis(evidence, self.folder.analysis, sections, skip=skip, merge=only is not None)
         averages = evidence.scores[
             (evidence.scores["label"] == "") & (evidence.scores["setting"] == evidence.best)
         ]

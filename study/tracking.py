@@ -14,7 +14,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH
 
 from analysis.number_format import counted
+from analysis.report_parts import report_files
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from study.config import SQLITE
@@ -381,7 +383,8 @@ def record_opening(
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
         openings: the run folder's own record, which is the truth; see `analysis.test_split`.
-        report: the page; the files of its folder, figures among them, are kept with the run.
+        report: the page; it, its tables and its figures are kept with the run (`analysis.report_parts`), and
+            what is kept there of an earlier report and is no longer of this one is deleted.
 
     Returns:
         an empty string, or one line saying that the store refused: an opening that is not counted there yet
@@ -401,15 +404,32 @@ def record_opening(
             return (
                 ""  # a moved store, until a resume begins an experiment here; the files lie in the run folder
             )
-        for path in sorted(path for path in analysis.rglob("*") if path.is_file()):
+        files = report_files(analysis)
+        for path in files:
             below = Path("analysis") / path.parent.relative_to(analysis)
             client.log_artifact(parent, str(path), artifact_path=below.as_posix())
+        if report.exists():  # a run folder that was restored from a copy holds no analysis
+            current = {f"analysis/{path.relative_to(analysis).as_posix()}" for path in files}
+            _delete_artifacts(client, uri, parent, current)
     except Exception as error:
         return (
             f"MLflow ({masked(uri)}) could not record this opening of the test split ({short(error)}); "
             f"{openings} has it, and `radtune sync {openings.parent}` sends it"
         )
     return ""
+
+
+def _delete_artifacts(client: MlflowClient, uri: str, run: str, current: Collection[str]) -> None:
+    """Delete what a run keeps below `analysis` and is not current; a store that cannot delete keeps it."""
+    repository = get_artifact_repository(client.get_run(run).info.artifact_uri, tracking_uri=uri)
+    folders = ["analysis"]
+    with suppress(NotImplementedError):
+        while folders:
+            for one in client.list_artifacts(run, folders.pop()):
+                if one.is_dir:
+                    folders.append(one.path)
+                elif one.path not in current:
+                    repository.delete_artifacts(one.path)
 
 
 def _opening(line: str) -> str:

@@ -12,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
+from analysis.sections import claims, scores
 from cohort.manifest import Cohort
 from cohort.readers import READERS
 from study import Study
@@ -222,6 +223,17 @@ def test_several_studies_are_analysed_one_after_the_other_with_what_is_set_for_i
     said = capsys.readouterr()
     assert "best-1" in said.out and "best-2" not in said.out
     assert f"{tmp_path}: no study there" in said.err and "1 of 2 studies were not analysed" in said.err
+
+
+def test_a_part_of_an_analysis_joins_the_rest_and_sections_can_be_skipped(studied, capsys):
+    study, _ = studied
+    command = ["analyze", str(study.folder.path), "--set", "analysis.bootstrap=150", "--only"]
+    assert main([*command, "scores"]) == 0
+    assert main([*command, "claims,limits", "--skip", "limits"]) == 0
+    html = study.folder.report.read_text()
+    assert html.count("<section>") == 2 and html.index(scores.TITLE) < html.index(claims.TITLE)
+    assert "Skipped when this report was written: limits." in capsys.readouterr().out
+    assert "no section 'luck'" in refused(capsys, "analyze", study.folder.path, "--skip", "luck")
 
 
 def test_what_an_analysis_compares_with_is_set_from_where_the_command_is_given(studied, monkeypatch):

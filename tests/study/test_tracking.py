@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from mlflow import MlflowClient
 
+from analysis.report_parts import ReportPart, write_part
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
@@ -291,6 +293,10 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     (analysis / "figures").mkdir(parents=True)
     (analysis / "test_scores.csv").write_text("setting,value\n")
     (analysis / "figures" / "overlay.png").write_bytes(b"png")
+    part = ReportPart(name="overlay", title="", state="", html="", tables=["overlay"], figures=["overlay"])
+    (analysis / "overlay.csv").write_text("setting,value\n")
+    (analysis / "notes.txt").write_text("nobody else's business")
+    write_part(analysis, part)
     openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
     report = analysis / "report.html"
     report.write_text("a page")
@@ -305,11 +311,28 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     told = run.data.tags["mlflow.note.content"]
     assert "| answer of the study, test | 0.400 |" in told and f"Report: `{report}`" in told
     for below, kept in (("analysis", "test_scores.csv"), ("analysis/figures", "overlay.png")):
-        paths = [one.path for one in MlflowClient(uri).list_artifacts(tracker.parent, below)]
-        assert f"{below}/{kept}" in paths
+        assert f"{below}/{kept}" in kept_below(uri, tracker.parent, below)
+    assert "analysis/notes.txt" not in kept_below(uri, tracker.parent, "analysis")
+    write_part(analysis, replace(part, tables=["by_text"], figures=[]))
+    (analysis / "by_text.csv").write_text("text,value\n")
+    assert record_opening(uri, note, openings, {}, report) == ""
+    assert set(kept_below(uri, tracker.parent, "analysis")) - {"analysis/figures"} == {
+        "analysis/report.html",
+        "analysis/test_scores.csv",
+        "analysis/by_text.csv",
+    }
+    assert kept_below(uri, tracker.parent, "analysis/figures") == []
+    report.unlink()  # as in a run folder restored from a copy, which holds no analysis
+    assert record_opening(uri, note, openings, {}, report) == ""
+    assert "analysis/report.html" in kept_below(uri, tracker.parent, "analysis")
     note.write_text("0" * 32)
     refused = record_opening(uri, note, openings, {}, report)
     assert "could not record this opening" in refused and f"`radtune sync {tmp_path}` sends it" in refused
+
+
+def kept_below(uri, run, folder):
+    """Paths of what the store keeps with a run in a folder."""
+    return [one.path for one in MlflowClient(uri).list_artifacts(run, folder)]
 
 
 class Broken(BaseHTTPRequestHandler):
