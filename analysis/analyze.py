@@ -115,7 +115,7 @@ def write_analysis(
         outdated = [name for name, part in before.items() if part.state != state]
         kept = {*sections, *skip} if not merge else set(before)
         drop_parts(folder, [name for name in before if name in outdated or name not in kept])
-        report = _Report(evidence=evidence, folder=folder, outdated=outdated, skipped=skip, wanted=sections)
+        report = _Report(evidence=evidence, folder=folder, outdated=outdated, skipped=skip)
         report.write(waiting=sections)
         failed: dict[str, str] = {}
         for place, name in enumerate(sections, start=1):
@@ -171,18 +171,21 @@ def _made(
 ) -> tuple[ReportPart, str]:
     """A section with its tables and figures written, and why it could not be made; empty where it was."""
     drawn: list[str] = []
+    tables: list[str] = []
+    why = ""
     try:
         section = module.run(evidence)
         drawn = [picture.name for picture in pictures(section.parts)]
         html = section_html(section, folder)
         for table_name, table in section.tables.items():
             _write_table(folder, table_name, table)
-        tables, why = list(section.tables), ""
+            tables.append(table_name)
     except Exception as error:
         why = " ".join(str(error).split()) or type(error).__name__
         html = section_html(_failure(why, error), folder)
-        for picture in drawn:
-            (folder / "figures" / f"{picture}.png").unlink(missing_ok=True)
+        half = ReportPart(name=name, title=title, state=state, html=html, tables=tables, figures=drawn)
+        for path in half.files(folder):
+            path.unlink(missing_ok=True)
         drawn, tables = [], []
     return ReportPart(name=name, title=title, state=state, html=html, tables=tables, figures=drawn), why
 
@@ -193,7 +196,6 @@ class _Report:
 
     evidence: Evidence
     folder: Path
-    wanted: Sequence[str]
     skipped: Collection[str]
     outdated: Sequence[str]
     """Sections that lay there of another state of the study."""
@@ -229,7 +231,7 @@ class _Report:
             name for name in usual(self.evidence.cohort) if name not in (*parts, *waiting, *skipped, *gone)
         ]
         if absent:
-            remarks.append(f"Not asked for: {', '.join(absent)}.")
+            remarks.append(f"Not in this report: {', '.join(absent)}; `radtune analyze RUN` writes them.")
         return remarks
 
 
