@@ -237,7 +237,7 @@ class Evidence:
         """`operating_points.csv`, of the best row, see `analysis.operating_points`; empty where none is
         wanted."""
         return operating_points.at_points(
-            self.study.operating_points, self.row(self.best), self.split, self.judged, self.weights_PB
+            self.study.operating_points, self.row(self.best), self.split, self.judged
         )
 
     @cached_property

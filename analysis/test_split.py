@@ -18,7 +18,7 @@ import numpy as np
 from cohort.errors import InputError
 from cohort.labels import domain_columns
 from cohort.manifest import SPLITS, Cohort
-from cohort.patients import positive_patients
+from cohort.patients import fewer_patients, positive_patients
 from scoring.metrics import prevalences
 
 AVERAGED_PATIENTS = 2
@@ -70,6 +70,11 @@ class TestSplit:
     def positive_patients_C(self) -> np.ndarray:
         """int64 (C,)."""
         return positive_patients(self.targets_NC, self.patients_N)
+
+    @cached_property
+    def fewer_patients_C(self) -> np.ndarray:
+        """int64 (C,): patients on the smaller side of each label."""
+        return fewer_patients(self.targets_NC, self.patients_N)
 
 
 def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Path, why: str) -> TestSplit:

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
+from scoring.shares import beta_limits
+
 MIN_PATIENTS = 10
 """With fewer patients than this on its smaller side (`cohort.patients.fewer_patients`) a label gets counts
 and no interval."""
@@ -68,21 +70,21 @@ def interval(
     return float(bottom + width * low), float(bottom + width * high)
 
 
-def exact_interval(value: float, patients: int, level: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a share: Clopper and Pearson's (Biometrika 26, 1934) on patients.
+def exact_interval(value: float, number: float, level: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a share: Clopper and Pearson's (Biometrika 26, 1934).
 
-    It holds at any number of patients. Of a share over several images of a patient it is that of `value` x
-    `patients` successes, which need be no whole number, as if a patient's images were one: too wide rather
-    than too narrow.
+    Args:
+        value: in [0, 1].
+        number: of independent entries, which need be no whole number: of a share over several images of a
+            patient, `scoring.effective_patients.effective_number` of the images of each.
+        level: nominal coverage, held at any number.
 
     Returns:
-        low and high; NaN where the value is, or without a patient.
+        low and high; NaN where the value is, or without an entry.
     """
-    if not np.isfinite(value) or patients < 1:
+    if not np.isfinite(value) or number <= 0:
         return float("nan"), float("nan")
-    tail, hits = (1 - level) / 2, value * patients
-    low = stats.beta.ppf(tail, hits, patients - hits + 1) if hits > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, patients - hits) if hits < patients else 1.0
+    low, high = beta_limits(np.float64(value), np.float64(number), exact=True, level=level)
     return float(low), float(high)
 
 
@@ -103,6 +105,8 @@ def average_interval(
     replicates_CB: np.ndarray,
     patients_C: np.ndarray,
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """`interval` of the mean over labels, whose resamples are joint, so that their dependence counts.
 
@@ -121,8 +125,45 @@ def average_interval(
         return float("nan"), float("nan")
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]
-    variance_C = deviations_CB.var(axis=1, dtype=np.float64)
     error = float(deviations_CB.mean(axis=0).std(dtype=np.float64))
-    total = float((variance_C**2 / (patients_C - 1)).sum())
-    freedom = float(variance_C.sum() ** 2 / total) if total > 0 else float(patients_C.sum() - 1)
-    return interval(float(values_C.mean()), error, freedom, int(patients_C.sum()), bounds)
+    freedom = satterthwaite(deviations_CB.var(axis=1, dtype=np.float64), patients_C)
+    return interval(float(values_C.mean()), error, freedom, float(patients_C.sum()), bounds, level)
+
+
+def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray) -> float:
+    """Degrees of freedom of the error of a sum (Biometrics Bulletin 2, 1946); of all patients where none of
+    the members varies."""
+    squares = float((variance_C**2 / (patients_C - 1)).sum())
+    return float(np.sum(variance_C) ** 2 / squares) if squares > 0 else float(patients_C.sum() - 1)
+
+
+def mean_limits(
+    values_C: np.ndarray, low_C: np.ndarray, high_C: np.ndarray, correlation_CC: np.ndarray
+) -> tuple[float, float]:
+    """Limits of the mean from those of its members, by squares and added (Zou, Huang and Zhang, Computational
+    Statistics and Data Analysis 53, 2009; with correlations, Zou, Statistical Methods in Medical Research
+    17, 2008).
+
+    Members whose resamples do not vary, such as a precision of 1, keep the reach of their own interval.
+
+    Args:
+        values_C, low_C, high_C: the members and their limits, of one level.
+        correlation_CC: between the members' errors.
+    """
+
+    def reach(distances_C: np.ndarray) -> float:
+        return np.sqrt(max(0.0, distances_C @ correlation_CC @ distances_C)) / len(distances_C)
+
+    mean = float(np.mean(values_C))
+    return mean - reach(values_C - low_C), mean + reach(high_C - values_C)
+
+
+def correlations(replicates_CB: np.ndarray) -> np.ndarray:
+    """float64 (C, C), of the resampled values; 1 on the diagonal, 0 beside it where one does not vary."""
+    deviations_CB = np.asarray(replicates_CB, dtype=np.float64)
+    deviations_CB = deviations_CB - deviations_CB.mean(axis=1, keepdims=True)
+    length_C1 = np.sqrt((deviations_CB**2).sum(axis=1, keepdims=True))
+    unit_CB = np.divide(deviations_CB, length_C1, out=np.zeros_like(deviations_CB), where=length_C1 > 1e-9)
+    found_CC = unit_CB @ unit_CB.T
+    np.fill_diagonal(found_CC, 1)
+    return found_CC
