@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.saliency.annotated import Pair
 from analysis.saliency.localisation import ATLAS, CEILING, FLOORS
+from scoring.effective_patients import effective_number
 from scoring.intervals import average_interval, exact_interval, label_interval
 from scoring.localisation import best_threshold, energy_inside, hits, ious, otsu_iou, separate_regions
 from scoring.paired_tests import holm, permutation_p, sign_flips
@@ -93,7 +94,7 @@ class Scores:
             resampled_B = weighted_mean(value_P[own_P, None], patients_P, self._weights_PB)[0]
             ends = label_interval(value, resampled_B, patients, bounds)
             if exact:
-                ends = exact_interval(value, patients)
+                ends = exact_interval(value, effective_number(np.bincount(patients_P)))
             counts = (int(own_P.sum()), patients)
             self._rows.append((setting, metric, label, value, *ends, method, *counts, np.nan, np.nan))
             if label not in STRATA:
