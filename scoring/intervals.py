@@ -16,7 +16,7 @@ MIN_PATIENTS = 10
 and no interval."""
 
 
-def spread(replicates_B: np.ndarray, patients: int) -> float:
+def spread(replicates_B: np.ndarray, patients: float) -> float:
     """Standard error from Bayesian-bootstrap replicates of an estimate that rests on `patients` patients.
 
     The replicates' variance of a mean over n is s^2 / (n + 1) with the biased s^2, where the unbiased
@@ -31,22 +31,22 @@ def interval(
     value: float,
     error: float,
     freedom: float,
-    patients: int,
+    patients: float,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Two-sided interval: logit scale, bootstrap standard error, Student's t.
 
     logit(value) -+ t(freedom) * error / (value (1 - value)), mapped back. A percentile interval is the same
-    on every scale and covers 78 to 91 % at 10 positive patients where nominal is 95; this covers 92 to 99 %
-    there and 93 to 97 % at 20 (benchmarks/interval_coverage.py). A value on a bound, where the logit has no
-    spread, gets the Jeffreys interval of `patients` out of `patients` successes (or none).
+    on every scale and too short with few patients; how often either holds the truth is simulated in
+    benchmarks/interval_coverage.py. A value on a bound, where the logit has no spread, gets the Jeffreys
+    interval of `patients` out of `patients` successes (or none).
 
     Args:
         value: the estimate.
         error: its standard error, from `spread`.
-        freedom: degrees of freedom of the error, positive patients - 1 for one label.
-        patients: patients the estimate rests on, for a value on a bound.
+        freedom: degrees of freedom of the error, for one label the patients on its smaller side - 1.
+        patients: patients the estimate rests on, for a value on a bound; effective ones, so no whole number.
         bounds: range of the metric, or None for an unbounded one, taken on its own scale.
         level: nominal coverage.
 
@@ -94,7 +94,7 @@ def label_interval(
     patients: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """`interval` of one label's metric; NaN below MIN_PATIENTS positive patients."""
+    """`interval` of one label's metric; NaN below MIN_PATIENTS patients on the label's smaller side."""
     if patients < MIN_PATIENTS:
         return float("nan"), float("nan")
     return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
@@ -114,15 +114,27 @@ def average_interval(
     of freedom are Satterthwaite's, (sum v)^2 / sum(v^2 / (n - 1)) over the labels' variances v: an average
     that leans on one label with four positives is as uncertain as that.
 
-    What it covers (92 to 96 % of the time, benchmarks/interval_coverage.py) is the expected average on a
-    split of this size. For average precision that is more than on an endless one: a label with few positives
+    What it covers (benchmarks/interval_coverage.py) is the expected average on a split of this size. For
+    average precision that is more than on an endless one: a label with few positives
     scores too high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
 
-    NaN below MIN_PATIENTS positive patients over all labels together, and where a label has fewer
-    than 2.
+    NaN below MIN_PATIENTS patients over all labels together, and where a label has fewer than 2; they are
+    those on each label's smaller side.
     """
     if patients_C.sum() < MIN_PATIENTS or patients_C.min() < 2:
         return float("nan"), float("nan")
+    return mean_interval(values_C, replicates_CB, patients_C, bounds, level=level)
+
+
+def mean_interval(
+    values_C: np.ndarray,
+    replicates_CB: np.ndarray,
+    patients_C: np.ndarray,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    *,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """`average_interval` of however few patients, 2 a label at least; they may be effective numbers."""
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]
     error = float(deviations_CB.mean(axis=0).std(dtype=np.float64))
@@ -140,9 +152,9 @@ def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray) -> float:
 def mean_limits(
     values_C: np.ndarray, low_C: np.ndarray, high_C: np.ndarray, correlation_CC: np.ndarray
 ) -> tuple[float, float]:
-    """Limits of the mean from those of its members, by squares and added (Zou, Huang and Zhang, Computational
-    Statistics and Data Analysis 53, 2009; with correlations, Zou, Statistical Methods in Medical Research
-    17, 2008).
+    """Limits of the mean from those of its members, whose distances are added by squares (Zou, Huang and
+    Zhang, Computational Statistics and Data Analysis 53, 2009; with correlations, Zou, Psychological Methods
+    12, 2007).
 
     Members whose resamples do not vary, such as a precision of 1, keep the reach of their own interval.
 

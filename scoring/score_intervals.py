@@ -20,9 +20,9 @@ from scoring.auroc_interval import auroc_limits, newcombe_variance
 from scoring.effective_patients import LabelPatients, by_patient, effective_number
 from scoring.intervals import (
     MIN_PATIENTS,
-    average_interval,
     correlations,
     interval,
+    mean_interval,
     mean_limits,
     satterthwaite,
     spread,
@@ -138,7 +138,7 @@ class MetricIntervals:
             return mean_limits(self._values[free], *ends, correlation_CC)
         effective_C = self.patients.effective_C[free]
         if self.metric.interval == "spread":
-            return average_interval(self._values[free], self._replicates[free], effective_C, self._bounds)
+            return mean_interval(self._values[free], self._replicates[free], effective_C, self._bounds)
         if self.metric.interval == "auroc":
             error_C = [
                 max(self._error(c), newcombe_variance(self._values[c], *self.patients.sides_2C[:, c]) ** 0.5)

@@ -146,3 +146,13 @@ def test_patients_with_ten_like_images_are_no_more_than_patients_with_one():
         once = intervals(name, targets_NC, scores_NC).of_label(0)
         often = intervals(name, *tenfold, rows_N=np.repeat(np.arange(80), 10)).of_label(0)
         assert often == pytest.approx(once, abs=0.02), name
+
+
+def test_an_average_has_an_interval_by_its_patients_though_few_of_them_have_most_images():
+    targets_NC, scores_NC = sides(10, 30, 1.0, np.random.default_rng(0))
+    images_P = np.r_[40, np.ones(39, dtype=int)]  # effectively two positive patients
+    rows_N = np.repeat(np.arange(40), images_P)
+    for name in ("average_precision", "auroc", "brier_skill"):
+        found = intervals(name, targets_NC[rows_N], scores_NC[rows_N], rows_N=rows_N)
+        assert found.patients.effective_C[0] == 2
+        assert np.isfinite(found.of_average(np.ones(1, dtype=bool))).all(), name
