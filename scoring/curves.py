@@ -118,9 +118,10 @@ def bands(
 ) -> tuple[Band, Band]:
     """Pointwise 95 % bands on GRID: of the sensitivity (ROC), of the precision (precision-recall).
 
-    Their errors rest on the smaller of both sides. A sensitivity is a share of the positive patients, a
-    precision one of those decided for, and has no interval from the last positive one on. A whole curve
-    leaves such a band more often than a place of it.
+    Their errors rest on the smaller of both sides. A sensitivity is a share of the positive patients, and has
+    no interval before the first negative one, where the curve is a straight line to the corner; a precision
+    is one of those decided for, and has none from the last positive one on. A whole curve leaves such a band
+    more often than a place of it.
 
     Args:
         targets_N, scores_N: as `curves`.
@@ -151,5 +152,7 @@ def bands(
     roc = band(sensitivity_at, np.full(len(GRID), patients), np.full(len(GRID), positives))
     decided_G = GRID * positives / precision_at(whole, GRID)[:, 0]
     precision = band(precision_at, np.minimum(patients, GRID * positives), decided_G)
-    last_G = GRID > 1 - 1 / len(np.unique(patients_N[targets_N == 1]))
+    positive_patients, negative_patients = (len(np.unique(patients_N[targets_N == side])) for side in (1, 0))
+    first_G, last_G = GRID < 1 / negative_patients, GRID > 1 - 1 / positive_patients
+    roc = Band(*(np.where(first_G, np.nan, ends_G) for ends_G in roc))
     return roc, Band(*(np.where(last_G, np.nan, ends_G) for ends_G in precision))

@@ -73,15 +73,24 @@ def test_a_band_is_the_interval_of_each_place_by_itself(drawn):
         ):
             wanted = share_interval(at(whole, place)[0, 0], at(resampled, place)[0], behind, number)
             np.testing.assert_allclose((band.low[g], band.high[g]), wanted)
-    assert (roc.low <= roc.high).all() and (0 <= roc.low).all() and (roc.high <= 1).all()
+    known_G = GRID >= 1 / len(np.unique(patients_N[targets_N == 0]))
+    np.testing.assert_array_equal(np.isfinite(roc.low), known_G)
+    assert (roc.low[known_G] <= roc.high[known_G]).all()
+    assert roc.low[known_G].min() >= 0 and roc.high[known_G].max() <= 1
 
 
 def test_the_precision_has_no_interval_from_the_last_positive_patient_on():
     targets_N = np.repeat([1.0, 0.0], [10, 40])
     scores_N = targets_N + np.random.default_rng(0).normal(size=50)
-    roc, precision = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
+    _, precision = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
     np.testing.assert_array_equal(np.isnan(precision.low), GRID > 0.9)
-    assert np.isfinite(roc.low).all()
+
+
+def test_the_sensitivity_has_no_interval_before_the_first_negative_patient():
+    targets_N = np.repeat([1.0, 0.0], [40, 10])
+    scores_N = targets_N + np.random.default_rng(0).normal(size=50)
+    roc, _ = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
+    np.testing.assert_array_equal(np.isnan(roc.low), GRID < 0.1)
 
 
 @pytest.mark.slow
