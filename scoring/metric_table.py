@@ -207,6 +207,7 @@ METRICS = (
     _of_decisions("f1", metrics.f1),
     _of_decisions("precision", metrics.precision),
     _of_decisions("recall", metrics.recall),
+    _of_decisions("specificity", metrics.specificity),
     _of_decisions("mcc", metrics.mcc, bounds=(-1.0, 1.0)),
     Metric(
         name="brier",
