@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, generalization_gap, operating_points, prediction_table, score_table
+from analysis import (
+    claims,
+    comparisons,
+    generalization_gap,
+    label_decisions,
+    operating_points,
+    prediction_table,
+    score_table,
+)
 from analysis.feature_spaces import FeatureSpace, feature_spaces
 from analysis.predictors import (
     BEST_TRIAL,
@@ -69,7 +77,9 @@ class StudyFacts:
     """macro_ap, macro_auroc or macro_f1."""
     seed: int
     bootstrap: int
-    """Resamples behind each interval, and draws of each paired test."""
+    """Resamples behind each interval."""
+    permutations: int
+    """Draws of each paired test at least, see `analysis.comparisons.compare`."""
     images: bool = True
     """Whether images of the cohort may be shown."""
     looked_at: Sequence[str] = ()
@@ -151,6 +161,11 @@ class Evidence:
         return self.has(name) and not (name == PAPER and self.best_is_published)
 
     @cached_property
+    def label_names(self) -> dict[str, str]:
+        """Label -> how it is said to people, in the cohort's order."""
+        return {label: self.cohort.label_name(label) for label in self.cohort.labels}
+
+    @cached_property
     def weights_PB(self) -> np.ndarray:
         """Of the patients in each resample, see `scoring.resampling.patient_weights`."""
         return patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
@@ -170,20 +185,29 @@ class Evidence:
         labels)."""
         return pd.concat([frame for frame, _ in self._scored.values()], ignore_index=True)
 
+    @property
+    def opponents(self) -> list[str]:
+        """What the best is tested against."""
+        return [name for name in (*OPPONENTS, self.compared_with) if self.drawn(name)]
+
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """`comparisons.csv`: family, first, second, metric, label, difference, low, high, p, p_holm."""
-        opponents = [name for name in (*OPPONENTS, self.compared_with) if self.drawn(name)]
+        """`comparisons.csv`, see `analysis.comparisons.compare`."""
         return comparisons.compare(
             self.split,
             self.rows,
             self.best,
-            opponents,
+            self.opponents,
             {name: resampled for name, (_, resampled) in self._scored.items()},
             objective=self.study.objective,
-            draws=self.study.bootstrap,
+            draws=self.study.permutations,
             seed=self.study.seed,
         )
+
+    @property
+    def claim_possible(self) -> bool:
+        """Whether any difference, however large, could be claimed among so many tests."""
+        return comparisons.claim_possible(self.split, len(self.opponents), self.study.permutations)
 
     @cached_property
     def gap(self) -> pd.DataFrame:
@@ -195,10 +219,9 @@ class Evidence:
     @cached_property
     def claims(self) -> list[claims.Claim]:
         """One a label in the cohort's order, then one on the average: what this test split supports."""
-        names = {label: self.cohort.label_name(label) for label in self.cohort.labels}
-        found = claims.label_claims(self.scores, self.comparisons, names, self.best)
-        average = claims.average_claim(self.scores, self.comparisons, self.best, self.study.objective)
-        return [*found, average]
+        tables = self.scores, self.comparisons, self.label_names, self.best
+        found = claims.label_claims(*tables, self.split.own)
+        return [*found, claims.average_claim(*tables, self.study.objective)]
 
     @cached_property
     def headline(self) -> str:
@@ -217,8 +240,8 @@ class Evidence:
             self.study.objective,
             who=who,
             plain=self.plain,
-            images=len(self.split.targets_NC),
-            patients=self.split.patients,
+            names=self.label_names,
+            test=self.split.own,
         )
 
     @cached_property
@@ -239,6 +262,11 @@ class Evidence:
         return operating_points.at_points(
             self.study.operating_points, self.row(self.best), self.split, self.judged, self.weights_PB
         )
+
+    @cached_property
+    def label_decisions(self) -> pd.DataFrame:
+        """`label_decisions.csv`, of the best row, see `analysis.label_decisions`."""
+        return label_decisions.label_decisions(self.split, self.row(self.best))
 
     @cached_property
     def spaces(self) -> list[FeatureSpace]:

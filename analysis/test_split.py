@@ -43,6 +43,14 @@ class SplitCounts:
     """Patients with a negative image."""
     masked_C: Sequence[int]
 
+    @property
+    def negatives_C(self) -> list[int]:
+        """Negative images."""
+        return [
+            self.images - positives - masked
+            for positives, masked in zip(self.positives_C, self.masked_C, strict=True)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TestSplit:
@@ -108,8 +116,8 @@ def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Pa
     averaged_C = np.asarray(objective_labels_C, dtype=bool) & enough_C
     if not averaged_C.any():
         raise InputError(
-            f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients and as many "
-            "negative ones on test, so there is nothing to score; give the test split more patients"
+            f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients and "
+            "as many negative ones on test, so there is nothing to score; give the test split more patients"
         )
     return TestSplit(
         rows_N=rows_N,

@@ -30,7 +30,7 @@ class Difference(NamedTuple):
     """Of the 95 % interval."""
     high: float
     within: float
-    """The smallest margin within which the two are equivalent."""
+    """The smallest margin within which the two are equivalent; 1 where nothing is ruled out."""
 
 
 def difference(
@@ -77,7 +77,7 @@ def difference(
     reach = t * np.sqrt(error**2 + (floor_C**2).sum() / labels**2)
     half = t * one_patient / 2
     within = abs(value) + t * (half + np.sqrt(error**2 + half**2))
-    return Difference(value, max(-1.0, value - reach), min(1.0, value + reach), float(within))
+    return Difference(value, max(-1.0, value - reach), min(1.0, value + reach), min(1.0, float(within)))
 
 
 def most_by_one_patient(metric: str, targets_NC: np.ndarray, patients_N: np.ndarray) -> float:

@@ -171,7 +171,10 @@ class AnalysisSettings(_Settings):
     top: int = Field(3, ge=1, le=MOST)
     """How many of the best configurations on validation are scored on test."""
     bootstrap: int = Field(10_000, ge=100, le=MOST)
-    """Patient-level resamples behind each interval, and draws of each paired test."""
+    """Patient-level resamples behind each interval."""
+    permutations: int = Field(10_000, ge=100, le=1_000_000)
+    """Draws of each paired test; raised where the correction for many labels and opponents would leave no
+    p-value below 0.05 possible."""
     images: Literal["shown", "none"] = "shown"
     """Whether the report shows images of the cohort: `none` where its licence does not let them be passed
     on."""

@@ -263,6 +263,7 @@ class Study:
                 objective=search.objective,
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
+                permutations=self.config.analysis.permutations,
                 images=self.config.analysis.images == "shown",
                 looked_at=tuple(self.config.analysis.looked_at),
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),

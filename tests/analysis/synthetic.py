@@ -212,6 +212,7 @@ def finished_study(
             objective=objective,
             seed=0,
             bootstrap=bootstrap,
+            permutations=bootstrap,
             records=records,
             published=0,
             repeats=repeats,

@@ -15,7 +15,7 @@ from tests.analysis.synthetic import finished_study, made_up_cohort
 def test_a_test_split_without_positives_is_refused(tmp_path):
     study = finished_study(images=500)
     nothing = np.zeros(len(study.cohort.labels), dtype=bool)
-    with pytest.raises(InputError, match="none of the study's labels has 2 positive patients and as many"):
+    with pytest.raises(InputError, match="none of the study's labels has 2 positive patients and"):
         open_test_split(study.cohort, nothing, tmp_path / "openings.jsonl", "test")
 
 
