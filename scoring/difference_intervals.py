@@ -51,9 +51,9 @@ def difference(
     that comes of patients each of whom moves the score by u at most has a variance of at most u times its
     size; that of the margin in question, not the one observed, decides whether the margin can be ruled out,
     as in Wilson's interval of a proportion. With an error of 0 it is t^2 u, where the exact limit of no
-    event (the rule of three) is 3.69 u. The floor above is too small for that: of two models that differ by
-    0.021 in one patient of forty, it calls 3 to 9 % equivalent within 0.02 at 100 to 250 positive patients
-    (benchmarks/equivalence.py).
+    event (the rule of three) is 3.69 u. The floor above is too small for that: of two models whose AUROC or
+    F1 differs by 0.0215, in a few patients who lose everything, it calls 1 to 10 % equivalent within 0.02 at
+    100 positive patients, and of two whose average precision does, 69 % (benchmarks/equivalence.py).
 
     Args:
         differences_C: the first model's metric less the second's, of each label.
