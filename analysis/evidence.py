@@ -81,7 +81,10 @@ class StudyFacts:
     finalists: Sequence[TrialRecord] = ()
     """The best 20 configurations or fewer, the best first, as the search left them."""
     nested_objective: float = float("nan")
-    """Of the answer, where the patients who are scored had no part in choosing it; NaN of a single trial."""
+    """Of the answer, where each fold's patients are scored by what was chosen without them; NaN of a single
+    trial."""
+    best_nested_objective: float = float("nan")
+    """The same of the best configuration alone."""
     published: int | None = None
     """Number of the published configuration; None where it has no head."""
     operating_points: Sequence[OperatingPoint] = ()

@@ -270,6 +270,7 @@ class Study:
                 published=published[0] if published else None,
                 regressions=self.folder.regressions(),
                 nested_objective=ensemble.nested_objective if ensemble else math.nan,
+                best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
                 finalists=ranking(finished.values())[:FINALISTS],
                 repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
                 trials=self.trials,
