@@ -308,13 +308,7 @@ class Conductor:
         return f", about {min(left, max(self._deadline - time.time(), 0)):.0f} s left"
 
     def _progress(self) -> str:
-        search = self._config.search
-        return progress(
-            self._records.values(),
-            self._logreg,
-            search.objective,
-            cross_validated=search.selection == "cross_validation",
-        )
+        return progress(self._records.values(), self._logreg, self._config.search.objective)
 
     # The end -----------------------------------------------------------------------------------------------
 
@@ -350,10 +344,14 @@ def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:
     """Figures of a study as a whole, from its folder, for its run in MLflow."""
     records = run.records()
     figures = {"configurations": float(len(records)), "val.logreg": run.logreg()}
-    if ranked := ranking(records.values()):
+    if (ranked := ranking(records.values())) and not ranked[0].on_given_split:
         figures[f"val.{config.search.objective}"] = ranked[0].objective
     if answer := run.answer():
-        figures |= {"val.study": answer.objective, "val.study_nested": answer.nested_objective}
+        figures |= {
+            "val.study": answer.objective,
+            "val.study_nested": answer.nested_objective,
+            "val.best_nested": answer.best_nested_objective,
+        }
     return figures
 
 
