@@ -21,7 +21,7 @@ from study.tracked_study import TrackedStudy
 from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, pages, record_opening
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
-from trainables.records import TrialRecord
+from trainables.records import TrialRecord, as_on_given_split
 
 RUN_FILE = "mlflow_run_id"
 
@@ -220,6 +220,24 @@ def test_the_best_configuration_is_marked_and_it_alone_after_a_resume(uri, tmp_p
     assert best() == [3]
     run = MlflowClient(uri).get_run(tracker.parent)
     assert run.data.tags["radtune.best_run"] == tracker.run_ids[3]
+
+
+def test_the_ui_s_best_first_names_the_best_that_compares(uri, tmp_path):
+    """A published configuration with a far higher score on other images stands last, and so does one that was
+    stopped before it had a score."""
+    published = record(0, objective=0.9, preset="paper", metrics={"val.macro_ap": 0.9})
+    stopped = record(1, state="PRUNED", objective=float("nan"), metrics={}, fold_objectives=[0.8])
+    tracker = tracker_of(uri, "scales", tmp_path)
+    assert tracker.close([as_on_given_split(published), stopped, record(2), record(3)], [], {}) == ""
+    client = MlflowClient(uri)
+    ordered = client.search_runs(
+        [client.get_run(tracker.parent).info.experiment_id],
+        filter_string=f"tags.`mlflow.parentRunId` = '{tracker.parent}'",
+        order_by=["metrics.`val.macro_ap` DESC"],
+    )
+    assert {int(run.data.tags[NUMBER_TAG]) for run in ordered[:2]} == {2, 3}
+    logged = children(uri, tracker.parent)[0].data
+    assert logged.metrics["given_split.macro_ap"] == 0.9 and "val.macro_ap" not in logged.metrics
 
 
 def test_credentials_of_a_store_are_neither_printed_nor_kept(uri, tmp_path):
