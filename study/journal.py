@@ -239,10 +239,10 @@ def told(record: TrialRecord) -> dict[str, Any]:
     """What Optuna is told of a finished configuration: `state`, and where there are any `value` and
     `intermediate_values`.
 
-    Values are all on one scale, that of the study's objective. What was stopped before there was one has
-    none; nor has a published configuration that was judged on another scale, which Optuna would otherwise
-    name as the best trial, and from which its sampler, whatever its value, could learn nothing: it has none
-    of the parameters that are searched.
+    Values are all on one scale, that of the study's objective. What was stopped before there was one is
+    pruned without a value, and so is a published configuration that was judged on another scale: Optuna would
+    name it as the best trial, and it would take one of the few best places from which the sampler draws,
+    where it has none of the parameters that are searched.
     """
     if record.state == "FAIL":
         return {"state": TrialState.FAIL}

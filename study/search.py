@@ -336,7 +336,7 @@ class BankSearcher(Searcher):
                 continue
             result = told(record)
             for step, value in result.get("intermediate_values", {}).items():
-                self._trial(record.number).report(value, step)  # Optuna scores a pruned trial by its last
+                self._trial(record.number).report(value, step)  # by the last Optuna scores a pruned trial
             if result["state"] == TrialState.COMPLETE:
                 self._study.tell(record.number, result["value"])
             else:

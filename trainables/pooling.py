@@ -18,9 +18,9 @@ from trainables.trial_data import TrialData
 def pooled(held_out_MC: np.ndarray, data: TrialData) -> np.ndarray:
     """The scores with the same mean of a label on every fold, that over all folds.
 
-    A fold's own order is kept, no target is looked at but for whether it is known, and a label's overall mean
-    stays: it is, up to chance, that of the average of the folds' heads, so that thresholds found on these
-    scores fit that head. A single fold is returned as it is.
+    A label's order within a fold is kept, and no target is looked at but for whether it is known. A label's
+    overall mean stays: it is, up to chance, that of the average of the folds' heads, so that thresholds found
+    on these scores fit that head. A single fold is returned as it is.
 
     Args:
         held_out_MC: float (..., M, C), logits or scores that rank, of `data.judged_N()`, each by a head that
