@@ -1,12 +1,14 @@
-"""The conductor of an analysis: shared tables onto the disk, each section in its turn, then the page."""
+"""The conductor of an analysis: shared tables onto the disk, then each section in its turn, the page after
+each."""
 
 from __future__ import annotations
 
 import importlib
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,12 @@ from tqdm import tqdm
 from analysis.claims import Claim
 from analysis.evidence import Evidence
 from analysis.number_format import ranged
-from analysis.page import section_html, study_head, write_page
+from analysis.page import figure_files, section_html, study_head, write_page
+from analysis.report_parts import ReportPart, drop_parts, read_parts, write_part
 from analysis.section import Folded, Section, Words
 from analysis.sections import OF_EXCLUSIVE, SECTIONS
-from analysis.terminal import summary
+from analysis.study_state import state_of
+from analysis.terminal import in_brief, summary
 from cohort.csv_text import csv_text, read_csv_text
 from cohort.errors import InputError
 from cohort.files import write_atomically
@@ -52,6 +56,8 @@ class AnalysisResult:
     """The self-contained HTML report."""
     failed: dict[str, str]
     """Section -> why it could not be made; its place on the page says so too."""
+    remarks: Sequence[str] = ()
+    """What the report lacks, in sentences; they stand beneath its headline."""
     not_recorded: str = ""
     """Why MLflow does not count this opening of the test split yet; empty where it does."""
 
@@ -67,21 +73,33 @@ class AnalysisResult:
         return html_table(repr(self), [("setting", *NOTEBOOK_COLUMNS.values()), *rows])
 
 
-def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | None = None) -> AnalysisResult:
+def write_analysis(
+    evidence: Evidence,
+    folder: Path,
+    sections: Sequence[str] | None = None,
+    *,
+    skip: Collection[str] = (),
+    merge: bool = False,
+) -> AnalysisResult:
     """Write what the evidence supports.
 
     `test_scores.csv`, `comparisons.csv`, `generalization_gap.csv`, `settings.csv`, `claims.txt`,
-    `test_predictions.parquet`, each section's own tables, `figures/*.png` and `report.html`, each atomically,
-    replacing an earlier analysis. A section that fails does not take the report with it.
+    `test_predictions.parquet`, then `report.html` with its head, and again after each section with the
+    section's own tables and `figures/*.png`; each file atomically. A section that fails does not take the
+    report with it. Of an earlier analysis of the same state of the study (`analysis.report_parts`) stay the
+    sections that are skipped, and with `merge` all that are not written now; tables and figures of all others
+    are deleted.
 
     Args:
         folder: `RUN/analysis`.
-        sections: which, in the order of the page; None: `usual` of the cohort.
+        sections: which; None: `usual` of the cohort.
+        skip: those of them that are not made now.
+        merge: keep the other sections that lie there.
 
     Raises:
         InputError: as `checked`.
     """
-    sections = checked(sections or usual(evidence.cohort), evidence.cohort)
+    sections = _chosen(sections, skip, evidence.cohort)
     # One that does not import or has no title is a fault of the code, found before anything is computed.
     modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
     titles = {name: module.TITLE for name, module in modules.items()}
@@ -91,46 +109,135 @@ def write_analysis(evidence: Evidence, folder: Path, sections: Sequence[str] | N
             bar.set_postfix_str(what)
             bar.update()
 
-        step("intervals")
-        scores = evidence.scores
-        step("paired tests")
-        comparisons = evidence.comparisons
-        step("validation against test")
-        tables = {"test_scores": scores, "comparisons": comparisons, "generalization_gap": evidence.gap}
-        step("predictions")
-        predictions = evidence.predictions.to_parquet(index=False)
-        write_atomically(folder / "test_predictions.parquet", predictions)
-        # settings.csv comes last: it says that the tables before it are whole, and of which trials they are.
-        for name, table in (tables | {"settings": evidence.settings}).items():
-            _write_table(folder, name, table)
-        claims = "".join(f"{claim.sentence}\n" for claim in evidence.claims)
-        write_atomically(folder / "claims.txt", claims.encode())
-
-        on_page: list[tuple[str, Markup]] = []
+        _write_shared(evidence, folder, step)
+        state = state_of(evidence)
+        before = read_parts(folder)
+        outdated = [name for name, part in before.items() if part.state != state]
+        kept = {*sections, *skip} if not merge else set(before)
+        drop_parts(folder, [name for name in before if name in outdated or name not in kept])
+        report = _Report(evidence=evidence, folder=folder, outdated=outdated, skipped=skip)
+        report.write(waiting=sections)
         failed: dict[str, str] = {}
-        for name in sections:
+        brief: list[str] = []
+        for place, name in enumerate(sections, start=1):
             step(name)
-            try:
-                section = modules[name].run(evidence)
-                html = section_html(section, folder)
-                for table_name, table in section.tables.items():
-                    _write_table(folder, table_name, table)
-            except Exception as error:
-                failed[name] = " ".join(str(error).split()) or type(error).__name__
-                html = section_html(_failure(failed[name], error), folder)
-            on_page.append((titles[name], html))
+            part, said, why = _made(name, titles[name], modules[name], evidence, folder, state)
+            if why:
+                failed[name] = why
+            brief += said
+            write_part(folder, part)
+            remarks = report.write(waiting=sections[place:])
         step("page")
-        report = write_page(study_head(evidence), on_page, folder)
     return AnalysisResult(
-        scores=scores,
-        comparisons=comparisons,
+        scores=evidence.scores,
+        comparisons=evidence.comparisons,
         claims=evidence.claims,
         gap=evidence.gap,
         headline=evidence.headline,
-        text=summary(evidence),
-        report=report,
+        text="\n".join([summary(evidence), *brief]),
+        report=folder / "report.html",
         failed=failed,
+        remarks=remarks,
     )
+
+
+def _chosen(sections: Sequence[str] | None, skip: Collection[str], cohort: Cohort) -> list[str]:
+    """The sections to be written, in the order of the page; InputError as `checked`."""
+    checked(list(skip), cohort)
+    asked = checked(sections or usual(cohort), cohort)
+    chosen = [name for name in SECTIONS if name in asked and name not in skip]
+    if not chosen:
+        raise InputError("--skip leaves no section of the report to be written; skip fewer")
+    return chosen
+
+
+def _write_shared(evidence: Evidence, folder: Path, step: Callable[[str], None]) -> None:
+    """The files that every analysis has."""
+    step("intervals")
+    scores = evidence.scores
+    step("paired tests")
+    comparisons = evidence.comparisons
+    step("validation against test")
+    tables = {"test_scores": scores, "comparisons": comparisons, "generalization_gap": evidence.gap}
+    step("predictions")
+    write_atomically(folder / "test_predictions.parquet", evidence.predictions.to_parquet(index=False))
+    # settings.csv comes last: it says that the tables before it are whole, and of which trials they are.
+    for name, table in (tables | {"settings": evidence.settings}).items():
+        _write_table(folder, name, table)
+    claims = "".join(f"{claim.sentence}\n" for claim in evidence.claims)
+    write_atomically(folder / "claims.txt", claims.encode())
+
+
+def _made(
+    name: str, title: str, module: ModuleType, evidence: Evidence, folder: Path, state: str
+) -> tuple[ReportPart, Sequence[str], str]:
+    """A section with its tables and figures written, what the terminal says of it, and why it could not be
+    made; empty where it was."""
+    drawn: list[str] = []
+    tables: list[str] = []
+    why = ""
+    try:
+        section = module.run(evidence)
+        drawn = figure_files(section)
+        html = section_html(section, folder)
+        for table_name, table in section.tables.items():
+            _write_table(folder, table_name, table)
+            tables.append(table_name)
+        said = ["", *in_brief(title, section.brief)] if section.brief else []
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        html = section_html(_failure(why, error), folder)
+        half = ReportPart(name=name, title=title, state=state, html=html, tables=tables, figures=drawn)
+        for path in half.files(folder):
+            path.unlink(missing_ok=True)
+        drawn, tables, said = [], [], []
+    part = ReportPart(name=name, title=title, state=state, html=html, tables=tables, figures=drawn)
+    return part, said, why
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Report:
+    """The page as far as its sections go."""
+
+    evidence: Evidence
+    folder: Path
+    skipped: Collection[str]
+    outdated: Sequence[str]
+    """Sections that lay there of another state of the study."""
+
+    def write(self, waiting: Sequence[str]) -> list[str]:
+        """Write `report.html` of the sections that lie in the folder, and return its remarks.
+
+        Args:
+            waiting: sections that are still to be made.
+        """
+        parts = read_parts(self.folder)
+        remarks = self._remarks(parts, [name for name in waiting if name not in parts])
+        sections = [(part.title, Markup(part.html)) for part in parts.values()]
+        write_page(study_head(self.evidence, remarks), sections, self.folder)
+        return remarks
+
+    def _remarks(self, parts: Mapping[str, ReportPart], waiting: Sequence[str]) -> list[str]:
+        remarks = []
+        if waiting:
+            remarks.append(
+                f"This report is being written; to come: {', '.join(waiting)}. Where it stays so, the "
+                "analysis was cut off."
+            )
+        if skipped := [name for name in SECTIONS if name in self.skipped and name not in parts]:
+            remarks.append(f"Skipped when this report was written: {', '.join(skipped)}.")
+        gone = [name for name in self.outdated if name not in parts and name not in (*waiting, *skipped)]
+        if gone:
+            remarks.append(
+                f"Left out, since an earlier analysis made them of another state of the study (its answer, "
+                f"cohort, split or settings have changed): {', '.join(gone)}."
+            )
+        absent = [
+            name for name in usual(self.evidence.cohort) if name not in (*parts, *waiting, *skipped, *gone)
+        ]
+        if absent:
+            remarks.append(f"Not in this report: {', '.join(absent)}; `radtune analyze RUN` writes them.")
+        return remarks
 
 
 def usual(cohort: Cohort) -> list[str]:

@@ -7,17 +7,19 @@ opponents and the families of tests are those of `analysis.comparisons.compare`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from analysis.number_format import OBJECTIVES, counted, p_text, ranged, signed
+from analysis.number_format import score as number
 from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,
     LOGREG_DEEP,
+    METADATA,
     PAPER,
     PIXELS,
     PREVALENCE,
@@ -26,14 +28,15 @@ from analysis.predictors import (
     TEXT_INFORMED,
     ZERO_SHOT,
 )
+from analysis.test_split import SplitCounts
 from scoring.intervals import MIN_PATIENTS
 
 LEVEL = 0.05
 """Two rows are called different where the Holm-adjusted p-value is below this."""
 
 MARGIN = 0.02
-"""Two rows are called equivalent where the whole 95 % interval of their difference lies within this of 0; a
-gain below it would change nobody's choice."""
+"""Two rows are called equivalent where a larger difference in either direction is ruled out, see
+`scoring.difference_intervals`; a gain below it would change nobody's choice."""
 
 UNDECIDED = "no difference shown from"
 
@@ -42,36 +45,54 @@ _NAMED = {
     ALL_POSITIVE: "every label for every image",
     PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
+    METADATA: "the kept columns alone",
     PIXELS: "raw pixels",
     TEXT_INFORMED: "text and class means in closed form",
     LOGREG: "plain logistic regression",
     LOGREG_DEEP: "plain logistic regression on deep features",
     PAPER: PUBLISHED,
 }
-_FLOORS = (PREVALENCE, ALL_POSITIVE, ZERO_SHOT, PROMPTED, PIXELS, TEXT_INFORMED, LOGREG, LOGREG_DEEP)
+_FLOORS = (
+    PREVALENCE,
+    ALL_POSITIVE,
+    ZERO_SHOT,
+    PROMPTED,
+    METADATA,
+    PIXELS,
+    TEXT_INFORMED,
+    LOGREG,
+    LOGREG_DEEP,
+)
 _CHANCE = (ALL_POSITIVE, PREVALENCE)
 """The opponent that knows nothing, one of these in a family; see `analysis.comparisons.compare`."""
 
 
 def rules(objective: str) -> tuple[str, ...]:
     """The rules of a study with this objective, in sentences."""
-    chance = "that its scores beat their own reverse there too"
+    chance = (
+        "better than the same score for every image, tested as above, and no macro AUROC at or below one half"
+    )
     if objective == "macro_f1":
         chance = "better decisions than any that are the same for every image"
-    few = f"fewer than {MIN_PATIENTS} positive patients"
+    few = f"fewer than {MIN_PATIENTS} patients"
     return (
-        f"A label with {few} on test gets counts and no claim.",
-        "“Above chance” means that the AUROC exceeds one half, tested against the model's own ranking "
-        "reversed.",
+        f"A label with {few} on its smaller side on test, those who have it or those who have it not, gets "
+        f"counts and no claim; nor does an average get one with {few} on the smaller sides of all its labels "
+        "together.",
+        "“Above chance” means that the AUROC exceeds one half, tested against rankings in which those of a "
+        "random half of the patients are reversed.",
         "“Better than” and “worse than” a floor mean that the two AUROCs differ in a paired permutation test "
         "over patients; everything else is “no difference shown”, which is not the same as equal.",
         f"The average is tested by {OBJECTIVES[objective]}, the objective of the study; “above chance” means "
         f"{chance}.",
-        "All labels and opponents form one family, the average and its opponents another; p-values are "
-        f"Holm-adjusted in each and count below {LEVEL:g}.",
+        "Decisions are “not shown better than the label for every image” where their F1 does not exceed that "
+        "of this decision in a paired permutation test.",
+        "All labels and opponents form one family, the average and its opponents another, the decisions a "
+        f"third; p-values are Holm-adjusted in each and count below {LEVEL:g}.",
         "The headline is the difference from the plain logistic regression, on projected or deep features, "
-        "whichever scores better on validation. “Equivalent” means that the whole 95 % interval of the "
-        f"difference lies within {MARGIN:g} of 0.",
+        f"whichever scores better on validation. “Equivalent” means that a difference of {MARGIN:g} or more "
+        "in either direction is ruled out at 2.5 %, the most that one patient can move the score reckoned "
+        "with, so that few patients on whom two models agree do not make them equivalent.",
         "Thresholds, strengths and the configuration itself were chosen on validation; the test split was "
         "used for nothing but these numbers.",
     )
@@ -96,6 +117,8 @@ class Claim:
     worse_than: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
     """Opponents of which no difference is shown, which is not the same as equal."""
+    idle_decisions: bool = False
+    """Whether the decisions are not shown to be better than the label for every image, see `rules`."""
 
     @property
     def silent(self) -> bool:
@@ -113,6 +136,8 @@ class Claim:
         ):
             if names:
                 parts.append(f"{word} {', '.join(names)}")
+        if self.idle_decisions:
+            parts.append("decisions not shown better than all-positive")
         return "; ".join(parts)
 
     @property
@@ -123,51 +148,110 @@ class Claim:
     @property
     def sentence(self) -> str:
         if self.silent:
-            return f"{self.name}: {self.score}; {self.finding}."
+            return f"{self.name or 'Average'}: {self.score}; {self.finding}."
         return f"{self.name or 'Average'}: {self.score}. {self.conclusion}"
 
 
 def label_claims(
-    scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], best: str
+    scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], best: str, test: SplitCounts
 ) -> list[Claim]:
     """One claim a label about the setting `best`, in the order of `names`.
 
     Args:
         scores: `test_scores.csv`.
         comparisons: `comparisons.csv`.
-        names: label -> how it is said to people, of every label.
+        names: label -> how it is said to people, of every label in the cohort's order.
+        test: the counts of the test split.
     """
     own = scores[scores["setting"] == best].set_index(["metric", "label"])
-    tests = comparisons[comparisons["family"] == "labels"]
-    return [_label_claim(own, tests[tests["label"] == label], label, name) for label, name in names.items()]
+    found = []
+    for c, (label, name) in enumerate(names.items()):
+        tests = comparisons[comparisons["label"] == label].groupby("family")
+        by_family = {family: members.set_index("second") for family, members in tests}
+        found.append(_label_claim(own, by_family, label, name, test, c))
+    return found
 
 
-def _label_claim(own: pd.DataFrame, tests: pd.DataFrame, label: str, name: str) -> Claim:
-    auroc, ap = own.loc[("auroc", label)], own.loc[("average_precision", label)]
-    positives, patients = int(auroc["positives"]), int(auroc["positive_patients"])
-    if not np.isfinite(auroc["value"]):
-        missing = "positive" if positives == 0 else "negative"
+def _label_claim(
+    own: pd.DataFrame,
+    tests: Mapping[str, pd.DataFrame],
+    label: str,
+    name: str,
+    test: SplitCounts,
+    c: int,
+) -> Claim:
+    positive, negative = test.patients_C[c], test.negative_patients_C[c]
+    if not (positive and negative):
+        missing = "negative" if positive else "positive"
         return Claim(label, name, "none", f"no {missing} image on test", "nothing can be said")
-    counts = f"{counted(positives, 'positive image')} of {counted(patients, 'patient')}"
-    if patients < MIN_PATIENTS:
+    counts = f"{counted(test.positives_C[c], 'positive image')} of {counted(positive, 'patient')}"
+    if negative < positive:
+        counts += f", {counted(negative, 'patient')} with a negative one"
+    if min(positive, negative) < MIN_PATIENTS:
         return Claim(label, name, "counts only", f"{counts} on test", "counts only, no claim")
-    score = f"AUROC {ranged(auroc)}, average precision {ranged(ap)}, on {counts}"
-    return _claim(label, name, score, tests)
+    score, ap = (ranged(own.loc[(metric, label)]) for metric in ("auroc", "average_precision"))
+    claim = _claim(label, name, f"AUROC {score}, average precision {ap}, on {counts}", tests["labels"])
+    (decisions,) = tests["decisions"].itertuples()
+    if beaten(decisions):
+        return claim
+    f1 = own.loc[("f1", label), "value"]
+    floor = f"the label for every image ({number(f1 - decisions.difference)})"
+    idle = f"decisions (F1 {number(f1)}) not shown better than {floor}"
+    return replace(claim, finding=f"{claim.finding}; {idle}", idle_decisions=True)
 
 
-def average_claim(scores: pd.DataFrame, comparisons: pd.DataFrame, best: str, objective: str) -> Claim:
-    """What may be said of `best` by the study's objective: macro_ap, macro_auroc or macro_f1."""
-    row = scores[(scores["setting"] == best) & (scores["metric"] == objective)].iloc[0]
-    score = f"{OBJECTIVES[objective]} {ranged(row)} over {counted(int(row['labels_averaged']), 'label')}"
-    return _claim("", "", score, comparisons[comparisons["family"] == "average"])
+def beaten(test: Any) -> bool:
+    """Whether the first of two settings is shown to be the better one, by a row of `comparisons.csv`."""
+    return bool(test.p_holm < LEVEL and test.difference > 0)
 
 
-def _claim(label: str, name: str, score: str, tests: pd.DataFrame) -> Claim:
-    by_opponent = {row.second: row for row in tests.itertuples()}
+def average_claim(
+    scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], best: str, objective: str
+) -> Claim:
+    """What may be said of `best` by the study's objective, macro_ap, macro_auroc or macro_f1; other arguments
+    as of `label_claims`."""
+    own = scores[(scores["setting"] == best) & (scores["label"] == "")].set_index("metric")
+    row = own.loc[objective]
+    tests = comparisons[comparisons["family"] == "average"].set_index("second")
+    over = averaged_over(int(row["labels_averaged"]), tests.iloc[0], names)
+    score = f"{OBJECTIVES[objective]} {ranged(row)} over {over}"
+    patients = int(tests["patients"].iloc[0])
+    if patients < MIN_PATIENTS:
+        few = f"{score}, {counted(patients, 'patient')} on their smaller sides together"
+        return Claim("", "", "counts only", few, "too few for a claim")
+    wrong_way = objective != "macro_f1" and own.loc["macro_auroc"]["value"] <= 0.5
+    return _claim("", "", score, tests, wrong_way=wrong_way)
+
+
+def averaged_over(labels: int, test: pd.Series, names: Mapping[str, str]) -> str:
+    """`13 labels (10 of them with fewer than 10 patients on the smaller side, Hernia with 2)`.
+
+    Args:
+        labels: that are averaged.
+        test: a row of the family `average` of `comparisons.csv`.
+        names: label -> how it is said to people.
+    """
+    over, rare = counted(labels, "label"), int(test["rare_labels"])
+    if not rare:
+        return over
+    rarest, fewest = names[test["rarest"]], int(test["rarest_patients"])
+    if labels == 1:
+        return f"{over} ({rarest}, with {counted(fewest, 'patient')} on the smaller side)"
+    which = "all" if rare == labels else f"{rare} of them"
+    few = f"fewer than {MIN_PATIENTS} patients on the smaller side"
+    return f"{over} ({which} with {few}, {rarest} with {fewest})"
+
+
+def _claim(label: str, name: str, score: str, tests: pd.DataFrame, *, wrong_way: bool = False) -> Claim:
+    """`tests` by opponent; `wrong_way` where the rankings are no better than their reverse, whatever the
+    objective says."""
+    by_opponent = {row.Index: row for row in tests.itertuples()}
     chance = by_opponent.pop(next(opponent for opponent in _CHANCE if opponent in by_opponent))
     verdict = "not above chance"
-    if chance.p_holm < LEVEL:
-        verdict = "above chance" if chance.difference > 0 else "below chance"
+    if beaten(chance) and not wrong_way:
+        verdict = "above chance"
+    elif chance.p_holm < LEVEL and chance.difference < 0:
+        verdict = "below chance"
     different = {opponent: row.p_holm < LEVEL for opponent, row in by_opponent.items()}
     better = tuple(one for one, row in by_opponent.items() if different[one] and row.difference > 0)
     worse = tuple(one for one, row in by_opponent.items() if different[one] and row.difference < 0)
@@ -189,7 +273,9 @@ def unclaimed(claims: Sequence[Claim]) -> str:
     """`Fracture (2 positive images of 1 patient), ...`: the labels of too few data; empty where there are
     none."""
     return ", ".join(
-        f"{claim.name} ({claim.score.removesuffix(' on test')})" for claim in claims if claim.silent
+        f"{claim.name} ({claim.score.removesuffix(' on test')})"
+        for claim in claims
+        if claim.label and claim.silent
     )
 
 
@@ -201,8 +287,8 @@ def headline(
     *,
     who: str,
     plain: str,
-    images: int,
-    patients: int,
+    names: Mapping[str, str],
+    test: SplitCounts,
 ) -> str:
     """What the row `best` reaches, how it differs from the plain method, and the strongest floor where that
     is another.
@@ -211,52 +297,63 @@ def headline(
         objective: macro_ap, macro_auroc or macro_f1.
         who: what `best` is, as the subject of a sentence.
         plain: the row of the plain logistic regression that is the better on validation.
-        images, patients: of the test split.
+        names: label -> how it is said to people.
+        test: the counts of the test split.
     """
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     metrics = ["macro_auroc", "macro_ap"]
     if objective not in metrics:
         metrics.insert(0, objective)
     reached = _listed([f"{OBJECTIVES[metric]} {ranged(averages.loc[(best, metric)])}" for metric in metrics])
-    labels = int(averages.loc[(best, objective)]["labels_averaged"])
-    sentences = [
-        f"{who} reaches {reached} over {counted(labels, 'label')} on {counted(images, 'test image')} of "
-        f"{counted(patients, 'patient')}."
-    ]
     tests = comparisons[comparisons["family"] == "average"].set_index("second")
+    over = averaged_over(int(averages.loc[(best, objective)]["labels_averaged"]), tests.iloc[0], names)
+    sentences = [
+        f"{who} reaches {reached} over {over} on {counted(test.scored_images, 'test image')} of "
+        f"{counted(test.scored_patients, 'patient')}."
+    ]
     present = set(averages.index.get_level_values("setting"))
     floors = [name for name in _FLOORS if name in present]
     strongest = max(floors, key=lambda name: averages.loc[(name, objective)]["value"])
+
+    def said(opponent: str) -> str:
+        return _difference(tests.loc[opponent], OBJECTIVES[objective], test.scored_patients)
+
     if plain in tests.index:
-        sentences.append(f"Against {_NAMED[plain]}: {_difference(tests.loc[plain], OBJECTIVES[objective])}.")
+        sentences.append(f"Against {_NAMED[plain]}: {said(plain)}.")
     if strongest != plain:
         floor = (
             f"The strongest floor, {_NAMED[strongest]}, has {ranged(averages.loc[(strongest, objective)])}"
         )
         if strongest in tests.index:
-            floor += f": {_difference(tests.loc[strongest], OBJECTIVES[objective])}"
+            floor += f": {said(strongest)}"
         sentences.append(f"{floor}.")
     return " ".join(sentences)
 
 
-def _difference(test: pd.Series, objective: str) -> str:
-    """`macro AP +0.041 (+0.012 to +0.070), Holm-adjusted p = 0.01, better`."""
+def _difference(test: pd.Series, objective: str, patients: int) -> str:
+    """`macro AP +0.041 (+0.012 to +0.070), Holm-adjusted p = 0.01, better`; `patients` are all on test."""
     low, high = test["low"], test["high"]
+    found = f"{objective} {signed(test['difference'])}"
+    if test["patients"] < MIN_PATIENTS:
+        return f"{found}, on too few patients for a claim"
     if test["p_holm"] < LEVEL:
         verdict = "better" if test["difference"] > 0 else "worse"
         if low < 0 < high:
             verdict += " by the permutation test, though the interval, wide for few patients, reaches over 0"
-    elif -MARGIN < low and high < MARGIN:
+    elif test["within"] < MARGIN:
         verdict = f"equivalent within {MARGIN:g}"
     else:
         verdict = f"neither a difference nor equivalence within {MARGIN:g} is shown"
+        if test["needed"] > patients:
+            verdict += (
+                f" (equivalence takes at least {counted(int(test['needed']), 'test patient')} like these)"
+            )
     interval = f" ({signed(low)} to {signed(high)})" if np.isfinite([low, high]).all() else ""
-    adjusted = f"Holm-adjusted {p_text(test['p_holm'])}"
-    return f"{objective} {signed(test['difference'])}{interval}, {adjusted}, {verdict}"
+    return f"{found}{interval}, Holm-adjusted {p_text(test['p_holm'])}, {verdict}"
 
 
 def _against(row) -> str:
-    name = _NAMED.get(row.second, f"the study {row.second}")
+    name = _NAMED.get(row.Index, f"the study {row.Index}")
     return f"{name} ({signed(row.difference)}, adjusted {p_text(row.p_holm)})"
 
 

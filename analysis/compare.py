@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import compare
+from analysis.comparisons import compare_averages
 from analysis.overlay_effects import (
     OverlaySample,
     decision_effects,
@@ -27,12 +27,10 @@ from analysis.score_table import score_setting
 from analysis.separability import Points, separability
 from analysis.test_split import TestSplit
 from cohort.manifest import Cohort
-from scoring.paired_tests import holm
 from scoring.resampling import patient_weights
 from trainables.logistic import train_logistic
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
-from vlm.encoder_names import shown
 from vlm.encoders import Encoder
 from vlm.feature_kinds import FeatureKind
 from vlm.prompts import Wording
@@ -52,6 +50,7 @@ class Candidates:
     name: str
     """The cohort's folder, as a person knows it."""
     encoder_name: str
+    """As the tables have it, see `vlm.encoder_names.shown_apart`."""
     """As it was asked for: `pixels` in gray and in colour."""
     split: TestSplit
     data: ProbeData
@@ -60,6 +59,7 @@ class Candidates:
     kinds: Sequence[FeatureKind]
     features: CohortFeatures
     images_per_second: float
+    """Of a pass in this comparison; NaN where the cache held the features, or a part of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,34 +201,22 @@ def kinds_of_image(measured: Sequence[Measured], splits: dict[str, TestSplit], s
 
 
 def paired(
-    measured: Sequence[Measured], splits: dict[str, TestSplit], *, resamples: int, seed: int
+    measured: Sequence[Measured], splits: dict[str, TestSplit], *, resamples: int, draws: int, seed: int
 ) -> pd.DataFrame:
-    """`paired.csv`: cohort, first, second, metric, difference, low, high, p, p_holm: the probes of every two
-    encoders on the same test patients, Holm within a cohort."""
+    """`paired.csv`, whose columns after cohort are those of `analysis.comparisons.compare` less family and
+    label: the probes of every two encoders on the same test patients, Holm within a cohort."""
     frames = []
     for cohort, split in splits.items():
         rows = [one.probe for one in measured if one.cohort == cohort]
+        if len(rows) < 2:
+            continue
         weights_PB = patient_weights(split.patients, resamples, seed)
         resampled = {row.name: score_setting(split, row, weights_PB, seed)[1] for row in rows}
-        tests = [
-            compare(
-                split,
-                (first, second),
-                first.name,
-                (second.name,),
-                resampled,
-                objective=OBJECTIVE,
-                draws=resamples,
-                seed=seed,
-            )
-            for first, second in combinations(rows, 2)
-        ]
-        if tests:
-            frame = pd.concat(tests, ignore_index=True)
-            frame = frame[frame["family"] == "average"].drop(columns=["family", "label"])
-            frame["p_holm"] = holm(frame["p"].to_numpy())
-            frame.insert(0, "cohort", cohort)
-            frames.append(frame)
+        pairs = list(combinations(rows, 2))
+        frame = compare_averages(split, pairs, resampled, objective=OBJECTIVE, draws=draws, seed=seed)
+        frame = frame.drop(columns=["family", "label"])
+        frame.insert(0, "cohort", cohort)
+        frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -281,4 +269,4 @@ class Comparison:
 
 def name_of(line: tuple[str, str]) -> str:
     """(encoder, kind of features) as people read it."""
-    return f"{shown(line[0])}, {line[1]}"
+    return f"{line[0]}, {line[1]}"

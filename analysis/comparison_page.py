@@ -11,15 +11,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.claims import LEVEL
 from analysis.compare import EVERYWHERE, OF_KINDS, PROBE, Comparison, name_of
 from analysis.figures import BEST, INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.number_format import NONE, counted, p_text, score, signed
 from analysis.overlay_effects import BOX, TEXT
 from analysis.page import Head, section_html, write_page
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
+from analysis.test_split import TestSplit
 from cohort.csv_text import csv_text
 from cohort.files import write_atomically
-from vlm.encoder_names import TIMM, shown
+from scoring.intervals import MIN_PATIENTS
+from vlm.encoder_names import TIMM
 
 KIND_OF_IMAGE = "kind of image"
 PER_COHORT_LABELS = 40
@@ -77,14 +80,22 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         facts=[
             (
                 name,
-                f"{len(split.rows_N):,}",
-                f"test images of {counted(split.patients, 'patient')}, {counted(len(split.labels), 'label')}",
+                f"{split.own.scored_images:,}",
+                f"test images of {counted(split.own.scored_patients, 'patient')}, {_labels(split)}",
             )
             for name, split in comparison.splits.items()
         ],
         tables="comparison.csv and paired.csv",
     )
     return write_page(head, [(title, section_html(one, folder)) for title, one in sections], folder)
+
+
+def _labels(split: TestSplit) -> str:
+    """`14 labels averaged, 10 of them with fewer than 10 patients on the smaller side`."""
+    fewer_C = split.fewer_patients_C[split.averaged_C]
+    rare = int((fewer_C < MIN_PATIENTS).sum())
+    few = f", {rare} of them with fewer than {MIN_PATIENTS} patients on the smaller side" if rare else ""
+    return f"{counted(len(fewer_C), 'label')} averaged{few}"
 
 
 def _side_by_side(comparison: Comparison) -> list[Part]:
@@ -139,7 +150,9 @@ def _side_by_side(comparison: Comparison) -> list[Part]:
             text="Ratio and regression: mean over labels on held-out test patients, with what labels dealt "
             "to other patients give; text: mean over the overlays, the grey box of the same size beneath; "
             "the probe is a logistic regression on training and validation, its C chosen over five folds of "
-            "patients. All labels, metrics and overlays stand in comparison.csv.",
+            "patients. Images per second are those of passes made in this comparison, without decoding; an "
+            "encoder whose features were cached has none. All labels, metrics and overlays stand in "
+            "comparison.csv.",
             kind="note",
         ),
         *rare,
@@ -191,15 +204,18 @@ def _paired(comparison: Comparison) -> list[Part]:
                     Cell(text=row.first, small=f"less {row.second}, {row.cohort}"),
                     Cell(text=signed(row.difference), small=ends),
                     p_text(row.p_holm) if np.isfinite(row.p_holm) else NONE,
+                    score(row.within),
                 ],
-                kind="" if row.p_holm < 0.05 else "quiet",
+                kind="" if row.p_holm < LEVEL else "quiet",
             )
         )
     return [
-        Table(columns=["probe of", "macro AUROC,\ndifference", "Holm-adjusted"], rows=rows),
+        Table(columns=["probe of", "macro AUROC,\ndifference", "Holm-adjusted", "equal\nwithin"], rows=rows),
         Words(
             text="Paired permutation tests over test patients, Holm-adjusted within a cohort; in grey where "
-            "no difference is shown.",
+            "no difference is shown. “Equal within” is the smallest margin beyond which a difference is "
+            "ruled out at 2.5 %. Averages over labels with fewer than "
+            f"{MIN_PATIENTS} patients on their smaller sides together are not tested.",
             kind="note",
         ),
     ]
@@ -270,6 +286,6 @@ def side_by_side(comparison: Comparison) -> Figure:
 def _shown(line: tuple[str, str]) -> str:
     """As the figure has room for it: of timm's names the architecture, of others the end, where a hub or a
     path says which model it is."""
-    name = shown(line[0])
+    name = line[0]
     name = name.partition("@")[0].removeprefix(TIMM) if name.startswith(TIMM) else name.rpartition(":")[2]
     return f"{name if len(name) <= 22 else f'…{name[-21:]}'}\n{line[1]}"

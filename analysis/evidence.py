@@ -16,18 +16,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, generalization_gap, operating_points, prediction_table, score_table
+from analysis import (
+    claims,
+    comparisons,
+    generalization_gap,
+    label_decisions,
+    operating_points,
+    prediction_table,
+    score_table,
+)
 from analysis.feature_spaces import FeatureSpace, feature_spaces
+from analysis.kept_columns import kept_columns, metadata_row
 from analysis.predictors import (
     BEST_TRIAL,
     LOGREG,
     LOGREG_DEEP,
+    METADATA,
     PAPER,
     PIXELS,
     PREVALENCE,
     PROMPTED,
     PUBLICATION,
     PUBLISHED,
+    RANDOM,
     STUDY,
     ZERO_SHOT,
     Candidate,
@@ -55,7 +66,7 @@ from vlm.cohort_features import CohortFeatures
 from vlm.encoders import Encoder
 from vlm.prompts import Wording
 
-OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, PIXELS, LOGREG, LOGREG_DEEP, PAPER)
+OPPONENTS = (PREVALENCE, ZERO_SHOT, PROMPTED, METADATA, PIXELS, LOGREG, LOGREG_DEEP, PAPER)
 """What the study's answer is tested against, with the study that it is compared with where there is one;
 fixed before any test score exists."""
 
@@ -69,7 +80,9 @@ class StudyFacts:
     """macro_ap, macro_auroc or macro_f1."""
     seed: int
     bootstrap: int
-    """Resamples behind each interval, and draws of each paired test."""
+    """Resamples behind each interval."""
+    permutations: int
+    """Draws of each paired test at least, see `analysis.comparisons.compare`."""
     images: bool = True
     """Whether images of the cohort may be shown."""
     looked_at: Sequence[str] = ()
@@ -81,7 +94,10 @@ class StudyFacts:
     finalists: Sequence[TrialRecord] = ()
     """The best 20 configurations or fewer, the best first, as the search left them."""
     nested_objective: float = float("nan")
-    """Of the answer, where the patients who are scored had no part in choosing it; NaN of a single trial."""
+    """Of the answer, where each fold's patients are scored by what was chosen without them; NaN of a single
+    trial."""
+    best_nested_objective: float = float("nan")
+    """The same of the best configuration alone."""
     published: int | None = None
     """Number of the published configuration; None where it has no head."""
     operating_points: Sequence[OperatingPoint] = ()
@@ -114,6 +130,8 @@ class Evidence:
     """Of the cohort under any encoder, altered images among them."""
     no_zero_shot: str = ""
     """Why there is no zero-shot row; empty where there is one."""
+    no_metadata: str = ""
+    """Why there is no row of the kept columns where the cohort has some; empty otherwise."""
 
     @property
     def best(self) -> str:
@@ -151,6 +169,11 @@ class Evidence:
         return self.has(name) and not (name == PAPER and self.best_is_published)
 
     @cached_property
+    def label_names(self) -> dict[str, str]:
+        """Label -> how it is said to people, in the cohort's order."""
+        return {label: self.cohort.label_name(label) for label in self.cohort.labels}
+
+    @cached_property
     def weights_PB(self) -> np.ndarray:
         """Of the patients in each resample, see `scoring.resampling.patient_weights`."""
         return patient_weights(self.split.patients, self.study.bootstrap, self.study.seed)
@@ -170,20 +193,29 @@ class Evidence:
         labels)."""
         return pd.concat([frame for frame, _ in self._scored.values()], ignore_index=True)
 
+    @property
+    def opponents(self) -> list[str]:
+        """What the best is tested against."""
+        return [name for name in (*OPPONENTS, self.compared_with) if self.drawn(name)]
+
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """`comparisons.csv`: family, first, second, metric, label, difference, low, high, p, p_holm."""
-        opponents = [name for name in (*OPPONENTS, self.compared_with) if self.drawn(name)]
+        """`comparisons.csv`, see `analysis.comparisons.compare`."""
         return comparisons.compare(
             self.split,
             self.rows,
             self.best,
-            opponents,
+            self.opponents,
             {name: resampled for name, (_, resampled) in self._scored.items()},
             objective=self.study.objective,
-            draws=self.study.bootstrap,
+            draws=self.study.permutations,
             seed=self.study.seed,
         )
+
+    @property
+    def claim_possible(self) -> bool:
+        """Whether any difference, however large, could be claimed among so many tests."""
+        return comparisons.claim_possible(self.split, len(self.opponents), self.study.permutations)
 
     @cached_property
     def gap(self) -> pd.DataFrame:
@@ -195,10 +227,9 @@ class Evidence:
     @cached_property
     def claims(self) -> list[claims.Claim]:
         """One a label in the cohort's order, then one on the average: what this test split supports."""
-        names = {label: self.cohort.label_name(label) for label in self.cohort.labels}
-        found = claims.label_claims(self.scores, self.comparisons, names, self.best)
-        average = claims.average_claim(self.scores, self.comparisons, self.best, self.study.objective)
-        return [*found, average]
+        tables = self.scores, self.comparisons, self.label_names, self.best
+        found = claims.label_claims(*tables, self.split.own)
+        return [*found, claims.average_claim(*tables, self.study.objective)]
 
     @cached_property
     def headline(self) -> str:
@@ -217,8 +248,8 @@ class Evidence:
             self.study.objective,
             who=who,
             plain=self.plain,
-            images=len(self.split.targets_NC),
-            patients=self.split.patients,
+            names=self.label_names,
+            test=self.split.own,
         )
 
     @cached_property
@@ -237,8 +268,13 @@ class Evidence:
         """`operating_points.csv`, of the best row, see `analysis.operating_points`; empty where none is
         wanted."""
         return operating_points.at_points(
-            self.study.operating_points, self.row(self.best), self.split, self.judged, self.weights_PB
+            self.study.operating_points, self.row(self.best), self.split, self.judged
         )
+
+    @cached_property
+    def label_decisions(self) -> pd.DataFrame:
+        """`label_decisions.csv`, of the best row, see `analysis.label_decisions`."""
+        return label_decisions.label_decisions(self.split, self.row(self.best))
 
     @cached_property
     def spaces(self) -> list[FeatureSpace]:
@@ -257,11 +293,15 @@ class Evidence:
         )
 
     @cached_property
+    def frozen_separability(self) -> pd.DataFrame:
+        """The rows of `separability.csv` of the frozen features."""
+        return separability(self.points(self.spaces[0]), self.spaces[0].name)
+
+    @cached_property
     def separability(self) -> pd.DataFrame:
         """`separability.csv`, see `analysis.separability`."""
-        return pd.concat(
-            [separability(self.points(space), space.name) for space in self.spaces], ignore_index=True
-        )
+        others = [separability(self.points(space), space.name) for space in self.spaces[1:]]
+        return pd.concat([self.frozen_separability, *others], ignore_index=True)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -301,21 +341,25 @@ def gather(
     no_zero_shot = encoder.text_refusal
     if not no_zero_shot:
         untrained += zero_shot(data, encoder, Wording.of(cohort), facts.objective)
-    candidates = [Candidate(predictor, None) for predictor in untrained]
-    candidates.append(pixel_floor(data, cohort.channels, features, facts.objective))
+    candidates = [pixel_floor(data, cohort.channels, features, facts.objective)]
     if data.text_CD is not None:
         candidates.append(text_floor(data, encoder, facts.objective))
     candidates += logistic_floors(data, encoder, facts.objective, facts.regressions)
     candidates += trials
     if compared_with:
         name = compared_with.predictor.name
-        if any(name == candidate.predictor.name for candidate in candidates):
+        taken = {RANDOM, METADATA, *(one.name for one in untrained)}
+        if name in taken | {candidate.predictor.name for candidate in candidates}:
             raise InputError(
                 f"analysis.compare_with: a study named {name} cannot stand beside the row of "
                 "that name; run it under another name"
             )
         candidates.append(compared_with)
     rows = [random_row(len(cohort.labels), len(val_N), len(test_N), facts.seed, exclusive=cohort.exclusive)]
+    rows += [scored(Candidate(predictor, None), features, val_N, test_N) for predictor in untrained]
+    kept = kept_columns(cohort, data.rows_N)
+    if metadata := metadata_row(kept, data, test_N, facts.objective):
+        rows.append(metadata)
     rows += [scored(candidate, features, val_N, test_N) for candidate in candidates]
     split = open_test_split(cohort, data.scored_C, openings, f"analyze {facts.name}")
     return Evidence(
@@ -329,4 +373,5 @@ def gather(
         study=facts,
         features=features,
         no_zero_shot=no_zero_shot,
+        no_metadata=kept.note if kept.left_out and not kept.read else "",
     )

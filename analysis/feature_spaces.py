@@ -14,6 +14,7 @@ from analysis.predictors import PAPER, PIXELS, Scored
 from vlm.cohort_features import CohortFeatures
 from vlm.encoder_names import PIXELS as PIXEL_ENCODER
 from vlm.encoder_names import TUNED as TUNED_SUFFIX
+from vlm.encoder_names import shown
 from vlm.encoders import Encoder
 from vlm.feature_kinds import DEEP, FeatureKind, base_kind
 
@@ -36,7 +37,7 @@ class FeatureSpace:
 
     @property
     def words(self) -> str:
-        return f"{self.kind.width} {self.kind.name} features of {self.encoder.name}"
+        return f"{self.kind.width} {self.kind.name} features of {shown(self.encoder.name)}"
 
     def of(self, features: CohortFeatures, rows_N: np.ndarray) -> np.ndarray:
         """float32 (N, D): of these images of the cohort."""

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from markupsafe import escape
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import NullFormatter
 
+from analysis.fonts import FIRST, as_drawn, families
 from analysis.predictors import (
     ALL_POSITIVE,
     LOGREG,
     LOGREG_DEEP,
+    METADATA,
     PAPER,
     PIXELS,
     PREVALENCE,
@@ -40,6 +45,7 @@ COLOURS = {
     LOGREG: "#009E73",
     LOGREG_DEEP: "#009E73",
     PIXELS: "#CC79A7",
+    METADATA: "#CC79A7",
     ZERO_SHOT: "#E69F00",
     TEXT_INFORMED: "#E69F00",
     PROMPTED: "#E69F00",
@@ -56,7 +62,7 @@ NAME_LENGTH = 26
 INK, QUIET, RULE = "#1c2733", "#6b7783", "#dde3e8"
 
 STYLE = {
-    "font.family": "DejaVu Sans",
+    "font.family": FIRST,
     "font.size": 10,
     "axes.axisbelow": True,
     "axes.edgecolor": QUIET,
@@ -89,8 +95,39 @@ _NAMED_GROUP = re.compile(r'<g id="[^"]*"')
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in inches, to be filled under `mpl.rc_context(STYLE)`."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    _Canvas(figure)
     return figure
+
+
+class _Renderer(RendererAgg):
+    """Draws each text in fonts that have its letters."""
+
+    def draw_text(
+        self, gc: Any, x: float, y: float, s: str, prop: FontProperties, angle: float, **more: Any
+    ) -> None:
+        super().draw_text(gc, x, y, as_drawn(s), _with_letters(prop, s), angle, **more)
+
+    def get_text_width_height_descent(
+        self, s: str, prop: FontProperties, ismath: bool
+    ) -> tuple[float, float, float]:
+        return super().get_text_width_height_descent(as_drawn(s), _with_letters(prop, s), ismath)
+
+
+def _with_letters(prop: FontProperties, text: str) -> FontProperties:
+    if len(found := families(text)) > 1:
+        prop = prop.copy()
+        prop.set_family(found)
+        prop.set_weight("normal")  # which every family has
+    return prop
+
+
+class _Canvas(FigureCanvasAgg):
+    def get_renderer(self) -> RendererAgg:
+        width, height = self.get_width_height(physical=True)
+        now = getattr(self, "renderer", None)
+        if now is None or (now.width, now.height, now.dpi) != (width, height, self.figure.dpi):
+            self.renderer = _Renderer(width, height, self.figure.dpi)
+        return self.renderer
 
 
 def legend_beneath(figure: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
@@ -126,7 +163,10 @@ def write(figure: Figure, path: Path, alt: str) -> str:
         figure.savefig(png, format="png", dpi=300, metadata={"Software": None})
         figure.set_layout_engine("none")  # keep the layout just found, which takes longer than the drawing
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(svg, format="svg", metadata=nothing)
+        with warnings.catch_warnings():
+            # A browser has fonts of its own, and the text is left to it.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            figure.savefig(svg, format="svg", metadata=nothing)
     write_atomically(path, png.getvalue())
     element = svg.getvalue()[svg.getvalue().index("<svg") :]
     return _NAMED_GROUP.sub("<g", element).replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)

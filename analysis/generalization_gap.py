@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.predictors import Scored
+from analysis.predictors import RANDOM, Scored
 from analysis.test_split import TestSplit
 from scoring.judging import JudgedRows, objective
 from scoring.metrics import confusion, f1, macro
@@ -25,7 +25,7 @@ def validation_to_test(
     """
     found = []
     for row in rows:
-        if row.predictor is None or row.constant:
+        if row.name == RANDOM or row.constant:
             continue
         honest_N = np.isfinite(row.val_scores_NC).all(axis=1)
         own = replace(judged, averaged_C=split.averaged_C).some(honest_N)

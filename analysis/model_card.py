@@ -10,13 +10,15 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from analysis.claims import average_claim, label_claims
+from analysis.claims import Claim, average_claim, averaged_over, label_claims
+from analysis.label_decisions import all_positive_f1
 from analysis.number_format import NONE, OBJECTIVES, ranged, score, share, strategy
 from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 from analysis.sections.limits import limits_of
 from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
 from scoring.intervals import MIN_PATIENTS
+from vlm.encoder_names import shown
 from vlm.predictor import Predictor
 
 _AVERAGES = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
@@ -26,7 +28,7 @@ AVERAGES_OF_EXCLUSIVE = _AVERAGES | {
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
 }
-PER_LABEL = ("auroc", "average_precision", "f1", "brier_skill")
+PER_LABEL = ("auroc", "average_precision", "f1", "specificity", "brier_skill")
 
 
 def model_card(
@@ -57,10 +59,12 @@ def model_card(
     scored = scores is not None and name in set(scores["setting"])
     has_paper = scored and PAPER in set(scores["setting"])
     names = {label: cohort.label_name(label) for label in labels}
+    test = next((counts for counts in split_counts if counts.split == "test"), None)
+    compared = scored and (comparisons["first"] == name).any()
     claims = []
-    if scored and (comparisons["first"] == name).any():
-        average = average_claim(scores, comparisons, name, objective)
-        claims = [average, *label_claims(scores, comparisons, names, name)]
+    if compared:
+        told = scores, comparisons, names, name
+        claims = [average_claim(*told, objective), *label_claims(*told, test)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown, not HTML
@@ -72,6 +76,13 @@ def model_card(
     return environment.get_template("model_card.md").render(
         cohort=cohort,
         encoder=predictor.encoder,
+        encoder_name=shown(predictor.encoder.name),
+        geometry=predictor.encoder.geometry,
+        mean=_numbers(predictor.encoder.mean),
+        std=_numbers(predictor.encoder.std),
+        feature_order=_feature_order(predictor.encoder.blocks),
+        heads=len(predictor.heads),
+        ranks_only=predictor.ranks_only,
         origin=predictor.origin,
         own_tower=own_tower,
         chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
@@ -80,11 +91,11 @@ def model_card(
         policy=cohort.policy.described(cohort.labels),
         splits=split_counts,
         label_rows=_label_rows(names, split_counts),
-        test=next((counts for counts in split_counts if counts.split == "test"), None),
+        test=test,
         metrics=list(metrics.values()),
         averages=_averages(scores, name, metrics) if scored else [],
-        averaged=_labels_averaged(scores, name) if scored else 0,
-        tested=_tested(scores, predictor) if scored else [],
+        averaged=_averaged(scores, comparisons, names, name) if scored else "",
+        tested=_tested(scores, predictor, test, claims) if scored else [],
         paper=f" `{PAPER}` is {PUBLISHED} ({PUBLICATION})." if has_paper else "",
         claims=claims,
         minimum=MIN_PATIENTS,
@@ -98,6 +109,22 @@ def model_card(
         provenance={name: value for name, value in provenance.items() if value},
         limits=limits_of(cohort, claims),
     )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+def _feature_order(blocks: Mapping[str, tuple[int, ...]]) -> str:
+    """`192 projected, then 8 x 192 deep`: the columns of a row of features, from the first on."""
+    return ", then ".join(
+        f"{' + '.join(map(str, widths)) if len(set(widths)) > 1 else _times(widths)} {kind}"
+        for kind, widths in blocks.items()
+    )
+
+
+def _times(widths: tuple[int, ...]) -> str:
+    return str(widths[0]) if len(widths) == 1 else f"{len(widths)} x {widths[0]}"
 
 
 def _spread(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,27 +174,45 @@ def _averages(scores: pd.DataFrame, name: str, metrics: Iterable[str]) -> list[d
     ]
 
 
-def _labels_averaged(scores: pd.DataFrame, name: str) -> int:
+def _averaged(scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], name: str) -> str:
+    """Of how many labels the averages are, and how many of them are rare."""
     row = scores[(scores["setting"] == name) & (scores["metric"] == "macro_auroc")].iloc[0]
-    return int(row["labels_averaged"])
+    tests = comparisons[comparisons["family"] == "average"]
+    return averaged_over(int(row["labels_averaged"]), tests.iloc[0], names)
 
 
-def _tested(scores: pd.DataFrame, predictor: Predictor) -> list[dict[str, Any]]:
+def _tested(
+    scores: pd.DataFrame, predictor: Predictor, test: SplitCounts, claims: Sequence[Claim]
+) -> list[dict[str, Any]]:
     own = scores[scores["setting"] == predictor.name].set_index(["metric", "label"])
+    idle = {claim.label for claim in claims if claim.idle_decisions}
+    all_positive_C = all_positive_f1(np.array(test.positives_C), np.array(test.negatives_C))
     rows = []
-    for label, threshold in zip(predictor.labels, predictor.rule.thresholds_C, strict=True):
-        patients = int(own.loc[("auroc", label), "positive_patients"])
-        claimed = patients >= MIN_PATIENTS
+    for c, (label, threshold) in enumerate(zip(predictor.labels, predictor.rule.thresholds_C, strict=True)):
+        positive, negative = test.patients_C[c], test.negative_patients_C[c]
+        claimed = min(positive, negative) >= MIN_PATIENTS
+        # There is no Brier skill of scores that only rank.
+        cells = {
+            metric: ranged(own.loc[(metric, label)]) if claimed and (metric, label) in own.index else NONE
+            for metric in PER_LABEL
+        }
+        recall, specificity = (own.loc[(metric, label), "value"] for metric in ("recall", "specificity"))
+        cells["f1"] += " †" if label in idle else ""
         rows.append(
             {
                 "label": label,
-                "patients": patients,
-                # There is no Brier skill of scores that only rank.
-                "cells": [
-                    ranged(own.loc[(metric, label)]) if claimed and (metric, label) in own.index else NONE
-                    for metric in PER_LABEL
-                ],
+                "patients": f"{positive} / {negative}",
+                "cells": list(cells.values()),
+                "decisions": _decisions(test, c, recall, specificity),
+                "all_positive": score(all_positive_C[c]),
                 "threshold": score(threshold),
             }
         )
     return rows
+
+
+def _decisions(test: SplitCounts, c: int, recall: float, specificity: float) -> str:
+    """`TP / FP / TN / FN`; a missing share is one of no image."""
+    positives, others = test.positives_C[c], test.negatives_C[c]
+    tp, tn = round(np.nan_to_num(recall) * positives), round(np.nan_to_num(specificity) * others)
+    return f"{tp} / {others - tn} / {tn} / {positives - tp}"

@@ -13,14 +13,15 @@ import pandas as pd
 
 from analysis.overlays import Overlay
 from analysis.predictors import Scored
-from analysis.separability import held_out_logits
+from analysis.separability import STRENGTH
 from analysis.test_split import TestSplit
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds
-from scoring.held_out_answers import neighbours
-from scoring.intervals import label_interval
+from scoring.held_out_answers import first_newton_step, neighbours
+from scoring.intervals import MIN_PATIENTS, label_interval, mean_limits
 from scoring.resampling import patient_weights, weighted_mean
 from scoring.separability import unit
+from scoring.shares import Shares
 from vlm.altered_images import Alteration
 
 IMAGES = 200
@@ -93,6 +94,30 @@ class OverlaySample:
         low, high = label_interval(value, resampled_B, len(self.weights_PB), bounds)
         return value, low, high
 
+    def shares(self, values_NW2: np.ndarray) -> list[tuple[float, float, float]]:
+        """Of each of W effects, in [0, 1] on each image, the mean for text and box, and the difference.
+
+        A mean has the exact interval of as many images as tell as much, also where no image shows an effect;
+        the difference that of the two means, paired (Newcombe, Statistics in Medicine 17, 1998, 2635-2650).
+        """
+        found = []
+        for values_N2 in values_NW2.transpose(1, 0, 2):
+            shares = Shares.of_images(values_N2, np.ones_like(values_N2), self.patients_N, whole=False)
+            text, box = (float(value) for value in shares.value_C)
+            ends_2C = np.array(shares.exact())
+            low_C, high_C = shares.jeffreys()
+            # Half the difference is the mean of the first and of the second with its sign turned.
+            low, high = mean_limits(
+                np.array([text, -box]),
+                np.array([low_C[0], -high_C[1]]),
+                np.array([high_C[0], -low_C[1]]),
+                shares.correlation_CC * [[1, -1], [-1, 1]],
+            )
+            if len(self.weights_PB) < MIN_PATIENTS:
+                ends_2C, low, high = np.full((2, 2), np.nan), np.nan, np.nan
+            found += [(text, *ends_2C[:, 0]), (box, *ends_2C[:, 1]), (text - box, 2 * low, 2 * high)]
+        return found
+
 
 def labels_to_name(cohort: Cohort, split: TestSplit) -> list[tuple[str, str]]:
     """(label, how it is said) of those in the averages, the most frequent first, for `analysis.overlays`."""
@@ -117,8 +142,8 @@ def feature_effects(
 
     `shift`          mean cosine distance between an image and itself overlaid, over the mean distance to the
                      nearest image of another patient.
-    `told_apart`     balanced accuracy of a logistic regression between clean and overlaid images of patients
-                     that it was not fitted on.
+    `told_apart`     balanced accuracy of a logistic regression's first Newton step, as the findings are
+                     told, between clean and overlaid images of patients that it was not fitted on.
 
     Both of the text, of the box, and the difference; an empty text is the mean over the overlays.
 
@@ -141,16 +166,15 @@ def feature_effects(
         axis=1,
     )
     moved_B = weighted_mean(beside_N1, sample.patients_N, sample.weights_PB)[0]
-    columns_NM, told_NM = _with_averages(moved_NV2), _with_averages(told_NV2)
+    columns_NM, told = _with_differences(moved_NV2), sample.shares(_with_average(told_NV2))
     shifts = weighted_mean(columns_NM, sample.patients_N, sample.weights_PB) / np.maximum(moved_B, 1e-12)
     unit_of_shift = max(float(beside_N1.mean()), 1e-12)
     rows = []
     for place, (which, overlay) in enumerate(_columns(overlays)):
-        bounds = None if which == DIFFERENCE else (0.0, 1.0)
         shift = float(columns_NM[:, place].mean()) / unit_of_shift
         found = {
             "shift": sample.bounded(shift, shifts[place], None),
-            "told_apart": sample.mean(told_NM[:, [place]], bounds)[0],
+            "told_apart": told[place],
         }
         rows += [_row(setting, metric, "", values, which, overlay) for metric, values in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -184,21 +208,22 @@ def decision_effects(
     found = {"flips": flips_NV2, "change": np.abs(change_NV2C).mean(axis=3)}
     rows = []
     for metric, values_NV2 in found.items():
-        each = zip(_columns(overlays), sample.mean(_with_averages(values_NV2)), strict=True)
+        each = zip(_columns(overlays), sample.shares(_with_average(values_NV2)), strict=True)
         rows += [_row(row.name, metric, "", values, which, overlay) for (which, overlay), values in each]
     for v, overlay in enumerate(overlays):
         if not overlay.label:
             continue
         c = predictor.labels.index(overlay.label)
         was_N1, is_N2 = decided_NC[:, [c]], after_decided[:, v, :, c]
+        moved_N2 = change_NV2C[:, v, :, c]
+        to_N2, away_N2 = (~was_N1 & is_N2).astype(np.float64), (was_N1 & ~is_N2).astype(np.float64)
         named = {
-            "named_change": change_NV2C[:, v, :, c],
-            "named_to": (~was_N1 & is_N2).astype(np.float64),
-            "named_away": (was_N1 & ~is_N2).astype(np.float64),
+            "named_change": sample.mean(np.column_stack([moved_N2, moved_N2[:, 0] - moved_N2[:, 1]])),
+            "named_to": sample.shares(to_N2[:, None]),
+            "named_away": sample.shares(away_N2[:, None]),
         }
-        for metric, values_N2 in named.items():
-            both_N3 = np.column_stack([values_N2, values_N2[:, 0] - values_N2[:, 1]])
-            each = zip((TEXT, BOX, DIFFERENCE), sample.mean(both_N3), strict=True)
+        for metric, found_3 in named.items():
+            each = zip((TEXT, BOX, DIFFERENCE), found_3, strict=True)
             rows += [_row(row.name, metric, overlay.label, values, which, overlay) for which, values in each]
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -208,21 +233,25 @@ def _told(sample: OverlaySample, clean_ND: np.ndarray, overlaid_ND: np.ndarray) 
     rightly; what it is undecided about counts half."""
     both_MD = np.concatenate([clean_ND, overlaid_ND])
     target_M1 = np.repeat([0.0, 1.0], len(clean_ND))[:, None]
-    logits_M = held_out_logits(both_MD, target_M1, np.tile(sample.folds_N, 2))[:, 0]
+    logits_M = first_newton_step(both_MD, target_M1, np.tile(sample.folds_N, 2), STRENGTH)[:, 0]
     clean_N, overlaid_N = np.split(np.sign(logits_M), 2)
     return (2 + overlaid_N - clean_N) / 4
 
 
-def _with_averages(values_NV2: np.ndarray) -> np.ndarray:
+def _with_average(values_NV2: np.ndarray) -> np.ndarray:
+    """(N, 1 + V, 2): the mean over overlays and then each."""
+    return np.concatenate([values_NV2.mean(axis=1, keepdims=True), values_NV2], axis=1)
+
+
+def _with_differences(values_NV2: np.ndarray) -> np.ndarray:
     """(N, 3 + 3 V): text, box and their difference, of the mean over overlays and then of each."""
-    mean_N12 = values_NV2.mean(axis=1, keepdims=True)
-    both_NW2 = np.concatenate([mean_N12, values_NV2], axis=1)
+    both_NW2 = _with_average(values_NV2)
     three_NW3 = np.concatenate([both_NW2, both_NW2[:, :, :1] - both_NW2[:, :, 1:]], axis=2)
     return three_NW3.reshape(len(values_NV2), -1)
 
 
 def _columns(overlays: Sequence[Overlay]) -> Iterator[tuple[str, Overlay | None]]:
-    """What the columns of `_with_averages` are."""
+    """What the columns of `_with_differences` are, and the effects of `OverlaySample.shares`."""
     for overlay in (None, *overlays):
         for which in (TEXT, BOX, DIFFERENCE):
             yield which, overlay

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from analysis.fonts import BOLD, bold_file
 
 MARKS = ("R", "PORTABLE", "AP ERECT", "2019-03-14 08:52")
 """What stands on real films: side, apparatus, projection, date and time."""
@@ -85,7 +86,9 @@ class Overlay:
 
 def overlays(labels: Sequence[tuple[str, str]]) -> list[Overlay]:
     """The texts to try, without their controls: marks; one of them elsewhere, larger and fainter; and the
-    names of labels, (label, how it is said), at most `NAMED` of them."""
+    names of labels, (label, how it is said), at most `NAMED` of them, of those that a font here has letters
+    for: boxes would be read by nobody."""
+    labels = [(label, name) for label, name in labels if bold_file(name)]
     marks = [Overlay(text=mark) for mark in MARKS]
     varied = [Overlay(text=MOVED, place=place) for place in PLACES[1:]]
     varied += [Overlay(text=MOVED, size=LARGE), Overlay(text=MOVED, contrast=FAINT)]
@@ -95,10 +98,11 @@ def overlays(labels: Sequence[tuple[str, str]]) -> list[Overlay]:
 @functools.lru_cache(maxsize=512)
 def _ink(text: str, height: int, widest: int) -> np.ndarray:
     """float32 in 0..1, read-only: how much ink lies on each pixel of a line of this height."""
-    font = _font(height)
+    file = bold_file(text) or BOLD
+    font = _font(file, height)
     left, top, right, bottom = font.getbbox(text)
     if right - left > widest:
-        font = _font(max(1, int(height * widest / (right - left))))
+        font = _font(file, max(1, int(height * widest / (right - left))))
         left, top, right, bottom = font.getbbox(text)
     line = Image.new("L", (max(1, min(right - left, widest)), max(1, bottom - top)), 0)
     ImageDraw.Draw(line).text((-left, -top), text, fill=255, font=font)
@@ -108,6 +112,6 @@ def _ink(text: str, height: int, widest: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _font(height: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along; `height` in pixels."""
-    return ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), height)
+def _font(file: Path, height: int) -> ImageFont.FreeTypeFont:
+    """`height` in pixels."""
+    return ImageFont.truetype(file, height)

@@ -13,7 +13,9 @@ from markupsafe import Markup
 from analysis import figures
 from analysis.evidence import Evidence
 from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
+from cohort.file_names import file_names
 from cohort.files import write_atomically
+from vlm.encoder_names import shown
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 LOST = {"PRUNED": "stopped early", "FAIL": "failed"}
@@ -22,12 +24,11 @@ STRIP_WIDTH, STRIP_MARGIN = 120, 4
 
 
 def section_html(section: Section, folder: Path) -> Markup:
-    """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too."""
+    """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too, by the
+    names that `file_names` makes of theirs."""
     drawings = {
-        picture.name: Markup(
-            figures.write(picture.figure, folder / "figures" / f"{picture.name}.png", picture.alt)
-        )
-        for picture in _pictures(section.parts)
+        picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{name}.png", picture.alt))
+        for picture, name in _named(section.parts)
     }
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 
@@ -44,6 +45,8 @@ class Head:
     """(what, value, detail) of the line beneath the headline."""
     tables: str
     """The files beside it that its numbers come from, in words."""
+    remarks: Sequence[str] = ()
+    """What the page lacks, in sentences."""
 
 
 def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path) -> Path:
@@ -58,14 +61,15 @@ def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path)
     return path
 
 
-def study_head(evidence: Evidence) -> Head:
-    """The head of a study's report."""
+def study_head(evidence: Evidence, remarks: Sequence[str] = ()) -> Head:
+    """The head of a study's report; `remarks` as in `Head`."""
     return Head(
         kicker="hyperparameter study",
         title=evidence.study.name,
         headline=evidence.headline,
         facts=_facts(evidence),
         tables="test_scores.csv, comparisons.csv and generalization_gap.csv",
+        remarks=remarks,
     )
 
 
@@ -84,6 +88,17 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
+def figure_files(section: Section) -> list[str]:
+    """The names of the files in `figures` of a section, without their ending."""
+    return [name for _, name in _named(section.parts)]
+
+
+def _named(parts: Sequence[Part]) -> list[tuple[Picture, str]]:
+    """All pictures, each with the name of its file."""
+    pictures = _pictures(parts)
+    return list(zip(pictures, file_names([picture.name for picture in pictures]), strict=True))
+
+
 def _pictures(parts: Sequence[Part]) -> list[Picture]:
     """All pictures among the parts and in what is folded."""
     found = []
@@ -100,7 +115,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
     states = evidence.study.trials["state"].value_counts()
     lost = [f"{states[state]} {what}" for state, what in LOST.items() if state in states]
     return [
-        ("encoder", evidence.encoder.name, f"{evidence.encoder.width} features"),
+        ("encoder", shown(evidence.encoder.name), f"{evidence.encoder.width} features"),
         ("configurations", f"{states.sum():,}", ", ".join(lost)),
         *(
             (SPLIT_NAMES[counts.split], f"{counts.images:,}", f"images of {counts.patients:,} patients")

@@ -26,6 +26,7 @@ from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import Wording, text_prototypes
 
 RANDOM, PREVALENCE, ALL_POSITIVE = "random", "prevalence", "all-positive"
+METADATA = "metadata"
 PIXELS, ZERO_SHOT, PROMPTED = "pixels", "zero-shot", "zero-shot-prompts"
 LOGREG, LOGREG_DEEP, TEXT_INFORMED = "logreg", "logreg-deep", "text-informed"
 FLOORS = (
@@ -34,6 +35,7 @@ FLOORS = (
     ALL_POSITIVE,
     ZERO_SHOT,
     PROMPTED,
+    METADATA,
     PIXELS,
     TEXT_INFORMED,
     LOGREG,
@@ -90,7 +92,7 @@ class Scored:
     note: str
     """What it knows, for the reader of the table."""
     predictor: Predictor | None
-    """None for `random` alone, which no head makes."""
+    """None for `random`, which no head makes, and for `metadata`, which looks at no image."""
     rule: DecisionRule
     ranks_only: bool
     constant: bool
@@ -305,8 +307,8 @@ def logistic_floors(
 
 def regressed_kinds(kinds: Mapping[str, FeatureKind]) -> dict[str, str]:
     """Row of a plain logistic regression -> the kind of features that it is fitted on."""
-    rows = {LOGREG: base_kind(kinds).name}
-    return rows | ({LOGREG_DEEP: DEEP} if DEEP in kinds else {})
+    base = base_kind(kinds).name
+    return {LOGREG: base} | ({LOGREG_DEEP: DEEP} if DEEP in kinds and base != DEEP else {})
 
 
 def regression(record: TrialRecord, name: str, data: ProbeData, encoder: Encoder, note: str) -> Candidate:

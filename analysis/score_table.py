@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 import numpy as np
@@ -15,9 +16,10 @@ import pandas as pd
 from analysis.predictors import ALL_POSITIVE, RANDOM, Scored
 from analysis.test_split import TestSplit
 from cohort.patients import positive_patients
-from scoring.intervals import MIN_PATIENTS, average_interval, interval, label_interval, spread
+from scoring.effective_patients import LabelPatients
 from scoring.metric_table import Predictions, Resampled, Score, averages, by_label
 from scoring.paper_rules import HEADLINE, PRESETS
+from scoring.score_intervals import NONE, MetricIntervals
 
 RANDOM_DRAWS = 100
 SCORE_COLUMNS = (
@@ -62,7 +64,7 @@ def score_setting(
         intervals = [
             ends
             for section, sums in zip(sections, resampled, strict=True)
-            for ends in _intervals(section, sums, setting.constant, split.patients)
+            for ends in _intervals(section, sums, setting.constant)
         ]
         values, (lows, highs) = [score.value for _, score in scored], zip(*intervals, strict=True)
     columns = {
@@ -92,6 +94,10 @@ class _Section:
     scores: list[Score]
     prefix: str = ""
     """Of the metrics' names."""
+
+    @cached_property
+    def patients(self) -> LabelPatients:
+        return LabelPatients(targets_NC=self.predictions.targets_NC, rows_N=self.patients_N)
 
     def patients_behind(self, score: Score) -> int:
         """Positive patients that a row rests on: those of its label or domain, of the averaged labels for a
@@ -163,60 +169,22 @@ def _luck(split: TestSplit, setting: Scored, seed: int) -> tuple[np.ndarray, np.
     return throws_RS.mean(axis=0), low_S, high_S
 
 
-def _intervals(
-    section: _Section, resampled: Resampled, constant: bool, patients: int
-) -> Iterator[tuple[float, float]]:
+def _intervals(section: _Section, resampled: Resampled, constant: bool) -> Iterator[tuple[float, float]]:
     """Low and high of each of the section's scores; NaN where there is no interval.
 
     Args:
         constant: whether the predictor says the same of every image.
-        patients: all test patients, behind a mean over images.
     """
     for metric, scores in groupby(section.scores, key=lambda score: score.metric):
-        values = metric.values(section.predictions)
-        replicates = metric.replicates(resampled, values)
-        bounds = metric.bounds_among(len(section.columns))
+        found = MetricIntervals(
+            metric=metric, resampled=resampled, patients=section.patients, constant=constant
+        )
         for score in scores:
             if not np.isfinite(score.value):
-                yield np.nan, np.nan
+                yield NONE
             elif score.label:
-                c = section.columns.index(score.label)
-                yield label_interval(score.value, replicates[c], section.positive_patients_C[c], bounds)
-            elif metric.scope == "image":
-                yield _interval_of_one(score.value, replicates, patients, bounds)
-            elif constant:
-                # The same decision for every image scores the same in any resample of this prevalence.
-                yield score.value, score.value
+                yield found.of_label(section.columns.index(score.label))
             elif metric.scope in ("label", "class"):
-                yield _macro_interval(
-                    values[score.labels_C],
-                    replicates[score.labels_C],
-                    section.positive_patients_C[score.labels_C],
-                    bounds,
-                )
+                yield found.of_average(score.labels_C)
             else:
-                yield _interval_of_one(score.value, replicates, section.patients_behind(score), bounds)
-
-
-def _interval_of_one(
-    value: float, replicates_B: np.ndarray, patients: int, bounds: tuple[float, float] | None
-) -> tuple[float, float]:
-    if patients < MIN_PATIENTS:
-        return np.nan, np.nan
-    return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
-
-
-def _macro_interval(
-    values_C: np.ndarray,
-    replicates_CB: np.ndarray,
-    patients_C: np.ndarray,
-    bounds: tuple[float, float] | None,
-) -> tuple[float, float]:
-    """`average_interval` where labels with no or one positive patient have no spread to estimate: their share
-    of the average, which only the paper's rules let them have, is held fixed."""
-    spread_C = patients_C >= 2
-    if not spread_C.any():
-        return np.nan, np.nan
-    low, high = average_interval(values_C[spread_C], replicates_CB[spread_C], patients_C[spread_C], bounds)
-    fixed = values_C[~spread_C].sum() / len(values_C)
-    return fixed + spread_C.mean() * low, fixed + spread_C.mean() * high
+                yield found.of_all()

@@ -109,3 +109,5 @@ class Section:
     parts: Sequence[Part]
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """Its numbers in long form: name -> table, written as `<name>.csv` beside the report."""
+    brief: Sequence[str] = ()
+    """What the terminal says of it, a line each; mostly nothing."""

@@ -19,15 +19,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
-from cohort.patients import patient_folds, positive_patients
+from cohort.patients import fewer_patients, patient_folds, positive_patients
 from scoring.chance import adjusted_p, chance_p, shuffled_rows
 from scoring.held_out_answers import (
     balanced_accuracy,
     first_newton_step,
     neighbours,
-    standardised_folds,
     votes,
 )
 from scoring.intervals import average_interval, label_interval
@@ -55,7 +53,7 @@ METRICS: Mapping[str, tuple[str, int, tuple[float, float] | None]] = {
     "davies_bouldin": ("Davies-Bouldin", -1, None),
     "calinski_harabasz": ("Calinski-Harabasz", 1, None),
     "knn_accuracy": (f"{NEIGHBOURS}-NN, balanced accuracy", 1, (0.0, 1.0)),
-    "logistic_accuracy": ("logistic regression, balanced accuracy", 1, (0.0, 1.0)),
+    "logistic_accuracy": ("one-step logistic regression, balanced accuracy", 1, (0.0, 1.0)),
 }
 """Metric -> its name, 1 where more is better and -1 where less is, and its bounds."""
 PUBLISHED = "published."
@@ -97,10 +95,14 @@ class Points:
         return positive_patients(self.targets_NC, self.patients_N)
 
     @cached_property
+    def fewer_C(self) -> np.ndarray:
+        """int64: patients on the smaller side of each label."""
+        return fewer_patients(self.targets_NC, self.patients_N)
+
+    @cached_property
     def separable_C(self) -> np.ndarray:
-        """bool: labels that `TOGETHER` patients have and as many have not."""
-        without_C = positive_patients(1 - self.targets_NC, self.patients_N)
-        return (self.patients_C >= TOGETHER) & (without_C >= TOGETHER)
+        """bool: labels with `TOGETHER` patients on either side."""
+        return self.fewer_C >= TOGETHER
 
     @property
     def too_rare(self) -> list[str]:
@@ -122,8 +124,9 @@ def separability(points: Points, setting: str) -> pd.DataFrame:
     label's positive against its negative images, measured on patients that were not fitted on; an empty label
     is the mean over labels. `chance` is the mean and the middle 95 % of PERMUTATIONS deals of the patients'
     labels, p one-sided, and adjusted over the labels of one metric, whose deals are the same; the interval is
-    over patients, and missing below ten positive ones. The chance of `logistic_accuracy` is that of the
-    regression's first Newton step, fitted anew to each deal.
+    over patients, and missing with fewer than ten on a label's smaller side. `logistic_accuracy` is that of a
+    regression's first Newton step, of the labels as they are and of every deal: a converged regression
+    against a null of first steps would find one rare label of noise in four.
     """
     rows = [*_published(points), *_each_label(points)]
     return pd.DataFrame([(setting, *row) for row in rows], columns=COLUMNS)
@@ -179,15 +182,16 @@ def _each_label(points: Points) -> Iterator[tuple]:
     rows_NP = shuffled_rows(points.patients_N, PERMUTATIONS, points.seed)
     weights_PB = patient_weights(int(points.patients_N.max()) + 1, RESAMPLES, points.seed)
     weights_NB = weights_PB[points.patients_N]
-    logits_NC = held_out_logits(points.features_ND, points.targets_NC[:, separable], points.folds_N)
     near_Nk = neighbours(points.features_ND, points.patients_N, NEIGHBOURS)
-    dealt_NK = points.targets_NC[:, separable].astype(np.float32)[rows_NP].reshape(len(rows_NP), -1)
-    steps_NK = first_newton_step(points.features_ND, dealt_NK, points.folds_N, STRENGTH)
-    steps_NPC = steps_NK.reshape(len(rows_NP), PERMUTATIONS, len(separable))
+    # The labels as they are, then every deal of them.
+    given_NP = np.column_stack([np.arange(len(rows_NP)), rows_NP])
+    labels_NK = points.targets_NC[:, separable].astype(np.float32)[given_NP].reshape(len(rows_NP), -1)
+    steps_NK = first_newton_step(points.features_ND, labels_NK, points.folds_N, STRENGTH)
+    above_NKC = (steps_NK > 0).reshape(len(rows_NP), 1 + PERMUTATIONS, len(separable))
     values: dict[str, list[np.ndarray]] = {metric: [] for metric in METRICS}
     for place, c in enumerate(separable):
         own_N1 = points.targets_NC[:, [c]].astype(np.float32)
-        labels_NK = np.concatenate([own_N1, own_N1[:, 0][rows_NP]], axis=1)
+        labels_NK = own_N1[:, 0][given_NP]
         positive_NK, negative_NK = (
             np.concatenate([labels_NK == kind, (own_N1 == kind) * weights_NB], axis=1).astype(np.float32)
             for kind in (1, 0)
@@ -196,14 +200,13 @@ def _each_label(points: Points) -> Iterator[tuple]:
         for metric, value_K in _geometry(apart, int(np.isfinite(own_N1).sum())).items():
             values[metric].append(value_K)
         share = float(np.nanmean(own_N1))
-        nearest_NK = votes(near_Nk, labels_NK) > share
-        near_NK = np.concatenate([nearest_NK, np.repeat(nearest_NK[:, :1], RESAMPLES, axis=1)], axis=1)
-        values["knn_accuracy"].append(balanced_accuracy(near_NK, positive_NK, negative_NK))
-        above_N1 = logits_NC[:, [place]] > 0
-        decided_NK = np.concatenate(
-            [above_N1, steps_NPC[:, :, place] > 0, np.repeat(above_N1, RESAMPLES, axis=1)], axis=1
-        )
-        values["logistic_accuracy"].append(balanced_accuracy(decided_NK, positive_NK, negative_NK))
+        decisions = {
+            "knn_accuracy": votes(near_Nk, labels_NK) > share,
+            "logistic_accuracy": above_NKC[..., place],
+        }
+        for metric, decided_NK in decisions.items():
+            decided_NK = np.concatenate([decided_NK, np.repeat(decided_NK[:, :1], RESAMPLES, axis=1)], axis=1)
+            values[metric].append(balanced_accuracy(decided_NK, positive_NK, negative_NK))
     yield from _label_rows(points, separable, values)
     # The same deals and weights for all labels, so that their means have a chance and an interval of their
     # own.
@@ -216,7 +219,7 @@ def _each_label(points: Points) -> Iterator[tuple]:
                 ends = average_interval(
                     value_C[known_C],
                     resampled_CB[known_C],
-                    points.patients_C[separable][known_C],
+                    points.fewer_C[separable][known_C],
                     METRICS[metric][2],
                 )
             yield _row(metric, "", value_C[known_C].mean(), ends, _mean(null_CP[known_C]))
@@ -231,37 +234,14 @@ def _label_rows(
     }
     for place, c in enumerate(separable):
         counts = int((points.targets_NC[:, c] == 1).sum()), int(points.patients_C[c])
+        fewer = int(points.fewer_C[c])
         for metric, each in values.items():
             value, null_P, resampled_B = _parts(each[place])
             # Davies-Bouldin is infinite where a resample tells nothing apart.
             known = np.isfinite(resampled_B).all()
-            ends = (
-                label_interval(float(value), resampled_B, counts[1], METRICS[metric][2]) if known else _NONE
-            )
+            ends = label_interval(float(value), resampled_B, fewer, METRICS[metric][2]) if known else _NONE
             p = adjusted[metric][place]
             yield _row(metric, points.labels[c], value, ends, null_P, p, counts)
-
-
-def held_out_logits(features_ND: np.ndarray, targets_NC: np.ndarray, folds_N: np.ndarray) -> np.ndarray:
-    """float32 (N, C): what logistic regressions say of images outside the fold that they were fitted on, as
-    logits above that of the prevalence there; 0 where a label does not vary.
-
-    Args:
-        targets_NC: 0, 1 or NaN where masked.
-    """
-    logits_NC = np.zeros(targets_NC.shape, dtype=np.float32)
-    model = LogisticRegression(C=STRENGTH, max_iter=500)
-    with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
-        for fitted, held, x_MR, held_HR in standardised_folds(features_ND, folds_N):
-            for c in range(targets_NC.shape[1]):
-                known_M = ~np.isnan(targets_NC[fitted, c])
-                y_M = targets_NC[fitted, c][known_M] == 1
-                if 0 < y_M.sum() < len(y_M):
-                    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
-                        model.fit(x_MR[known_M], y_M)
-                    share = y_M.mean()
-                    logits_NC[held, c] = model.decision_function(held_HR) - np.log(share / (1 - share))
-    return logits_NC
 
 
 def _geometry(apart: HeldOut, images: int) -> dict[str, np.ndarray]:

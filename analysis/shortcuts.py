@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cohort.manifest import KEEP, Cohort
-from cohort.patients import patient_folds, positive_patients
+from cohort.patients import fewer_patients, patient_folds, positive_patients
 from scoring.intervals import average_interval, label_interval
 from scoring.metrics import auroc
 from scoring.resampling import weighted_ranking, weighted_rankings
@@ -30,6 +30,8 @@ MOST_ATTRIBUTES = 12
 DEVELOPMENT_PATIENTS, TEST_PATIENTS = 10, 5
 """That a value needs to be told from others; images with a rarer one take no part."""
 FOLDS = 5
+LEVEL = 0.95
+"""At which the intervals of all attributes hold together, see `level_of_each`."""
 COLUMNS = ("setting", "metric", "label", "value", "low", "high", "attribute", "stratum", "positive_patients")
 
 
@@ -97,6 +99,12 @@ def _in_order(word: str) -> tuple[bool, bool, str]:
     return word.startswith("over "), not word.startswith("up to "), word
 
 
+def level_of_each(attributes: int) -> float:
+    """Bonferroni's level of one interval among those of so many attributes, so that all of them hold together
+    at LEVEL: a claim about one of twelve is as rarely false as one about the only one."""
+    return 1 - (1 - LEVEL) / attributes
+
+
 def attribute_score(
     attribute: Attribute,
     data: ProbeData,
@@ -104,6 +112,7 @@ def attribute_score(
     test_N: np.ndarray,
     patients_N: np.ndarray,
     weights_PB: np.ndarray,
+    level: float,
 ) -> tuple[float, float, float]:
     """Macro AUROC, one value against the others, of the plain method on test images, with its interval.
 
@@ -116,6 +125,7 @@ def attribute_score(
         test_N: places of the test images.
         patients_N: of the test images, from 0.
         weights_PB: see `scoring.resampling.patient_weights`.
+        level: of the interval.
     """
     targets_NC = attribute.targets_NC(data.rows_N)
     fold_N = patient_folds(targets_NC, data.patients_N, folds=FOLDS)
@@ -134,7 +144,7 @@ def attribute_score(
     replicates = weighted_rankings(held_NC, scores_NC, patients_N, weights_PB).auroc
     value_C = auroc(held_NC, scores_NC)
     return float(value_C.mean()), *average_interval(
-        value_C, replicates, positive_patients(held_NC, patients_N)
+        value_C, replicates, fewer_patients(held_NC, patients_N), level=level
     )
 
 
@@ -171,17 +181,55 @@ def stratified_auroc(
             continue
         value = float(auroc(own_N[:, None], own_scores_N[:, None])[0])
         resampled_B = weighted_ranking(own_N, own_scores_N, rows_N, weights_PB).auroc
-        patients = len(np.unique(rows_N[own_N == 1]))
-        strata.append((int(stratum), value, *label_interval(value, resampled_B, patients), patients))
-        pairs.append(float((own_N == 1).sum()) * float((own_N == 0).sum()))
+        patients = int(positive_patients(own_N[:, None], rows_N)[0])
+        fewer = int(fewer_patients(own_N[:, None], rows_N)[0])
+        strata.append((int(stratum), value, *label_interval(value, resampled_B, fewer), patients))
+        # As many pairs as the images themselves make, and then as each resample's weights make.
+        weights_NB = np.column_stack([np.ones(len(own_N)), weights_PB[rows_N]])
+        pairs.append(weights_NB[own_N == 1].sum(axis=0) * weights_NB[own_N == 0].sum(axis=0))
         values.append(value)
         replicates.append(resampled_B)
     if not pairs:
         return Stratified(value=np.nan, replicates_B=np.full(weights_PB.shape[1], np.nan), strata=())
-    share_S = np.array(pairs) / sum(pairs)
+    share_SB = np.stack(pairs) / sum(pairs)
     return Stratified(
-        value=float(share_S @ values), replicates_B=share_S @ np.stack(replicates), strata=tuple(strata)
+        value=float(share_SB[:, 0] @ values),
+        replicates_B=(share_SB[:, 1:] * np.stack(replicates)).sum(axis=0),
+        strata=tuple(strata),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Within:
+    """AUROC of the labels among images that share a value of an attribute, and over all images that have
+    one."""
+
+    each: tuple[Stratified, ...]
+    overall_C: np.ndarray
+    overall_CB: np.ndarray
+    fewer_C: np.ndarray
+    """int64: patients on the smaller side of each label among these images."""
+
+    @property
+    def values_C(self) -> np.ndarray:
+        return np.array([one.value for one in self.each])
+
+    def known_C(self, averaged_C: np.ndarray) -> np.ndarray:
+        """int64: places of those of the averaged labels that have a value both ways."""
+        return np.flatnonzero(averaged_C & np.isfinite(self.values_C) & np.isfinite(self.overall_C))
+
+    def change(self, labels: np.ndarray, level: float) -> tuple[float, float, float]:
+        """Mean over the labels of within - overall, with its interval."""
+        inside_CB = np.stack([self.each[c].replicates_B for c in labels])
+        difference_C = self.values_C[labels] - self.overall_C[labels]
+        ends = average_interval(
+            difference_C,
+            inside_CB - self.overall_CB[labels],
+            self.fewer_C[labels],
+            bounds=None,
+            level=level,
+        )
+        return float(difference_C.mean()), *ends
 
 
 def within(
@@ -191,17 +239,19 @@ def within(
     test_N: np.ndarray,
     patients_N: np.ndarray,
     weights_PB: np.ndarray,
-) -> tuple[list[Stratified], np.ndarray, np.ndarray]:
-    """`Stratified` of each label, and for comparison its AUROC over all images that have a value, with the
-    replicates: value_C and replicates_CB."""
+) -> Within:
+    """`Within` of a row's scores; arguments as above."""
     stratum_N = attribute.value_N[test_N]
     known_NC = np.where((stratum_N >= 0)[:, None], targets_NC, np.nan)
-    each = [
-        stratified_auroc(known_NC[:, c], scores_NC[:, c], stratum_N, patients_N, weights_PB)
-        for c in range(targets_NC.shape[1])
-    ]
-    overall = weighted_rankings(known_NC, scores_NC, patients_N, weights_PB).auroc
-    return each, auroc(known_NC, scores_NC), overall
+    return Within(
+        each=tuple(
+            stratified_auroc(known_NC[:, c], scores_NC[:, c], stratum_N, patients_N, weights_PB)
+            for c in range(targets_NC.shape[1])
+        ),
+        overall_C=auroc(known_NC, scores_NC),
+        overall_CB=weighted_rankings(known_NC, scores_NC, patients_N, weights_PB).auroc,
+        fewer_C=fewer_patients(known_NC, patients_N),
+    )
 
 
 def frame(rows: Sequence[tuple]) -> pd.DataFrame:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from analysis.claims import claimed, unclaimed
 from analysis.evidence import Evidence
+from analysis.fonts import as_drawn, drawable
 from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
 from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
 
@@ -42,8 +43,15 @@ def summary(evidence: Evidence) -> str:
             "",
             f"what may be claimed of {evidence.best} ({objective}; AUROC of a label):",
             *_claims(evidence),
+            *_undrawn([evidence.cohort.label_name(label) for label in evidence.cohort.labels]),
         ]
     )
+
+
+def in_brief(title: str, lines: Sequence[str]) -> list[str]:
+    """What a section says in the terminal, under its title."""
+    wrapped = [textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ") for line in lines]
+    return [f"{title.lower()}:", *(line for own in wrapped for line in own)]
 
 
 def _scores(evidence: Evidence) -> Iterator[str]:
@@ -88,6 +96,18 @@ def _claims(evidence: Evidence) -> Iterator[str]:
         )
     if silent := unclaimed(evidence.claims):
         yield from textwrap.wrap(f"no claim: {silent}", WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _undrawn(names: Sequence[str]) -> Iterator[str]:
+    """That figures write some names otherwise than they are."""
+    told = [f"{name} as {as_drawn(name)}" for name in names if not drawable(name)]
+    if told:
+        yield ""
+        yield from textwrap.wrap(
+            f"PNG figures write {'; '.join(told)}: no font on this machine has these letters; install one "
+            "that has, such as Noto Sans, and analyse again",
+            WIDTH,
+        )
 
 
 def _name_width(evidence: Evidence) -> int:

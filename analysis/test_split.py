@@ -18,11 +18,12 @@ import numpy as np
 from cohort.errors import InputError
 from cohort.labels import domain_columns
 from cohort.manifest import SPLITS, Cohort
-from cohort.patients import positive_patients
+from cohort.patients import fewer_patients, positive_patients
 from scoring.metrics import prevalences
 
 AVERAGED_PATIENTS = 2
-"""Positive patients that a label needs on test to count in the averages: one has no spread to estimate."""
+"""Patients that a label needs on its smaller side on test to count in the averages: one has no spread to
+estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +33,23 @@ class SplitCounts:
     split: str
     images: int
     patients: int
+    scored_images: int
+    """With a label that is not masked; the others are in no score."""
+    scored_patients: int
     positives_C: Sequence[int]
     patients_C: Sequence[int]
     """Patients with a positive image."""
+    negative_patients_C: Sequence[int]
+    """Patients with a negative image."""
     masked_C: Sequence[int]
+
+    @property
+    def negatives_C(self) -> list[int]:
+        """Negative images."""
+        return [
+            self.images - positives - masked
+            for positives, masked in zip(self.positives_C, self.masked_C, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +64,7 @@ class TestSplit:
     """int64 from 0, without gaps."""
     labels: tuple[str, ...]
     averaged_C: np.ndarray
-    """bool: the objective's labels with at least AVERAGED_PATIENTS positive patients here."""
+    """bool: the objective's labels with at least AVERAGED_PATIENTS patients on their smaller side here."""
     prevalences_C: np.ndarray
     """float64, on training, for the Brier skill."""
     counts: Sequence[SplitCounts]
@@ -66,10 +80,20 @@ class TestSplit:
         """All test patients."""
         return int(self.patients_N.max()) + 1
 
+    @property
+    def own(self) -> SplitCounts:
+        """The counts of the test split."""
+        return next(counts for counts in self.counts if counts.split == "test")
+
     @cached_property
     def positive_patients_C(self) -> np.ndarray:
         """int64 (C,)."""
         return positive_patients(self.targets_NC, self.patients_N)
+
+    @cached_property
+    def fewer_patients_C(self) -> np.ndarray:
+        """int64 (C,): patients on the smaller side of each label."""
+        return fewer_patients(self.targets_NC, self.patients_N)
 
 
 def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Path, why: str) -> TestSplit:
@@ -81,19 +105,19 @@ def open_test_split(cohort: Cohort, objective_labels_C: np.ndarray, openings: Pa
         why: what they are opened for.
 
     Raises:
-        InputError: no test split, or none of the objective's labels has AVERAGED_PATIENTS positive patients
-            and a negative there.
+        InputError: no test split, or none of the objective's labels has AVERAGED_PATIENTS patients on both of
+            its sides there.
     """
     rows_N = cohort.indices("test")
     note_opening(openings, why)
     targets_NC = cohort.targets_NC(rows_N).astype(np.float64)
     patients_N = np.unique(cohort.patients_N(rows_N), return_inverse=True)[1]
-    enough_C = positive_patients(targets_NC, patients_N) >= AVERAGED_PATIENTS
-    averaged_C = np.asarray(objective_labels_C, dtype=bool) & enough_C & (targets_NC == 0).any(axis=0)
+    enough_C = fewer_patients(targets_NC, patients_N) >= AVERAGED_PATIENTS
+    averaged_C = np.asarray(objective_labels_C, dtype=bool) & enough_C
     if not averaged_C.any():
         raise InputError(
-            f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients on test, "
-            "so there is nothing to score; give the test split more patients"
+            f"{cohort.folder}: none of the study's labels has {AVERAGED_PATIENTS} positive patients and "
+            "as many negative ones on test, so there is nothing to score; give the test split more patients"
         )
     return TestSplit(
         rows_N=rows_N,
@@ -119,13 +143,17 @@ def _counts(cohort: Cohort) -> list[SplitCounts]:
         rows_N = np.flatnonzero(np.asarray(cohort.column("split"), dtype=object) == split)
         targets_NC, patients_N = cohort.targets_NC(rows_N), cohort.patients_N(rows_N)
         if len(rows_N):
+            known_N = (~np.isnan(targets_NC)).any(axis=1)
             counts.append(
                 SplitCounts(
                     split=split,
                     images=len(rows_N),
                     patients=len(np.unique(patients_N)),
+                    scored_images=int(known_N.sum()),
+                    scored_patients=len(np.unique(patients_N[known_N])),
                     positives_C=(targets_NC == 1).sum(axis=0).tolist(),
                     patients_C=positive_patients(targets_NC, patients_N).tolist(),
+                    negative_patients_C=positive_patients(targets_NC == 0, patients_N).tolist(),
                     masked_C=np.isnan(targets_NC).sum(axis=0).tolist(),
                 )
             )

@@ -128,7 +128,7 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
         low, high = average_interval(
             difference_C,
             np.mean(deviation[name], axis=0),
-            split.positive_patients_C[averaged],
+            split.fewer_patients_C[averaged],
             bounds=None,
         )
         p = permutation_p(float(difference_C.mean()), np.mean(null[name], axis=0))

@@ -39,7 +39,11 @@ TABLES = (
 # Clock times, and ids that are drawn.
 VOLATILE = ("seconds", "mlflow_run_id", "images_per_second", "data_wait_share", "peak_device_memory_mb")
 
-COMMON = {"cohort": "cohorts/sample", "encoder": "phantom-clip", "analysis": {"top": 2, "bootstrap": 1000}}
+COMMON = {
+    "cohort": "cohorts/sample",
+    "encoder": "phantom-clip",
+    "analysis": {"top": 2, "bootstrap": 1000, "permutations": 1000},
+}
 STUDIES: dict[str, dict[str, Any]] = {
     "probe": {"search": {"configurations": 48}},
     "probe-f1": {"search": {"configurations": 24, "objective": "macro_f1"}},
@@ -50,7 +54,7 @@ STUDIES: dict[str, dict[str, Any]] = {
             "ranges": {"epochs": {"low": 2, "high": 3}, "ema_decay": [0.0]},
         },
         "fine_tune": {"keep": 2, "precision": "fp32"},
-        "analysis": {"top": 2, "bootstrap": 1000, "compare_with": "runs/probe"},
+        "analysis": {"top": 2, "bootstrap": 1000, "permutations": 1000, "compare_with": "runs/probe"},
     },
 }
 

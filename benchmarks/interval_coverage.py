@@ -1,11 +1,14 @@
-"""How often the intervals of `scoring.intervals` hold the truth, by simulation.
+"""How often the intervals of `scoring.score_intervals` hold the truth, by simulation.
 
     python -m benchmarks.interval_coverage [repeats]
 
-Patients with 1 to 3 images and a shared patient effect; scores normal, shifted for positives. One label at
-10, 20 and 50 positive patients among 300 others, easy and hard; then averages over the labels of two real
-test splits. Beside the interval in use stands the percentile interval of the same replicates. Nominal: 95 %.
-About 80 s at 1,000 repeats on one core.
+Scores are normal, shifted for positives, half of their variance the patient's; of a patient with a finding
+the first image shows it and each further one in seven of ten cases. One label with few positive and with few
+negative patients, with one image, 1 to 3 and 1 to 10 a patient, ranked by chance and almost perfectly; then
+averages over labels, independent and exclusive. Each patient has the finding by chance, so that the
+prevalence varies from split to split, but where the number is given as fixed and in averages of independent
+labels. A split in which a label has no interval (fewer than ten patients on its smaller side) is not counted.
+Beside the interval in use stands, of what is resampled, the percentile interval. Nominal: 95 %.
 """
 
 from __future__ import annotations
@@ -13,127 +16,235 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 from tqdm import tqdm
 
 from benchmarks.machine import processor
 from scoring import metrics
-from scoring.intervals import average_interval, label_interval
-from scoring.resampling import patient_weights, weighted_confusion, weighted_ranking, weighted_rankings
+from scoring.effective_patients import LabelPatients
+from scoring.metric_table import METRICS, Metric, Predictions, Resampled
+from scoring.resampling import patient_weights
+from scoring.score_intervals import MetricIntervals
 
 RESAMPLES = 1000
-METRICS = ("auroc", "average_precision", "f1", "recall", "precision")
-CASES = {
-    # Positive patients of each label, all patients, chance of a further image of the same patient.
-    "14 labels, 3 to 360 positives": (
-        np.array([10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360]),
-        573,
-        0.0,
-    ),
-    "5 labels, 5 to 18, clustered": (np.array([10, 5, 9, 18, 5]), 72, 0.63),
+BIG = 100_000
+"""Patients from whom the truth is taken."""
+SPLITS = 1000
+"""Further splits, whose mean is the expected average."""
+AGAIN = 0.7
+IMAGES = {
+    "1": lambda patients, rng: np.ones(patients, dtype=int),
+    "1 to 3": lambda patients, rng: rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1], size=patients),
+    "1 to 10": lambda patients, rng: rng.integers(1, 11, patients),
 }
-"""Averages: the paper's 573 test images of IU-Xray, and the 72 test patients of a part of ChestX-ray14."""
+"""Images a patient -> how they are drawn."""
+
+Draw = Callable[[int, np.random.Generator], tuple[Predictions, np.ndarray]]
+"""Copies of the split, a generator -> predictions and the patient of each image."""
 
 
-def draw(positives: int, others: int, shift: float, rng: np.random.Generator):
-    """Targets, scores and patients: patient effect and image effect half of the variance each."""
-    patients = positives + others
-    rows_N = np.repeat(np.arange(patients), rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1], size=patients))
-    targets_N = (rows_N < positives).astype(float)
-    noise_N = rng.normal(size=patients)[rows_N] + rng.normal(size=len(rows_N))
-    return targets_N, shift * targets_N + noise_N / np.sqrt(2), rows_N
+@dataclass(frozen=True, kw_only=True)
+class OneLabel:
+    """A label of a split; called with a number of copies it draws them."""
+
+    positives: int
+    negatives: int
+    shift: float
+    images: str = "1 to 3"
+    threshold: float | None = None
+    fixed: bool = False
+
+    def __str__(self) -> str:
+        number = f"{self.positives}{' (fixed)' if self.fixed else ''} + {self.negatives} patients"
+        at = "" if self.threshold is None else f", cut at {self.threshold:g}"
+        return f"{number}, {self.images} images, d {self.shift:g}{at}"
+
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+        patients = (self.positives + self.negatives) * copies
+        rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
+        if self.fixed:
+            sick_P = np.arange(patients) < self.positives * copies
+        else:
+            sick_P = rng.random(patients) < self.positives / (self.positives + self.negatives)
+        target_N = (sick_P[rows_N] & shown(rows_N, rng)).astype(float)
+        score_N = self.shift * target_N + noise(rows_N, patients, 1, rng)[:, 0]
+        cut = 0.6 + self.shift / 2 if self.threshold is None else self.threshold
+        return predictions(target_N[:, None], score_N[:, None], np.array([self.shift]), cut), rows_N
 
 
-def values(targets_N, scores_N, rows_N, weights_RB, threshold: float) -> dict[str, np.ndarray]:
-    counts = weighted_confusion(targets_N[:, None], scores_N[:, None] >= threshold, rows_N, weights_RB)
-    return {
-        **weighted_ranking(targets_N, scores_N, rows_N, weights_RB)._asdict(),
-        "f1": metrics.f1(counts)[0],
-        "recall": metrics.recall(counts)[0],
-        "precision": metrics.precision(counts)[0],
-    }
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Independent labels of one split, each with a number of positive patients."""
+
+    name: str
+    counts: tuple[int, ...]
+    patients: int
+    images: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.patients} patients, {self.images} images"
+
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+        labels, patients = len(self.counts), self.patients * copies
+        shift_C = np.linspace(0.4, 2.0, labels)[np.random.default_rng(0).permutation(labels)]
+        rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
+        sick_PC = np.zeros((patients, labels), dtype=bool)
+        for c, count in enumerate(self.counts):
+            sick_PC[rng.permutation(patients)[: count * copies], c] = True
+        targets_NC = np.stack([sick_PC[rows_N, c] & shown(rows_N, rng) for c in range(labels)], axis=1) * 1.0
+        mixing_CC = np.linalg.cholesky(0.3 + 0.7 * np.eye(labels))
+        scores_NC = shift_C * targets_NC + noise(rows_N, patients, labels, rng) @ mixing_CC.T
+        return predictions(targets_NC, scores_NC, shift_C, 0.6 + shift_C / 2), rows_N
 
 
-def one_label(positives: int, shift: float, repeats: int, rng: np.random.Generator) -> dict[str, tuple]:
-    threshold = 0.6 + shift / 2
-    big = draw(positives * 300, 300 * 300, shift, rng)  # the truth, at the same prevalence
-    truth = {name: v[0] for name, v in values(*big, np.ones((300 * (positives + 300), 1)), threshold).items()}
-    hits = {name: np.zeros(2) for name in METRICS}
-    for repeat in range(repeats):
-        sample = draw(positives, 300, shift, rng)
-        weights_RB = patient_weights(positives + 300, RESAMPLES, repeat)
-        weights_RB = np.concatenate([np.ones((len(weights_RB), 1), np.float32), weights_RB], axis=1)
-        for name, v in values(*sample, weights_RB, threshold).items():
-            low, high = label_interval(float(v[0]), v[1:], positives)
-            bottom, top = np.percentile(v[1:], [2.5, 97.5])
-            hits[name] += (low <= truth[name] <= high, bottom <= truth[name] <= top)
-    return {name: (truth[name], *(100 * count / repeats)) for name, count in hits.items()}
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """Exclusive labels, one a patient; the most probable one is decided for."""
+
+    shares: tuple[float, ...]
+    patients: int
+    images: str
+
+    def __str__(self) -> str:
+        return f"{len(self.shares)} exclusive labels, {self.patients} patients, {self.images} images"
+
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+        labels, patients = len(self.shares), self.patients * copies
+        rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
+        targets_NC = np.eye(labels)[rng.choice(labels, patients, p=self.shares)[rows_N]]
+        scores_NC = 1.5 * targets_NC + noise(rows_N, patients, labels, rng) + np.log(self.shares) / 3
+        decisions_NC = np.eye(labels, dtype=bool)[scores_NC.argmax(axis=1)]
+        drawn = Predictions(
+            targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=decisions_NC, exclusive=True
+        )
+        return drawn, rows_N
 
 
-def average(
-    counts_C: np.ndarray, patients: int, again: float, repeats: int, rng: np.random.Generator
-) -> dict[str, tuple]:
-    """Coverage of the mean AUROC and average precision over labels, those under ten positives included.
+LABELS = (
+    *(OneLabel(positives=n, negatives=300, shift=d, fixed=n == 10) for n in (10, 20, 50) for d in (0.5, 2.0)),
+    *(OneLabel(positives=n, negatives=300, shift=1.0, images="1 to 10") for n in (20, 50, 150)),
+    OneLabel(positives=100, negatives=10, shift=1.0, images="1", fixed=True),
+    OneLabel(positives=100, negatives=20, shift=1.0),
+    OneLabel(positives=100, negatives=20, shift=1.0, images="1 to 10"),
+    OneLabel(positives=10, negatives=300, shift=0.0, images="1", threshold=2.0, fixed=True),
+    OneLabel(positives=20, negatives=100, shift=3.3),
+    OneLabel(positives=10, negatives=990, shift=3.3, images="1", fixed=True),
+)
+PAPER = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
+AVERAGES = (
+    Labels(name="14 labels, 3 to 360 positives", counts=PAPER, patients=573, images="1"),
+    Labels(name="14 labels, 3 to 360 positives", counts=PAPER, patients=573, images="1 to 10"),
+    Labels(name="5 labels, 5 to 18 positives", counts=(10, 5, 9, 18, 5), patients=72, images="1 to 10"),
+    Labels(name="2 labels, 39 and 9 positives", counts=(39, 9), patients=48, images="1 to 3"),
+    Classes(shares=(0.5, 0.3, 0.15, 0.05), patients=120, images="1 to 10"),
+)
+"""The first: the paper's 573 test images of IU-Xray; the third: a part of ChestX-ray14."""
 
-    Truth is the expected value on a split of this size, from 2,000 further splits; then on an endless split.
+
+def shown(rows_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """bool: the images that show what the patient has."""
+    first_N = np.concatenate([[True], np.diff(rows_N) > 0])
+    return first_N | (rng.random(len(rows_N)) < AGAIN)
+
+
+def noise(rows_N: np.ndarray, patients: int, labels: int, rng: np.random.Generator) -> np.ndarray:
+    of_patient_PC = rng.normal(size=(patients, labels))
+    return (of_patient_PC[rows_N] + rng.normal(size=(len(rows_N), labels))) / np.sqrt(2)
+
+
+def predictions(targets_NC, scores_NC, shift_C, cut_C) -> Predictions:
+    """Probabilities as if every label had a prevalence of 0.27."""
+    return Predictions(
+        targets_NC=targets_NC,
+        scores_NC=scores_NC,
+        decisions_NC=scores_NC >= cut_C,
+        probs_NC=expit(shift_C * (scores_NC - shift_C / 2) - 1),
+        prevalences_C=np.full(targets_NC.shape[1], 0.27),
+    )
+
+
+def value(metric: Metric, drawn: Predictions) -> float:
+    values = metric.values(drawn)
+    return float(np.nanmean(values)) if np.ndim(values) else float(values)
+
+
+def percentile(metric: Metric, resampled: Resampled) -> tuple[float, float]:
+    """The plain interval; NaN of what is not resampled."""
+    if not metric.replicates:
+        return np.nan, np.nan
+    replicates = metric.replicates(resampled, metric.values(resampled.predictions))
+    mean_B = np.nanmean(np.atleast_2d(replicates), axis=0)
+    return tuple(np.percentile(mean_B, [2.5, 97.5]))
+
+
+def shown_metrics(drawn: Predictions, one_label: bool) -> list[Metric]:
+    return [
+        metric
+        for metric in METRICS
+        if metric.of in ("any", "exclusive" if drawn.exclusive else "independent")
+        and (metric.takes != "probs" or drawn.probs_NC is not None)
+        and (metric.scope == "label" or not one_label)
+    ]
+
+
+def coverage(case: Draw, repeats: int, seed: int, splits: int, big: int) -> Iterator[tuple]:
+    """Metric, truth, % of intervals in use and % of percentile intervals that hold it, mean width.
+
+    The truth is what an endless split has; of an average of average precisions what a split of this size has
+    in expectation.
     """
-    labels = len(counts_C)
-    shifts_C = np.linspace(0.4, 2.0, labels)[np.random.default_rng(0).permutation(labels)]
-    mixing_CC = np.linalg.cholesky(0.3 + 0.7 * np.eye(labels))
-
-    def sample(copies: int = 1):
-        """Each positive patient's first image is positive, a further one in seven of ten cases."""
-        images_P = rng.geometric(1 - again, size=patients * copies)
-        rows_N = np.repeat(np.arange(patients * copies), images_P)
-        first_N = np.concatenate([[True], np.diff(rows_N) > 0])
-        targets_NC = np.zeros((len(rows_N), labels))
-        for c, count in enumerate(counts_C):
-            sick_P = np.zeros(patients * copies, dtype=bool)
-            sick_P[rng.permutation(patients * copies)[: count * copies]] = True
-            targets_NC[:, c] = sick_P[rows_N] & (first_N | (rng.random(len(rows_N)) < 0.7))
-        of_patient_PC = rng.normal(size=(patients * copies, labels))
-        noise_NC = (of_patient_PC[rows_N] + rng.normal(size=targets_NC.shape)) / np.sqrt(2)
-        return targets_NC, shifts_C * targets_NC + noise_NC @ mixing_CC.T, rows_N
-
-    def both(*arguments) -> np.ndarray:
-        return np.stack(weighted_rankings(*arguments))
-
-    one_P1 = np.ones((patients, 1))
-    endless = both(*sample(300), np.ones((patients * 300, 1)))[:, :, 0].mean(axis=1)
-    expected = np.mean([both(*sample(), one_P1)[:, :, 0].mean(axis=1) for _ in range(2000)], axis=0)
-    hits = np.zeros((2, 2, 2))
+    rng = np.random.default_rng(seed)
+    first, rows_N = case(1, rng)
+    one_label = first.targets_NC.shape[1] == 1
+    table = shown_metrics(first, one_label)
+    endless, _ = case(max(1, big // (int(rows_N.max()) + 1)), rng)
+    truth = {metric.name: value(metric, endless) for metric in table}
+    if not one_label:
+        ranked = (
+            np.nanmean(metrics.average_precision(d.targets_NC, d.scores_NC))
+            for d, _ in (case(1, rng) for _ in range(splits))
+        )
+        truth["average_precision"] = float(np.mean(list(ranked)))
+    held = {metric.name: [] for metric in table}
     for repeat in range(repeats):
-        weights_RB = patient_weights(patients, RESAMPLES, repeat)
-        weights_RB = np.concatenate([one_P1.astype(np.float32), weights_RB], axis=1)
-        for metric, values_CB in enumerate(both(*sample(), weights_RB)):
-            low, high = average_interval(values_CB[:, 0].astype(float), values_CB[:, 1:], counts_C)
-            bottom, top = np.percentile(values_CB[:, 1:].mean(axis=0), [2.5, 97.5])
-            for kind, truth in enumerate((expected[metric], endless[metric])):
-                hits[metric, kind] += (low <= truth <= high, bottom <= truth <= top)
-    return {
-        f"macro {name}, {kind}": (truth[metric], *(100 * hits[metric, k] / repeats))
-        for metric, name in enumerate(("auroc", "ap"))
-        for k, (kind, truth) in enumerate((("expected", expected), ("endless", endless)))
-    }
+        drawn, rows_N = case(1, rng)
+        patients = int(rows_N.max()) + 1
+        weights_PB = patient_weights(patients, RESAMPLES, repeat)
+        resampled = Resampled(predictions=drawn, rows_N=rows_N, weights_RB=weights_PB)
+        of_labels = LabelPatients(targets_NC=drawn.targets_NC, rows_N=rows_N)
+        for metric in table:
+            found = MetricIntervals(metric=metric, resampled=resampled, patients=of_labels)
+            if one_label:
+                low, high = found.of_label(0)
+            elif metric.scope in ("label", "class"):
+                low, high = found.of_average(~np.isnan(metric.values(drawn)))
+            else:
+                low, high = found.of_all()
+            if np.isfinite(low):
+                bottom, top = percentile(metric, resampled)
+                true = truth[metric.name]
+                held[metric.name].append((low <= true <= high, bottom <= true <= top, high - low, top))
+    for metric in table:
+        used, plain, width, top = np.mean(held[metric.name], axis=0)
+        plain = np.nan if np.isnan(top) else 100 * plain
+        yield metric.named("" if not one_label else "label"), truth[metric.name], 100 * used, plain, width
 
 
-def main() -> None:
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    rng = np.random.default_rng(0)
+def main(repeats: int, labels=LABELS, averages=AVERAGES, splits: int = SPLITS, big: int = BIG) -> None:
     start = time.time()
-    cases = [(positives, shift) for positives in (10, 20, 50) for shift in (0.5, 1.0, 2.0)]
     print(f"{processor()}, {os.cpu_count()} cores; {repeats} repeats")
-    print(f"{'':30s}{'metric':22s}{'truth':>8s}{'in use':>8s}{'percentile':>12s}")
-    for positives, shift in tqdm(cases, disable=None, mininterval=5):
-        for name, (truth, used, percentile) in one_label(positives, shift, repeats, rng).items():
-            where = f"{positives} positive patients, d {shift:g}"
-            print(f"{where:30s}{name:22s}{truth:8.3f}{used:8.1f}{percentile:12.1f}", flush=True)
-    for case, arguments in CASES.items():
-        for name, (truth, used, percentile) in average(*arguments, repeats, rng).items():
-            print(f"{case:30s}{name:22s}{truth:8.3f}{used:8.1f}{percentile:12.1f}", flush=True)
+    print(f"{'metric':24s}{'truth':>8s}{'in use':>8s}{'percentile':>12s}{'width':>8s}")
+    for case in tqdm([*labels, *averages], disable=None, mininterval=5):
+        print(f"{case}:")
+        for name, truth, used, plain, width in coverage(case, repeats, 0, splits, big):
+            beside = f"{plain:12.1f}" if np.isfinite(plain) else f"{'':12s}"
+            print(f"  {name:22s}{truth:8.3f}{used:8.1f}{beside}{width:8.3f}", flush=True)
     print(f"{time.time() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

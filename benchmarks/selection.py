@@ -47,7 +47,6 @@ from cohort.patients import patient_folds, positive_patients
 from scoring.judging import SHRINKAGE, JudgedRows, objective
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
-from study.answer import FINALISTS
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.linear_probe import lagging
 from trainables.bank_training import BankTraining
@@ -199,14 +198,14 @@ def rules(
     found["pixels"] = _pixels(cohort, cache, dealt)
     records = ranking(searched(dealt.folds, searched_kinds, configurations, seed))
     found["best"] = dealt.score([records[0].head], features_ND)
-    candidates = {f"trial {record.number}": record for record in records[:FINALISTS]}
+    plain = {}
     for row, grid in grids.items():
-        candidates |= {f"{row} {record.params['C']:g}": record for record in grid.records}
+        plain |= {f"{row} {record.params['C']:g}": record for record in grid.records}
     if dealt.folds.text_CD is not None:
         informed = text_informed(dealt.folds, OBJECTIVE)
         found["text-informed"] = dealt.score([max(informed, key=lambda one: one.objective).head], features_ND)
-        candidates |= {f"text-informed {record.params['strength']:g}": record for record in informed}
-    ensemble = select_ensemble(candidates, dealt.folds, objective_name=OBJECTIVE, seed=seed)
+        plain |= {f"text-informed {record.params['strength']:g}": record for record in informed}
+    ensemble = select_ensemble(records, plain, dealt.folds, objective_name=OBJECTIVE, seed=seed)
     found["study"] = dealt.score(ensemble.heads, features_ND)
     made_of = {
         "members": len(ensemble.members),

@@ -1,12 +1,14 @@
-"""What people drew on a cohort's images: boxes and masks of labels, in `annotations.parquet`.
+"""Boxes and masks on a cohort's images, of labels and of organs, in `annotations.parquet`.
 
 One row a region:
 
 | column | type | |
 |---|---|---|
 | `image` | string | id of an image of the cohort |
-| `label` | string | one of the cohort's labels |
+| `label` | string | one of the cohort's labels; "" of an organ |
+| `organ` | string | the organ, such as lungs, whatever labels its image has; "" of a label's region |
 | `reader` | string | who drew it; "" where nobody said |
+| `drawn_by` | string | people, software, or "" where nobody said |
 | `x`, `y`, `w`, `h` | float64 | the box, or that around the mask, in pixels of the decoded image |
 | `image_width`, `image_height` | int32 | of the decoded image |
 | `runs` | list of int32 | the mask, see `cohort.run_lengths`; null for a box |
@@ -29,18 +31,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cohort.errors import InputError
+from cohort.errors import InputError, shortened
 from cohort.files import replacing_file
 from cohort.manifest import ANNOTATIONS, Cohort
 from cohort.parquet_files import read_parquet
 from cohort.run_lengths import mask_of, runs_of
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = pa.schema(
     [
         ("image", pa.string()),
         ("label", pa.string()),
+        ("organ", pa.string()),
         ("reader", pa.string()),
+        ("drawn_by", pa.string()),
         *((name, pa.float64()) for name in ("x", "y", "w", "h")),
         ("image_width", pa.int32()),
         ("image_height", pa.int32()),
@@ -49,11 +53,15 @@ SCHEMA = pa.schema(
 )
 LARGEST_SIDE = 100_000
 """Pixels of an image's side that are believed."""
+PEOPLE, SOFTWARE = DRAWN_BY = ("people", "software")
+"""Who or what a region may be by."""
+LONGEST_ORGAN = 60
+"""Letters of an organ's name."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """One box or mask of one label on one image."""
+    """One box or mask on one image: of one label, or of an organ."""
 
     image: str
     label: str
@@ -65,6 +73,10 @@ class Region:
     image_width: int
     image_height: int
     runs: tuple[int, ...] | None = None
+    organ: str = ""
+    """Its region is valid for every label of the image; `label` is then empty."""
+    drawn_by: str = ""
+    """One of DRAWN_BY, or empty where nobody said."""
 
     def mask(self) -> np.ndarray:
         """bool (H, W) over the decoded image: all pixels whose centre the box holds, one at least."""
@@ -92,7 +104,9 @@ def _pixels(start: float, length: float, size: int) -> slice:
     return slice(first, max(min(stop, size), first + 1))
 
 
-def mask_region(image: str, label: str, reader: str, mask_HW: np.ndarray) -> Region:
+def mask_region(
+    image: str, label: str, reader: str, mask_HW: np.ndarray, *, organ: str = "", drawn_by: str = ""
+) -> Region:
     """The region of a bool mask of the whole image; ValueError where it is empty."""
     rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
     if not len(rows):
@@ -108,7 +122,14 @@ def mask_region(image: str, label: str, reader: str, mask_HW: np.ndarray) -> Reg
         image_width=mask_HW.shape[1],
         image_height=mask_HW.shape[0],
         runs=tuple(runs_of(mask_HW)),
+        organ=organ,
+        drawn_by=drawn_by,
     )
+
+
+def union(regions: Sequence[Region]) -> np.ndarray:
+    """bool (H, W): the masks of regions on one image together."""
+    return np.logical_or.reduce([region.mask() for region in regions])
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +164,12 @@ class Annotations:
             if _hash(regions) != noted.get("content_hash"):
                 raise InputError("its rows are no longer those that it was written with")
         except InputError as error:
-            raise InputError(f"{path}: {error}; annotate the cohort again") from error
+            raise InputError(f"{path}: {error}; remove it and annotate the cohort again") from error
         except (OSError, pa.ArrowException, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"{path}: damaged ({reason}); annotate the cohort again") from error
+            raise InputError(
+                f"{path}: damaged ({reason}); remove it and annotate the cohort again"
+            ) from error
         return cls(regions, noted["content_hash"])
 
     @property
@@ -156,10 +179,20 @@ class Annotations:
 
     @cached_property
     def by_image(self) -> dict[tuple[str, str], list[Region]]:
-        """(image, label) -> its regions, of all readers."""
+        """(image, label) -> its regions, of all readers; those of organs are not among them."""
         found: dict[tuple[str, str], list[Region]] = {}
         for region in self.regions:
-            found.setdefault((region.image, region.label), []).append(region)
+            if not region.organ:
+                found.setdefault((region.image, region.label), []).append(region)
+        return found
+
+    @cached_property
+    def organs(self) -> dict[str, dict[str, list[Region]]]:
+        """Organ -> image -> its regions, of all readers."""
+        found: dict[str, dict[str, list[Region]]] = {}
+        for region in self.regions:
+            if region.organ:
+                found.setdefault(region.organ, {}).setdefault(region.image, []).append(region)
         return found
 
     def mask(self, image: str, label: str, reader: str | None = None) -> np.ndarray | None:
@@ -170,7 +203,16 @@ class Annotations:
             for region in self.by_image.get((image, label), [])
             if reader is None or region.reader == reader
         ]
-        return np.logical_or.reduce([region.mask() for region in regions]) if regions else None
+        return union(regions) if regions else None
+
+
+def check_organ(name: str) -> None:
+    """InputError for what is no name of an organ."""
+    if not (0 < len(name) <= LONGEST_ORGAN and name.isprintable() and name == name.strip()):
+        raise InputError(
+            f"an organ's name must have 1 to {LONGEST_ORGAN} printable letters and no blank at its ends, "
+            f"got {shortened(repr(name))}"
+        )
 
 
 def check_regions(regions: Iterable[Region], cohort: Cohort) -> None:
@@ -178,10 +220,18 @@ def check_regions(regions: Iterable[Region], cohort: Cohort) -> None:
     it lacks, outside its image, or a mask of another size."""
     images, labels = set(cohort.table["image"].to_pylist()), set(cohort.labels)
     for region in regions:
-        what = f"{region.label} on {region.image}"
+        what = f"{region.organ or region.label} on {region.image}"
         if region.image not in images:
             raise InputError(f"no image {region.image!r} in the cohort")
-        if region.label not in labels:
+        if region.organ:
+            check_organ(region.organ)
+        if region.drawn_by not in ("", *DRAWN_BY):
+            raise InputError(
+                f"{what}: drawn by {shortened(region.drawn_by)!r}, not by {' or '.join(DRAWN_BY)}"
+            )
+        if region.organ and region.label:
+            raise InputError(f"{what}: a region is of a label or of an organ, not of both")
+        if not region.organ and region.label not in labels:
             raise InputError(f"no label {region.label!r} in the cohort, only {', '.join(cohort.labels)}")
         width, height = region.image_width, region.image_height
         if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
@@ -204,7 +254,8 @@ def check_regions(regions: Iterable[Region], cohort: Cohort) -> None:
 def write_annotations(folder: Path, regions: Sequence[Region]) -> None:
     """Write all regions of the cohort in this folder, atomically; they must pass `check_regions`."""
     ordered = sorted(
-        regions, key=lambda region: (region.image, region.label, region.reader, region.x, region.y)
+        regions,
+        key=lambda region: (region.image, region.label, region.organ, region.reader, region.x, region.y),
     )
     rows = [
         {name: getattr(region, name) for name in SCHEMA.names}

@@ -20,8 +20,10 @@ from PIL import ExifTags, Image
 
 from cohort.errors import InputError
 from cohort.intensity import Intensity
+from cohort.jpeg_damage import jpeg_damage
 from cohort.limits import LONGEST_RATIO, MOST_PIXELS, MOST_PIXELS_AT_ONCE
 from cohort.other_formats import HEAD, other_format
+from cohort.png_chunks import without_texts
 
 # Part of the key of every image store and of all embeddings: raise it when a decoder or
 # `cohort.geometry.apply_geometry` gives other pixels for the same file.
@@ -131,7 +133,7 @@ def room_to_decode(data: bytes) -> Iterator[None]:
     """Waits until an image file may be decoded, and what was decoded be worked on, beside those of other
     threads: until no more than `MOST_PIXELS_AT_ONCE` are at once."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with _opened(without_texts(data)) as image:
             pixels = image.width * image.height
     except _DAMAGE:
         pixels = len(data)
@@ -148,14 +150,17 @@ def _png_or_jpeg(data: bytes, name: str) -> Decoded:
     - Turned upright by EXIF's orientation, which open_clip leaves to its caller.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        data = without_texts(data)
+        with _opened(data) as image:
             check_size_of_image(*image.size, name)
             image.verify()  # a PNG's checksums, of which loading skips those of the pixels
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with _opened(data) as image:
             stored_as = str(image.tile[0].args) if image.tile else ""
             image.load()
             turn = _turn(image)
             pixels = _pixels(image if turn is None else image.transpose(turn))
+        if damage := jpeg_damage(data):
+            raise InputError(f"{name}: unreadable image ({damage}; get it again)")
     except InputError:
         raise
     except Image.DecompressionBombError as error:
@@ -173,6 +178,10 @@ def _png_or_jpeg(data: bytes, name: str) -> Decoded:
     if high_byte and stored_as.startswith("LA"):
         pixels = pixels[:, :, 0]  # Pillow makes 16-bit gray with transparency RGBA
     return Decoded(pixels, turn is not None, high_byte)
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

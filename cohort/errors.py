@@ -1,5 +1,7 @@
 """The one exception for what a user can put right, and words fit for its message."""
 
+from pathlib import Path
+
 
 class InputError(ValueError):
     """A file, key or argument breaks a rule that its author can mend.
@@ -10,6 +12,12 @@ class InputError(ValueError):
 
 
 LONGEST_QUOTE = 200
+
+
+def printable(text: Path | str) -> str:
+    r"""A path, or a line with one, as text that can be printed and stored: a byte of a name that is not UTF-8
+    as `\xff`."""
+    return str(text).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def shortened(text: str) -> str:

@@ -4,15 +4,22 @@ files of strangers, read up to a bound."""
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from cohort.errors import InputError
+
+STALE_S = 24 * 3600
+"""Seconds since the last change after which a half-written file or folder is one that a killed process left;
+no single one takes so long to write."""
 
 
 def open_regular(path: Path | str) -> BinaryIO:
@@ -55,7 +62,7 @@ def replacing_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path, "tmp")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -110,10 +117,9 @@ def replacing_folder(folder: Path | str, check: Callable[[Path], None]) -> Itera
     """
     folder = Path(folder).absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging, previous = (folder.parent / f".{folder.name}.{end}" for end in ("new", "old"))
+    staging, previous = _temporary(folder, "new"), folder.parent / f".{folder.name}.old"
     _take_back(folder, previous)
     check(folder)
-    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     try:
         yield staging
@@ -143,6 +149,23 @@ def refuse_foreign(folder: Path, own: Collection[str], what: str) -> None:
             f"{folder}: holds {foreign[0]!r} ({len(foreign)} in all), which no {what} put there; "
             "choose an empty or new folder"
         )
+
+
+def _temporary(path: Path, ending: str) -> Path:
+    """A name beside `path` that nobody else takes: containers on one disk have the same process numbers.
+
+    What killed processes left under such names is deleted once it is stale.
+    """
+    pattern = f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.{ending}"
+    for left in path.parent.glob(pattern):
+        with suppress(OSError):  # another process deletes it, too
+            if time.time() - left.lstat().st_mtime <= STALE_S:
+                continue
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{ending}")
 
 
 def _name_place(error: OSError, path: Path) -> None:

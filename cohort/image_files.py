@@ -7,29 +7,26 @@ import hashlib
 import itertools
 import os
 import struct
-import sys
 import threading
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw, room_to_decode
 from cohort.errors import InputError
 from cohort.files import open_regular
 from cohort.intensity import VALUES, Intensity
 from cohort.limits import LARGEST_DIRECTORY, LARGEST_IMAGE_FILE, MOST_FILES
+from cohort.near_duplicates import SIDE, thumbnail
 from cohort.other_formats import ENDINGS
+from cohort.threads import in_threads
 
-T = TypeVar("T")
 # What reading an archive or a member raises, by kind of damage; RuntimeError where it is encrypted.
 _DAMAGE = (
     OSError,
@@ -293,6 +290,13 @@ class Inspected:
     blank: list[int] = field(default_factory=list)
     """Images all of whose pixels are the same."""
 
+    pixels: list[str] = field(default_factory=list)
+    """sha256 of each image's decoded pixels, the same in gray and in colour; "" where it is unreadable or
+    blank."""
+
+    thumbnails_NHW: np.ndarray = field(default_factory=lambda: np.empty((0, SIDE, SIDE), np.uint8))
+    """As `thumbnail` gives them; 0 where the image is unreadable."""
+
     gray_16_bit: list[int] = field(default_factory=list)
 
     counts_V: np.ndarray = field(default_factory=lambda: np.zeros(VALUES, dtype=np.int64))
@@ -314,13 +318,16 @@ def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspecte
         except InputError as error:
             return _Seen(message=str(error))
 
-    found = Inspected()
+    found = Inspected(thumbnails_NHW=np.zeros((len(files), SIDE, SIDE), np.uint8))
     other_V = np.zeros_like(found.counts_V)
     for i, seen in enumerate(in_threads(inspect, len(files), "checking images")):
         found.digests.append(seen.digest)
+        found.pixels.append("" if seen.blank else seen.pixels)
         found.channels = max(found.channels, seen.channels)
         if seen.message:
             found.unreadable[i] = seen.message
+        else:
+            found.thumbnails_NHW[i] = seen.thumbnail_HW
         if seen.turned:
             found.turned.append(i)
         if seen.high_byte:
@@ -340,6 +347,8 @@ class _Seen(NamedTuple):
     """What was found out about one file; fields as in `Inspected`, `message` where it is unreadable."""
 
     digest: str = ""
+    pixels: str = ""
+    thumbnail_HW: np.ndarray | None = None
     channels: int = 1
     turned: bool = False
     high_byte: bool = False
@@ -352,6 +361,8 @@ def _seen(data: bytes, name: str) -> _Seen:
     pixels, turned, high_byte = decode_raw(data, name)
     return _Seen(
         digest=hashlib.sha256(data).hexdigest(),
+        pixels=_digest_of_pixels(pixels),
+        thumbnail_HW=thumbnail(pixels),
         channels=1 if pixels.ndim == 2 else 3,
         turned=turned,
         high_byte=high_byte,
@@ -360,21 +371,9 @@ def _seen(data: bytes, name: str) -> _Seen:
     )
 
 
-def in_threads(work: Callable[[int], T], count: int, title: str) -> Iterator[T]:
-    """`work(0), work(1), ...` in order, computed by one thread a core, a bounded number of results ahead.
-
-    Threads suffice: Pillow, zlib and hashlib release the interpreter's lock while they work.
-    """
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque = deque()
-        interval = 1.0 if sys.stderr.isatty() else 30.0
-        with tqdm(total=count, desc=title, unit="image", mininterval=interval, delay=2.0) as bar:
-            for i in range(count):
-                ahead.append(pool.submit(work, i))
-                if len(ahead) >= 4 * workers:
-                    yield ahead.popleft().result()
-                    bar.update()
-            while ahead:
-                yield ahead.popleft().result()
-                bar.update()
+def _digest_of_pixels(pixels: np.ndarray) -> str:
+    if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
+        pixels = pixels[:, :, 0]
+    digest = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()

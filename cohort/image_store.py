@@ -22,8 +22,9 @@ from cohort.decoding import DECODING, decode, room_to_decode
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.geometry import Geometry, apply_geometry
-from cohort.image_files import ImageFiles, in_threads
+from cohort.image_files import ImageFiles
 from cohort.manifest import Cohort
+from cohort.threads import in_threads
 
 # How many decoded images are written to the disk together.
 FLUSH_EVERY = 256

@@ -107,12 +107,18 @@ _UNCERTAIN_TARGET = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}
 
 
 def domain_columns(labels: Sequence[str]) -> dict[str, list[int]]:
-    """Positions of the labels of each domain; domains without a label and labels without a domain stay
-    out."""
+    """Positions of the labels of each domain; domains without a label and labels without a domain stay out.
+
+    Empty where the labels are another vocabulary that happens to share a name with this one, such as COVID-19
+    and Pneumonia: where they fall into fewer than two domains, or most of them but No Finding into none.
+    """
     columns = {
         domain: [c for c, label in enumerate(labels) if label in names] for domain, names in DOMAINS.items()
     }
-    return {domain: positions for domain, positions in columns.items() if positions}
+    found = {domain: positions for domain, positions in columns.items() if positions}
+    sorted_in = sum(map(len, found.values()))
+    findings = sum(label != NO_FINDING for label in labels)
+    return found if len(found) > 1 and 2 * sorted_in > findings else {}
 
 
 def likely_modality(labels: Iterable[str]) -> str:

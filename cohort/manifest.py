@@ -48,7 +48,7 @@ from cohort.remote_files import fetch_folder, is_remote
 MANIFEST = "cohort.parquet"
 ANNOTATIONS = "annotations.parquet"
 """What people drew on the images, see `cohort.annotations`."""
-FORMAT = 5
+FORMAT = 6
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
@@ -128,6 +128,10 @@ class Cohort:
     uncertain: dict[str, int]
     """Label -> how many cells of the source were uncertain."""
 
+    duplicates: tuple[tuple[str, str, float | None], ...]
+    """Pairs of ids of images that are the same (None) or nearly so (their correlation), the former first; see
+    `cohort.duplicates`."""
+
     content_hash: str
     """sha256 over all rows, labels, whether these are exclusive, the policy and the intensity; not over where
     the images lie, nor over words about them."""
@@ -188,6 +192,7 @@ class Cohort:
             raise InputError("its rows, labels or rules are no longer those that it was written with")
         root = Path(metadata["images_root"])
         _check_words(metadata)
+        _check_duplicates(metadata["duplicates"], table.filter(pc.field("present"))["image"].to_pylist())
         return cls(
             folder=folder,
             table=table.replace_schema_metadata(None),
@@ -208,6 +213,7 @@ class Cohort:
             warnings=tuple(metadata["warnings"]),
             contradictions=tuple(metadata["contradictions"]),
             uncertain=metadata["uncertain"],
+            duplicates=tuple((first, second, alike) for first, second, alike in metadata["duplicates"]),
             content_hash=metadata["content_hash"],
         )
 
@@ -308,6 +314,7 @@ class CohortFacts:
     warnings: Sequence[str] = ()
     contradictions: Sequence[str] = ()
     uncertain: Mapping[str, int] = field(default_factory=dict)
+    duplicates: Sequence[tuple[str, str, float | None]] = ()
 
     def __post_init__(self) -> None:
         check_facts(self.drawn, self.modality, self.licence)
@@ -427,6 +434,7 @@ def write_manifest(
         "warnings": [*_one_sided(targets_NC, columns["split"], labels), *facts.warnings],
         "contradictions": list(facts.contradictions),
         "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
+        "duplicates": [list(pair) for pair in facts.duplicates],
         "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
         "content_hash": _content_hash(table, labels, facts.exclusive, facts.policy, facts.intensity),
     }
@@ -471,6 +479,13 @@ def _check_words(metadata: Mapping[str, Any]) -> None:
     }
     if wrong := [name for name, is_right in right.items() if not is_right]:
         raise InputError(f"{wrong[0]} must be what this version writes, got another kind")
+
+
+def _check_duplicates(pairs: Any, images: Sequence[str]) -> None:
+    known = set(images)
+    for first, second, alike in pairs:
+        if not {first, second} <= known or not (alike is None or -1 <= alike <= 1):
+            raise InputError(f"duplicates: {first!r} and {second!r} are no pair of its images")
 
 
 def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 
 from cohort.errors import InputError
 
+FEWEST_PATIENTS = 10
+"""On the smaller side of a label (`fewer_patients`): with fewer nothing is said of its scores but counts."""
+
 
 def positive_by_patient(targets_NC: np.ndarray, patients_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which labels each patient has on any image.
@@ -40,6 +43,18 @@ def fewer_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray
     """
     negative_NC = np.asarray(targets_NC) == 0
     return np.minimum(positive_patients(targets_NC, patients_N), positive_patients(negative_NC, patients_N))
+
+
+def fewer_side_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> int:
+    """How many patients stand on the smaller side of any of the labels; arguments as above.
+
+    What an average over the labels rests on: of two labels that complement each other it is what each rests
+    on alone.
+    """
+    positive_PC, _ = positive_by_patient(targets_NC, patients_N)
+    negative_PC, _ = positive_by_patient(np.asarray(targets_NC) == 0, patients_N)
+    fewer_PC = np.where(positive_PC.sum(axis=0) <= negative_PC.sum(axis=0), positive_PC, negative_PC)
+    return int(fewer_PC.any(axis=1).sum())
 
 
 def patient_folds(

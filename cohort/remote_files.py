@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+from urllib.parse import quote
 
 import pyarrow as pa
 from filelock import FileLock
@@ -38,8 +39,8 @@ def is_remote(place: str | Path) -> bool:
 
 
 def inside(place: str, name: str) -> str:
-    """The place `name` within another."""
-    return f"{place.rstrip('/')}/{name}"
+    """The place of the file or folder `name` within another."""
+    return f"{place.rstrip('/')}/{quote(name) if is_remote(place) else name}"
 
 
 def mirror(place: str | Path) -> Path:

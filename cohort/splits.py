@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from cohort.errors import InputError
 from cohort.manifest import SPLITS
-from cohort.patients import positive_by_patient, positive_patients
+from cohort.patients import FEWEST_PATIENTS, fewer_patients, positive_by_patient, positive_patients
 
 FRACTIONS = (0.7, 0.15, 0.15)
 
@@ -133,6 +133,35 @@ def given_split(values: Sequence[object], patients: Sequence[str], where: str) -
             )
         splits.append(split)
     return splits
+
+
+def unfit_for_a_study(
+    targets_NC: np.ndarray, patients_N: np.ndarray, splits_N: Sequence[str], given: bool
+) -> list[str]:
+    """Warnings of what `radtune run` and `radtune analyze` would refuse, or could say nothing about, hours
+    later: an absent split, and a test split in which no label has enough patients to be scored.
+
+    Args:
+        given: whether the source gave the splits; otherwise they were drawn.
+    """
+    splits_N = np.asarray(splits_N, dtype=object)
+    warnings = []
+    if without := [split for split in ("train", "val") if not (splits_N == split).any()]:
+        remedy = "name some patients so in the split column, or leave it out to have a split drawn"
+        warnings.append(f"no {' and no '.join(without)} split: `radtune run` needs both; {remedy}")
+    test_N = splits_N == "test"
+    if not test_N.any():
+        warnings.append("no test split: `radtune analyze` has nothing to score; name some patients so")
+        return warnings
+    patients_N = np.asarray(patients_N)
+    fewer_C = fewer_patients(targets_NC[test_N], patients_N[test_N])
+    if not (fewer_C >= FEWEST_PATIENTS).any():
+        remedy = "put more patients into it" if given else "add patients, or draw a larger one (--fractions)"
+        warnings.append(
+            f"no label has {FEWEST_PATIENTS} positive and {FEWEST_PATIENTS} negative patients in test (of "
+            f"the rarer at most {fewer_C.max()}): `radtune analyze` states counts and no scores; {remedy}"
+        )
+    return warnings
 
 
 def too_rare_for_three_sides(

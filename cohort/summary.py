@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cohort.annotations import Annotations
-from cohort.duplicates import find_duplicates, first_pairs
+from cohort.duplicates import Pair, across, described, first_pairs, positives
 from cohort.labels import NO_FINDING
 from cohort.manifest import KEEP, LABEL, Cohort
+from cohort.near_duplicates import ALIKE
 from cohort.patients import positive_patients
 from cohort.readers.iu_xray import compare_with_paper
 
@@ -22,8 +23,8 @@ _LISTED = 5
 
 def describe(cohort: Cohort) -> str:
     """Counts and prevalence a label and split, patients, prompts, views, kept columns, masked cells, missing
-    files, contradictions, identical images, and the flow from rows read to images kept; for IU-Xray the
-    paper's counts as well.
+    files, contradictions, images that stand in it twice, and the flow from rows read to images kept; for
+    IU-Xray the paper's counts as well.
 
     What does not apply stays out: views that nobody gave, "No Finding" where it is no label, columns that
     are 0 throughout. All counts are over all rows of the manifest, those with a missing file among them.
@@ -67,7 +68,7 @@ def describe(cohort: Cohort) -> str:
     missing = table.num_rows - cohort.present.num_rows
     sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
     sections += _annotations(cohort)
-    sections += _identical_images(cohort)
+    sections += _duplicates(cohort)
     if NO_FINDING in cohort.labels and not cohort.exclusive:
         listed = ", ".join(cohort.contradictions[:_LISTED]) + (
             ", ..." if len(cohort.contradictions) > _LISTED else ""
@@ -127,16 +128,17 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
 
 
 def _annotations(cohort: Cohort) -> list[str]:
-    """A section on what people drew, or none where nobody did."""
+    """A section on regions of labels and of organs, or none without any."""
     found = Annotations.open(cohort)
     if found is None:
         return []
     rows = [["", "images", "regions", "masks", *(["readers"] if len(found.readers) > 1 else [])]]
-    for label in cohort.labels:
-        regions = [region for region in found.regions if region.label == label]
+    names = [(label, "") for label in cohort.labels] + [("", organ) for organ in sorted(found.organs)]
+    for label, organ in names:
+        regions = [region for region in found.regions if (region.label, region.organ) == (label, organ)]
         if regions:
             row = [
-                label,
+                f"{organ} (organ)" if organ else label,
                 str(len({region.image for region in regions})),
                 str(len(regions)),
                 str(sum(region.runs is not None for region in regions)),
@@ -151,26 +153,37 @@ def _annotations(cohort: Cohort) -> list[str]:
     return [f"Annotations (content {found.content_hash[:16]}{who})\n" + _align(_without_zeros(rows), "lr")]
 
 
-def _identical_images(cohort: Cohort) -> list[str]:
-    """A section, or none where every image file is another."""
-    found = find_duplicates(
-        cohort.images(),
-        cohort.column("digest"),
-        cohort.column("split"),
-        cohort.column("patient"),
-        cohort.targets_NC(),
-        cohort.labels,
-    )
-    if not found.pairs:
+def _duplicates(cohort: Cohort) -> list[str]:
+    """A section, or none where every image is another."""
+    if not cohort.duplicates:
         return []
-    across = {
-        "across splits": found.across_splits,
-        "across patients": found.across_patients,
-        "with different labels": found.across_labels,
+    table = cohort.table
+    images = table["image"].to_pylist()
+    place = {image: n for n, image in enumerate(images)}
+    pairs = [Pair(place[first], place[second], alike) for first, second, alike in cohort.duplicates]
+    targets_NC = np.array([table[LABEL + label].to_pylist() for label in cohort.labels], dtype=np.float64).T
+    rows = [
+        _pairs_row(what, [described(pair, images) for pair in pairs if (pair.correlation is None) == same])
+        for what, same in (("the same pixels", True), (f"correlation above {ALIKE}", False))
+    ]
+    values = {
+        "across splits": table["split"].to_pylist(),
+        "across patients": [f"patient {patient}" for patient in table["patient"].to_pylist()],
+        "with different labels": positives(targets_NC, cohort.labels),
     }
-    rows = [["files that are the same", str(len(found.pairs)), first_pairs(found.pairs)]]
-    rows += [[what, str(len(pairs)), first_pairs(pairs)] for what, pairs in across.items() if pairs]
-    return [f"Identical images: {found.images} of {cohort.present.num_rows}\n" + _align(rows, "lrl")]
+    rows += [
+        _pairs_row(what, [described(pair, images, known) for pair in across(pairs, known)])
+        for what, known in values.items()
+    ]
+    concerned = len({n for pair in pairs for n in pair[:2]})
+    return [
+        f"Images that are the same or nearly so: {concerned} of {cohort.present.num_rows}, in pairs\n"
+        + _align([row for row in rows if row[1] != "0"], "lrl")
+    ]
+
+
+def _pairs_row(what: str, pairs: Sequence[str]) -> list[str]:
+    return [what, str(len(pairs)), first_pairs(pairs)]
 
 
 def _column_summary(values: Sequence[object]) -> list[str]:

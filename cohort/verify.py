@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cohort.annotations import Annotations
 from cohort.errors import InputError
-from cohort.image_files import in_threads
 from cohort.manifest import Cohort
+from cohort.threads import in_threads
 
 
 def verify(folder: Path | str) -> list[str]:

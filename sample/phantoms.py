@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.special import expit
 from tqdm import tqdm
 
-from cohort.annotations import Region, mask_region, write_annotations
+from cohort.annotations import SOFTWARE, Region, mask_region, write_annotations
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
@@ -340,7 +340,7 @@ def _write_part(phantoms: Sequence[Phantom], size: int, folder: Path) -> list[tu
         (folder / "images" / f"{phantom.image}.png").write_bytes(data)
         (folder / "masks" / f"{phantom.image}.png").write_bytes(_png(masks_HW))
         regions = [
-            mask_region(phantom.image, label, DRAWER, masks_HW >> c & 1 == 1)
+            mask_region(phantom.image, label, DRAWER, masks_HW >> c & 1 == 1, drawn_by=SOFTWARE)
             for c, label in enumerate(CHEXPERT_14)
             if (masks_HW >> c & 1).any()
         ]

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from scoring.intervals import MIN_PATIENTS, interval, spread
+from scoring.effective_patients import LabelPatients
+from scoring.intervals import MIN_PATIENTS, spread
+from scoring.shares import beta_limits
 
 GRID = np.linspace(0.02, 0.98, 49)
 """Places of a band, on the axis that is held: the false positive rate of a ROC curve, the sensitivity of a
@@ -44,9 +46,6 @@ def curves(
 ) -> Curves:
     """Both curves of one label, as the images are or under B weightings of the patients.
 
-    Under weights the ratio of positives to negatives is kept at the sample's, as everywhere
-    (`scoring.resampling`).
-
     Args:
         targets_N: 0, 1 or NaN where masked; a positive and a negative at least.
         scores_N: any scores; only their order counts.
@@ -63,8 +62,7 @@ def curves(
     true_NB = np.cumsum(weights_NB * positive[:, None], axis=0)
     false_NB = np.cumsum(weights_NB * ~positive[:, None], axis=0)
     sensitivity_TB, false_rate_TB = (true_NB / true_NB[-1])[last], (false_NB / false_NB[-1])[last]
-    true_TB, false_TB = positive.sum() * sensitivity_TB, (~positive).sum() * false_rate_TB
-    return Curves(sensitivity_TB, false_rate_TB, true_TB / (true_TB + false_TB))
+    return Curves(sensitivity_TB, false_rate_TB, true_NB[last] / (true_NB + false_NB)[last])
 
 
 def sensitivity_at(found: Curves, false_rates_G: np.ndarray) -> np.ndarray:
@@ -91,24 +89,28 @@ def precision_at(found: Curves, sensitivities_G: np.ndarray) -> np.ndarray:
     )
 
 
-def share_interval(value: float, replicates_B: np.ndarray, patients: int) -> tuple[float, float]:
+def share_interval(
+    value: float, replicates_B: np.ndarray, patients: float, number: float
+) -> tuple[float, float]:
     """95 % interval of a share from its patient-level replicates, also close to 0 and 1.
 
     The exact binomial interval of as many images as would have the replicates' standard error, fewer by what
-    Student's t with `patients` - 1 degrees takes (Korn & Graubard, Survey Methodology 24, 1998). A curve runs
-    into its corners, where an interval on the logit scale covers all of [0, 1].
+    Student's t with `patients` - 1 degrees takes (Korn & Graubard, Survey Methodology 24, 1998), and `number`
+    at most. A curve runs into its corners, where an interval on the logit scale covers all of [0, 1].
 
     Args:
         value: in [0, 1].
         replicates_B: see `scoring.intervals.spread`.
-        patients: that it rests on, 2 at least.
+        patients: effective ones that it rests on; 2 at least are taken.
+        number: effective patients among whom it is a share.
     """
+    patients = max(patients, 2.0)
     error = spread(replicates_B, patients)
-    if not 0 < value < 1 or error == 0:
-        return interval(value, error, patients - 1, patients)
-    images = value * (1 - value) / error**2 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, patients - 1)) ** 2
-    found, missed = value * images, (1 - value) * images
-    return float(stats.beta.ppf(0.025, found, missed + 1)), float(stats.beta.ppf(0.975, found + 1, missed))
+    if 0 < value < 1 and error > 0:
+        student = stats.t.ppf(0.975, patients - 1) / stats.norm.ppf(0.975)
+        number = min(number, value * (1 - value) / (student * error) ** 2)
+    low, high = beta_limits(np.float64(value), np.float64(number), exact=True)
+    return float(low), float(high)
 
 
 def bands(
@@ -116,9 +118,10 @@ def bands(
 ) -> tuple[Band, Band]:
     """Pointwise 95 % bands on GRID: of the sensitivity (ROC), of the precision (precision-recall).
 
-    A sensitivity rests on the n positive patients, a precision on the share of them that is found by then,
-    and has no interval from the last one on. On normal scores a place is covered 88 to 100 % of the time at
-    10 positive patients and 93 to 100 % at 20. A whole curve leaves such a band more often.
+    Their errors rest on the smaller of both sides. A sensitivity is a share of the positive patients, and has
+    no interval before the first negative one, where the curve is a straight line to the corner; a precision
+    is one of those decided for, and has none from the last positive one on. A whole curve leaves such a band
+    more often than a place of it.
 
     Args:
         targets_N, scores_N: as `curves`.
@@ -126,10 +129,10 @@ def bands(
         weights_PB: see `scoring.resampling.patient_weights`.
 
     Returns:
-        NaN below MIN_PATIENTS positive patients.
+        NaN below MIN_PATIENTS patients on the label's smaller side.
     """
-    positive_patients = len(np.unique(patients_N[targets_N == 1]))
-    if positive_patients < MIN_PATIENTS:
+    label = LabelPatients(targets_NC=targets_N[:, None], rows_N=patients_N)
+    if label.fewer_C[0] < MIN_PATIENTS:
         nothing_G = np.full(len(GRID), np.nan)
         return Band(nothing_G, nothing_G), Band(nothing_G, nothing_G)
     parts = [
@@ -137,13 +140,19 @@ def bands(
         for start in range(0, weights_PB.shape[1], _CHUNK)
     ]
     whole = curves(targets_N, scores_N)
+    positives, patients = float(label.sides_2C[0, 0]), float(label.effective_C[0])
 
-    def band(at: Callable[[Curves, np.ndarray], np.ndarray], patients_G: np.ndarray) -> Band:
+    def band(
+        at: Callable[[Curves, np.ndarray], np.ndarray], patients_G: np.ndarray, number_G: np.ndarray
+    ) -> Band:
         replicates_GB = np.concatenate([at(part, GRID) for part in parts], axis=1)
-        places = zip(at(whole, GRID)[:, 0], replicates_GB, patients_G, strict=True)
+        places = zip(at(whole, GRID)[:, 0], replicates_GB, patients_G, number_G, strict=True)
         return Band(*np.array([share_interval(*place) for place in places]).T)
 
-    roc = band(sensitivity_at, np.full(len(GRID), positive_patients))
-    precision = band(precision_at, np.maximum(2, np.ceil(GRID * positive_patients)).astype(int))
-    last_G = GRID > 1 - 1 / positive_patients
+    roc = band(sensitivity_at, np.full(len(GRID), patients), np.full(len(GRID), positives))
+    decided_G = GRID * positives / precision_at(whole, GRID)[:, 0]
+    precision = band(precision_at, np.minimum(patients, GRID * positives), decided_G)
+    positive_patients, negative_patients = (len(np.unique(patients_N[targets_N == side])) for side in (1, 0))
+    first_G, last_G = GRID < 1 / negative_patients, GRID > 1 - 1 / positive_patients
+    roc = Band(*(np.where(first_G, np.nan, ends_G) for ends_G in roc))
     return roc, Band(*(np.where(last_G, np.nan, ends_G) for ends_G in precision))

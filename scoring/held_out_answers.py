@@ -74,9 +74,11 @@ def first_newton_step(
     """float32 (N, K): what the first Newton step of a logistic regression says of images outside the fold
     that it was fitted on, as a logit above that of the prevalence there.
 
-    From the prevalence p, w = (p (1 - p) X'X + I / C)^-1 X'(y - p) with X standardised on the fitted fold:
-    the regression itself where labels have nothing to do with the features, at the price of one product for
-    all labellings (McCullagh and Nelder, Generalized Linear Models, 1989, 2.5).
+    From the prevalence p, w = (p (1 - p) k X'X + I / C)^-1 X'(y - p) with X standardised on the fitted fold
+    and k the share of its images whose label is known, masked ones adding nothing to X'(y - p) nor, on
+    average, to the curvature: the regression itself where labels have nothing to do with the features, at the
+    price of one product for all labellings (McCullagh and Nelder, Generalized Linear Models, 1989, 2.5).
+    0 where a labelling does not vary in the fitted fold.
 
     Args:
         targets_NK: 0, 1 or NaN, K labellings.
@@ -94,7 +96,8 @@ def first_newton_step(
             share_K = np.nansum(targets_MK, axis=0) / np.maximum(known_MK.sum(axis=0), 1)
             share_K = share_K.astype(np.float32)
             slope_RK = x_MR.T @ np.where(known_MK, targets_MK - share_K, 0).astype(np.float32)
-            curvature_RK = share_K * (1 - share_K) * eigen_R[:, None] + np.float32(1 / strength)
+            of_known_K = share_K * (1 - share_K) * known_MK.mean(axis=0, dtype=np.float32)
+            curvature_RK = of_known_K * eigen_R[:, None] + np.float32(1 / strength)
             logits_NK[held, columns] = held_HR @ (slope_RK / curvature_RK)
     return logits_NK
 

@@ -9,12 +9,15 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
-MIN_PATIENTS = 10
+from cohort.patients import FEWEST_PATIENTS
+from scoring.shares import beta_limits
+
+MIN_PATIENTS = FEWEST_PATIENTS
 """With fewer patients than this on its smaller side (`cohort.patients.fewer_patients`) a label gets counts
 and no interval."""
 
 
-def spread(replicates_B: np.ndarray, patients: int) -> float:
+def spread(replicates_B: np.ndarray, patients: float) -> float:
     """Standard error from Bayesian-bootstrap replicates of an estimate that rests on `patients` patients.
 
     The replicates' variance of a mean over n is s^2 / (n + 1) with the biased s^2, where the unbiased
@@ -29,22 +32,22 @@ def interval(
     value: float,
     error: float,
     freedom: float,
-    patients: int,
+    patients: float,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     level: float = 0.95,
 ) -> tuple[float, float]:
     """Two-sided interval: logit scale, bootstrap standard error, Student's t.
 
     logit(value) -+ t(freedom) * error / (value (1 - value)), mapped back. A percentile interval is the same
-    on every scale and covers 78 to 91 % at 10 positive patients where nominal is 95; this covers 92 to 99 %
-    there and 93 to 97 % at 20 (benchmarks/interval_coverage.py). A value on a bound, where the logit has no
-    spread, gets the Jeffreys interval of `patients` out of `patients` successes (or none).
+    on every scale and too short with few patients; how often either holds the truth is simulated in
+    benchmarks/interval_coverage.py. A value on a bound, where the logit has no spread, gets the Jeffreys
+    interval of `patients` out of `patients` successes (or none).
 
     Args:
         value: the estimate.
         error: its standard error, from `spread`.
-        freedom: degrees of freedom of the error, positive patients - 1 for one label.
-        patients: patients the estimate rests on, for a value on a bound.
+        freedom: degrees of freedom of the error, for one label the patients on its smaller side - 1.
+        patients: patients the estimate rests on, for a value on a bound; effective ones, so no whole number.
         bounds: range of the metric, or None for an unbounded one, taken on its own scale.
         level: nominal coverage.
 
@@ -68,21 +71,21 @@ def interval(
     return float(bottom + width * low), float(bottom + width * high)
 
 
-def exact_interval(value: float, patients: int, level: float = 0.95) -> tuple[float, float]:
-    """Two-sided interval of a share: Clopper and Pearson's (Biometrika 26, 1934) on patients.
+def exact_interval(value: float, number: float, level: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a share: Clopper and Pearson's (Biometrika 26, 1934).
 
-    It holds at any number of patients. Of a share over several images of a patient it is that of `value` x
-    `patients` successes, which need be no whole number, as if a patient's images were one: too wide rather
-    than too narrow.
+    Args:
+        value: in [0, 1].
+        number: of independent entries, which need be no whole number: of a share over several images of a
+            patient, `scoring.effective_patients.effective_number` of the images of each.
+        level: nominal coverage, held at any number.
 
     Returns:
-        low and high; NaN where the value is, or without a patient.
+        low and high; NaN where the value is, or without an entry.
     """
-    if not np.isfinite(value) or patients < 1:
+    if not np.isfinite(value) or number <= 0:
         return float("nan"), float("nan")
-    tail, hits = (1 - level) / 2, value * patients
-    low = stats.beta.ppf(tail, hits, patients - hits + 1) if hits > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, patients - hits) if hits < patients else 1.0
+    low, high = beta_limits(np.float64(value), np.float64(number), exact=True, level=level)
     return float(low), float(high)
 
 
@@ -92,7 +95,7 @@ def label_interval(
     patients: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """`interval` of one label's metric; NaN below MIN_PATIENTS positive patients."""
+    """`interval` of one label's metric; NaN below MIN_PATIENTS patients on the label's smaller side."""
     if patients < MIN_PATIENTS:
         return float("nan"), float("nan")
     return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
@@ -103,6 +106,8 @@ def average_interval(
     replicates_CB: np.ndarray,
     patients_C: np.ndarray,
     bounds: tuple[float, float] | None = (0.0, 1.0),
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float]:
     """`interval` of the mean over labels, whose resamples are joint, so that their dependence counts.
 
@@ -110,19 +115,68 @@ def average_interval(
     of freedom are Satterthwaite's, (sum v)^2 / sum(v^2 / (n - 1)) over the labels' variances v: an average
     that leans on one label with four positives is as uncertain as that.
 
-    What it covers (92 to 96 % of the time, benchmarks/interval_coverage.py) is the expected average on a
-    split of this size. For average precision that is more than on an endless one: a label with few positives
+    What it covers (benchmarks/interval_coverage.py) is the expected average on a split of this size. For
+    average precision that is more than on an endless one: a label with few positives
     scores too high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
 
-    NaN below MIN_PATIENTS positive patients over all labels together, and where a label has fewer
-    than 2.
+    NaN below MIN_PATIENTS patients over all labels together, and where a label has fewer than 2; they are
+    those on each label's smaller side.
     """
     if patients_C.sum() < MIN_PATIENTS or patients_C.min() < 2:
         return float("nan"), float("nan")
+    return mean_interval(values_C, replicates_CB, patients_C, bounds, level=level)
+
+
+def mean_interval(
+    values_C: np.ndarray,
+    replicates_CB: np.ndarray,
+    patients_C: np.ndarray,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    *,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """`average_interval` of however few patients, 2 a label at least; they may be effective numbers."""
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]
-    variance_C = deviations_CB.var(axis=1, dtype=np.float64)
     error = float(deviations_CB.mean(axis=0).std(dtype=np.float64))
-    total = float((variance_C**2 / (patients_C - 1)).sum())
-    freedom = float(variance_C.sum() ** 2 / total) if total > 0 else float(patients_C.sum() - 1)
-    return interval(float(values_C.mean()), error, freedom, int(patients_C.sum()), bounds)
+    freedom = satterthwaite(deviations_CB.var(axis=1, dtype=np.float64), patients_C)
+    return interval(float(values_C.mean()), error, freedom, float(patients_C.sum()), bounds, level)
+
+
+def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray) -> float:
+    """Degrees of freedom of the error of a sum (Biometrics Bulletin 2, 1946); of all patients where none of
+    the members varies."""
+    squares = float((variance_C**2 / (patients_C - 1)).sum())
+    return float(np.sum(variance_C) ** 2 / squares) if squares > 0 else float(patients_C.sum() - 1)
+
+
+def mean_limits(
+    values_C: np.ndarray, low_C: np.ndarray, high_C: np.ndarray, correlation_CC: np.ndarray
+) -> tuple[float, float]:
+    """Limits of the mean from those of its members, whose distances are added by squares (Zou, Huang and
+    Zhang, Computational Statistics and Data Analysis 53, 2009; with correlations, Zou, Psychological Methods
+    12, 2007).
+
+    Members whose resamples do not vary, such as a precision of 1, keep the reach of their own interval.
+
+    Args:
+        values_C, low_C, high_C: the members and their limits, of one level.
+        correlation_CC: between the members' errors.
+    """
+
+    def reach(distances_C: np.ndarray) -> float:
+        return np.sqrt(max(0.0, distances_C @ correlation_CC @ distances_C)) / len(distances_C)
+
+    mean = float(np.mean(values_C))
+    return mean - reach(values_C - low_C), mean + reach(high_C - values_C)
+
+
+def correlations(replicates_CB: np.ndarray) -> np.ndarray:
+    """float64 (C, C), of the resampled values; 1 on the diagonal, 0 beside it where one does not vary."""
+    deviations_CB = np.asarray(replicates_CB, dtype=np.float64)
+    deviations_CB = deviations_CB - deviations_CB.mean(axis=1, keepdims=True)
+    length_C1 = np.sqrt((deviations_CB**2).sum(axis=1, keepdims=True))
+    unit_CB = np.divide(deviations_CB, length_C1, out=np.zeros_like(deviations_CB), where=length_C1 > 1e-9)
+    found_CC = unit_CB @ unit_CB.T
+    np.fill_diagonal(found_CC, 1)
+    return found_CC

@@ -1,9 +1,11 @@
 """Labels that held-out scores contradict: confident learning, label by label.
 
-A label is contradicted where a model that did not train on the image is as sure of the opposite as it is, on
-average, of images that bear the opposite label (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
-Uncertainty in Dataset Labels", JAIR 2021, eq. 2; the definition of the library cleanlab, which knows no
-masked labels). What is contradicted is a candidate for a second look: a model's errors are among it.
+A label is contradicted where a model that did not train on the image holds the opposite for likelier, and is
+as sure of it as it is, on average, of images that bear the opposite label (Northcutt, Jiang and Chuang,
+"Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021, eq. 2, as the library cleanlab has
+it, which knows no masked labels). That equation alone would call an absent rare label with a probability of
+0.02 contradicted where the images that bear it have no more on average. What is contradicted is a candidate
+for a second look: a model's errors are among it.
 
 Shape legend: N images, C labels.
 """
@@ -44,17 +46,16 @@ def contradictions(
     sure_present_C, sure_absent_C = _mean_where(probs_NC, present_NC), _mean_where(1 - probs_NC, absent_NC)
     with np.errstate(invalid="ignore"):
         says_present_NC, says_absent_NC = probs_NC >= sure_present_C, 1 - probs_NC >= sure_absent_C
-        # Where it is sure of both, the likelier counts.
-        says_present_NC &= known_NC & (~says_absent_NC | (probs_NC > 0.5))
-        says_absent_NC &= known_NC & ~says_present_NC
+        says_present_NC &= known_NC
+        says_absent_NC &= known_NC & (probs_NC < 0.5)
     if exclusive:
-        scores_NC = np.where(says_present_NC, probs_NC, -1.0)
-        suggested_NC = says_present_NC & (np.arange(probs_NC.shape[1]) == scores_NC.argmax(axis=1)[:, None])
+        likeliest_N1 = np.nan_to_num(probs_NC, nan=-1.0).argmax(axis=1)[:, None]
+        suggested_NC = says_present_NC & (np.arange(probs_NC.shape[1]) == likeliest_N1)
         elsewhere_N = (suggested_NC & absent_NC).any(axis=1)
         contradicted_NC = (suggested_NC & absent_NC) | (present_NC & elsewhere_N[:, None])
-        wrong_N = np.where(suggested_NC, 1 - probs_NC, 0.0).sum(axis=1)
-        expected_C = np.where(suggested_NC | says_absent_NC, wrong_N[:, None] * suggested_NC, 0.0).sum(axis=0)
+        expected_C = np.where(suggested_NC, 1 - probs_NC, 0.0).sum(axis=0)
     else:
+        says_present_NC &= probs_NC > 0.5
         contradicted_NC = (says_present_NC & absent_NC) | (says_absent_NC & present_NC)
         wrong_NC = np.where(says_present_NC, 1 - probs_NC, np.where(says_absent_NC, probs_NC, 0.0))
         expected_C = wrong_NC.sum(axis=0)

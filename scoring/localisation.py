@@ -15,13 +15,34 @@ import numpy as np
 from scipy.ndimage import label
 from scipy.stats import rankdata
 
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Of a map scaled to 0..1: those that CheXlocalize tries."""
+TIED = 1e-6
+"""Share of a map's range by which its largest pixels may differ: rounding of the interpolation."""
+
+
+def peak(map_HW: np.ndarray) -> tuple[int, int] | None:
+    """Row and column of a map's largest pixel; None of one that is the same everywhere, which points nowhere.
+
+    Interpolation leaves a plateau where the largest cell lies at the border, and a blob has one that was cut
+    off: of several largest pixels the one nearest to their centroid is taken, and not the first, which lies
+    towards the upper left corner.
+
+    Args:
+        map_HW: float; NaN where the model did not see the image.
+    """
+    seen = map_HW[np.isfinite(map_HW)]
+    if not len(seen) or seen.max() == seen.min():
+        return None
+    low, high = float(seen.min()), float(seen.max())
+    rows, columns = np.nonzero(map_HW >= high - TIED * (high - low))
+    nearest = int(((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2).argmin())
+    return int(rows[nearest]), int(columns[nearest])
 
 
 def hits(map_HW: np.ndarray, mask_HW: np.ndarray) -> bool:
-    """Whether the map is largest inside the mask: the hit of the hit rate, and of the pointing game (Zhang et
-    al., IJCV 2018) at a tolerance of 0 pixels. Of several largest pixels the first counts.
+    """Whether the map's `peak` lies inside the mask: the hit of the hit rate, and of the pointing game (Zhang
+    et al., IJCV 2018) at a tolerance of 0 pixels.
 
     Args:
         map_HW: float; NaN where the model did not see the image.
@@ -31,10 +52,8 @@ def hits(map_HW: np.ndarray, mask_HW: np.ndarray) -> bool:
         ValueError: an empty mask.
     """
     _check(map_HW, mask_HW)
-    seen = map_HW[np.isfinite(map_HW)]
-    if not len(seen) or seen.max() == seen.min():
-        return False
-    return bool(mask_HW.flat[int(np.nanargmax(map_HW))])
+    largest = peak(map_HW)
+    return largest is not None and bool(mask_HW[largest])
 
 
 def energy_inside(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
@@ -53,11 +72,12 @@ def ious(map_HW: np.ndarray, mask_HW: np.ndarray, thresholds: Sequence[float] = 
     seen = map_HW[np.isfinite(map_HW)]
     if not len(seen) or seen.max() == seen.min():
         return np.zeros(len(thresholds))
-    scaled_HW = np.nan_to_num((map_HW - seen.min()) / (seen.max() - seen.min()), nan=-1.0)
+    scaled_HW = (map_HW - seen.min()) / (seen.max() - seen.min())  # where it is NaN it reaches nothing
+    inside, area = scaled_HW[mask_HW], int(mask_HW.sum())
     found = []
     for threshold in thresholds:
-        marked_HW = scaled_HW >= threshold
-        found.append((marked_HW & mask_HW).sum() / (marked_HW | mask_HW).sum())
+        both = int((inside >= threshold).sum())
+        found.append(both / (int((scaled_HW >= threshold).sum()) + area - both))
     return np.array(found)
 
 

@@ -19,7 +19,6 @@ from scoring import metrics
 from scoring.metrics import Confusion, SquaredErrors
 from scoring.resampling import (
     Ranking,
-    weighted_class_confusion,
     weighted_confusion,
     weighted_mean,
     weighted_rankings,
@@ -87,8 +86,7 @@ class Resampled:
     @cached_property
     def counts(self) -> Confusion:
         p = self.predictions
-        summed = weighted_class_confusion if p.exclusive else weighted_confusion
-        return summed(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
+        return weighted_confusion(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
 
     @cached_property
     def errors(self) -> SquaredErrors:
@@ -97,8 +95,10 @@ class Resampled:
 
     @property
     def prevalence_errors(self) -> SquaredErrors:
-        """(C, 1): those of a constant are the same in every resample."""
-        return SquaredErrors(*(part_C[:, None] for part_C in self.predictions.prevalence_errors))
+        _, _, positives_CB, negatives_CB = self.errors
+        said_C1 = self.predictions.prevalences_C[:, None].astype(positives_CB.dtype)
+        of_either = positives_CB * (1 - said_C1) ** 2, negatives_CB * said_C1**2
+        return SquaredErrors(*of_either, positives_CB, negatives_CB)
 
     def mean(self, values_N: np.ndarray) -> np.ndarray:
         """(B,): mean over images of one value an image; NaN is left out."""
@@ -117,9 +117,18 @@ class Metric:
     shown, over all that occur."""
     values: Callable[[Predictions], np.ndarray]
     """float64 (C,), (N,) or (), by scope; NaN where the data leave it undefined."""
-    replicates: Callable[[Resampled, np.ndarray], np.ndarray]
-    """Of the label's values (C, B), of the mean over images or of the micro value (B,); the second argument
-    is what `values` gave."""
+    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]] | None = None
+    """Of what rises with a share of entries: hits and entries of each image, (N, C), or (N, 1) of what is no
+    label's own; bool, counts, or hits in part in [0, 1]. None: its interval is of `replicates`."""
+    of_share: Callable[[np.ndarray, Predictions], np.ndarray] = lambda share, _: share
+    """The value that belongs to a share."""
+    replicates: Callable[[Resampled, np.ndarray], np.ndarray] | None = None
+    """Of the label's values (C, B) or of the mean over images (B,); the second argument is what `values`
+    gave."""
+    interval: Literal["spread", "auroc", "mcc"] = "spread"
+    """Whose interval of the replicates it has, see `scoring.score_intervals`."""
+    constant: bool = False
+    """Whether it is the same, among whatever patients, for a model that says the same of every image."""
     bounds: tuple[float, float | Literal["labels"]] | None = (0.0, 1.0)
     """Lowest and highest value, "labels" for how many there are; None: not bounded on both sides."""
     average: str = ""
@@ -141,47 +150,97 @@ class Metric:
         return low, float(labels) if high == "labels" else high
 
 
-def _of_decisions(name: str, function: Callable[[Confusion], np.ndarray], **more) -> Metric:
+def _known(p: Predictions) -> np.ndarray:
+    return ~np.isnan(p.targets_NC)
+
+
+def _of_decided(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    return p.decisions_NC & (p.targets_NC == 1), p.decisions_NC & _known(p)
+
+
+def _of_positives(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    return p.decisions_NC & (p.targets_NC == 1), p.targets_NC == 1
+
+
+def _of_negatives(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    return ~p.decisions_NC & (p.targets_NC == 0), p.targets_NC == 0
+
+
+def _of_either(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Jaccard's index: F1 = 2 J / (1 + J) rises with it (Hand, Christen and Kirielle, Machine Learning 110,
+    2021)."""
+    positive_NC = p.targets_NC == 1
+    return p.decisions_NC & positive_NC, (p.decisions_NC & _known(p)) | positive_NC
+
+
+def _f1_of(share: np.ndarray, _: Predictions) -> np.ndarray:
+    return 2 * share / (1 + share)
+
+
+def _squared_errors(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    known_NC = _known(p)
+    return np.where(known_NC, (p.probs_NC - np.nan_to_num(p.targets_NC)) ** 2, 0), known_NC
+
+
+def _right(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Of images with exclusive labels."""
+    hits_NC, entries_NC = _of_positives(p)
+    return hits_NC.sum(axis=1, keepdims=True), entries_NC.sum(axis=1, keepdims=True)
+
+
+def _exact(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    right_N1 = metrics.exact_match(p.targets_NC, p.decisions_NC)[:, None]
+    return right_N1 == 1, ~np.isnan(right_N1)
+
+
+def _kappa_of(share: np.ndarray, p: Predictions) -> np.ndarray:
+    """Of an accuracy, where as much agreement is by chance as there was (Cohen 1960)."""
+    images = p.counts.tp + p.counts.fn
+    by_chance = float((images * (p.counts.tp + p.counts.fp)).sum()) / float(images.sum()) ** 2
+    if by_chance == 1:
+        return np.full_like(share, np.nan)
+    return np.maximum((share - by_chance) / (1 - by_chance), -1.0)
+
+
+def _of_decisions(
+    name: str,
+    function: Callable[[Confusion], np.ndarray],
+    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]],
+    **more,
+) -> Metric:
     return Metric(
         name=name,
         takes="decisions",
         scope="label",
         values=lambda p: function(p.counts),
-        replicates=lambda r, _: function(r.counts),
+        share=share,
         **more,
     )
 
 
-def _micro(name: str, function: Callable[[Confusion], np.ndarray], **more) -> Metric:
+def _micro(
+    name: str,
+    function: Callable[[Confusion], np.ndarray],
+    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]],
+    **more,
+) -> Metric:
     return Metric(
         name=name,
         takes="decisions",
         scope="micro",
         values=lambda p: function(p.counts.pooled()),
-        replicates=lambda r, _: function(r.counts.pooled(axis=0)),
+        share=lambda p: tuple(of_NC.sum(axis=1, keepdims=True) for of_NC in share(p)),
         of="independent",
         **more,
     )
 
 
-def _of_classes(name: str, function: Callable[..., np.ndarray], **more) -> Metric:
+def _of_image(name: str, function: Callable[..., np.ndarray], **more) -> Metric:
     return Metric(
         name=name,
-        takes="decisions",
-        scope="micro",
-        values=lambda p: function(p.counts),
-        replicates=lambda r, _: function(r.counts, axis=0),
-        of="exclusive",
-        **more,
-    )
-
-
-def _of_image(name: str, takes: str, function: Callable[..., np.ndarray], **more) -> Metric:
-    return Metric(
-        name=name,
-        takes=takes,
+        takes="scores",
         scope="image",
-        values=lambda p: function(p.targets_NC, p.scores_NC if takes == "scores" else p.decisions_NC),
+        values=lambda p: function(p.targets_NC, p.scores_NC),
         replicates=lambda r, values_N: r.mean(values_N),
         of="independent",
         **more,
@@ -203,17 +262,29 @@ METRICS = (
         scope="label",
         values=lambda p: metrics.auroc(p.targets_NC, p.scores_NC),
         replicates=lambda r, _: r.ranking.auroc,
+        interval="auroc",
+        constant=True,
     ),
-    _of_decisions("f1", metrics.f1),
-    _of_decisions("precision", metrics.precision),
-    _of_decisions("recall", metrics.recall),
-    _of_decisions("mcc", metrics.mcc, bounds=(-1.0, 1.0)),
+    _of_decisions("f1", metrics.f1, _of_either, of_share=_f1_of),
+    _of_decisions("precision", metrics.precision, _of_decided),
+    _of_decisions("recall", metrics.recall, _of_positives, constant=True),
+    _of_decisions("specificity", metrics.specificity, _of_negatives, constant=True),
+    Metric(
+        name="mcc",
+        takes="decisions",
+        scope="label",
+        values=lambda p: metrics.mcc(p.counts),
+        replicates=lambda r, _: metrics.mcc(r.counts),
+        interval="mcc",
+        bounds=(-1.0, 1.0),
+        constant=True,
+    ),
     Metric(
         name="brier",
         takes="probs",
         scope="label",
         values=lambda p: metrics.brier(p.errors),
-        replicates=lambda r, _: metrics.brier(r.errors),
+        share=_squared_errors,
     ),
     Metric(
         name="brier_skill",
@@ -223,23 +294,48 @@ METRICS = (
         replicates=lambda r, _: metrics.brier_skill(r.errors, r.prevalence_errors),
         bounds=None,
     ),
-    _of_classes("accuracy", metrics.accuracy),
+    Metric(
+        name="accuracy",
+        takes="decisions",
+        scope="micro",
+        values=lambda p: metrics.accuracy(p.counts),
+        share=_right,
+        of="exclusive",
+    ),
     Metric(
         name="balanced_accuracy",
         takes="decisions",
         scope="class",
         values=lambda p: metrics.recall(p.counts),
-        replicates=lambda r, _: metrics.recall(r.counts),
+        share=_of_positives,
+        constant=True,
         of="exclusive",
     ),
-    _of_classes("cohen_kappa", metrics.cohen_kappa, bounds=(-1.0, 1.0)),
-    _micro("micro_f1", metrics.f1),
-    _micro("micro_precision", metrics.precision),
-    _micro("micro_recall", metrics.recall),
-    _of_image("exact_match", "decisions", metrics.exact_match),
-    _of_image("lrap", "scores", metrics.lrap),
-    _of_image("coverage_error", "scores", metrics.coverage_error, bounds=(0.0, "labels")),
-    _of_image("ranking_loss", "scores", metrics.ranking_loss),
+    Metric(
+        name="cohen_kappa",
+        takes="decisions",
+        scope="micro",
+        values=lambda p: metrics.cohen_kappa(p.counts),
+        share=_right,
+        of_share=_kappa_of,
+        bounds=(-1.0, 1.0),
+        constant=True,
+        of="exclusive",
+    ),
+    _micro("micro_f1", metrics.f1, _of_either, of_share=_f1_of),
+    _micro("micro_precision", metrics.precision, _of_decided),
+    _micro("micro_recall", metrics.recall, _of_positives),
+    Metric(
+        name="exact_match",
+        takes="decisions",
+        scope="image",
+        values=lambda p: metrics.exact_match(p.targets_NC, p.decisions_NC),
+        share=_exact,
+        of="independent",
+    ),
+    _of_image("lrap", metrics.lrap),
+    _of_image("coverage_error", metrics.coverage_error, bounds=(0.0, "labels")),
+    _of_image("ranking_loss", metrics.ranking_loss),
 )
 
 

@@ -5,13 +5,29 @@ Shape legend: N images, R weight rows (patients, twice over), B draws, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy import stats
 
-from scoring.metrics import f1
+from scoring import metrics
 from scoring.resampling import Ranking, weighted_confusion, weighted_rankings
+
+MOST_DRAWS = 100_000
+"""To which `draws_for` raises at most: as many serve a family of 5,000 tests at 5 %."""
+_DRAWN_AT_A_TIME = 4096
+"""Swaps of all patients that lie in memory together."""
+
+
+def draws_for(family: int, asked: int, level: float = 0.05) -> int:
+    """Draws of a permutation test, at least as many as asked for, with which Holm's correction in a family of
+    so many tests can bring a p-value below `level`; MOST_DRAWS at most where fewer were asked for."""
+    return max(asked, min(int(np.ceil(family / level)), MOST_DRAWS))
+
+
+def smallest_adjusted_p(family: int, draws: int) -> float:
+    """The smallest p-value that Holm's correction leaves possible in a family of so many such tests."""
+    return min(1.0, family / (1 + draws))
 
 
 def midranks(scores_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndarray:
@@ -75,36 +91,91 @@ def paired_permutation_f1(
     both_2NC = np.concatenate([first_NC, second_NC])
 
     def scores(rows_2N: np.ndarray, weights_RB: np.ndarray) -> tuple[np.ndarray]:
-        return (f1(weighted_confusion(targets_2NC, both_2NC, rows_2N, weights_RB)),)
+        return (metrics.f1(weighted_confusion(targets_2NC, both_2NC, rows_2N, weights_RB)),)
 
     (found,) = _observed_and_null(scores, patients_N, draws, seed)
     return found
 
 
+def chance_permutation(
+    targets_NC: np.ndarray,
+    scores_NC: np.ndarray,
+    patients_N: np.ndarray,
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Observed difference of a model from what says the same of every image, and its distribution where the
+    scores carry no information.
+
+    Null: a patient's ranking says no more than its reverse. Each draw reverses the scores of a random half
+    of the patients. What is tested is the difference itself, so that its sign is that of the finding: the
+    distance of average precision from that of the reversed scores is another, and may have another sign.
+
+    Returns:
+        As `paired_permutation`, whose arguments it takes.
+    """
+    nothing_NC = np.zeros(targets_NC.shape)
+    constant = Ranking(
+        metrics.auroc(targets_NC, nothing_NC), metrics.average_precision(targets_NC, nothing_NC)
+    )
+    targets_2NC = np.concatenate([targets_NC, targets_NC])
+    both_2NC = np.concatenate([midranks(scores_NC, targets_NC), midranks(-scores_NC, targets_NC)])
+
+    def rankings(rows_2N: np.ndarray, weights_RB: np.ndarray) -> Ranking:
+        return weighted_rankings(targets_2NC, both_2NC, rows_2N, weights_RB)
+
+    patients = int(patients_N.max()) + 1
+    rows_2N = np.concatenate([patients_N, patients_N + patients])
+    observed = rankings(rows_2N, _unswapped(patients))
+    parts = [rankings(rows_2N, weights_RB) for weights_RB, _ in _swaps(patients, draws, seed)]
+    return {
+        name: (observed_C1[:, 0] - constant_C, np.concatenate(null_CB, axis=1) - constant_C[:, None])
+        for name, observed_C1, constant_C, *null_CB in zip(
+            Ranking._fields, observed, constant, *parts, strict=True
+        )
+    }
+
+
 def _observed_and_null(
-    metrics: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
+    measured: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]],
     patients_N: np.ndarray,
     draws: int,
     seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(observed_C, null_CB) of each of the metrics, which are functions of rows_2N and weights_RB: both
-    models' predictions laid end to end, weighted.
+    """(observed_C, null_CB) of each of the metrics that are measured, which are functions of rows_2N and
+    weights_RB: both models' predictions laid end to end, weighted.
 
     A swapped model is such a weighting: its own images weigh 1 where the patient is not swapped, the other
     model's weigh 1 where it is.
     """
     patients = int(patients_N.max()) + 1
-    swap_RB = np.random.default_rng(seed).integers(0, 2, (patients, draws), dtype=np.int8).astype(np.float32)
-    keep_RB = 1 - swap_RB
     rows_2N = np.concatenate([patients_N, patients_N + patients])
-    unswapped = np.repeat([1.0, 0.0], patients)[:, None]
-    mine = metrics(rows_2N, np.concatenate([keep_RB, swap_RB]))
-    theirs = metrics(rows_2N, np.concatenate([swap_RB, keep_RB]))
-    observed, other = metrics(rows_2N, unswapped), metrics(rows_2N, 1 - unswapped)
-    return [
-        ((one_C1 - other_C1)[:, 0], mine_CB - theirs_CB)
-        for one_C1, other_C1, mine_CB, theirs_CB in zip(observed, other, mine, theirs, strict=True)
+    unswapped = _unswapped(patients)
+    observed, other = measured(rows_2N, unswapped), measured(rows_2N, 1 - unswapped)
+    parts = [
+        [mine - theirs for mine, theirs in zip(*(measured(rows_2N, w_RB) for w_RB in both), strict=True)]
+        for both in _swaps(patients, draws, seed)
     ]
+    return [
+        ((one_C1 - other_C1)[:, 0], np.concatenate(null_CB, axis=1))
+        for one_C1, other_C1, *null_CB in zip(observed, other, *parts, strict=True)
+    ]
+
+
+def _unswapped(patients: int) -> np.ndarray:
+    return np.repeat([1.0, 0.0], patients)[:, None]
+
+
+def _swaps(patients: int, draws: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Weights, float32 (twice the patients, draws), of the first model and of the second after the swaps; a
+    bounded number of draws at a time."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, draws, _DRAWN_AT_A_TIME):
+        few = min(_DRAWN_AT_A_TIME, draws - start)
+        swap_RB = rng.integers(0, 2, (patients, few), dtype=np.int8).astype(np.float32)
+        keep_RB = 1 - swap_RB
+        yield np.concatenate([keep_RB, swap_RB]), np.concatenate([swap_RB, keep_RB])
 
 
 def sign_flips(

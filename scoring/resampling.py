@@ -26,8 +26,8 @@ def patient_weights(patients: int, resamples: int, seed: int) -> np.ndarray:
 
     Exponential instead of multinomial weights because no patient ever weighs nothing: each resample keeps
     positives of every label, so the label set of an average is fixed (Rubin, Annals of Statistics 9, 1981).
-    The metrics below rescale the weights to the sample's own number of positive and negative images of
-    each label, which stratifies the resample by every label at once.
+    The share of positives varies as it would among other patients: average precision, F1, PPV, accuracy and
+    the Brier score vary with it.
     """
     return np.random.default_rng(seed).standard_exponential((patients, resamples), dtype=np.float32)
 
@@ -54,7 +54,7 @@ def weighted_ranking(
     """AUROC and average precision of one label under B weightings of the patients.
 
     AUROC counts a tie as one half. Average precision is the sum over positives of the precision at their
-    own threshold, scikit-learn's definition. The ratio of positives to negatives is kept at the sample's.
+    own threshold, scikit-learn's definition.
 
     Args:
         targets_N: 0, 1 or NaN where masked.
@@ -92,8 +92,7 @@ def weighted_ranking(
         all_positive = hits[-1]
         all_negative = flagged[-1] - all_positive
         true, false = hits[last_positive], flagged[last] - hits[last_positive]
-        scale = (negatives / len(positives)) * all_positive / all_negative
-        precision = np.divide(true, true + scale * false, out=np.zeros_like(true), where=true > 0)
+        precision = np.divide(true, true + false, out=np.zeros_like(true), where=true > 0)
         ap_B[start:stop] = (w_positive * precision).sum(axis=0) / all_positive
         if tied_negatives:
             nothing = np.zeros_like(flagged[:1])
@@ -108,56 +107,21 @@ def weighted_ranking(
 def weighted_confusion(
     targets_NC: np.ndarray, decisions_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> Confusion:
-    """Counts (C, B) in the dtype of the weights; `decisions_NC` is bool.
-
-    Weights are rescaled so that each label keeps the sample's number of positive and of negative images.
-    """
+    """Counts (C, B) in the dtype of the weights; `decisions_NC` is bool."""
     sides = [targets_NC == value for value in (1, 0)]
     cells = [side_NC & chosen_NC for side_NC in sides for chosen_NC in (decisions_NC, ~decisions_NC)]
     tp_CB, fn_CB, fp_CB, tn_CB = np.split(_row_sums(np.hstack(cells), rows_N, weights_RB), 4)
-    scale_1_CB, scale_0_CB = _scale(sides[0], tp_CB + fn_CB), _scale(sides[1], fp_CB + tn_CB)
-    return Confusion(tp_CB * scale_1_CB, fp_CB * scale_0_CB, fn_CB * scale_1_CB, tn_CB * scale_0_CB)
-
-
-def weighted_class_confusion(
-    targets_NC: np.ndarray, decisions_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
-) -> Confusion:
-    """Counts (C, B) in the dtype of the weights, of exclusive labels: one is true and one decided an image.
-
-    Weights are rescaled so that each label keeps the sample's number of images, once for all counts, so that
-    those of different labels can be held against each other.
-    """
-    labels, resamples = targets_NC.shape[1], weights_RB.shape[1]
-    tp_CB, decided_CB = (np.zeros((labels, resamples), dtype=weights_RB.dtype) for _ in range(2))
-    positives_C1 = (targets_NC == 1).sum(axis=0)[:, None].astype(weights_RB.dtype)
-    for c in range(labels):
-        true_N = targets_NC[:, c] == 1
-        rows_R, rows_n = np.unique(rows_N[true_N], return_inverse=True)
-        chosen_CB = _row_sums(decisions_NC[true_N], rows_n, weights_RB[rows_R])
-        chosen_CB *= _ratio(np.broadcast_to(positives_C1[c], resamples), chosen_CB.sum(axis=0))
-        tp_CB[c] = chosen_CB[c]
-        decided_CB += chosen_CB
-    # What rounding leaves of nothing may lie below 0.
-    fp_CB, fn_CB = np.maximum(decided_CB - tp_CB, 0), np.maximum(positives_C1 - tp_CB, 0)
-    tn_CB = np.maximum(positives_C1.sum() - tp_CB - fp_CB - fn_CB, 0)
     return Confusion(tp_CB, fp_CB, fn_CB, tn_CB)
 
 
 def weighted_squared_errors(
     targets_NC: np.ndarray, probs_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> SquaredErrors:
-    """Sums (C, B) in the dtype of the weights, over the sample's number of images of either kind, (C, 1).
-
-    Rescaled as the counts are, so the Brier score of a constant, the denominator of the Brier skill, is the
-    same in all resamples.
-    """
-    sums, images = [], []
-    for value in (1, 0):
-        known_NC = targets_NC == value
-        errors_CB = _row_sums(np.where(known_NC, (probs_NC - value) ** 2, 0), rows_N, weights_RB)
-        sums.append(errors_CB * _scale(known_NC, _row_sums(known_NC, rows_N, weights_RB)))
-        images.append(known_NC.sum(axis=0)[:, None])
-    return SquaredErrors(*sums, *images)
+    """Sums of the errors, and of the images, of either kind, (C, B) in the dtype of the weights."""
+    sides = [(value, targets_NC == value) for value in (1, 0)]
+    errors = [np.where(side_NC, (probs_NC - value) ** 2, 0) for value, side_NC in sides]
+    sums_4CB = _row_sums(np.hstack([*errors, *(side_NC for _, side_NC in sides)]), rows_N, weights_RB)
+    return SquaredErrors(*np.split(sums_4CB, 4))
 
 
 def weighted_mean(values_NM: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray) -> np.ndarray:
@@ -166,12 +130,6 @@ def weighted_mean(values_NM: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndar
     both_N2M = np.hstack([np.where(known_NM, values_NM, 0), known_NM])
     sums_MB, totals_MB = np.split(_row_sums(both_N2M, rows_N, weights_RB), 2)
     return np.where(totals_MB > 0, _ratio(sums_MB, totals_MB), np.nan)
-
-
-def _scale(known_NC: np.ndarray, total_CB: np.ndarray) -> np.ndarray:
-    """What makes the images of one kind weigh as many as there are; 0 where there is none."""
-    images_C1 = known_NC.sum(axis=0)[:, None].astype(total_CB.dtype)
-    return _ratio(np.broadcast_to(images_C1, total_CB.shape), total_CB)
 
 
 def _running_sums(rows_NB: np.ndarray) -> np.ndarray:

@@ -101,12 +101,14 @@ class Space:
         return space
 
     def names_under(self, params: Mapping[str, Any]) -> list[str]:
-        """The parameters that a configuration with these choices has."""
-        return [
-            name
-            for name, parameter in self.parameters.items()
-            if (under := parameter.under) is None or params.get(under.name) in under.choices
-        ]
+        """The parameters that a configuration with these choices has; a choice that it does not have itself
+        governs none."""
+        existing: list[str] = []
+        for name, parameter in self.parameters.items():
+            under = parameter.under
+            if under is None or (under.name in existing and params.get(under.name) in under.choices):
+                existing.append(name)
+        return existing
 
     def suggest(
         self,
@@ -170,8 +172,7 @@ class Space:
             self._check_range(name, given)
         for where, given in (("fixed", fixed), ("ranges", ranges)):
             for name in given:
-                under = self.parameters[name].under
-                if under and not set(under.choices) & set(self.choices(under.name, fixed, ranges)):
+                if under := self._never_met(name, fixed, ranges):
                     wanted = " or ".join(under.choices)
                     raise InputError(
                         f"search.{where}.{name}: it belongs to the {under.name} {wanted}, which this study "
@@ -203,6 +204,15 @@ class Space:
             if free and whole and held and free not in inside:
                 inside.append(free)
         return inside
+
+    def _never_met(self, name: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> Under | None:
+        """The condition, the parameter's own or one above it, that no configuration of the study meets."""
+        under = self.parameters[name].under
+        if under is None:
+            return None
+        if not set(under.choices) & set(self.choices(under.name, fixed, ranges)):
+            return under
+        return self._never_met(under.name, fixed, ranges)
 
     def choices(self, name: str, fixed: Mapping[str, Any], ranges: Mapping[str, Any]) -> tuple:
         """The values that a study tries of a parameter: of an interval, its two ends."""

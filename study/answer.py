@@ -9,7 +9,6 @@ trained on the training split alone.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping
 
 from analysis.predictors import STUDY, TEXT_INFORMED, Candidate, HeldOut
@@ -19,15 +18,12 @@ from search_spaces.linear_probe import SPACE
 from study.config import StudyConfig
 from study.inputs import Inputs
 from trainables.bank_training import training_of
-from trainables.ensemble import Ensemble, select_ensemble
+from trainables.ensemble import FINALISTS, Ensemble, select_ensemble
 from trainables.linear_probe import train_bank
 from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord, ranking
 from trainables.text_informed import text_informed
 from vlm.predictor import DecisionRule, Origin, Predictor
-
-FINALISTS = 40
-"""Configurations that are weighed: the best by out-of-fold score."""
 
 
 def weighed(
@@ -37,14 +33,15 @@ def weighed(
     config: StudyConfig,
 ) -> Ensemble:
     """The ensemble of the best configurations, of all plain regressions, and of text and class means."""
-    candidates = {f"trial {record.number}": record for record in ranking(records)[:FINALISTS]}
+    plain = {}
     for row, grid in regressions.items():
-        candidates |= {f"{row} C={record.params['C']:g}": record for record in grid.records}
+        plain |= {f"{row} C={record.params['C']:g}": record for record in grid.records}
     if inputs.data.text_CD is not None:
         informed = text_informed(inputs.data, config.search.objective)
-        candidates |= {f"{TEXT_INFORMED} {record.params['strength']:g}": record for record in informed}
+        plain |= {f"{TEXT_INFORMED} {record.params['strength']:g}": record for record in informed}
+    search = config.search
     return select_ensemble(
-        candidates, inputs.data, objective_name=config.search.objective, seed=config.search.seed
+        ranking(records), plain, inputs.data, objective_name=search.objective, seed=search.seed
     )
 
 
@@ -100,6 +97,6 @@ def chosen_by_split(
         seed=config.search.seed,
         deadline=deadline,
     )
-    if time.time() >= deadline:
+    if len(trained) < len(bank):
         return None
     return next(iter(ranking(trained)), None)

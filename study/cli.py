@@ -13,17 +13,19 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError, shortened
-from cohort.readers.shared_arguments import comma_separated
+from cohort.readers.name_lists import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
 from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
-from study.command import Commands, add_command, add_download_flag
+from study.command import Commands, add_command, add_download_flag, shown_command
 from study.interrupts import block_alarm, held_back
 from study.ray_watch import RayDied, end_process
+from study.streams import hide_warnings, prepare_streams
 
 EXAMPLES = """\
 a first study, start to end:
@@ -50,21 +52,29 @@ NO_ROOM = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it succeeded, 1 when it came to nothing, 2 for what the user can mend, 130 when
     interrupted."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    prepare_streams()
+    arguments = argparse.Namespace(command=None, debug=False)
     try:
+        try:
+            arguments = _parser().parse_args(argv)
+        except SystemExit:  # argparse has printed its help, or what was wrong
+            sys.stdout.flush()
+            raise
+        if not arguments.debug:
+            hide_warnings()
         code = arguments.command(arguments) or 0
         sys.stdout.flush()
         return code
     except InputError as error:
         if arguments.debug:
             raise
-        print(f"radtune: error: {error}", file=sys.stderr)
+        _complain(f"error: {error}")
         return 2
     except RayDied as error:
         end_process(str(error))
     except KeyboardInterrupt:
-        print("radtune: interrupted; a study goes on with `radtune run STUDY.yaml --resume`", file=sys.stderr)
+        remedy = "; a study goes on with `radtune run STUDY.yaml --resume`"
+        _complain("interrupted" + (remedy if arguments.command is _run else ""))
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         _close_stdout()
@@ -75,8 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is None:  # printing
             _close_stdout()
         place = shortened(str(error.filename or "standard output"))
-        print(f"radtune: error: {place}: {error.strerror}; {NO_ROOM[error.errno]}", file=sys.stderr)
+        _complain(f"error: {place}: {error.strerror}; {NO_ROOM[error.errno]}")
         return 2
+
+
+def _complain(line: str) -> None:
+    """Print a line on standard error, if anybody reads it."""
+    with suppress(OSError):
+        print(f"radtune: {line}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -207,7 +223,16 @@ def _add_analyze(commands: Commands) -> None:
         "--only",
         type=comma_separated,
         metavar="A,B",
-        help=f"sections of the report: {', '.join(SECTIONS)} (default: those of the study file)",
+        help=f"write these sections of the report anew and keep the others that lie there: "
+        f"{', '.join(SECTIONS)} (default: the whole report, of the sections of the study file)",
+    )
+    analyze.add_argument(
+        "--skip",
+        type=comma_separated,
+        default=(),
+        metavar="A,B",
+        help="sections not to make now, such as overlay, saliency or separability, which take longest; the "
+        "report says so",
     )
 
 
@@ -285,7 +310,9 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = _shown(study.folder.path)
     if nothing_completed(study.records.values()):
         return 1  # the study's last line said why
-    print(f"next: radtune analyze {folder}    (test scores with floors and intervals, and the report)")
+    print(
+        f"next: {shown_command('analyze', folder)}    (test scores with floors and intervals, and the report)"
+    )
     return 0
 
 
@@ -317,9 +344,9 @@ def _analyze(arguments: argparse.Namespace) -> int:
             if arguments.debug or len(arguments.runs) == 1:
                 raise
             failed += 1
-            print(f"radtune: error: {error}", file=sys.stderr)
+            _complain(f"error: {error}")
     if failed:
-        print(f"radtune: error: {failed} of {len(arguments.runs)} studies were not analysed", file=sys.stderr)
+        _complain(f"error: {failed} of {len(arguments.runs)} studies were not analysed")
     return 2 if failed else 0
 
 
@@ -328,20 +355,24 @@ def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
 
     asked_for = [f"analysis.looked_at={json.dumps(arguments.image)}"] if arguments.image else []
     study = Study.open(run, [*arguments.overrides, *asked_for])
-    result = study.analyze(arguments.only)
+    result = study.analyze(arguments.only, skip=arguments.skip)
     print(result.text)
     for name, reason in result.failed.items():
         print(f"section {name} could not be made: {reason}")
+    for remark in result.remarks:
+        print(remark)
     if result.not_recorded:
         print(result.not_recorded)
     print(f"\nreport: {_shown(result.report)}")
-    print(f"next: radtune export {_shown(study.folder.path)} --out exports/{study.config.name}")
+    out = f"exports/{study.config.name}"
+    print(f"next: {shown_command('export', _shown(study.folder.path), '--out', out)}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     import pandas as pd
     import pyarrow as pa
 
+    from analysis.number_format import counted
     from cohort.csv_text import csv_text
     from cohort.files import check_output_file, write_atomically
     from cohort.image_files import find_images
@@ -359,7 +390,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         print(text, end="")
         return
     write_atomically(arguments.out, text.encode())
-    print(f"{len(frame)} images: {arguments.out}")
+    print(f"{counted(len(frame), 'image')}: {arguments.out}")
 
 
 def _say(line: str) -> None:

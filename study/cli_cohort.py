@@ -9,7 +9,7 @@ from pathlib import Path
 from cohort.errors import InputError
 from cohort.readers import READERS
 from cohort.readers.shared_arguments import add_shared_arguments
-from study.command import Commands, add_command
+from study.command import Commands, add_command, shown_command
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,7 +42,7 @@ def add_commands(commands: Commands) -> None:
         kinds,
         "annotate",
         _annotate,
-        "put boxes or masks that people drew beside a cohort",
+        "put boxes or masks of labels or organs beside a cohort",
         "radtune cohort annotate cohorts/nih --boxes BBox_List_2017.csv --format nih",
     )
     annotate.add_argument("cohort", metavar="DIR", help="a cohort folder")
@@ -60,6 +60,9 @@ def add_commands(commands: Commands) -> None:
         help="csv (image, label, x, y, w, h or x_min, ...), coco, nih, vindr, chexlocalize or siim "
         "(default: %(default)s)",
     )
+    source.add_argument(
+        "--remove", metavar="RATER", help="take RATER's regions away, with --organ that organ's"
+    )
     which = annotate.add_mutually_exclusive_group()
     which.add_argument("--label", default="", metavar="L", help="of all regions, whatever the file says")
     which.add_argument(
@@ -67,11 +70,24 @@ def add_commands(commands: Commands) -> None:
         action="store_true",
         help="each region is of every label that its image is positive for",
     )
+    which.add_argument(
+        "--organ",
+        default="",
+        metavar="NAME",
+        help="each region is of this organ, such as lungs, and valid for every label: the report says how "
+        "much of the maps lies inside, apart from regions of labels",
+    )
     annotate.add_argument(
         "--reader",
         default="",
         metavar="NAME",
         help="who drew them; an earlier annotation by NAME is replaced",
+    )
+    annotate.add_argument(
+        "--drawn-by",
+        choices=("people", "software"),
+        help="what the regions come from, as the report will say (default: people where the format is of a "
+        "release that radiologists annotated, otherwise not stated)",
     )
     annotate.add_argument(
         "--drawn-on",
@@ -84,6 +100,11 @@ def add_commands(commands: Commands) -> None:
     show.add_argument("cohort", metavar="DIR", help="a cohort folder")
     show.add_argument(
         "--contact-sheet", metavar="FILE", help="write 32 of its images with their labels to a .png or .jpg"
+    )
+    show.add_argument(
+        "--duplicates",
+        metavar="FILE",
+        help="write the first 32 pairs of images that are the same or nearly so to a .png or .jpg",
     )
 
 
@@ -102,9 +123,14 @@ def _read(arguments: argparse.Namespace) -> None:
 
 def _annotate(arguments: argparse.Namespace) -> None:
     from cohort.manifest import Cohort
-    from cohort.readers.annotations import annotate, read_boxes, read_masks
+    from cohort.readers.annotation_formats import BY_PEOPLE
+    from cohort.readers.annotations import annotate, read_boxes, read_masks, remove
 
     cohort = Cohort.open(arguments.cohort)
+    if arguments.remove is not None:
+        print(f"{remove(cohort, arguments.remove, arguments.organ)} regions removed")
+        return
+    drawn_by = arguments.drawn_by or ("people" if arguments.boxes and arguments.format in BY_PEOPLE else "")
     if arguments.masks:
         drawn, other_names = read_masks(Path(arguments.masks)), {}
     else:
@@ -114,12 +140,14 @@ def _annotate(arguments: argparse.Namespace) -> None:
         drawn,
         label=arguments.label,
         positive_labels=arguments.positive_labels,
+        organ=arguments.organ,
+        drawn_by=drawn_by,
         reader=arguments.reader,
         drawn_on=_width_and_height(arguments.drawn_on),
         other_names=other_names,
     )
     print("\n".join(found.lines))
-    print(f"next: radtune cohort show {arguments.cohort}")
+    print(f"next: {shown_command('cohort', 'show', arguments.cohort)}")
 
 
 def _width_and_height(text: str | None) -> tuple[int, int] | None:
@@ -134,12 +162,15 @@ def _width_and_height(text: str | None) -> tuple[int, int] | None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from cohort.contact_sheet import contact_sheet
+    from cohort.contact_sheet import contact_sheet, sheet_of_duplicates
     from cohort.manifest import Cohort
     from cohort.summary import describe
 
     cohort = Cohort.open(arguments.cohort)
     sheet = contact_sheet(cohort, arguments.contact_sheet) if arguments.contact_sheet else None
+    pairs = sheet_of_duplicates(cohort, arguments.duplicates) if arguments.duplicates else None
     print(describe(cohort))
     if sheet:
         print(f"\ncontact sheet: {sheet}")
+    if pairs:
+        print(f"\npairs of images: {pairs}")

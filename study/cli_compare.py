@@ -6,7 +6,7 @@ import argparse
 import textwrap
 
 from cohort.errors import InputError
-from cohort.readers.shared_arguments import comma_separated
+from cohort.readers.name_lists import comma_separated
 from study.command import Commands, add_command
 
 

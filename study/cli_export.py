@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from study.command import Commands, add_command
+from study.command import Commands, add_command, shown_command
 
 
 def add_command_to(commands: Commands) -> None:
@@ -13,7 +13,7 @@ def add_command_to(commands: Commands) -> None:
         commands,
         "export",
         _export,
-        "export the best trial as a bundle that predicts",
+        "export the study's answer, or one trial, as a bundle that predicts",
         "radtune export runs/sample-probe --out exports/sample --with-encoder",
     )
     export.add_argument("run", metavar="RUN", help="a run folder")
@@ -22,9 +22,14 @@ def add_command_to(commands: Commands) -> None:
         "--trial",
         type=int,
         metavar="N",
-        help="trial number (default: best on validation); a published configuration is cut as published",
+        help="this trial instead of the study's answer, which is several heads averaged in a cross-validated "
+        "study and the best on validation otherwise; a published configuration is cut as published",
     )
-    export.add_argument("--with-encoder", action="store_true", help="put the encoder's weights in as well")
+    export.add_argument(
+        "--with-encoder",
+        action="store_true",
+        help="put the encoder's weights in as well; those of a path always are",
+    )
     export.add_argument(
         "--register",
         metavar="NAME@alias",
@@ -45,4 +50,4 @@ def _export(arguments: argparse.Namespace) -> None:
     if arguments.register:
         number = study.register(folder, arguments.register)
         print(f"registered: models:/{arguments.register}, version {number}")
-    print(f"next: radtune predict {folder} IMAGE...")
+    print(f"next: {shown_command('predict', folder)} IMAGE...")

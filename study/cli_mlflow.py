@@ -45,16 +45,20 @@ def add_commands_to(commands: Commands) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
-    from study.config import SQLITE
     from study.mlflow_store import is_server
+    from study.sqlite_uri import sqlite_file, with_file
     from study.tracking import pages
 
     uri = arguments.uri
-    if uri.startswith(SQLITE):
-        database = Path(uri.removeprefix(SQLITE)).absolute()
+    try:
+        file = sqlite_file(uri)
+    except ValueError as error:
+        raise InputError(f"--uri {masked(uri)}: {error}") from None
+    if file:
+        database = Path(file).absolute()
         if not database.exists():
             raise InputError(f"{database}: no MLflow store there; start where studies are run, or give --uri")
-        uri = SQLITE + str(database)
+        uri = with_file(uri, str(database))
     if is_server(uri):
         _show(uri.rstrip("/"), pages(uri), arguments.open)
         return

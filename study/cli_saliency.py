@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from cohort.errors import InputError
-from cohort.readers.shared_arguments import comma_separated
+from cohort.readers.name_lists import comma_separated
 from study.command import Commands, add_command, add_download_flag
 
 
@@ -52,6 +52,7 @@ def add_command_to(commands: Commands) -> None:
 
 
 def _saliency(arguments: argparse.Namespace) -> None:
+    from analysis.number_format import counted
     from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
     from study.study import Study
@@ -83,10 +84,12 @@ def _saliency(arguments: argparse.Namespace) -> None:
         shifts=arguments.shifts,
     ):
         drawn += len(one.labels)
+        if one.folder.name != Path(one.image).stem:
+            print(f"{one.image}: drawn in {one.folder}")
         for why in one.refused:
             refused[why] = refused.get(why, 0) + 1
     for why, count in refused.items():
         print(f"not drawn on {count} of {len(images)} images: {why}")
-    print(f"{drawn} maps of {len(images)} images: {out}")
+    print(f"{counted(drawn, 'map')} of {counted(len(images), 'image')}: {out}")
     if not drawn:
         raise InputError("no map could be drawn; see above")

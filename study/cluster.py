@@ -21,6 +21,7 @@ from cohort.errors import InputError
 from study.config import Resources
 from study.interrupts import held_back
 from study.nodes import resources_there, wait_for_nodes
+from study.ray_place import ray_place
 from study.ray_watch import RayDied, RayWatch, Silence, dead_part, kill_own_ray, unreachable
 from study.rooms import REPOSITORY, ROOMS, shadowing
 
@@ -156,12 +157,14 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
     elif ours:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        place = ray_place()
         with _on_loopback():
             _init(
                 address=PRIVATE,
                 num_cpus=resources.cpus,
                 num_gpus=resources.gpus,
                 include_dashboard=False,
+                _temp_dir=place,
                 runtime_env={
                     "env_vars": {"PYTHONPATH": path},
                     "worker_process_setup_hook": _importing_rooms(),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 Commands = argparse._SubParsersAction
 """What `ArgumentParser.add_subparsers` gives; argparse has no public name for it."""
@@ -27,6 +29,11 @@ def add_command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(command=function)
     return parser
+
+
+def shown_command(*words: str | Path) -> str:
+    """A command of `radtune` for people to copy, quoted as a shell wants it."""
+    return shlex.join(["radtune", *map(str, words)])
 
 
 def add_download_flag(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +27,14 @@ from cohort.manifest import SPLITS, Cohort
 from study.inputs import Inputs
 from vlm.cohort_features import CohortFeatures
 from vlm.embeddings import embed
-from vlm.encoder_names import PIXELS, name_for, shown
+from vlm.encoder_names import PIXELS, name_for, shown_apart, told_apart
 from vlm.encoders import Encoder, load_encoder
 from vlm.feature_kinds import POOLED, PROJECTED, FeatureKind, base_kind
 
 RESAMPLES = 2000
-"""Behind each interval, and draws of each paired test."""
+"""Behind each interval."""
+DRAWS = 10_000
+"""Of each paired test at least."""
 OWN = ("comparison.csv", "paired.csv", "report.html", "figures", "openings.jsonl")
 
 
@@ -75,7 +78,8 @@ def compare_encoders(
     opened = _opened(cohorts)
     splits: dict[str, TestSplit] = {}
     measured: list[Measured] = []
-    for asked in [*(name for name in dict.fromkeys(encoders) if name != PIXELS), PIXELS]:
+    wanted = [*(name for name in dict.fromkeys(encoders) if name != PIXELS), PIXELS]
+    for asked, called in zip(wanted, shown_apart(wanted), strict=True):
         encoder = None
         for name, cohort in opened.items():
             if encoder is None or asked == PIXELS:  # which sees colour where there is
@@ -94,13 +98,14 @@ def compare_encoders(
             candidates = Candidates(
                 cohort=cohort,
                 name=name,
-                encoder_name=asked,
+                encoder_name=called,
                 split=splits[name],
                 data=data,
                 encoder=encoder,
                 kinds=_kinds(encoder, features),
                 features=CohortFeatures(cohort, cache, (encoder.fingerprint, embeddings)),
-                images_per_second=embeddings.images_per_second,
+                # What an earlier pass noted was measured on another day, perhaps on another machine.
+                images_per_second=math.nan if embeddings.cached else embeddings.images_per_second,
             )
             measured += measure(candidates, resamples=RESAMPLES, seed=seed)
             echo(_line(measured[-1], len(cohort.present)))
@@ -110,20 +115,17 @@ def compare_encoders(
         cohorts=opened,
         splits=splits,
         table=pd.concat([table for table in tables if len(table)], ignore_index=True),
-        paired=paired(measured, splits, resamples=RESAMPLES, seed=seed),
+        paired=paired(measured, splits, resamples=RESAMPLES, draws=DRAWS, seed=seed),
     )
     report = write_comparison(comparison, folder)
     return ComparisonResult(headline=headline(comparison), table=comparison.table, report=report)
 
 
 def _opened(cohorts: Sequence[Path | str]) -> dict[str, Cohort]:
-    """By the names of their folders, or where two cohorts share one by all that was given; InputError where
-    one cannot be compared on."""
-    names = [Path(path).name for path in cohorts]
-    opened = {
-        name if names.count(name) == 1 else str(path): Cohort.open(path)
-        for name, path in zip(names, cohorts, strict=True)
-    }
+    """By the names of their folders, with as much of their paths as tells them apart; InputError where one
+    cannot be compared on."""
+    names = told_apart([str(path) for path in cohorts])
+    opened = {name: Cohort.open(path) for name, path in zip(names, cohorts, strict=True)}
     if len(opened) < len(cohorts):
         raise InputError("--cohort: the same cohort is given twice")
     for name, cohort in opened.items():
@@ -152,5 +154,5 @@ def _line(one: Measured, images: int) -> str:
         speed = f"embedded at {one.images_per_second:,.0f} images/s"
     table = one.table
     auroc = table[(table["metric"] == "probe.macro_auroc") & (table["label"] == "")]["value"].iloc[0]
-    what = f"{shown(one.encoder)} on {one.cohort}: {images:,} images {speed}"
+    what = f"{one.encoder} on {one.cohort}: {images:,} images {speed}"
     return f"{what}, probe's macro AUROC {auroc:.3f}"

@@ -21,25 +21,27 @@ from pydantic import (
 
 from analysis.sections import SECTIONS
 from cohort.errors import InputError
+from cohort.file_names import file_name
 from cohort.remote_files import inside, is_remote
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from study.credentials import holds_password
+from study.sqlite_uri import sqlite_file, with_file
 from trainables.fine_tune_config import Training
 from vlm.encoder_names import resolved_name, split_path
-from vlm.feature_kinds import KINDS, POOLED, PROJECTED
+from vlm.feature_kinds import KINDS, SINGLE
 
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
 """Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
 Kind = Literal[KINDS]  # type: ignore[valid-type]
-SQLITE = "sqlite:///"
 
 
 def _folder_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or file_name(name) != name:
         raise ValueError(
-            "must be at most 100 letters, digits, dots, underscores and hyphens, a letter or digit first; "
-            "storage says in which folder the study's own is made"
+            "must be at most 100 letters, digits, dots, underscores and hyphens, a letter or digit first and "
+            "no dot last, and no name that Windows reserves; storage says in which folder the study's own is "
+            "made"
         )
     return name
 
@@ -127,8 +129,8 @@ class FineTuneSettings(_Settings):
 
 
 class ViewSettings(_Settings):
-    """Further views of each image, on which linear probes are trained too and over which they "
-    "are averaged."""
+    """Further views of each image, on which linear probes are trained too and over which they
+    are averaged."""
 
     flip: bool = False
     """Mirrored left to right: not where sides matter, as in radiographs."""
@@ -154,8 +156,9 @@ class Tracking(_Settings):
     @field_validator("uri")
     @classmethod
     def _a_store_that_mlflow_accepts(cls, uri: str) -> str:
-        if not uri.startswith(("sqlite:", "http:", "https:", "postgresql", "mysql", "mssql")):
+        if not uri.startswith(("sqlite:", "sqlite+", "http:", "https:", "postgresql", "mysql", "mssql")):
             raise ValueError("must be a database or server URI such as sqlite:///mlflow.db")
+        sqlite_file(uri)
         if holds_password(uri):
             raise ValueError(
                 "must hold no password, which would stand in study.yaml: it is taken from the environment "
@@ -171,7 +174,10 @@ class AnalysisSettings(_Settings):
     top: int = Field(3, ge=1, le=MOST)
     """How many of the best configurations on validation are scored on test."""
     bootstrap: int = Field(10_000, ge=100, le=MOST)
-    """Patient-level resamples behind each interval, and draws of each paired test."""
+    """Patient-level resamples behind each interval."""
+    permutations: int = Field(10_000, ge=100, le=1_000_000)
+    """Draws of each paired test; raised where the correction for many labels and opponents would leave no
+    p-value below 0.05 possible."""
     images: Literal["shown", "none"] = "shown"
     """Whether the report shows images of the cohort: `none` where its licence does not let them be passed
     on."""
@@ -184,8 +190,8 @@ class AnalysisSettings(_Settings):
     """Wanted on validation, `sensitivity 0.95` or `specificity 0.9`, each with a table of what the threshold
     found there gives on test."""
     sections: list[Literal[SECTIONS]] | None = Field(None, min_length=1)  # type: ignore[valid-type]
-    """What the report is made of, in its order; files of `analysis/sections/`. None: all that are usual for
-    its labels when it is written."""
+    """What the report is made of; files of `analysis/sections/`, in the order of the page. None: all that are
+    usual for its labels when it is written."""
 
     @field_validator("operating_points")
     @classmethod
@@ -248,8 +254,10 @@ class StudyConfig(_Settings):
             raise ValueError(f"search.space must be the trainable's own, {self.trainable}")
         if self.fine_tune and self.trainable != "fine_tune":
             raise ValueError("fine_tune holds settings of `trainable: fine_tune`; name that trainable too")
-        if self.fine_tune and self.features not in (None, PROJECTED, POOLED):
-            raise ValueError(f"features must be {PROJECTED} or {POOLED} for `trainable: fine_tune`")
+        if self.fine_tune and self.features not in (None, *SINGLE):
+            raise ValueError(
+                f"features must be one of {', '.join(SINGLE)} for `trainable: fine_tune`, not {self.features}"
+            )
         if self.fine_tune and self.views != ViewSettings():
             raise ValueError("views are for linear probes; fine-tuning distorts images by itself")
         if self.fine_tune and self.search.selection != "split":
@@ -312,8 +320,8 @@ class StudyConfig(_Settings):
 
     def _with_paths(self, moved: Callable[[str], str], encoder: str) -> StudyConfig:
         uri, compare_with = self.tracking.uri, self.analysis.compare_with
-        if uri.startswith(SQLITE):
-            uri = SQLITE + moved(uri.removeprefix(SQLITE))
+        if file := sqlite_file(uri):
+            uri = with_file(uri, moved(file))
         return self.model_copy(
             update={
                 "cohort": moved(self.cohort),

@@ -233,6 +233,8 @@ class Conductor:
                 f"MLflow at {masked(config.tracking.uri)} does not answer ({away}); the study goes on, and "
                 "is logged when it does"
             )
+        if renamed := self._tracker.renamed:
+            self._say(renamed)
         self._tracker.log(self._records.values())
 
     def _fit_floors(self) -> None:
@@ -308,13 +310,7 @@ class Conductor:
         return f", about {min(left, max(self._deadline - time.time(), 0)):.0f} s left"
 
     def _progress(self) -> str:
-        search = self._config.search
-        return progress(
-            self._records.values(),
-            self._logreg,
-            search.objective,
-            cross_validated=search.selection == "cross_validation",
-        )
+        return progress(self._records.values(), self._logreg, self._config.search.objective)
 
     # The end -----------------------------------------------------------------------------------------------
 
@@ -350,14 +346,18 @@ def figures_of(config: StudyConfig, run: RunFolder) -> dict[str, float]:
     """Figures of a study as a whole, from its folder, for its run in MLflow."""
     records = run.records()
     figures = {"configurations": float(len(records)), "val.logreg": run.logreg()}
-    if ranked := ranking(records.values()):
+    if (ranked := ranking(records.values())) and not ranked[0].on_given_split:
         figures[f"val.{config.search.objective}"] = ranked[0].objective
     if answer := run.answer():
-        figures |= {"val.study": answer.objective, "val.study_nested": answer.nested_objective}
+        figures |= {
+            "val.study": answer.objective,
+            "val.study_nested": answer.nested_objective,
+            "val.best_nested": answer.best_nested_objective,
+        }
     return figures
 
 
-def sync(config: StudyConfig, run: RunFolder) -> str:
+def sync(config: StudyConfig, run: RunFolder, echo: Callable[[str], None] = print) -> str:
     """Send to MLflow what it lacks of a study that is not running: configurations, files, figures, and how
     often the test split was opened; returns an empty string, or one line saying what the store refused.
 
@@ -368,6 +368,8 @@ def sync(config: StudyConfig, run: RunFolder) -> str:
         records = run.records()
         study = tracked_study(config, run.identity())
         tracker = StudyTracker(config.tracking.uri, study, run.mlflow_run_file)
+        if tracker.renamed:
+            echo(tracker.renamed)
         complaint = tracker.close(records.values(), run.kept_with_mlflow(), figures_of(config, run))
         run.write_trials(records.values(), tracker.run_ids)
         if not complaint and run.openings_file.exists():

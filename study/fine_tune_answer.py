@@ -72,7 +72,7 @@ def refitted(data: ProbeData, objective_name: str, batch_size: int, seed: int) -
 
 @dataclass(kw_only=True, eq=False)
 class TowerJudge:
-    """Judges towers by the best head that can be fitted on them, and remembers the best."""
+    """Judges towers by the best head that can be fitted on them."""
 
     encoder: Encoder
     """The pretrained one, on the device that features are computed on."""
@@ -84,19 +84,16 @@ class TowerJudge:
     seed: int
     deadline: float
     tried: int = 0
-    best: tuple[TrialRecord, State] | None = None
 
-    def __call__(self, state: State) -> float:
+    def __call__(self, state: State) -> TrialRecord:
+        """That of the head; OutOfTime."""
         if time.time() >= self.deadline:
             raise OutOfTime
         tuned = with_weights(self.encoder, state)
         precision = embedding_precision("auto", tuned)
         data = replace(self.given, features_ND=self._features(tuned, precision), precision=precision)
-        record = refitted(data, self.objective_name, self.batch_size, self.seed)
         self.tried += 1
-        if self.best is None or record.objective > self.best[0].objective:
-            self.best = record, state
-        return record.objective
+        return refitted(data, self.objective_name, self.batch_size, self.seed)
 
     def _features(self, tuned: Encoder, precision: str) -> np.ndarray:
         rows_N, images_NHWC = self.images.rows_N, self.images.images_NHWC
@@ -167,23 +164,23 @@ def search_answer(
     states = [_state(tuned(record)) for record in alike]
     share = 1.0
     try:
-        members, reached = greedy_soup(states, judge)
+        members, of_soup = greedy_soup(states, judge)
         soup, pretrained = averaged([states[member] for member in members]), _state(judge.encoder)
-        after_soup = reached
+        head, state = of_soup, soup
         for one in SHARES:
-            value = judge(interpolated(pretrained, soup, one))
-            if value > reached:
-                reached, share = value, one
+            drawn_back = interpolated(pretrained, soup, one)
+            judged = judge(drawn_back)
+            if judged.objective > head.objective:
+                head, state, share = judged, drawn_back, one
     except OutOfTime:
         return None, ["answer: no time was left to try averages of towers; --resume tries them"]
     numbers = ", ".join(str(alike[member].number) for member in members)
     lines = [
         f"answer: best trial {name} {best.objective:.3f}; tower of {numbers}, head fitted anew "
-        f"{after_soup:.3f}; {share:.0%} of the way from the pretrained tower {reached:.3f}"
+        f"{of_soup.objective:.3f}; {share:.0%} of the way from the pretrained tower {head.objective:.3f}"
     ]
-    if judge.best[0].objective <= best.objective:
+    if head.objective <= best.objective:
         return None, [*lines, f"answer: trial {best.number} itself, which none of {judge.tried} improved"]
-    head, state = judge.best
     params: dict[str, Any] = {
         "method": best.params["method"],
         "members": [alike[member].number for member in members],

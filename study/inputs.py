@@ -17,6 +17,7 @@ from cohort.patients import patient_folds, positive_patients
 from search_spaces.parameters import Space
 from study.config import StudyConfig
 from study.run_folder import RunFolder
+from trainables.tower import check_space
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
 from vlm.embeddings import Embeddings, RunShards, embed
@@ -134,6 +135,8 @@ def open_inputs(config: StudyConfig, run: RunFolder, run_shards: RunShards | Non
     else:
         encoder = load_encoder(name, features=None, device=device)
         encoder = encoder.seen_in(Views(**config.views.model_dump()))
+    if not run.inputs_file.exists():
+        _check_search(config, encoder)
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
     embeddings = embed(cohort, encoder, cache=config.cache, precision=precision, run_shards=run_shards)
     inputs = Inputs(
@@ -146,6 +149,14 @@ def open_inputs(config: StudyConfig, run: RunFolder, run_shards: RunShards | Non
     if run.inputs_file.exists():
         run.keep_identity(inputs.identity)
     return inputs
+
+
+def _check_search(config: StudyConfig, encoder: Encoder) -> None:
+    """InputError where the encoder lacks what the study searches: said before features are computed for
+    minutes."""
+    fixed, ranges = searched(config, encoder)
+    if config.trainable == "fine_tune":
+        check_space(encoder, fixed, ranges)
 
 
 def _tuned_encoder(name: str, features: str | None, device: str) -> Encoder:

@@ -181,11 +181,10 @@ def _disagreement(trials: list[FrozenTrial], records: Mapping[int, TrialRecord])
             continue
         if _other_parameters(trial, record):
             return f"it had other parameters of #{number}"
-        if trial.state.is_finished() and (
-            trial.state.name != record.state
-            or (record.state == "COMPLETE" and trial.value != record.objective)
-        ):
-            return f"it had another result of #{number}"
+        if trial.state.is_finished():
+            result = told(record)
+            if (trial.state, trial.value) != (result["state"], result.get("value")):
+                return f"it had another result of #{number}"
     return ""
 
 
@@ -212,13 +211,13 @@ def _rebuild(
                 suggest(drawn)
             # What was not told yet, the search tells when its turn comes.
             finished = trial is not None and trial.state.is_finished()
-            told = _told(record) if finished else {"state": TrialState.RUNNING}
+            result = told(record) if finished else {"state": TrialState.RUNNING}
             study.add_trial(
                 create_trial(
                     params=drawn.params,
                     distributions=drawn.distributions,
                     user_attrs={"start": number, "preset": record.preset},
-                    **told,
+                    **result,
                 )
             )
         elif trial is not None:
@@ -236,13 +235,23 @@ def _rebuild(
             queue_start(study, number, starts[number] if number < len(starts) else ({}, ""))
 
 
-def _told(record: TrialRecord) -> dict[str, Any]:
+def told(record: TrialRecord) -> dict[str, Any]:
+    """What Optuna is told of a finished configuration: `state`, and where there are any `value` and
+    `intermediate_values`.
+
+    Values are all on one scale, that of the study's objective. What was stopped before there was one is
+    pruned without a value, and so is a published configuration that was judged on another scale: Optuna would
+    name it as the best trial, and it would take one of the few best places from which the sampler draws,
+    where it has none of the parameters that are searched.
+    """
+    if record.state == "FAIL":
+        return {"state": TrialState.FAIL}
+    if record.on_given_split or math.isnan(record.objective):
+        return {"state": TrialState.PRUNED}
     if record.state == "COMPLETE":
         return {"state": TrialState.COMPLETE, "value": record.objective}
-    if record.state == "PRUNED":
-        return {
-            "state": TrialState.PRUNED,
-            "value": record.objective,
-            "intermediate_values": {record.epoch: record.objective},
-        }
-    return {"state": TrialState.FAIL}
+    return {
+        "state": TrialState.PRUNED,
+        "value": record.objective,
+        "intermediate_values": {record.epoch: record.objective},
+    }

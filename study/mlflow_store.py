@@ -10,9 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.utils.file_utils import get_local_path_or_none
 
-from study.config import SQLITE
 from study.credentials import masked
+from study.sqlite_uri import sqlite_file
 
 ANSWER_SECONDS = 4.0
 """In which a server must answer before anything is asked of it."""
@@ -36,9 +37,9 @@ def open_store(uri: str) -> MlflowClient:
     """
     if is_server(uri):
         _ask(uri)
-    if not uri.startswith(SQLITE):
+    database = sqlite_file(uri)
+    if database is None:
         return MlflowClient(tracking_uri=uri)
-    database = uri.removeprefix(SQLITE)
     with FileLock(f"{database}.lock"):
         return MlflowClient(tracking_uri=uri)
 
@@ -59,14 +60,17 @@ def _ask(uri: str) -> None:
         # Something answers; a proxy may know of no /health, and MLflow's client says what it refuses.
 
 
-def artifacts_beside(uri: str) -> Path:
-    """Where the artifacts of a SQLite store belong."""
-    return Path(uri.removeprefix(SQLITE)).parent / "mlartifacts"
+def artifacts_beside(uri: str) -> Path | None:
+    """Where the artifacts of a SQLite store belong; None of another store."""
+    database = sqlite_file(uri)
+    return Path(database).parent / "mlartifacts" if database else None
 
 
 def is_gone(place: str, expected: Path) -> bool:
-    """Whether an experiment's artifacts were kept on this machine somewhere that is no longer there."""
-    return "://" not in place and Path(place) != expected and not Path(place).exists()
+    """Whether an experiment's artifacts, at this URI, were kept on this machine somewhere that is no longer
+    there."""
+    kept = get_local_path_or_none(place)
+    return kept is not None and Path(kept) != expected and not Path(kept).exists()
 
 
 def short(error: Exception) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from study.command import shown_command
 from study.lock import is_locked
 from study.run_folder import RunFolder
 from study.study_file import load_stored
@@ -16,16 +17,16 @@ ROWS = 8
 RUNNING, FINISHED = "running", "finished"
 
 
-def progress(records: Iterable[TrialRecord], logreg: float, objective: str, *, cross_validated: bool) -> str:
-    """The best so far against the logistic-regression floor and the published configurations, in words; these
-    are judged on the given validation split, which in a cross-validated study nothing else is."""
-    records = list(records)
-    ranked = [record for record in ranking(records) if not (cross_validated and record.preset)]
+def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> str:
+    """The best so far against the logistic-regression floor and the published configurations, in words, as
+    far as these are judged on the same images."""
+    records = [record for record in records if not record.on_given_split]
+    ranked = ranking(records)
     best = f"{ranked[0].objective:.3f} (#{ranked[0].number})" if ranked else "none yet"
     published = [
         f"{record.preset} {record.objective:.3f}"
         for record in records
-        if record.preset and not cross_validated and not math.isnan(record.objective)
+        if record.preset and not math.isnan(record.objective)
     ]
     floor = [] if math.isnan(logreg) else [f"logreg {logreg:.3f}"]  # still fitted, or no time for it
     return " · ".join([f"best {objective} {best}", *published, *floor])
@@ -84,18 +85,15 @@ def describe_run(run: RunFolder) -> str:
     lines = [
         f"{config.name}: {state}, {len(records)}/{wanted} configurations{f' ({counts})' if counts else ''}",
         f"cohort {config.cohort}, encoder {config.encoder}",
-        progress(
-            records.values(),
-            run.logreg(),
-            objective,
-            cross_validated=config.search.selection == "cross_validation",
-        ),
+        progress(records.values(), run.logreg(), objective),
         "",
     ]
-    ranked = ranking(records.values())[:ROWS]
-    if ranked:
+    ranked = ranking(records.values())
+    compared = [record for record in ranked if not record.on_given_split][:ROWS]
+    if compared:
         space = importlib.import_module(f"search_spaces.{config.trainable}")
-        lines += _table(ranked, objective, space.COLUMNS)
+        lines += _table(compared, objective, space.COLUMNS)
+    lines += [_beside(record, objective) for record in records.values() if record.on_given_split]
     if failed := [record for record in records.values() if record.state == "FAIL"]:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         lines.append(f"failed: #{failed[0].number} {failed[0].reason}{more}")
@@ -110,8 +108,22 @@ def describe_run(run: RunFolder) -> str:
     if not running and not ranked:
         lines += ["", nothing_completed(records.values())]
     elif not running:
-        lines += ["", f"report: {run.report}" if run.report.exists() else f"next: radtune analyze {run.path}"]
+        lines += ["", _next(run)]
     return "\n".join(lines)
+
+
+def _next(run: RunFolder) -> str:
+    return f"report: {run.report}" if run.report.exists() else f"next: {shown_command('analyze', run.path)}"
+
+
+def _beside(record: TrialRecord, objective: str) -> str:
+    """A published configuration that cannot be held beside the others."""
+    value = record.metrics.get(f"given_split.{objective}", math.nan)
+    labels = int(record.metrics.get("given_split.labels_averaged", 0))
+    return (
+        f"#{record.number} {record.preset}, as published: {objective} {value:.3f} on the given validation "
+        f"split, over {labels} label{'s' * (labels != 1)}; not comparable with scores out of fold"
+    )
 
 
 def _table(ranked: Sequence[TrialRecord], objective: str, columns: Mapping[str, Sequence[str]]) -> list[str]:

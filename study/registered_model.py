@@ -13,11 +13,15 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from PIL import Image
 
 from cohort.errors import InputError
+from study.command import shown_command
 from study.credentials import masked
 from study.mlflow_store import open_store, short
 from study.rooms import REPOSITORY
@@ -90,6 +94,10 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
     try:
         client = open_store(uri)
         run = client.get_run(run_file.read_text().strip())
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise ValueError(
+                f"the study's run was deleted; `{shown_command('sync', run_file.parent)}` sends it anew"
+            )
         model = client.create_logged_model(
             run.info.experiment_id,
             name=re.sub(r"[^\w -]", "-", name),
@@ -98,20 +106,19 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
         )
         with _tracking_at(uri):
             # `mlflow.pyfunc.log_model` calls this too, but would begin the study's run again.
-            logged = Model.log(
+            Model.log(
                 artifact_path=None,
                 model_id=model.model_id,
                 run_id=run.info.run_id,
                 flavor=mlflow.pyfunc,
-                registered_model_name=name,
                 python_model=str(CODE),
-                artifacts={"bundle": str(bundle.absolute())},
+                artifacts={"bundle": bundle.absolute().as_uri()},
                 code_paths=[str(REPOSITORY / room) for room in CODE_ROOMS],
                 signature=signature(read),
                 input_example=_example(),
                 pip_requirements=[f"{package}=={_plain_version(package)}" for package in REQUIREMENTS],
             )
-        number = str(logged.registered_model_version)
+            number = _new_version(client, name, model.model_id, run.info.run_id)
         client.set_registered_model_alias(name, alias, number)
     except Exception as error:
         raise InputError(
@@ -119,6 +126,17 @@ def register(bundle: Path, target: str, uri: str, run_file: Path) -> str:
             f"itself is whole: {bundle}"
         ) from error
     return number
+
+
+def _new_version(client: MlflowClient, name: str, model_id: str, run_id: str) -> str:
+    """Make a model that is logged the newest version of a name. `Model.log` would print that it does."""
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"models:/{model_id}"
+    return str(client.create_model_version(name, source, run_id, model_id=model_id).version)
 
 
 def signature(bundle: Bundle) -> ModelSignature:
@@ -143,7 +161,8 @@ def _plain_version(package: str) -> str:
 
 @contextmanager
 def _tracking_at(uri: str) -> Iterator[None]:
-    """MLflow's logging of models knows no client, only the process's own tracking URI."""
+    """MLflow's logging of models knows no client, only the process's own tracking URI; so does its registry,
+    which looks up the model."""
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:

@@ -15,6 +15,7 @@ RESUMABLE = {
     ("resources", "gpus"),
     ("analysis", "top"),
     ("analysis", "bootstrap"),
+    ("analysis", "permutations"),
     ("analysis", "images"),
     ("analysis", "looked_at"),
     ("analysis", "compare_with"),

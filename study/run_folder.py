@@ -13,6 +13,7 @@ import pandas as pd
 
 from cohort.errors import InputError, shortened
 from cohort.files import write_atomically
+from study.command import shown_command
 from trainables.records import TrialRecord, pack_bank, trials_frame, unpack_bank
 
 if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does without
@@ -193,7 +194,8 @@ class RunFolder:
         try:
             logged = pd.read_parquet(self.trials_file, columns=["number", "mlflow_run_id"])
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise _damaged(self.trials_file, error, f"`radtune sync {self.path}` writes it anew") from None
+            remedy = f"`{shown_command('sync', self.path)}` writes it anew"
+            raise _damaged(self.trials_file, error, remedy) from None
         return dict(zip(logged["number"], logged["mlflow_run_id"], strict=True))
 
     def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:

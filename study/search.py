@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from cohort.files import write_atomically
-from study.journal import ASKED, Start, asked_banks, open_study, queue_start
+from study.journal import ASKED, Start, asked_banks, open_study, queue_start, told
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan, kept_plan
 from trainables.records import TrialRecord, pack_bank, unpack_bank
@@ -334,14 +334,13 @@ class BankSearcher(Searcher):
         for record in sorted(records, key=lambda record: record.number):
             if record.number not in running:
                 continue
-            if record.state == "COMPLETE":
-                self._study.tell(record.number, record.objective)
-            elif record.state == "PRUNED":
-                # Optuna scores a pruned trial by its last report.
-                self._trial(record.number).report(record.objective, record.epoch)
-                self._study.tell(record.number, state=TrialState.PRUNED)
+            result = told(record)
+            for step, value in result.get("intermediate_values", {}).items():
+                self._trial(record.number).report(value, step)  # by the last Optuna scores a pruned trial
+            if result["state"] == TrialState.COMPLETE:
+                self._study.tell(record.number, result["value"])
             else:
-                self._study.tell(record.number, state=TrialState.FAIL)
+                self._study.tell(record.number, state=result["state"])
 
     def _known_records(self, bank: int) -> list[TrialRecord]:
         """Of the banks that were told when this one was asked for, so that what follows from them is

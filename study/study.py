@@ -16,10 +16,11 @@ from cohort.errors import InputError
 from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
 from scoring.operating_points import OperatingPoint
-from study.config import SQLITE, StudyConfig
+from study.config import StudyConfig
 from study.interrupts import held_back
 from study.lock import is_locked
 from study.run_folder import RunFolder
+from study.sqlite_uri import sqlite_file
 from study.study_file import load_config, load_stored, validated
 from trainables.records import TrialRecord, ranking, trials_frame
 
@@ -154,7 +155,7 @@ class Study:
             "storage": config.storage,
             "cache": config.cache,
             "checkpoints": config.checkpoints or "",
-            "tracking.uri": config.tracking.uri.removeprefix(SQLITE),
+            "tracking.uri": sqlite_file(config.tracking.uri) or "",
         }
         for key, place in places.items():
             if "runtime_resources" in Path(place).parts:
@@ -183,28 +184,32 @@ class Study:
             raise InputError(f"{self.folder.path}: {nothing}; see `radtune show`")
         return ranking(records)[0]
 
-    def analyze(self, only: Sequence[str] | None = None) -> AnalysisResult:
+    def analyze(self, only: Sequence[str] | None = None, *, skip: Sequence[str] = ()) -> AnalysisResult:
         """Open the test split: score floors, zero-shot and the best configurations, write the report.
 
         What is scored was chosen on validation. The run folder, then MLflow, records every opening of the
         test split.
 
         Args:
-            only: sections of the report, of `analysis.sections.SECTIONS`; None: those of the study file.
+            only: sections of the report, of `analysis.sections.SECTIONS`, that are written anew; the others
+                that an earlier analysis of the same state of the study left stay. None: those of the study
+                file, which are then the whole report.
+            skip: sections that are not made, such as `overlay`, which may take half an hour.
 
         Raises:
-            InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
+            InputError: the study still runs, nothing has completed, the cohort or encoder has changed, or
+                there is no such section.
         """
         from analysis.analyze import checked, write_analysis
         from cohort.manifest import Cohort
         from study.tracking import record_opening
 
         sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
-        checked(sections or (), cohort)  # before the test split is opened
+        checked((*(sections or ()), *skip), cohort)  # before the test split is opened
         if strange := next(iter(set(self.config.analysis.looked_at) - set(cohort.images())), None):
             raise InputError(f"analysis.looked_at: no image {strange!r} in {cohort.folder}")
         evidence = self.evidence()
-        result = write_analysis(evidence, self.folder.analysis, sections)
+        result = write_analysis(evidence, self.folder.analysis, sections, skip=skip, merge=only is not None)
         averages = evidence.scores[
             (evidence.scores["label"] == "") & (evidence.scores["setting"] == evidence.best)
         ]
@@ -217,7 +222,7 @@ class Study:
         )
         return replace(result, not_recorded=not_recorded)
 
-    def sync(self) -> str:
+    def sync(self, *, echo: Callable[[str], None] = print) -> str:
         """Send to MLflow what it lacks of this study; an empty string, or one line saying what it refused.
 
         Raises:
@@ -225,7 +230,7 @@ class Study:
         """
         from study.driver import sync
 
-        return sync(self.config, self.folder)
+        return sync(self.config, self.folder, echo)
 
     def evidence(self) -> Evidence:
         """The study's predictors on the test split, for its report or an analysis of one's own.
@@ -263,6 +268,7 @@ class Study:
                 objective=search.objective,
                 seed=search.seed,
                 bootstrap=self.config.analysis.bootstrap,
+                permutations=self.config.analysis.permutations,
                 images=self.config.analysis.images == "shown",
                 looked_at=tuple(self.config.analysis.looked_at),
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
@@ -270,6 +276,7 @@ class Study:
                 published=published[0] if published else None,
                 regressions=self.folder.regressions(),
                 nested_objective=ensemble.nested_objective if ensemble else math.nan,
+                best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
                 finalists=ranking(finished.values())[:FINALISTS],
                 repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
                 trials=self.trials,
@@ -292,8 +299,8 @@ class Study:
             trial: the configuration's number; by default the study's answer, or the best on validation where
                 that is its answer, never the best on test. A published configuration asked for by its number
                 is cut as published, at 0.5.
-            with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned tower
-                is always put in.
+            with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned tower,
+                and an encoder of a folder or file of this machine, are always put in.
 
         Raises:
             InputError: no such configuration, one without a head, or a folder that holds something else.

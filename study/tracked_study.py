@@ -89,7 +89,8 @@ def description(
     results = [
         ("best configuration, validation", objective),
         ("answer of the study, validation", "val.study"),
-        ("answer, on patients without a part in its choice", "val.study_nested"),
+        ("answer, chosen anew without the patients who are scored", "val.study_nested"),
+        ("best configuration, chosen so", "val.best_nested"),
         ("plain logistic regression, validation", "val.logreg"),
         ("answer of the study, test", f"test.{measure}"),
     ]

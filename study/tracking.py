@@ -9,25 +9,38 @@ logged then, or by `radtune sync`, once.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    LifecycleStage,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE, MAX_PARAM_VAL_LENGTH
 
 from analysis.number_format import counted
+from analysis.report_parts import report_files
 from cohort.errors import InputError
 from cohort.files import write_atomically
-from study.config import SQLITE
+from study.command import shown_command
 from study.credentials import masked
 from study.mlflow_store import LOCKED, artifacts_beside, is_gone, is_server, open_store, short
 from study.runs_view import (
@@ -86,6 +99,8 @@ class StudyTracker:
         self._logged: dict[int, str] = {}
         self._results: dict[int, str] = {}
         """`RESULT_TAG` of what is logged."""
+        self.renamed = ""
+        """To be said: that a new experiment begins, since the usual one was deleted; empty otherwise."""
         self._fault, self._abandoned, self._again = "", False, 0.0
         if not self._connect() and not is_server(uri):
             raise InputError(
@@ -156,8 +171,8 @@ class StudyTracker:
             return ""
         return (
             f"MLflow ({masked(self.uri)}) did not take everything: {self._fault}; "
-            f"{counted(len(missing), 'configuration')} missing there; `radtune sync {self._run_file.parent}` "
-            "sends what is"
+            f"{counted(len(missing), 'configuration')} missing there; "
+            f"`{shown_command('sync', self._run_file.parent)}` sends what is"
         )
 
     def _connect(self) -> bool:
@@ -219,24 +234,39 @@ class StudyTracker:
         MLflow keeps the absolute place of an experiment's artifacts. Where a SQLite store was moved and that
         place is gone, a new experiment begins here, instead of a folder where nobody looks for it.
         """
-        location, name = None, EXPERIMENT
-        if self.uri.startswith(SQLITE):
-            # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
-            location = artifacts_beside(self.uri)
-        found = self._client.get_experiment_by_name(name)
+        # Otherwise artifacts of a SQLite store land in ./mlruns of whoever logs them.
+        location = artifacts_beside(self.uri)
+        name, found = self._not_deleted(EXPERIMENT)
         if found is not None and location is not None and is_gone(found.artifact_location, location):
-            name = f"{EXPERIMENT} in {location.parent}"
-            found = self._client.get_experiment_by_name(name)
+            name, found = self._not_deleted(f"{EXPERIMENT} in {location.parent}")
         if found is not None:
             return found.experiment_id
         try:
             kind = {KIND_TAG: "custom_model_development"}
-            return self._client.create_experiment(name, location and str(location), tags=kind)
+            return self._client.create_experiment(name, location and location.as_uri(), tags=kind)
         except MlflowException as error:
             found = self._client.get_experiment_by_name(name)
             if found is None:
                 raise error
             return found.experiment_id  # another study that began at the same moment was faster
+
+    def _not_deleted(self, wanted: str) -> tuple[str, Experiment | None]:
+        """The name, and where it exists the experiment, that is to be used under a name.
+
+        MLflow keeps the name of an experiment that was deleted. Restored, it would bring back every run that
+        was ever deleted in it, so another is taken, with a number behind the name.
+        """
+        for number in itertools.count(1):
+            name = wanted if number == 1 else f"{wanted} {number}"
+            found = self._client.get_experiment_by_name(name)
+            if found is None or found.lifecycle_stage != LifecycleStage.DELETED:
+                break
+        if found is None and number > 1:
+            self.renamed = (
+                f"MLflow's experiment {wanted!r} was deleted, so {name!r} begins; MLflow's UI restores what "
+                "was deleted"
+            )
+        return name, found
 
     def _parent_run(self, note: Path) -> str:
         """The study's parent run: the one noted, or a new one."""
@@ -381,7 +411,8 @@ def record_opening(
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
         openings: the run folder's own record, which is the truth; see `analysis.test_split`.
-        report: the page; the files of its folder, figures among them, are kept with the run.
+        report: the page; it, its tables and its figures are kept with the run (`analysis.report_parts`), and
+            what is kept there of an earlier report and is no longer of this one is deleted.
 
     Returns:
         an empty string, or one line saying that the store refused: an opening that is not counted there yet
@@ -397,19 +428,37 @@ def record_opening(
         _log_figures(client, parent, metrics)
         _describe(client, parent)
         place = client.get_experiment(client.get_run(parent).info.experiment_id).artifact_location
-        if uri.startswith(SQLITE) and is_gone(place, artifacts_beside(uri)):
+        beside = artifacts_beside(uri)
+        if beside is not None and is_gone(place, beside):
             return (
                 ""  # a moved store, until a resume begins an experiment here; the files lie in the run folder
             )
-        for path in sorted(path for path in analysis.rglob("*") if path.is_file()):
+        files = report_files(analysis)
+        for path in files:
             below = Path("analysis") / path.parent.relative_to(analysis)
             client.log_artifact(parent, str(path), artifact_path=below.as_posix())
+        if report.exists():  # a run folder that was restored from a copy holds no analysis
+            current = {f"analysis/{path.relative_to(analysis).as_posix()}" for path in files}
+            _delete_artifacts(client, uri, parent, current)
     except Exception as error:
         return (
             f"MLflow ({masked(uri)}) could not record this opening of the test split ({short(error)}); "
-            f"{openings} has it, and `radtune sync {openings.parent}` sends it"
+            f"{openings} has it, and `{shown_command('sync', openings.parent)}` sends it"
         )
     return ""
+
+
+def _delete_artifacts(client: MlflowClient, uri: str, run: str, current: Collection[str]) -> None:
+    """Delete what a run keeps below `analysis` and is not current; a store that cannot delete keeps it."""
+    repository = get_artifact_repository(client.get_run(run).info.artifact_uri, tracking_uri=uri)
+    folders = ["analysis"]
+    with suppress(NotImplementedError):
+        while folders:
+            for one in client.list_artifacts(run, folders.pop()):
+                if one.is_dir:
+                    folders.append(one.path)
+                elif one.path not in current:
+                    repository.delete_artifacts(one.path)
 
 
 def _opening(line: str) -> str:

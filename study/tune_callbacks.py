@@ -50,12 +50,21 @@ class WorkerDeaths(_Callback):
         self._echo(f"{named}: {_last_words(said)}")
 
 
+_MEMORY_SHORT = re.compile(r"running low on memory")
+_MEMORY_USED = re.compile(r"([\d.]+) ?GB used / ([\d.]+) ?GB")
 _NODE_GONE = re.compile(r"node has died|temporarily unavailable|NodeDiedError|node failure")
 _WORKER_GONE = re.compile(r"Worker exit detail: (.*?)(?:Some common causes|\n|$)")
 
 
 def _last_words(said: str) -> str:
     """Why a trial's worker ended, in a line, from all that Ray says of it."""
+    if _MEMORY_SHORT.search(said):
+        used = _MEMORY_USED.search(said)
+        how_much = f" ({used[1]} of {used[2]} GB used)" if used else ""
+        return (
+            f"the worker was ended, for memory ran short there{how_much}; what trains at a time needs less "
+            "with a lower resources.cpus"
+        )
     if _NODE_GONE.search(said):
         return "the node that trained this is gone, or cannot be reached"
     if detail := _WORKER_GONE.search(said):

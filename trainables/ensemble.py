@@ -1,36 +1,43 @@
 """One head out of many: greedy ensemble selection on scores of images that the members did not train on.
 
-Candidates are put on one scale, an affine fit each, and then added one by one, the same one more than once
-where that helps, as long as the objective of the average grows (Caruana et al., "Ensemble Selection from
-Libraries of Models", ICML 2004, with its sorted start and bagging). Their weights are how often they were
-taken. An average of linear heads is a linear head: the answer costs no more than one of its members.
+The best configurations and all plain methods are put on one scale (`trainables.scaling`) and then added one
+by one, the same one more than once where that helps, as long as the objective of the average grows (Caruana
+et al., "Ensemble Selection from Libraries of Models", ICML 2004, with its sorted start and bagging). Their
+weights are how often they were taken. An average of linear heads is a linear head: the answer costs no more
+than one of its members.
 
-Shape legend: K candidates, M judged images, C labels.
+What is chosen by a score has too good a score. So everything is chosen once more for each fold without that
+fold's patients, on whom this other choice is then scored: which configurations are weighed, their scales, the
+members and the weights. What these patients still had a part in is which configurations the search proposed,
+and which it stopped early.
+
+Shape legend: K candidates, T completed configurations, M judged images, C labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax
 
 from cohort.errors import InputError
 from scoring.judging import SHRINKAGE, JudgedRows, objective
 from trainables.packed import pack, unpack
+from trainables.pooling import pooled
 from trainables.records import TrialRecord
+from trainables.scaling import affine, temperature
 from trainables.trial_data import ProbeData
 from vlm.linear_head import LinearHead, combined
 
+FINALISTS = 40
+"""Configurations that are weighed: the best by out-of-fold score."""
 BAGS = 8
 """Selections, each from another random half of the candidates, whose weights are averaged."""
 ROUNDS = 20
 """Members that one selection takes at most."""
-_NEWTON_STEPS = 15
-_FAINT = 0.01
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,9 @@ class Ensemble:
     objective: float
     """The study's, on these; chosen by it, and so a little too high."""
     nested_objective: float
-    """The same of logits for which the members were chosen, too, without the patients who are scored."""
+    """The same where each fold's patients are scored by what was chosen without them."""
+    best_nested_objective: float
+    """That of the single best configuration, chosen anew without each fold's patients; NaN without any."""
 
     @property
     def only_plain(self) -> bool:
@@ -77,122 +86,128 @@ class Ensemble:
         """For reading: what it is, its score, and its members with their weights."""
         return [
             f"answer: {self.described}: {objective_name} {self.objective:.3f}, {self.nested_objective:.3f} "
-            "where the patients who are scored had no part in the choice",
+            "chosen anew without the patients who are scored",
             *(f"  {member.weight:.3f}  {member.name}" for member in self.members),
         ]
 
 
 def select_ensemble(
-    candidates: Mapping[str, TrialRecord], data: ProbeData, *, objective_name: str, seed: int
+    searched: Sequence[TrialRecord],
+    plain: Mapping[str, TrialRecord],
+    data: ProbeData,
+    *,
+    objective_name: str,
+    seed: int,
 ) -> Ensemble:
     """Select the ensemble, and once more for each fold without that fold's patients.
 
     Args:
-        candidates: by name, each with `held_out_MC`; at least one.
+        searched: every completed configuration, each with `held_out_MC`; the best `FINALISTS` are weighed.
+        plain: methods that are weighed in any case, by name, each with `held_out_MC`. One record at least,
+            here or there.
         data: on whose folds they were judged.
         objective_name: one of `scoring.judging.OBJECTIVES`.
         seed: of the halves.
     """
-    names, records = list(candidates), list(candidates.values())
+    records = [*sorted(searched, key=lambda record: record.number), *plain.values()]
+    names = [f"trial {record.number}" for record in records[: len(searched)]] + list(plain)
     rows, fold_M = data.judged(), data.fold_N[data.judged_N()]
-    logits_KMC = np.stack([record.held_out_MC for record in records])
 
     def chosen_without(fold: int) -> _Chosen:
-        return _chosen(logits_KMC, rows, fold_M != fold, objective_name, seed)
+        return _chosen(records, len(searched), rows, fold_M != fold, objective_name, seed)
+
+    def value(logits_MC: np.ndarray) -> float:
+        return float(objective(objective_name, logits_MC[None], rows, [SHRINKAGE])[0])
 
     # Sorting, which is nearly all of the work, leaves Python's lock alone.
     with ThreadPoolExecutor() as pool:
         whole, *nested = pool.map(chosen_without, range(-1, data.folds))  # without fold -1: on all
-    held_out_MC, nested_MC = whole.averaged(logits_KMC), np.empty(logits_KMC.shape[1:], np.float32)
+    nested_MC = np.empty(records[0].held_out_MC.shape, np.float32)
+    best_MC = np.empty_like(nested_MC)
     for fold, choice in enumerate(nested):
         own_M = fold_M == fold
-        nested_MC[own_M] = choice.averaged(logits_KMC[:, own_M])
-    slope_K, weight_K = whole.slope_K, whole.weight_K
-    taken = [int(k) for k in np.argsort(-weight_K, kind="stable") if weight_K[k] > 0]
+        nested_MC[own_M] = choice.averaged(records, own_M)
+        if searched:
+            best_MC[own_M] = choice.best(records, own_M)
+    held_out_MC = whole.averaged(records, np.ones(len(fold_M), dtype=bool))
+    order_K = np.argsort(-whole.weight_K, kind="stable")
+    taken = [int(k) for k in order_K if whole.weight_K[k] > 0]
+    members = [(whole.candidate_K[k], float(whole.weight_K[k]), float(whole.slope_K[k])) for k in taken]
     return Ensemble(
         members=tuple(
-            Member(names[k], records[k].number, float(weight_K[k]), float(slope_K[k])) for k in taken
+            Member(names[one], records[one].number, weight, slope) for one, weight, slope in members
         ),
         heads=combined(
-            [records[k].head for k in taken],
-            [float(weight_K[k] * slope_K[k]) for k in taken],
-            weight_K @ whole.intercept_KC,
+            [records[one].head for one, _, _ in members],
+            [weight * slope for _, weight, slope in members],
+            whole.weight_K @ whole.intercept_KC,
         ),
         held_out_MC=held_out_MC,
-        objective=float(objective(objective_name, held_out_MC[None], rows, [SHRINKAGE])[0]),
-        nested_objective=float(objective(objective_name, nested_MC[None], rows, [SHRINKAGE])[0]),
+        objective=value(held_out_MC),
+        # Intercepts fitted without a fold mirror it, as those of heads do.
+        nested_objective=value(pooled(nested_MC, data)),
+        best_nested_objective=value(pooled(best_MC, data)) if searched else math.nan,
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Chosen:
-    """What each candidate is worth."""
+    """Which records were weighed, and what each of them is worth."""
 
+    candidate_K: list[int]
+    """Places among the records, the best configuration first."""
     slope_K: np.ndarray
     intercept_KC: np.ndarray
     weight_K: np.ndarray
 
-    def averaged(self, logits_KMC: np.ndarray) -> np.ndarray:
-        """float32 (M, C): the weighted average of the candidates' logits on one scale."""
-        slopes_K = self.weight_K * self.slope_K
-        averaged_MC = np.tensordot(slopes_K, logits_KMC, axes=1) + self.weight_K @ self.intercept_KC
+    def averaged(self, records: Sequence[TrialRecord], some_M: np.ndarray) -> np.ndarray:
+        """float32 (M, C): the weighted average of the candidates' logits of some images on one scale."""
+        averaged_MC = np.tile(self.weight_K @ self.intercept_KC, (int(some_M.sum()), 1))
+        for k in np.flatnonzero(self.weight_K):
+            logits_MC = records[self.candidate_K[k]].held_out_MC[some_M]
+            averaged_MC += self.weight_K[k] * self.slope_K[k] * logits_MC
         return averaged_MC.astype(np.float32)
+
+    def best(self, records: Sequence[TrialRecord], some_M: np.ndarray) -> np.ndarray:
+        """float32 (M, C): what the first candidate alone says of some images, on the same scale."""
+        logits_MC = records[self.candidate_K[0]].held_out_MC[some_M]
+        return (self.slope_K[0] * logits_MC + self.intercept_KC[0]).astype(np.float32)
 
 
 def _chosen(
-    logits_KMC: np.ndarray, rows: JudgedRows, some_M: np.ndarray, objective_name: str, seed: int
+    records: Sequence[TrialRecord],
+    searched: int,
+    rows: JudgedRows,
+    some_M: np.ndarray,
+    objective_name: str,
+    seed: int,
 ) -> _Chosen:
-    """By the images of `some_M` alone."""
+    """By the images of `some_M` alone; the first `searched` records compete for a place as a candidate."""
     own = rows.some(some_M)
-    logits_KMC = logits_KMC[:, some_M]
-    fits = [
-        _temperature(logits_MC, own.targets_NC) if rows.exclusive else _affine(logits_MC, own.targets_NC)
-        for logits_MC in logits_KMC.astype(np.float64)
-    ]
+    alone_T = np.array(
+        [
+            objective(
+                objective_name,
+                record.held_out_MC[None, some_M],
+                own,
+                [record.params.get("threshold_shrinkage", SHRINKAGE)],
+            )[0]
+            for record in records[:searched]
+        ]
+    )
+    finalists = np.argsort(-alone_T, kind="stable")[:FINALISTS].tolist()
+    candidates = finalists + list(range(searched, len(records)))
+    logits_KMC = np.stack([records[one].held_out_MC[some_M] for one in candidates])
+    fit = temperature if rows.exclusive else affine
+    fits = [fit(logits_MC.astype(np.float64), own.targets_NC) for logits_MC in logits_KMC]
     slope_K, intercept_KC = np.array([slope for slope, _ in fits]), np.stack([one for _, one in fits])
     scores_KMC = (slope_K[:, None, None] * logits_KMC + intercept_KC[:, None]).astype(np.float32)
-    return _Chosen(slope_K, intercept_KC, selected(scores_KMC, own, objective_name, seed))
-
-
-def _affine(logits_MC: np.ndarray, targets_MC: np.ndarray) -> tuple[float, np.ndarray]:
-    """One slope from 1e-3, and an intercept a label, with the least binary cross-entropy (Platt, 1999), by
-    Newton's method; masked entries do not count.
-
-    Weighted losses shift each label by its own amount, which an average must not mix up. Faint priors, a
-    slope of 1 and intercepts of 0, keep both finite where the logits separate the classes.
-    """
-    known_MC = ~np.isnan(targets_MC)
-    truth_MC = np.where(known_MC, targets_MC, 0)
-    slope, intercept_C = 1.0, np.zeros(logits_MC.shape[1])
-    for _ in range(_NEWTON_STEPS):
-        probs_MC = expit(slope * logits_MC + intercept_C)
-        wrong_MC = (probs_MC - truth_MC) * known_MC
-        curved_MC = probs_MC * (1 - probs_MC) * known_MC
-        by_slope = (wrong_MC * logits_MC).sum() + (slope - 1)
-        by_intercept_C = wrong_MC.sum(axis=0) + _FAINT * intercept_C
-        # The Hessian is an arrow: intercepts of different labels do not meet.
-        shaft_C = curved_MC.sum(axis=0) + _FAINT
-        across_C = (curved_MC * logits_MC).sum(axis=0)
-        tip = (curved_MC * logits_MC**2).sum() + 1
-        slope_step = (by_slope - across_C @ (by_intercept_C / shaft_C)) / (
-            tip - across_C @ (across_C / shaft_C)
-        )
-        intercept_C = intercept_C - np.clip((by_intercept_C - across_C * slope_step) / shaft_C, -2, 2)
-        slope = max(slope - float(np.clip(slope_step, -0.5, 0.5)), 1e-3)
-    return slope, intercept_C
-
-
-def _temperature(logits_MC: np.ndarray, targets_MC: np.ndarray) -> tuple[float, np.ndarray]:
-    """The slope with the least cross-entropy of the softmax (Guo et al., ICML 2017), and no intercepts."""
-    known_M = ~np.isnan(targets_MC).any(axis=1)
-    truth_M = targets_MC[known_M].argmax(axis=1)
-
-    def loss(log_slope: float) -> float:
-        log_probs_MC = log_softmax(np.exp(log_slope) * logits_MC[known_M], axis=1)
-        return -float(log_probs_MC[np.arange(len(truth_M)), truth_M].mean())
-
-    found = minimize_scalar(loss, bounds=(-5, 5), method="bounded")
-    return float(np.exp(found.x)), np.zeros(logits_MC.shape[1])
+    return _Chosen(
+        candidate_K=candidates,
+        slope_K=slope_K,
+        intercept_KC=intercept_KC,
+        weight_K=selected(scores_KMC, own, objective_name, seed),
+    )
 
 
 def selected(scores_KMC: np.ndarray, rows: JudgedRows, objective_name: str, seed: int) -> np.ndarray:
@@ -245,6 +260,7 @@ def pack_ensemble(ensemble: Ensemble) -> bytes:
         "members": [asdict(member) for member in ensemble.members],
         "objective": ensemble.objective,
         "nested_objective": ensemble.nested_objective,
+        "best_nested_objective": ensemble.best_nested_objective,
         "heads": len(ensemble.heads),
     }
     return pack(tensors, described)
@@ -266,6 +282,7 @@ def unpack_ensemble(data: bytes, name: str = "answer") -> Ensemble:
             held_out_MC=tensors["held_out_MC"],
             objective=described["objective"],
             nested_objective=described["nested_objective"],
+            best_nested_objective=described["best_nested_objective"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{name}: damaged ({error}); delete it and resume the study") from None

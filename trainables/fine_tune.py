@@ -509,6 +509,7 @@ class FineTuneTrial:
         return {
             "encoder": self._encoder.fingerprint,
             "labels": list(self.data.labels),
+            "data": self.data.digest,
             "params": dict(self.config.params),
             "number": self.config.number,
             "seed": self.config.seed,

@@ -164,7 +164,7 @@ def load_checkpoint(folder: Path | str, state: TrainingState, identity: Mapping[
     """Continue from `save_checkpoint`.
 
     Raises:
-        InputError: it belongs to another tower, label set, configuration or way of training.
+        InputError: it belongs to another tower, label set, split, configuration or way of training.
         CorruptCheckpoint: it is damaged or not there.
     """
     path = Path(folder) / CHECKPOINT
@@ -232,6 +232,11 @@ def _check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str,
             raise InputError(
                 f"{path}: it was trained on another encoder (fingerprint {found[name][:12]}, here "
                 f"{wanted[:12]}); give the encoder that the study started from"
+            )
+        if name == "data":
+            raise InputError(
+                f"{path}: it was trained on other images, other values of the labels or another split; "
+                "resume the study it belongs to, or remove it"
             )
         raise InputError(
             f"{path}: {name} must be {wanted}, as in this trial, not {found.get(name)}; "

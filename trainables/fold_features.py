@@ -57,8 +57,8 @@ class FoldFeatures:
         return (scaled_DC if self.basis_DR is None else _solved(self.basis_DR, scaled_DC)).astype(np.float32)
 
     def head(self, weight_RC: np.ndarray, bias_C: np.ndarray) -> LinearHead:
-        """A head on these coordinates as one on the encoder's own features, the mean over an "
-        "image's views."""
+        """A head on these coordinates as one on the encoder's own features, the mean over an
+        image's views."""
         weight_DC = weight_RC if self.basis_DR is None else self.basis_DR @ weight_RC
         views = len(self.x_VNR)
         heads = [

@@ -151,7 +151,7 @@ class Head:
         self.state = "PRUNED"
         folds = len(self.fold_objectives)
         self.reason = (
-            f"mean objective {np.mean(self.fold_objectives):.4f} over {folds} fold{'s' * (folds > 1)} is "
+            f"mean objective {np.nanmean(self.fold_objectives):.4f} over {folds} fold{'s' * (folds > 1)} is "
             f"behind that of the best {CONTENDERS}"
         )
 

@@ -8,7 +8,7 @@ gradient clip, and leaves the stack when it ends, lags behind or diverges. A ban
 On a single split the weights of the best evaluation on validation are kept. In cross-validation every
 configuration trains once a fold, for the epochs that it names and no fewer: an end chosen by the scores of
 the fold that is held out would make these scores too good. Its objective is that of all folds' held-out
-scores together, and its head the average of the folds' heads.
+scores together (`trainables.pooling`), and its head the average of the folds' heads.
 
 Shape legend: N images, M of them judged, B images of a minibatch, R coordinates of their features
 (`trainables.fold_features`), E = R + 1 (the bias is the weight of a last coordinate that is always 1), C
@@ -32,6 +32,7 @@ from search_spaces.configuration import Configuration
 from trainables.bank_training import BankTraining
 from trainables.head_stack import GLANCE, ORDER, GroupFeatures, Head, HeadStack, group_of
 from trainables.losses import plain_loss
+from trainables.pooling import pooled
 from trainables.racing import Earlier, contending
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
@@ -66,7 +67,8 @@ def train_bank(
 
     Returns:
         one record a configuration, in the order of `configs`; none of those that the deadline cut off. In
-        cross-validation the curve is that of the first fold, and one that is stopped keeps no head.
+        cross-validation the curve is that of the first fold, and one that is stopped keeps no head and has
+        no objective: that of some folds cannot be held beside that of all.
 
     Raises:
         ValueError: an argument out of its bounds.
@@ -113,7 +115,10 @@ class _Bank:
         features = self._train_fold(0, self.heads)
         ended = [head for head in self.heads if head.done]
         kept = [head for head in ended if head.logits_MC is not None]
-        fields = self._judged(kept, [head.logits_MC for head in kept])
+        fields = {}
+        if kept:
+            losses = [head.best["val_loss"] for head in kept]
+            fields = self._judged(kept, np.stack([head.logits_MC for head in kept]), losses)
         return [
             self._record(
                 head,
@@ -141,33 +146,43 @@ class _Bank:
             features = self._train_fold(fold, going)
             self._close_fold(fold, [head for head in going if head.done and not head.out], features)
             if not all(head.done for head in going):  # the deadline
-                self.heads = [head for head in self.heads if head.out]
-            elif fold + 1 < data.folds:
+                break
+            if fold + 1 < data.folds:
                 self._race([head for head in going if not head.out])
-        whole = [head for head in self.heads if not head.out]
-        fields = self._judged(whole, [head.held_out_MC for head in whole])
+        whole = [head for head in self.heads if not head.out and len(head.folds) == data.folds]
+        fields = self._judged_together(whole) if whole else {}
         records = []
         for head in self.heads:
-            own = fields.get(id(head), {})
-            arrays, trained = {}, len(head.fold_objectives) * head.config["epochs"]
-            value = head.best["objective"]
-            if own:
+            if id(head) in fields:
+                own = fields[id(head)]
                 (average,) = combined(head.folds, [1 / data.folds] * data.folds)
-                arrays = average.tensors() | {"held_out_MC": head.held_out_MC}
+                own["arrays"] = average.tensors() | own["arrays"]
                 value, trained = own["metrics"][f"val.{self.objective_name}"], head.config["epochs"]
-            elif head.state == "PRUNED" and head.fold_objectives:
-                value = float(np.mean(head.fold_objectives))
+            elif head.out:
+                own, value = {}, math.nan
+                trained = len(head.fold_objectives) * head.config["epochs"] or int(head.best["epoch"])
+            else:
+                continue
             records.append(
                 self._record(
-                    head,
-                    objective=value,
-                    fold_objectives=head.fold_objectives,
-                    epoch=trained or int(head.best["epoch"]),
-                    arrays=arrays,
-                    **own,
+                    head, objective=value, fold_objectives=head.fold_objectives, epoch=trained, **own
                 )
             )
         return records
+
+    def _judged_together(self, heads: Sequence[Head]) -> dict[int, dict[str, Any]]:
+        """As `_judged`, of heads that are through all folds, by all their held-out scores."""
+        rows = self.data.judged()
+        held_out_KMC = pooled(np.stack([head.held_out_MC for head in heads]), self.data)
+        losses_K = plain_loss(
+            [head.config["loss"] for head in heads],
+            torch.from_numpy(held_out_KMC),
+            torch.tensor(rows.targets_NC),
+        )
+        fields = self._judged(heads, held_out_KMC, losses_K.tolist())
+        for head, held_out_MC in zip(heads, held_out_KMC, strict=True):
+            fields[id(head)]["arrays"] = {"held_out_MC": held_out_MC}
+        return fields
 
     def _close_fold(
         self, fold: int, heads: Sequence[Head], features: Mapping[tuple[str, str], GroupFeatures]
@@ -250,15 +265,17 @@ class _Bank:
         shrinkage_K = [head.config["threshold_shrinkage"] for head in heads]
         return objective(self.objective_name, logits_KMC, rows, shrinkage_K).tolist()
 
-    def _judged(self, heads: Sequence[Head], logits: Sequence[np.ndarray]) -> dict[int, dict[str, Any]]:
-        """id of a head -> the fields of its record that its judgement fills."""
-        if not heads:
-            return {}
+    def _judged(
+        self, heads: Sequence[Head], logits_KMC: np.ndarray, losses: Sequence[float]
+    ) -> dict[int, dict[str, Any]]:
+        """id of a head -> the fields of its record that its judgement fills; `losses` are those of the
+        logits, see `plain_loss`."""
         shrinkage_K = [head.config["threshold_shrinkage"] for head in heads]
+        judged_K = judge(logits_KMC, self.data.judged(), shrinkage_K)
         found = {}
-        for head, judged in zip(heads, judge(np.stack(logits), self.data.judged(), shrinkage_K), strict=True):
+        for head, judged, loss in zip(heads, judged_K, losses, strict=True):
             fields = judged_fields(judged)
-            fields["metrics"] = fields["metrics"] | {"val.loss": head.best["val_loss"]}
+            fields["metrics"] = fields["metrics"] | {"val.loss": loss}
             found[id(head)] = fields
         return found
 

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from scoring.judging import OBJECTIVES, SHRINKAGE, judge
 from scoring.metrics import prevalences
 from trainables.fold_features import fold_features
+from trainables.pooling import pooled
 from trainables.records import TrialRecord, fold_objectives, judged_fields
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import base_kind
@@ -58,9 +59,9 @@ def train_logistic(
     """L2-regularised logistic regression on standardised features, one of each strength: one a label, or one
     multinomial over exclusive labels.
 
-    Each fold's regressions are fitted on the rows outside it and judged on its own; the head of a record is
-    the average of its folds' heads. A masked entry drops out of its label's fit; a label whose known entries
-    are all alike gets its constant prevalence.
+    Each fold's regressions are fitted on the rows outside it and score its own, which are judged together
+    (`trainables.pooling`); the head of a record is the average of its folds' heads. A masked entry drops out
+    of its label's fit; a label whose known entries are all alike gets its constant prevalence.
 
     Args:
         objective_name: one of `scoring.judging.OBJECTIVES`.
@@ -100,6 +101,8 @@ def train_logistic(
             held_out_SMC[s, place_N[own_N]] = head.logits(data.features_ND[own_N])
             unconverged[s] += stopped
     fits = data.folds * (1 if data.exclusive else len(data.labels))
+    by_fold = [fold_objectives(objective_name, held_out_MC, data) for held_out_MC in held_out_SMC]
+    held_out_SMC = pooled(held_out_SMC, data)
     records = []
     for s, (strength, judged) in enumerate(
         zip(strengths, judge(held_out_SMC, rows, [SHRINKAGE] * len(strengths)), strict=True)
@@ -112,7 +115,7 @@ def train_logistic(
                 params={"C": float(strength), "features": kind},
                 state="COMPLETE",
                 objective=judged.metrics[f"val.{objective_name}"],
-                fold_objectives=fold_objectives(objective_name, held_out_SMC[s], data),
+                fold_objectives=by_fold[s],
                 warnings=[what] if unconverged[s] else [],
                 precision=data.precision,
                 arrays=head.tensors() | {"held_out_MC": held_out_SMC[s]},

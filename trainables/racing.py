@@ -33,14 +33,24 @@ def contending(
     A head is out where its mean over the folds so far lies below the CONTENDERS-th best mean over the same
     folds by more than one standard deviation of what the missing folds may change. That deviation is measured
     on configurations that have more folds: their scores less what is common to a fold, so that a difficult
-    fold counts against nobody.
+    fold counts against nobody. A fold on which nothing could be scored tells nobody from another.
 
     Args:
-        fold_objectives: of the heads in question, the same number of folds each.
+        fold_objectives: of the heads in question, the same number of folds each; NaN on a fold that lacks
+            both classes of every label that counts.
         earlier: of other configurations, one fold or more each.
         folds: of the study.
     """
-    done = len(fold_objectives[0])
+    unscored = {
+        fold for one in (*earlier, *fold_objectives) for fold, value in enumerate(one) if math.isnan(value)
+    }
+    earlier, fold_objectives = (
+        [[value for fold, value in enumerate(one) if fold not in unscored] for one in some]
+        for some in (earlier, fold_objectives)
+    )
+    done, folds = len(fold_objectives[0]), folds - len(unscored)
+    if done == 0:
+        return [True] * len(fold_objectives)
     whole = [tuple(one) for one in (*earlier, *fold_objectives)]
     means = sorted((float(np.mean(one[:done])) for one in whole if len(one) >= done), reverse=True)
     most = max(len(one) for one in whole)

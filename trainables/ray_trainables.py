@@ -25,7 +25,7 @@ from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
 from trainables.linear_probe import train_bank
 from trainables.racing import Earlier
-from trainables.records import TrialRecord, pack_bank
+from trainables.records import TrialRecord, as_on_given_split, pack_bank
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
@@ -71,6 +71,8 @@ class LinearProbeBank(tune.Trainable):
             device=task.device,
             deadline=self.config["deadline"],
         )
+        if asked[0].preset and task.data.folds > 1:
+            records = [as_on_given_split(record) for record in records]
         done = [record.objective for record in records if record.state == "COMPLETE"]
         return {
             "bank": self.config["bank"],

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ class TrialRecord:
     """Optuna's trial number: the configuration's name everywhere; -1: no trial of the study."""
     preset: str = ""
     """Name of a published configuration (`paper`), which is trained and cut as published; empty: searched."""
+    on_given_split: bool = False
+    """Whether it was judged, as it was published, on the given validation split while the study judges by
+    folds: no number of it can be held beside those of the other configurations."""
     params: dict[str, Any]
     """The whole configuration, fixed parameters included."""
     state: str
@@ -46,12 +49,15 @@ class TrialRecord:
     warnings: list[str] = field(default_factory=list)
     """What went wrong on the way and was got over, such as a damaged checkpoint."""
     objective: float = float("nan")
-    """The study's objective on validation at the kept evaluation, of cross-validation on the pooled
-    out-of-fold scores; NaN where it failed."""
+    """The study's objective on validation at the kept evaluation, of cross-validation on the out-of-fold
+    scores of all folds together (`trainables.pooling`); NaN where it failed, or was stopped before the last
+    fold: that of fewer images is no number of the same kind, an average precision among few positives say is
+    higher by chance."""
     fold_objectives: list[float] = field(default_factory=list)
-    """The objective on each fold alone, as far as the configuration came; empty for a single split."""
+    """The objective on each fold alone, as far as the configuration came, NaN where the fold lacks both
+    classes of every label that counts; empty for a single split."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Validation metrics, named `val.<metric>`."""
+    """Validation metrics, named `val.<metric>`, with `on_given_split` `given_split.<metric>`."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """One entry an evaluation: epoch, train_loss and val_loss (`trainables.losses.plain_loss`), objective; of
     a fine-tuning also what `FineTuneTrial.run_epoch` returns beside them."""
@@ -71,8 +77,8 @@ class TrialRecord:
     """Whether the thresholds decide for exactly one label an image."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """By name: those of the trained head (`LinearHead.tensors`), the average of its folds' heads, and of
-    cross-validation `held_out_MC`, float32 logits of each judged row by the head that did not see it; empty
-    where the configuration failed."""
+    cross-validation `held_out_MC`, float32 logits of each judged row by the head that did not see it, on one
+    footing (`trainables.pooling`); empty where the configuration failed."""
 
     def __post_init__(self) -> None:
         if self.state not in STATES:
@@ -169,13 +175,18 @@ def fold_objectives(objective_name: str, held_out_MC: np.ndarray, data: TrialDat
 def ranking(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """Completed configurations, the best objective on validation first; ties go to the lower number.
 
-    In a cross-validated study a published configuration, which is trained and judged on the given split as
-    it was published, is not comparable with the others and is left out.
+    A published configuration that was judged on the given split is not comparable with others that were not,
+    and stands here only where it is alone.
     """
     complete = [record for record in records if record.state == "COMPLETE"]
-    if any(record.fold_objectives for record in complete):
-        complete = [record for record in complete if record.fold_objectives]
-    return sorted(complete, key=lambda record: (-record.objective, record.number))
+    compared = [record for record in complete if not record.on_given_split]
+    return sorted(compared or complete, key=lambda record: (-record.objective, record.number))
+
+
+def as_on_given_split(record: TrialRecord) -> TrialRecord:
+    """The record of a published configuration in a study that judges all others by folds."""
+    metrics = {f"given_split.{name.removeprefix('val.')}": value for name, value in record.metrics.items()}
+    return replace(record, metrics=metrics, on_given_split=True)
 
 
 def pack_bank(records: Iterable[TrialRecord]) -> bytes:
@@ -213,7 +224,7 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
 
 def trials_frame(records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> pd.DataFrame:
     """One row a configuration, sorted by number, with the columns number, preset, state, reason, `params.*`,
-    `val.*`, epoch, seconds, precision, strategy, mlflow_run_id."""
+    `val.*`, `given_split.*`, epoch, seconds, precision, strategy, mlflow_run_id."""
     rows = [
         {"number": record.number, "preset": record.preset, "state": record.state, "reason": record.reason}
         | {f"params.{name}": value for name, value in record.params.items()}
@@ -229,7 +240,10 @@ def trials_frame(records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str])
     ]
     frame = pd.DataFrame(rows)
     middle = [
-        column for prefix in ("params.", "val.") for column in frame.columns if str(column).startswith(prefix)
+        column
+        for prefix in ("params.", "val.", "given_split.")
+        for column in frame.columns
+        if str(column).startswith(prefix)
     ]
     head = ["number", "preset", "state", "reason"]
     return frame.reindex(

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trainables.records import TrialRecord
+
 State = Mapping[str, Tensor]
 """Parameters and buffers of a tower by name."""
 
@@ -38,19 +40,21 @@ def interpolated(start: State, end: State, share: float) -> dict[str, Tensor]:
     }
 
 
-def greedy_soup(states: Sequence[State], judge: Callable[[State], float]) -> tuple[list[int], float]:
-    """Which towers are averaged, and what `judge` says of the average ("Model soups", recipe 1).
+def greedy_soup(
+    states: Sequence[State], judge: Callable[[State], TrialRecord]
+) -> tuple[list[int], TrialRecord]:
+    """Which towers are averaged, and what `judge` says of their average ("Model soups", recipe 1).
 
     Each joins in its turn where the average is then no worse, so that the last one judged best is never worse
     than the first tower alone.
 
     Args:
         states: the best first; at least one.
-        judge: higher is better; called once for the first, then once for each that might join.
+        judge: of a higher objective is better; called once for the first, then once for each that might join.
     """
     members, reached = [0], judge(states[0])
     for k in range(1, len(states)):
-        value = judge(averaged([states[member] for member in (*members, k)]))
-        if value >= reached:
-            members, reached = [*members, k], value
+        joined = judge(averaged([states[member] for member in (*members, k)]))
+        if joined.objective >= reached.objective:
+            members, reached = [*members, k], joined
     return members, reached

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from scoring.judging import SHRINKAGE, Scale, objective
+from trainables.pooling import pooled
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import PROJECTED
@@ -36,7 +37,8 @@ def text_informed(data: ProbeData, objective_name: str) -> list[TrialRecord]:
 
     Returns:
         one record a strength, no trials of a study: its parameter `strength`, the average of its folds' heads
-        on directions, and the scores of `data.judged_N()`, each by the head that did not see the image.
+        on directions, and the scores of `data.judged_N()`, each by the head that did not see the image
+        (`trainables.pooling`).
     """
     text_CD = data.text_CD
     kind = data.kinds[PROJECTED]
@@ -53,7 +55,7 @@ def text_informed(data: ProbeData, objective_name: str) -> list[TrialRecord]:
             heads.append(LinearHead.plain(text_DC + strength * shift_DC, l2=True, first=kind.first))
             held_out_NC[own_N] = heads[-1].logits(data.features_ND[own_N])
         (head,) = combined(heads, [1 / data.folds] * data.folds)
-        held_out_MC = held_out_NC[judged_N]
+        held_out_MC = pooled(held_out_NC[judged_N], data)
         scale = Scale.standardising(held_out_MC)
         value = objective(objective_name, held_out_MC[None], data.judged(), [SHRINKAGE], scale)[0]
         found.append(

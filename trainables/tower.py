@@ -250,11 +250,17 @@ class TrainableTower(nn.Module):
         chosen: set[str] = set()
         for target in wanted.split("+"):
             if not (names := meant(target)):
-                kinds = [f"{kind} ({len(meant(kind))})" for kind in LAYER_KINDS if meant(kind)]
+                kinds = {kind: len(meant(kind)) for kind in LAYER_KINDS if meant(kind)}
                 own = sorted({name.rpartition(".")[2] for name in layers})
+                others = ", ".join(name for name in METHODS if name != "lora")
+                remedy = f"let search.ranges be {{method: [{others}]}}"
+                if layers:
+                    fitting = next(iter(kinds), own[0])
+                    remedy = f"set search.fixed: {{lora_targets: {fitting}}}, or {remedy}"
+                counted = ", ".join(f"{kind} ({count})" for kind, count in kinds.items()) or "none"
                 raise InputError(
                     f"{self._where}: lora_targets {target!r} matches no layer that takes a low-rank "
-                    f"addition; this tower has {', '.join(kinds)}, by name {', '.join(own)}"
+                    f"addition; {remedy}; this tower has {counted}, by name {', '.join(own) or 'none'}"
                 )
             chosen.update(names)
         return sorted(chosen)

@@ -9,6 +9,7 @@ Shape legend: N development images, M judged images of one fold, C labels, D fea
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -84,6 +85,21 @@ class TrialData:
             )
         if not self.scored_C.any():
             raise InputError(f"there is nothing to optimise: {self._why_nothing_is_scored()}")
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of which images are trained on and judged, under which labels and in which folds."""
+        digest = hashlib.sha256()
+        for name in (
+            "rows_N",
+            "targets_NC",
+            "patients_N",
+            "fold_N",
+            "threshold_fold_N",
+            "objective_labels_C",
+        ):
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return digest.hexdigest()
 
     @property
     def folds(self) -> int:

@@ -21,10 +21,10 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from cohort.geometry import apply_geometry
-from cohort.image_files import in_threads
 from cohort.image_store import decoded, pixels_key
 from cohort.manifest import Cohort
 from cohort.remote_files import fetch, inside, is_remote, mirror, publish
+from cohort.threads import in_threads
 from vlm.embeddings import FORMAT, embed_images, read_features, write_features
 from vlm.encoders import Encoder
 

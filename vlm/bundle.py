@@ -3,11 +3,13 @@
     BUNDLE/
       bundle.json        labels, label policy, encoder, transform, decision rule, training cohort, origin,
                          and a sha256 of every file; see `vlm.bundle_description`
-      head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8);
-                         thresholds_C (float64)
+      head.safetensors   of each head k: k/weight_DC, k/bias_C, k/mean_D, k/scale_D (float32), k/l2 (uint8),
+                         k/first (int64: its first column of a row of features); thresholds_C (float64)
       README.md          the model card
-      encoder/           only where it was asked for: the towers as an open_clip `local-dir:`
+      encoder/           where it was asked for, and where the encoder's name is a path: its weights as an
+                         open_clip `local-dir:`, or a file of timm's
 
+docs/bundle.md says what is computed, from the file's pixels to the decision, up to every rounding. In short:
 probabilities = sigmoid(z), with z = (mean of the heads' logits - centre) / width on the decision rule's
 scale; a finding is decided present where its probability is at least its label's threshold. Where labels are
 exclusive, probabilities = softmax(z) over them, and the one label with the highest log(probability) -
@@ -27,14 +29,15 @@ import numpy as np
 import pyarrow as pa
 
 from cohort.decoding import decode, room_to_decode
-from cohort.errors import InputError
+from cohort.errors import InputError, printable
 from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.html_table import html_table
-from cohort.image_files import checked_size, in_threads, read_image
+from cohort.image_files import checked_size, read_image
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
+from cohort.threads import in_threads
 from cohort.version import VERSION
 from scoring.judging import Scale
 from scoring.metrics import prevalences
@@ -51,7 +54,7 @@ from vlm.bundle_description import (
     write_description,
 )
 from vlm.embeddings import embed_images, embedding_precision
-from vlm.encoder_names import HubAccess, name_in, split_path
+from vlm.encoder_names import HubAccess, name_in, shown, split_path
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -73,21 +76,21 @@ def save_bundle(
         predictor: what is exported.
         cohort: what it was trained on: label policy, content hash, training prevalences.
         card: the model card, Markdown.
-        with_encoder: put the encoder's weights in, so that the bundle needs neither hub nor folder. An
-            encoder whose name does not lead to its weights, such as a fine-tuned one, needs this.
+        with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned encoder
+            needs this; one that lies in a folder or file of this machine is always put in.
 
     Raises:
         InputError: the folder holds something that no bundle put there, or the cohort has no training split.
     """
     encoder, rule = predictor.encoder, predictor.rule
-    own_weights = with_encoder and encoder.backbone is not None
+    own_weights = (with_encoder or bool(split_path(encoder.name)[1])) and encoder.backbone is not None
     prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
     facts = {
         "radtune": VERSION,
         "labels": list(predictor.labels),
         "policy": cohort.policy.to_dict(),
         "encoder": {
-            "name": encoder.name,
+            "name": shown(encoder.name),
             "features": list(encoder.features),
             "views": encoder.views.to_dict(),
             "width": encoder.width,
@@ -305,7 +308,7 @@ class Bundle:
                     image = decode(data, name, self.intensity)
                     return apply_geometry(image, self.predictor.encoder.geometry)
             except InputError as error:
-                return str(error)
+                return printable(str(error))
 
         rows: list[int] = []
         batch: list[np.ndarray] = []
@@ -322,7 +325,7 @@ class Bundle:
 
 
 def _name(image: Path | str | bytes, place: int) -> str:
-    return f"image {place}" if isinstance(image, bytes) else str(image)
+    return f"image {place}" if isinstance(image, bytes) else printable(image)
 
 
 def verify_bundle(folder: Path | str) -> str:
@@ -390,6 +393,11 @@ def _load_encoder(
     folder: Path, described: EncoderPart, device: str | None, *, allow_download: bool
 ) -> Encoder:
     name = name_in(folder / ENCODER, described.name) if described.in_bundle else described.name
+    if not described.in_bundle and split_path(name)[1]:
+        raise InputError(
+            f"{folder}: the bundle's encoder does not load here: {name[:200]} is a place on some machine, "
+            "and a bundle holds such an encoder itself; export it again"
+        )
     try:
         encoder = load_encoder(
             name,
@@ -401,7 +409,7 @@ def _load_encoder(
         encoder = encoder.seen_in(Views(**described.views.model_dump()))
     except InputError as error:
         remedy = "" if described.in_bundle else "; or export it again with --with-encoder"
-        if not (described.in_bundle or allow_download or split_path(described.name)[1]):
+        if not (described.in_bundle or allow_download):
             remedy = "; or allow a download with --allow-download (in Python allow_download=True)" + remedy
         raise InputError(f"{folder}: the bundle's encoder does not load here: {error}{remedy}") from error
     if encoder.fingerprint != described.fingerprint:

@@ -3,8 +3,9 @@ read without torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 
 LOCAL = "local-dir:"
 TIMM = "timm:"
@@ -56,6 +57,26 @@ def name_for(name: str, channels: int) -> str:
 
 
 def shown(name: str) -> str:
-    """The name with the last part of its path alone, without the ending, for tables and figures."""
+    """The name with the last part of its path alone, without the ending, as it stands in all that is passed
+    on: where a folder lies on somebody's machine is nobody else's business."""
     before, path = split_path(name)
     return before + Path(path).name.removesuffix(".safetensors") if path else name
+
+
+def shown_apart(names: Sequence[str]) -> list[str]:
+    """Each as `shown`, with as many more parts of its path as tell it apart from the others."""
+    split = [split_path(name) for name in names]
+    tails = iter(told_apart([path for _, path in split if path]))
+    return [before + next(tails).removesuffix(".safetensors") if path else before for before, path in split]
+
+
+def told_apart(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, with as many parts before it as no other path shares."""
+    parts = [PurePath(path).parts for path in paths]
+
+    def shortest(own: tuple[str, ...]) -> str:
+        others = [other for other in parts if other != own]
+        apart = (n for n in range(1, len(own)) if all(own[-n:] != other[-n:] for other in others))
+        return str(PurePath(*own[-next(apart, len(own)) :]))
+
+    return [shortest(own) for own in parts]

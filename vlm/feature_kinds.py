@@ -57,5 +57,5 @@ def side_by_side(blocks: Mapping[str, tuple[int, ...]]) -> dict[str, FeatureKind
 
 def base_kind(kinds: Mapping[str, FeatureKind]) -> FeatureKind:
     """What published methods put a head on: the projected features, or the pooled ones of an encoder that has
-    no projection."""
-    return kinds.get(PROJECTED) or kinds[POOLED]
+    no projection; the deep ones where there are no others."""
+    return next(kinds[name] for name in (PROJECTED, POOLED, DEEP) if name in kinds)

@@ -1,4 +1,4 @@
-"""Images with what people drew on them, label by label.
+"""Images with the regions annotated on them, label by label and organ by organ.
 
 Shape legend: H height, W width.
 """
@@ -11,59 +11,96 @@ from itertools import permutations
 
 import numpy as np
 
-from cohort.annotations import Annotations
+from cohort.annotations import PEOPLE, Annotations, Region, union
 from cohort.manifest import Cohort
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pair:
-    """One image and one label that somebody drew on it."""
+    """One image and one label with a region on it, or an organ's in place of the label's.
+
+    Masks of large images are made when they are asked for: all of a cohort would fill the memory.
+    """
 
     row: int
     """The image's place in the cohort."""
     label: str
     patient: int
-    mask_HW: np.ndarray
-    """bool, over the decoded image: all readers' regions together."""
-    readers: tuple[np.ndarray, ...] = ()
-    """The mask of each reader, where several drew the label on the image."""
+    regions: tuple[Region, ...]
+    """Of all readers, one at least."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the decoded image."""
+        return self.regions[0].image_height, self.regions[0].image_width
+
+    def mask(self) -> np.ndarray:
+        """bool (H, W): all readers' regions together."""
+        return union(self.regions)
+
+    def of_readers(self) -> list[np.ndarray]:
+        """The mask of each reader, where several drew on the image; otherwise none."""
+        readers = sorted({region.reader for region in self.regions})
+        if len(readers) < 2:
+            return []
+        return [union([region for region in self.regions if region.reader == name]) for name in readers]
 
 
 def annotated_pairs(cohort: Cohort, rows_N: np.ndarray) -> list[Pair]:
-    """Every image among these with every label that somebody drew on it; none where nobody drew anything."""
+    """Every image among these with every label that has a region on it; none where nothing is annotated."""
     found = Annotations.open(cohort)
     if found is None:
         return []
     images, patients_N = cohort.images(), cohort.patients_N()
-    pairs = []
-    for row in rows_N:
-        for label in cohort.labels:
-            mask_HW = found.mask(images[row], label)
-            if mask_HW is None:
-                continue
-            each = [found.mask(images[row], label, reader) for reader in found.readers]
-            readers = tuple(mask for mask in each if mask is not None)
-            pairs.append(
-                Pair(
-                    row=int(row),
-                    label=label,
-                    patient=int(patients_N[row]),
-                    mask_HW=mask_HW,
-                    readers=readers if len(readers) > 1 else (),
-                )
-            )
-    return pairs
+    return [
+        Pair(row=int(row), label=label, patient=int(patients_N[row]), regions=tuple(regions))
+        for row in rows_N
+        for label in cohort.labels
+        if (regions := found.by_image.get((images[row], label)))
+    ]
+
+
+def organ_pairs(
+    cohort: Cohort, rows_N: np.ndarray, targets_NC: np.ndarray, labels: Sequence[str]
+) -> dict[str, list[Pair]]:
+    """Organ -> every image among these with a mask of it, with every label that the image has.
+
+    Args:
+        targets_NC: of the rows, 0, 1 or NaN.
+        labels: of its columns.
+    """
+    found = Annotations.open(cohort)
+    if found is None:
+        return {}
+    images, patients_N = cohort.images(), cohort.patients_N()
+    pairs = {
+        organ: [
+            Pair(row=int(row), label=label, patient=int(patients_N[row]), regions=tuple(of[images[row]]))
+            for row, targets_C in zip(rows_N, targets_NC, strict=True)
+            if images[row] in of
+            for label, target in zip(labels, targets_C, strict=True)
+            if target == 1
+        ]
+        for organ, of in sorted(found.organs.items())
+    }
+    return {organ: own for organ, own in pairs.items() if own}
+
+
+def by_people(pairs: Sequence[Pair]) -> bool:
+    """Whether people are stated to have drawn all of them."""
+    return all(region.drawn_by == PEOPLE for pair in pairs for region in pair.regions)
 
 
 def between_readers(pairs: Sequence[Pair]) -> tuple[int, float, float] | None:
-    """What people reach against each other, the ceiling of any map: on how many pairs several drew, and over
+    """What readers reach against each other, the ceiling of any map: on how many pairs several drew, and over
     these the mean intersection over union of two readers, and how often one's centre of mass lies in the
     other's region. None where nobody drew what another had drawn."""
-    overlaps, met = [], []
-    drawn = [pair for pair in pairs if pair.readers]
-    for pair in drawn:
-        for first, second in permutations(pair.readers, 2):
+    overlaps, met, drawn = [], [], 0
+    for pair in pairs:
+        each = pair.of_readers()
+        drawn += bool(each)
+        for first, second in permutations(each, 2):
             overlaps.append((first & second).sum() / (first | second).sum())
             y, x = (round(float(axis.mean())) for axis in np.nonzero(first))
             met.append(bool(second[y, x]))
-    return (len(drawn), float(np.mean(overlaps)), float(np.mean(met))) if drawn else None
+    return (drawn, float(np.mean(overlaps)), float(np.mean(met))) if drawn else None

@@ -27,7 +27,7 @@ def pictures(evidence: Evidence, looking: Looking, settings: Sequence[Scored], m
         row = images.index(image)
         labels = _labels_of(evidence, row, found)
         looks = [(row, label) for label in labels]
-        maps: list[list[np.ndarray] | list[None]] = []
+        maps: list[Sequence[np.ndarray] | list[None]] = []
         for setting in settings:
             try:
                 maps.append(looking.maps(setting.predictor, looks, method))
@@ -35,11 +35,11 @@ def pictures(evidence: Evidence, looking: Looking, settings: Sequence[Scored], m
                 maps.append([None] * len(looks))
         pixels = cohort.files().decode(row)
         lines = [
-            Line(
-                title=cohort.label_name(label),
-                pixels=pixels,
-                maps=[own[place] for own in maps],
-                mask_HW=found.mask(image, label) if found else None,
+            Line.shrunk(
+                cohort.label_name(label),
+                pixels,
+                [own[place] for own in maps],
+                found.mask(image, label) if found else None,
             )
             for place, label in enumerate(labels)
         ]
@@ -51,7 +51,7 @@ def pictures(evidence: Evidence, looking: Looking, settings: Sequence[Scored], m
                 alt=f"The image {image} with the maps of each setting.",
                 title=image,
                 caption=f"{image}, {method}: labels that are there, that {evidence.best} decides for, or "
-                f"that somebody drew; where there are none, the likeliest.{seen}",
+                f"that have an annotated region; where there are none, the likeliest.{seen}",
             )
         )
     return drawn

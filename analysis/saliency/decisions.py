@@ -49,7 +49,8 @@ def usual_places(
         kinds += [kind] * len(own)
     if not looks:
         return Scores(np.zeros(1, dtype=int), seed).frame()
-    maps = localisation.looking.maps(row.predictor, looks, method)
+    with localisation.looking.counted(len(looks), "by decision") as looking:
+        maps = looking.maps(row.predictor, looks, method)
     value_S = localisation.usual_places(looks, maps)
     patients = dict(zip(split.rows_N.tolist(), split.patients_N.tolist(), strict=True))
     patients_S = np.unique([patients[image] for image, _ in looks], return_inverse=True)[1]

@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 from analysis.figures import BEST, INK, OTHER, QUIET, STYLE, WIDTH, new_figure, short
 from analysis.saliency.pictures import overlay
 
+LARGEST_SIDE = 768
+"""Pixels of an image on a sheet."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Line:
@@ -26,11 +29,29 @@ class Line:
     maps: Sequence[np.ndarray | None]
     """One a column, (H, W); None where a setting has none."""
     mask_HW: np.ndarray | None = None
-    """bool: what people drew."""
+    """bool: the annotated region."""
+
+    @classmethod
+    def shrunk(
+        cls,
+        title: str,
+        pixels: np.ndarray,
+        maps: Sequence[np.ndarray | None],
+        mask_HW: np.ndarray | None = None,
+    ) -> Line:
+        """Of an image of any size what a page can show: LARGEST_SIDE pixels on the longer side at most, as a
+        drawing of full radiographs takes gigabytes."""
+        step = -(-max(pixels.shape[:2]) // LARGEST_SIDE)
+        return cls(
+            title=title,
+            pixels=pixels[::step, ::step],
+            maps=[None if one is None else one[::step, ::step] for one in maps],
+            mask_HW=None if mask_HW is None else mask_HW[::step, ::step],
+        )
 
 
 def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
-    """A row a line: the image, then each column's map over it, with what people drew; one colour scale a
+    """A row a line: the image, then each column's map over it, with the annotated region; one colour scale a
     column, by the square root, so that what is weak beside the strongest can still be seen."""
     tops = [
         max(

@@ -14,15 +14,16 @@ import numpy as np
 from PIL import Image
 
 from analysis.saliency.annotated import Pair
-from analysis.saliency.looking import Look, Looking
+from analysis.saliency.looking import Look, Looking, Maps, SquareMaps
 from cohort.geometry import Geometry, apply_geometry, map_to_image
 from cohort.manifest import Cohort
-from scoring.localisation import hits, rank_correlation
+from scoring.localisation import hits, peak, rank_correlation
+from scoring.permuted_matches import Matches
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
 from vlm.saliency.cams import cam, cam_by_layer
 from vlm.saliency.gradient import input_gradient
-from vlm.saliency.layers import Layer, all_layers, named_layers
+from vlm.saliency.layers import Layer, all_layers, named_layers, named_parts
 from vlm.saliency.randomisation import cascade
 from vlm.saliency.target import LabelLogits, ZeroGradient
 
@@ -40,8 +41,10 @@ ATLAS_SIDE = 64
 ATLAS_PATIENTS = 3
 """With a region of the label among those that an atlas is made of; below, that of all labels stands in."""
 RANDOM_CELLS = 8
-SANITY_PAIRS = 32
+SANITY_PAIRS = 16
 """Pairs at most whose maps are drawn again with redrawn weights, a seeded sample of more."""
+CONTROL_SIDE = 256
+"""Pixels of the longer side on which a map is held against other patients' regions: each is, against each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,18 +77,21 @@ class Localisation:
         """How many regions lie partly, and how many wholly, where the encoder does not see the image."""
         partly = wholly = 0
         for pair in self.pairs:
-            whole = np.ones((1, 1), dtype=np.float32)
-            seen_HW = np.isfinite(map_to_image(whole, *pair.mask_HW.shape, self.encoder.geometry))
-            inside = pair.mask_HW & seen_HW
+            mask_HW, seen_HW = pair.mask(), self.seen_part(pair)
+            inside = mask_HW & seen_HW
             wholly += not inside.any()
-            partly += bool(inside.any() and (pair.mask_HW & ~seen_HW).any())
+            partly += bool(inside.any() and (mask_HW & ~seen_HW).any())
         return partly, wholly
 
-    def maps(self, predictor: Predictor, method: str, shifts: int = 1) -> list[np.ndarray]:
+    def seen_part(self, pair: Pair) -> np.ndarray:
+        """bool (H, W): what the encoder sees of a pair's image."""
+        return np.isfinite(map_to_image(np.ones((1, 1), np.float32), *pair.size, self.encoder.geometry))
+
+    def maps(self, predictor: Predictor, method: str, shifts: int = 1) -> SquareMaps:
         """A map a pair, as `Looking.maps`."""
         return self.looking.maps(predictor, self.looks, method, shifts)
 
-    def floors(self, predictor: Predictor) -> dict[str, list[np.ndarray]]:
+    def floors(self, predictor: Predictor) -> dict[str, Sequence[np.ndarray]]:
         """Floor, and the ceiling -> a map a pair. Random, centre and atlas have not seen the image, EigenCAM
         does not know the label, the input gradient looks into no layer."""
         rng = np.random.default_rng(self.seed)
@@ -97,20 +103,39 @@ class Localisation:
 
         return {
             RANDOM: self._over_images(thrown),
-            CENTRE: [centre_map(*pair.mask_HW.shape) for pair in self.pairs],
-            ATLAS: [self.atlas(pair.label, *pair.mask_HW.shape) for pair in self.pairs],
+            CENTRE: Maps(len(self.pairs), lambda place: centre_map(*self.pairs[place].size)),
+            ATLAS: Maps(len(self.pairs), lambda place: self._atlas_of(place, *self.pairs[place].size)),
             EIGENCAM: self.maps(predictor, EIGENCAM),
             CEILING: self._ceiling(predictor),
             GRADIENT: self._over_images(self.looking.cells(self.looks, self.encoder, gradient)),
         }
 
-    def with_atlas(self, maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def with_atlas(self, maps: Sequence[np.ndarray]) -> Maps:
         """Each map times the atlas of its label, as a likelihood meets a prior: what is known of where a
         label lies before the image is seen, and what the model says of this image."""
-        return [
-            map_HW * self.atlas(pair.label, *map_HW.shape)
-            for map_HW, pair in zip(maps, self.pairs, strict=True)
-        ]
+        return Maps(len(maps), lambda place: (own := maps[place]) * self._atlas_of(place, *own.shape))
+
+    def fits_of_others(self, maps: SquareMaps) -> dict[str, Matches]:
+        """Label -> whether the map of one pair (column) times the atlas hits the region of another (row) over
+        its image: what the same predictor's maps of other patients with the label are worth there."""
+        patients_P = np.unique([pair.patient for pair in self.pairs], return_inverse=True)[1]
+        found = {}
+        for label in self.labels:
+            places = [place for place, pair in enumerate(self.pairs) if pair.label == label]
+            fits_SS = np.zeros((len(places), len(places)))
+            for row, place in enumerate(places):
+                mask_HW = self.pairs[place].mask()
+                shrunk = min(1.0, CONTROL_SIDE / max(mask_HW.shape))
+                size = tuple(max(1, round(side * shrunk)) for side in mask_HW.shape)
+                atlas_HW = self._atlas_of(place, *size)
+                for column, other in enumerate(places):
+                    largest = peak(maps.over(other, *size) * atlas_HW)
+                    fits_SS[row, column] = largest is not None and _at(mask_HW, largest, size)
+            found[label] = Matches(fits_SS=fits_SS, patients_S=patients_P[places])
+        return found
+
+    def _atlas_of(self, place: int, height: int, width: int) -> np.ndarray:
+        return self.atlas(self.pairs[place].label, height, width)
 
     def atlas(self, label: str, height: int, width: int) -> np.ndarray:
         """float32 (H, W): how often the label's regions on other patients lie there; all zero where nobody
@@ -138,11 +163,11 @@ class Localisation:
             own = [pair for pair in self.development if label in ("", pair.label)]
             if own and (not label or len({pair.patient for pair in own}) >= ATLAS_PATIENTS):
                 atlases[label] = np.mean(
-                    [_resized(pair.mask_HW, ATLAS_SIDE, ATLAS_SIDE) for pair in own], axis=0
+                    [_resized(pair.mask(), ATLAS_SIDE, ATLAS_SIDE) for pair in own], axis=0
                 )
         return atlases
 
-    def _ceiling(self, predictor: Predictor) -> list[np.ndarray]:
+    def _ceiling(self, predictor: Predictor) -> SquareMaps:
         """The share of each cell of a map that lies in the region."""
         row, label = self.looks[0]
         model = LabelLogits(predictor).to(self.encoder.device).eval()
@@ -153,13 +178,17 @@ class Localisation:
         cells = max(one.shape[2:] for one in maps)
         size = self.encoder.geometry.size
         square = Geometry(size, self.encoder.geometry.resize_mode, channels=1)
-        seen = [apply_geometry(pair.mask_HW.astype(np.uint8) * 255, square) for pair in self.pairs]
-        return self._over_images([_means(mask_hw, *cells) for mask_hw in seen])
+        return self._over_images(
+            [
+                _means(apply_geometry(pair.mask().astype(np.uint8) * 255, square), *cells)
+                for pair in self.pairs
+            ]
+        )
 
-    def _over_images(self, cells: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _over_images(self, cells: Sequence[np.ndarray]) -> SquareMaps:
         return self.looking.over_images(self.looks, cells, self.encoder)
 
-    def layers(self, predictor: Predictor, method: str) -> dict[str, list[np.ndarray]]:
+    def layers(self, predictor: Predictor, method: str) -> dict[str, SquareMaps]:
         """Layer -> a map a pair, of each block's first norm or each stage; a layer at which a label's
         gradient is zero throughout has nothing on that label's maps."""
         model = LabelLogits(predictor).to(predictor.encoder.device).eval()
@@ -180,14 +209,18 @@ class Localisation:
             for place, layer in enumerate(layers)
         }
 
+    def sanity_maps(self, predictor: Predictor) -> int:
+        """How many maps `sanity` draws."""
+        parts = named_parts(LabelLogits(predictor).visual)
+        return min(len(self.pairs), SANITY_PAIRS) * (2 + len(parts))  # trained, and redrawn heads
+
     def sanity(self, predictor: Predictor, method: str) -> list[tuple[str, float]]:
         """(what has been redrawn last, mean rank correlation with the maps of the trained weights), from the
-        heads down; 0 where the redrawn model has no gradient at all."""
-        places = np.arange(len(self.pairs))
-        if len(places) > SANITY_PAIRS:
-            places = np.sort(
-                np.random.default_rng(self.seed).choice(len(places), SANITY_PAIRS, replace=False)
-            )
+        heads down, over SANITY_PAIRS at most; 0 where the redrawn model has no gradient at all."""
+        rng = np.random.default_rng(self.seed)
+        places = np.sort(
+            rng.choice(len(self.pairs), min(len(self.pairs), SANITY_PAIRS), replace=False)
+        ).tolist()
         looks = [self.looks[place] for place in places]
         model = LabelLogits(predictor).to(self.encoder.device).eval()
         # Redrawn heads may read what the trained ones left alone: the layers stay those of the trained.
@@ -213,6 +246,12 @@ class Localisation:
                 continue
             found.append((name, float(np.mean(list(map(rank_correlation, trained, again))))))
         return found
+
+
+def _at(mask_HW: np.ndarray, place: tuple[int, int], size: tuple[int, int]) -> bool:
+    """What a mask says at a pixel of the same image at another size."""
+    y, x = (int((at + 0.5) * whole / own) for at, whole, own in zip(place, mask_HW.shape, size, strict=True))
+    return bool(mask_HW[y, x])
 
 
 def random_map(rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,6 @@ Shape legend: C labels, H height, W width, h and w cells of a map.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cohort.decoding import decode
-from cohort.errors import InputError
+from cohort.file_names import file_names
 from cohort.files import write_atomically
 from cohort.geometry import apply_geometry, map_to_image
 from cohort.image_files import read_image
@@ -37,6 +36,7 @@ SMALLEST_SIDE = 384
 class Drawn:
     """What was drawn of one image."""
 
+    image: str
     folder: Path
     labels: tuple[str, ...]
     refused: tuple[str, ...]
@@ -55,22 +55,19 @@ def draw_saliency(
     shifts: int = 1,
 ) -> Iterator[Drawn]:
     """Write `FOLDER/IMAGE/LABEL.png` and `LABEL.npy` (float32, H x W of the image, NaN where the encoder did
-    not see it; as computed, not scaled).
+    not see it; as computed, not scaled), by the names that `file_names` makes of images and labels.
 
     One colour scale holds for all labels of an image: a faint map is a weak one. A label whose gradient is
     zero throughout has no picture.
 
     Raises:
-        InputError: as `vlm.saliency.saliency_maps`, an image that cannot be read, and two images or labels
-            that would have one name.
+        InputError: as `vlm.saliency.saliency_maps`, and an image that cannot be read.
     """
-    names, files = [_safe(Path(image).stem) for image in images], [_safe(label) for label in labels]
-    for made, what in ((names, "images would be drawn into one folder"), (files, "labels into one file")):
-        if twice := [name for name in made if made.count(name) > 1]:
-            raise InputError(f"two {what} {twice[0]!r}; draw them apart")
+    folders = [folder / name for name in file_names([Path(image).stem for image in images])]
+    file_of = dict(zip(labels, file_names(labels), strict=True))
     geometry = predictor.encoder.geometry
-    for image, name in tqdm(
-        zip(images, names, strict=True),
+    for image, place in tqdm(
+        zip(images, folders, strict=True),
         total=len(images),
         desc="looking",
         unit="image",
@@ -86,10 +83,9 @@ def draw_saliency(
         for label, map_HW in maps.items():
             array = io.BytesIO()
             np.save(array, map_HW)
-            place = folder / name
-            write_atomically(place / f"{_safe(label)}.npy", array.getvalue())
-            write_atomically(place / f"{_safe(label)}.png", _png(overlay(pixels, map_HW, float(top))))
-        yield Drawn(folder / name, tuple(maps), tuple(refused))
+            write_atomically(place / f"{file_of[label]}.npy", array.getvalue())
+            write_atomically(place / f"{file_of[label]}.png", _png(overlay(pixels, map_HW, float(top))))
+        yield Drawn(image, place, tuple(maps), tuple(refused))
 
 
 def _cells(
@@ -137,8 +133,3 @@ def _png(pixels_HWC: np.ndarray) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def _safe(name: str) -> str:
-    """A name as a file may have it."""
-    return re.sub(r"[^\w .-]", "_", name).strip(" .")[:100] or "_"

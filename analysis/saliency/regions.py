@@ -1,25 +1,33 @@
-"""Maps and what people drew on the test images: all that the report says of it."""
+"""Maps and annotated regions on the test images: all that the report says of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.evidence import Evidence
 from analysis.predictors import Scored
 from analysis.saliency import deletion, tables
-from analysis.saliency.annotated import Pair, annotated_pairs
+from analysis.saliency.annotated import Pair, annotated_pairs, by_people
 from analysis.saliency.decisions import decided, usual_places
 from analysis.saliency.figures import Line, cascade, deletion_curves, sheet
-from analysis.saliency.localisation import ATLAS, CENTRE, RANDOM, Localisation, centre_map, random_map
+from analysis.saliency.localisation import (
+    ATLAS,
+    CENTRE,
+    RANDOM,
+    SANITY_PAIRS,
+    Localisation,
+    centre_map,
+    random_map,
+)
 from analysis.saliency.looking import Looking
-from analysis.saliency.scores import Key, Scores, scores
+from analysis.saliency.scores import ALL, Key, Scores, scores
 from analysis.section import Folded, Part, Picture, Words
 from cohort.errors import InputError
+from scoring.intervals import MIN_PATIENTS
 from vlm.saliency import RELEVANCE, saliency_maps
 from vlm.saliency.layers import PUBLISHED
 from vlm.saliency.legrad import LEGRAD
@@ -34,6 +42,8 @@ FINE = f"{METHOD}, {SHIFTS} x {SHIFTS} positions"
 WITH_ATLAS = f"{METHOD} x atlas"
 SHOWN = 6
 """Labels of the figure of maps, those with the most regions."""
+FLOORS_DRAWN = 2
+"""Floors that look at each image: EigenCAM and the input gradient."""
 BLURRED = 16
 """Regions at most of the deletion and insertion curves."""
 
@@ -47,7 +57,7 @@ class Regions:
     settings: Sequence[Scored]
     refused: dict[str, str] = field(default_factory=dict)
     """What has no map, and why."""
-    maps: dict[Key, list[np.ndarray]] = field(default_factory=dict)
+    maps: dict[Key, Sequence[np.ndarray]] = field(default_factory=dict)
     """A map a pair."""
 
     @classmethod
@@ -72,42 +82,79 @@ class Regions:
         """What is tested against the atlas: each setting's maps, and the answer's finer ones."""
         return [*((row.name, METHOD) for row in self.settings), (self.best.name, FINE)]
 
-    def parts(self) -> tuple[list[Part], list[pd.DataFrame]]:
-        """What stands on the page, and rows of `saliency.csv`."""
+    def parts(self) -> tuple[list[Part], list[pd.DataFrame], list[str]]:
+        """What stands on the page, rows of `saliency.csv`, and lines for the terminal."""
         evidence, localisation, seed = self.evidence, self.localisation, self.evidence.study.seed
         fine, together = (self.best.name, FINE), (self.best.name, WITH_ATLAS)
-        with tqdm(total=3, desc="where the model looks", unit="step", disable=None, leave=False) as bar:
-            self._draw()
-            bar.update()
-            layers = {name: f"{METHOD} at {name}" for name in self._draw_layers()}
-            table = scores(
-                localisation.pairs,
-                localisation.labels,
-                self.maps,
-                seed,
-                decided={row.name: decided(evidence.split, row, localisation.looks) for row in self.settings},
-                family=[*self.compared, together],
-            )
-            bar.update()
-            sanity = localisation.sanity(self.best.predictor, METHOD)
-            bar.update()
+        sanity, layers = self._drawn()
+        table = scores(
+            localisation.pairs,
+            localisation.labels,
+            self.maps,
+            seed,
+            decided={row.name: decided(evidence.split, row, localisation.looks) for row in self.settings},
+            family=self.compared,
+            fits={together: localisation.fits_of_others(self.maps[fine])} if fine in self.maps else None,
+        )
         usual = usual_places(evidence.split, self.best, localisation, METHOD, seed)
         blurred, curves = self._curves()
-        main = table[~table["method"].isin(layers.values())]
-        parts: list[Part] = [
-            Words(text=tables.headline(table, fine, together)),
-            Words(text=tables.by_decision(table, fine)),
-            tables.averages(main, fine),
-            Words(text=NOTE, kind="note"),
+        spoken = next(key for key in (fine, (self.best.name, METHOD)) if key in self.maps)
+        lines = [
+            *tables.each_label(table, evidence.cohort, spoken),
+            tables.average(table, evidence.cohort, spoken, together),
         ]
-        if lines := tables.ceilings(localisation):
-            parts.append(Words(lines=lines, kind="note"))
+        parts: list[Part] = [
+            Words(lines=lines[:-1]),
+            tables.by_label(table, evidence.cohort, [*self.compared, (ATLAS, "")], spoken),
+            Words(text=lines[-1]),
+        ]
+        if tables.averaged(table):
+            parts.append(tables.averages(table[~table["method"].isin(layers.values())], spoken))
+        parts.append(Words(text=NOTE, kind="note"))
+        if noted := tables.ceilings(localisation):
+            parts.append(Words(lines=noted, kind="note"))
         if evidence.study.images:
             parts.append(self._sheet())
-        if said := tables.usual_places(usual):
-            parts.append(Words(text=said))
         parts += [
-            Words(text=tables.verdict(sanity)),
+            Words(text=said)
+            for said in (tables.by_decision(table, spoken), tables.usual_places(usual))
+            if said
+        ]
+        parts += [
+            *self._sanity(sanity),
+            Folded(
+                title="By size, by number of regions and by decision",
+                parts=[tables.by_stratum(table, [*self.compared, (ATLAS, "")])],
+            ),
+            Folded(
+                title="Layer by layer, over all regions",
+                parts=[
+                    tables.layers(table, self.best.name, layers),
+                    Words(lines=self._published(), kind="note"),
+                ],
+            ),
+            *curves,
+        ]
+        return parts, [table, usual, blurred], lines
+
+    def _drawn(self) -> tuple[list[tuple[str, float]], dict[str, str]]:
+        """What `Localisation.sanity` finds, and layer -> the method that its maps have in the tables, once
+        all maps are drawn."""
+        localisation, regions = self.localisation, len(self.localisation.pairs)
+        kinds = len(self.settings) + len(OTHERS) + SHIFTS**2 + FLOORS_DRAWN + 1
+        redrawn = localisation.sanity_maps(self.best.predictor)
+        with localisation.looking.counted(regions * kinds + redrawn, "where the model looks") as looking:
+            self.localisation = replace(localisation, looking=looking)
+            self._draw()
+            layers = {name: f"{METHOD} at {name}" for name in self._draw_layers()}
+            sanity = self.localisation.sanity(self.best.predictor, METHOD)
+        self.localisation = localisation
+        return sanity, layers
+
+    def _sanity(self, sanity: Sequence[tuple[str, float]]) -> list[Part]:
+        regions = len(self.localisation.pairs)
+        return [
+            Words(text=tables.verdict(sanity, min(regions, SANITY_PAIRS), regions)),
             Picture(
                 name="saliency_sanity",
                 figure=cascade(sanity),
@@ -116,24 +163,7 @@ class Regions:
                 "down (Adebayo et al. 2018).",
                 small=True,
             ),
-            Folded(
-                title="Each label, by size, by number of regions and by decision",
-                parts=[
-                    tables.by_label(
-                        table, evidence.cohort, localisation.labels, [*self.compared, (ATLAS, "")]
-                    )
-                ],
-            ),
-            Folded(
-                title="Layer by layer",
-                parts=[
-                    tables.layers(table, self.best.name, layers),
-                    Words(lines=self._published(), kind="note"),
-                ],
-            ),
-            *curves,
         ]
-        return parts, [table, usual, blurred]
 
     def _draw(self) -> None:
         """Floors, each setting's maps, the answer's by every method, and its finer ones, alone and with the
@@ -144,7 +174,7 @@ class Regions:
         jobs += [(self.best, method, (self.best.name, method), 1) for method in OTHERS]
         fine = (self.best.name, FINE)
         jobs.append((self.best, METHOD, fine, SHIFTS))
-        for row, method, key, shifts in tqdm(jobs, desc="maps", unit="kind", disable=None, leave=False):
+        for row, method, key, shifts in jobs:
             try:
                 self.maps[key] = localisation.maps(row.predictor, method, shifts)
             except InputError as error:
@@ -179,20 +209,23 @@ class Regions:
         columns = [key for key in self.compared if key in self.maps]
         files = cohort.files()
         lines = [
-            Line(
-                title=cohort.label_name(pairs[place].label),
-                pixels=files.decode(pairs[place].row),
-                maps=[self.maps[key][place] for key in columns],
-                mask_HW=pairs[place].mask_HW,
+            Line.shrunk(
+                cohort.label_name(pairs[place].label),
+                files.decode(pairs[place].row),
+                [self.maps[key][place] for key in columns],
+                pairs[place].mask(),
             )
             for place in places
         ]
+        what = (
+            "what people drew" if by_people([pairs[place] for place in places]) else "the annotated regions"
+        )
         return Picture(
             name="saliency_maps",
             figure=sheet(lines, [f"{name}, finer" if kind == FINE else name for name, kind in columns]),
-            alt="Test images with what people drew and the maps of each setting.",
-            caption=f"One test image of each of the labels with the most regions, {METHOD}; outlined what "
-            "people drew. One colour scale a column, by the square root of the map.",
+            alt=f"Test images with {what} and the maps of each setting.",
+            caption=f"One test image of each of the labels with the most regions, {METHOD}; outlined {what}. "
+            "One colour scale a column, by the square root of the map.",
         )
 
     def _curves(self) -> tuple[pd.DataFrame, list[Part]]:
@@ -215,6 +248,7 @@ class Regions:
         labels = [label for _, label in looks]
         patients_P = np.unique([localisation.pairs[n].patient for n in some], return_inverse=True)[1]
         groups = {label: np.array([one == label for one in labels]) for label in dict.fromkeys(labels)}
+        groups[ALL] = np.ones(len(labels), dtype=bool)
         table, means = Scores(patients_P, seed), {"deletion": {}, "insertion": {}}
         for key, maps in squares.items():
             curves = deletion.curves(predictor, images, labels, maps)
@@ -233,12 +267,14 @@ class Regions:
 
 
 NOTE = (
-    "Means over labels with regions of two test patients, 95 % intervals over patients. A hit is a map "
-    "whose largest pixel lies in the region, which is the pointing game at a tolerance of 0 pixels; mIoU "
-    "cuts at the threshold that is best on other patients, or at Otsu's; the energy is the map's share "
-    "inside. Random, centre and atlas (of the label's regions on development patients) do not see the "
-    "image, EigenCAM does not know the label, the input gradient looks into no layer; the ceiling is the "
-    f"regions themselves on the cells of a map. {SHIFTS} x {SHIFTS} positions: the image is moved within a "
-    "cell, and the maps are averaged. p: hits against the atlas's, swapped patient by patient, with Holm's "
-    "correction over those tested."
+    f"95 % intervals over patients; averages over labels with regions of {MIN_PATIENTS} test patients. A hit "
+    "is a map whose largest pixel lies in the region, which is the pointing game at a tolerance of 0 pixels; "
+    "mIoU cuts at the threshold that is best on other patients, or at Otsu's; the energy is the map's share "
+    "inside, by chance the region's share of what the encoder sees. Random, centre and atlas (of the label's "
+    "regions on development patients) do not see the image, EigenCAM does not know the label, the input "
+    "gradient looks into no layer; the ceiling is the regions themselves on the cells of a map. "
+    f"{SHIFTS} x {SHIFTS} positions: the image is moved within a cell, and the maps are averaged. p of hits "
+    "against the atlas's: swapped patient by patient. p of a map times the atlas against other patients' "
+    "maps times the atlas, which know all but the image: the larger of those with maps permuted among "
+    "patients with the label and with patients' differences swapped. Holm's correction over all of these."
 )

@@ -1,4 +1,4 @@
-"""Choice and luck: the finalists with their spread over folds, and how far the best will fall."""
+"""Choice and luck: the finalists with their spread over folds, and what is left of the best chosen anew."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, OTHER, QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.number_format import OBJECTIVES, counted, score, signed
 from analysis.section import Part, Picture, Section, Words
-from scoring.choice import expected_fall, paired_interval
+from scoring.choice import paired_interval
 from trainables.records import TrialRecord
 
 TITLE = "Choice and luck"
 
 
 def run(evidence: Evidence) -> Section:
-    finalists = [
-        one
-        for one in evidence.study.finalists
-        if one.fold_objectives and np.isfinite(one.fold_objectives).all()
-    ]
+    finalists = [one for one in evidence.study.finalists if one.fold_objectives]
     if not finalists:
         text = "This study chose by one validation split, on which a score has no spread to draw."
         if evidence.study.repeats:
@@ -49,31 +45,34 @@ def run(evidence: Evidence) -> Section:
 def _in_words(
     evidence: Evidence, finalists: Sequence[TrialRecord], scores_KF: np.ndarray, objective: str
 ) -> str:
-    folds = scores_KF.shape[1]
     said = [
-        f"Each of the best {counted(len(finalists), 'configuration')} was scored on {folds} folds of "
-        "patients that it did not train on."
+        f"Each of the best {counted(len(finalists), 'configuration')} was scored on {scores_KF.shape[1]} "
+        "folds of patients that it did not train on."
     ]
-    if len(finalists) > 1:
-        mean, low, high = paired_interval(scores_KF[0], scores_KF[1])
+    # A fold that lacks both classes of every label that counts has no score.
+    scored_KF = scores_KF[:, np.isfinite(scores_KF).all(axis=0)]
+    if len(finalists) > 1 and scored_KF.shape[1] > 1:
+        mean, low, high = paired_interval(scored_KF[0], scored_KF[1])
         apart = "which the folds tell apart" if low > 0 else "which the folds do not tell apart"
         first, second = finalists[0].number, finalists[1].number
         said.append(
             f"Trial {first} and trial {second} differ by {signed(mean)} on average ({signed(low)} to "
             f"{signed(high)}), {apart}."
         )
-        fall = expected_fall(scores_KF)
+    study, best = evidence.study, finalists[0]
+    if np.isfinite(study.best_nested_objective):
         said.append(
-            f"The best of the finalists, chosen without a fold, scores {score(abs(fall))} "
-            f"{'lower' if fall >= 0 else 'higher'} there than where it was chosen: so much of its "
-            f"{objective} is the luck of the choice."
+            f"Trial {best.number}, the best, has {objective} {score(best.objective)} on the scores that it "
+            "was chosen by. Where each fold's patients are scored by the configuration that is the best "
+            f"without them, {score(study.best_nested_objective)} remains."
         )
-    study = evidence.study
     if np.isfinite(study.nested_objective):
         reached = evidence.row(evidence.best).predictor.origin.objective
         said.append(
             f"The study's answer has {score(reached)} on the scores that it was chosen by, and "
-            f"{score(study.nested_objective)} where the patients who are scored had no part in the choice."
+            f"{score(study.nested_objective)} where the configurations that are weighed, the members and "
+            "their weights are chosen anew without the patients who are scored. These patients still had a "
+            "part in which configurations the search proposed and which it stopped early."
         )
     return " ".join(said)
 
@@ -99,9 +98,9 @@ def spread_over_folds(
         axes = figure.subplots()
         for place, (_, values, colour) in enumerate(rows):
             axes.plot(values, [-place] * len(values), "o", color=colour, markersize=3.2, alpha=0.55)
-            axes.plot([np.mean(values)] * 2, [-place - 0.32, -place + 0.32], color=colour, linewidth=2.2)
+            axes.plot([np.nanmean(values)] * 2, [-place - 0.32, -place + 0.32], color=colour, linewidth=2.2)
         if plain:
-            axes.axvline(np.mean(plain[1]), color=COLOURS[plain[0]], linewidth=0.9, linestyle=(0, (3, 3)))
+            axes.axvline(np.nanmean(plain[1]), color=COLOURS[plain[0]], linewidth=0.9, linestyle=(0, (3, 3)))
         axes.set_yticks([-place for place in range(len(rows))], [name for name, _, _ in rows])
         axes.set_ylim(-len(rows) + 0.4, 0.6)
         axes.tick_params(axis="y", length=0)

@@ -25,6 +25,11 @@ def run(evidence: Evidence) -> Section:
     about += "by rules that were written before any test score was seen."
     if evidence.has(PAPER) and not evidence.best_is_published:
         about += f" The row {PAPER} is {published}."
+    if not evidence.claim_possible:
+        about += (
+            " No claim about a label was possible, whatever its scores: of so many labels and opponents the "
+            "correction leaves no p-value that would count. Analyse fewer labels."
+        )
     return Section(
         parts=[
             Words(text=about),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import matplotlib as mpl
@@ -39,11 +38,12 @@ def run(evidence: Evidence) -> Section:
         *_pictures(evidence),
     ]
     if without := unclaimed(evidence.claims):
-        parts.append(Words(text=f"Too few positive patients for a curve: {without}.", kind="note"))
+        parts.append(Words(text=f"Too few patients, with or without, for a curve: {without}.", kind="note"))
     points = evidence.operating_points
     claims = {claim.label: claim for claim in evidence.claims}
+    fewer = dict(zip(evidence.split.labels, evidence.split.fewer_patients_C.tolist(), strict=True))
     for point, found in points.groupby("point", sort=False):
-        parts.append(_point_table(str(point), found, claims))
+        parts.append(_point_table(str(point), found, claims, fewer))
     if len(points):
         parts.append(
             Words(
@@ -68,7 +68,7 @@ def _pictures(evidence: Evidence) -> list[Part]:
         of_rows = {row.name: curves(target_N, row.test_ranked_NC[:, c]) for row in (*floors, best)}
         pictures.append(
             Picture(
-                name=f"curves_{c + 1:02d}_{re.sub('[^A-Za-z0-9]+', '_', claim.label)[:40]}",
+                name=f"curves_{c + 1:02d}_{claim.label}",
                 figure=roc_and_precision(
                     claim.name,
                     of_rows,
@@ -131,15 +131,21 @@ def _named(axes: Axes, across: str, up: str) -> None:
     axes.grid()
 
 
-def _point_table(point: str, found: pd.DataFrame, claims: Mapping[str, Claim]) -> Table:
-    """One operating point, a line a label in the cohort's order; counts alone where patients are too few."""
+def _point_table(
+    point: str, found: pd.DataFrame, claims: Mapping[str, Claim], fewer: Mapping[str, int]
+) -> Table:
+    """One operating point, a line a label in the cohort's order; counts alone where patients are too few.
+
+    Args:
+        fewer: label -> patients on its smaller side.
+    """
     rows = []
     for label, own in found.groupby("label", sort=False):
         by_metric = own.set_index("metric")
         claim = claims[str(label)]
         if claim.silent:
-            patients = counted(int(own["positive_patients"].iloc[0]), "positive patient")
-            silence = Cell(text=f"no claim: {patients}", across=len(MEASURES) + 1)
+            patients = counted(fewer[str(label)], "patient")
+            silence = Cell(text=f"no claim: {patients} on the smaller side", across=len(MEASURES) + 1)
             rows.append(Row(cells=[claim.name, silence], kind="quiet"))
         else:
             cells = [Cell.of_score(by_metric.loc[metric]) for metric in MEASURES]

@@ -8,6 +8,7 @@ from importlib import metadata as packages
 
 from analysis.evidence import Evidence
 from analysis.section import Part, Row, Section, Table, Terms, Words
+from vlm.encoder_names import shown
 
 TITLE = "Data and provenance"
 
@@ -41,7 +42,7 @@ def _provenance(evidence: Evidence) -> dict[str, str]:
         "terms of use": cohort.licence,
         "label policy": cohort.policy.described(cohort.labels),
         "flow": " → ".join(f"{what} {count:,}" for what, count in cohort.flow),
-        "encoder": f"{encoder.name}, {', '.join(encoder.features)} features, {encoder.width} wide, "
+        "encoder": f"{shown(encoder.name)}, {', '.join(encoder.features)} features, {encoder.width} wide, "
         f"fingerprint {encoder.fingerprint[:16]}",
         **evidence.study.provenance,
         "written": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

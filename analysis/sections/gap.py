@@ -48,8 +48,10 @@ def _what_validation_is(evidence: Evidence) -> list[Part]:
     images, folds = len(evidence.data.judged_N()), evidence.data.folds
     text = (
         f"Wherever this report says validation, it means all {images:,} training and validation images, each "
-        f"scored by what was trained on the other {folds - 1} of {folds} folds of patients. A published "
-        "configuration alone is judged as it was published, on the given validation split."
+        f"scored by what was trained on the other {folds - 1} of {folds} folds of patients; a label's scores "
+        "are brought to the same mean on every fold before they are ranked together, since each fold's "
+        "intercept mirrors how common the label is in the others. A published configuration alone is judged "
+        "as it was published, on the given validation split."
     )
     return [Words(text=text)]
 

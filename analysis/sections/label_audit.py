@@ -1,5 +1,4 @@
-"""Labels for a second look: those that the answer's held-out scores contradict most. Nothing "
-"is relabelled."""
+"""Labels for a second look: those that the answer's held-out scores contradict most; none is changed."""
 
 from __future__ import annotations
 
@@ -48,10 +47,10 @@ def run(evidence: Evidence) -> Section:
     parts: list[Part] = [
         Words(
             text=f"Scores of {counted(len(rows_N), 'image')} ({whose}, each scored by heads that did not "
-            f"train on it) contradict {counted(total, 'label')}: the image is scored as surely the other way "
-            f"as images that bear the other label. About {expected:.0f} would be so if every label and every "
-            f"probability were right, {weighed}. They are candidates for a reader's second look, the worst "
-            "first, with the model's own errors among them. Nothing was relabelled, and test "
+            f"train on it) contradict {counted(total, 'label')}: the other way is likelier, and is scored as "
+            f"surely as on images that bear the other label. About {expected:.0f} would be so if every label "
+            f"and every probability were right, {weighed}. They are candidates for a reader's second look, "
+            "the worst first, with the model's own errors among them. Nothing was relabelled, and test "
             "images take no part."
         ),
         _counts(evidence, found),

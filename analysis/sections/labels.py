@@ -17,17 +17,21 @@ from analysis.number_format import NONE, counted, score, share, strategy
 from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from analysis.test_split import SplitCounts
-from cohort.manifest import Cohort
+from cohort.patients import fewer_patients
 from scoring.intervals import MIN_PATIENTS
+from scoring.metrics import domain_targets
 
 TITLE = "Label by label"
 
-METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "average\nprecision",
-    "f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
+RANKINGS = {"auroc": "AUROC", "average_precision": "average\nprecision"}
+DECIDED = {"precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1"}
+METRICS = RANKINGS | {name: DECIDED[name] for name in ("f1", "precision", "recall")}
+"""Of a domain."""
+COUNTS = {
+    "tp": "true\npositives",
+    "fp": "false\npositives",
+    "tn": "true\nnegatives",
+    "fn": "false\nnegatives",
 }
 
 
@@ -45,44 +49,52 @@ def run(evidence: Evidence) -> Section:
     parts: list[Part] = [
         Picture(
             name="forest",
-            figure=forest(evidence.scores, evidence.cohort, evidence.best, floors),
+            figure=forest(evidence, floors),
             alt=f"AUROC of {evidence.best} on each label with its interval, beside the floors; its numbers "
             "stand in the table.",
         ),
         _label_table(evidence, own),
         Words(
-            text=f"{note}. A label with fewer than {MIN_PATIENTS} positive patients gets no claim.",
+            text=f"A label that fewer than {MIN_PATIENTS} patients have, or have not, gets no claim.",
+            kind="note",
+        ),
+        _decision_table(evidence, own),
+        Words(
+            text=f"{note}. Counts are test images. “All positive” decides for the label on every image, "
+            "whatever it shows; decisions are marked where their F1 is not shown to be better than that.",
             kind="note",
         ),
     ]
     if evidence.split.domains:
         parts += [
-            _domain_table(own, list(evidence.split.domains)),
+            _domain_table(evidence, own),
             Words(
                 text="A domain is positive where any of its labels is; its score is the highest of theirs.",
                 kind="note",
             ),
         ]
-    return Section(parts=parts)
+    return Section(parts=parts, tables={"label_decisions": evidence.label_decisions})
+
+
+def _order(evidence: Evidence) -> list[int]:
+    """The labels' columns by the patients on their smaller side on test, the most first."""
+    return np.argsort(-evidence.split.fewer_patients_C, kind="stable").tolist()
 
 
 def _label_table(evidence: Evidence, own: pd.DataFrame) -> Table:
-    """The labels by their number of positive patients on test, the most first."""
     claims = {claim.label: claim for claim in evidence.claims}
-    order = np.argsort(-evidence.split.positive_patients_C, kind="stable")
     return Table(
         columns=[
             "label",
-            *METRICS.values(),
-            "threshold",
+            *RANKINGS.values(),
             "told apart from",
             "training\npositives",
             "test\npositives",
-            "their\npatients",
+            "patients with\nand without",
         ],
-        rows=[_label_row(evidence, own, claims[evidence.cohort.labels[c]], int(c)) for c in order],
+        rows=[_label_row(evidence, own, claims[evidence.cohort.labels[c]], c) for c in _order(evidence)],
         wide=True,
-        left=(0, 7),
+        left=(0, 3),
     )
 
 
@@ -90,22 +102,39 @@ def _label_row(evidence: Evidence, own: pd.DataFrame, claim: Claim, c: int) -> R
     counts = {one.split: one for one in evidence.split.counts}
     averaged = evidence.split.averaged_C[c]
     first = Cell(text=claim.name, small="" if averaged else "not in the averages")
-    patients = counts["test"].patients_C[c]
-    last = [_positives(counts["train"], c), _positives(counts["test"], c), str(patients)]
+    positive, negative = counts["test"].patients_C[c], counts["test"].negative_patients_C[c]
+    last = [_positives(counts["train"], c), _positives(counts["test"], c), f"{positive} · {negative}"]
     if claim.silent:
-        few = counted(patients, "positive patient")
-        why = claim.score.removesuffix(" on test") if claim.verdict == "none" else few
-        silence = Cell(text=f"no claim: {why}", across=len(METRICS) + 2)
+        side, fewer = ("negative", negative) if negative < positive else ("positive", positive)
+        why = claim.score.removesuffix(" on test")
+        if claim.verdict == "counts only":
+            why = counted(fewer, f"{side} patient")
+        silence = Cell(text=f"no claim: {why}", across=len(RANKINGS) + 1)
         return Row(cells=[first, silence, *last], kind="quiet")
-    rule = evidence.row(evidence.best).rule
-    return Row(
-        cells=[
-            first,
-            *(Cell.of_score(own.loc[(metric, claim.label)]) for metric in METRICS),
-            Cell(text=score(rule.thresholds_C[c]), small="shared" if rule.shared_C[c] else ""),
-            Cell(chips=_chips(claim)),
-            *last,
-        ]
+    scores = [Cell.of_score(own.loc[(metric, claim.label)]) for metric in RANKINGS]
+    return Row(cells=[first, *scores, Cell(chips=_chips(claim)), *last])
+
+
+def _decision_table(evidence: Evidence, own: pd.DataFrame) -> Table:
+    claims = {claim.label: claim for claim in evidence.claims}
+    decisions = evidence.label_decisions.set_index("label")
+    shared_C = evidence.row(evidence.best).rule.shared_C
+    rows = []
+    for c in _order(evidence):
+        claim, found = claims[evidence.cohort.labels[c]], decisions.iloc[c]
+        threshold = Cell(text=score(found["threshold"]), small="shared" if shared_C[c] else "")
+        cells = [claim.name, threshold, *(f"{int(found[count]):,}" for count in COUNTS)]
+        if claim.silent:
+            rows.append(Row(cells=[*cells, *[NONE] * len(DECIDED), NONE], kind="quiet"))
+            continue
+        scores = [Cell.of_score(own.loc[(metric, claim.label)]) for metric in DECIDED]
+        mark = "no gain shown" if claim.idle_decisions else ""
+        rows.append(Row(cells=[*cells, *scores, Cell(text=score(found["all_positive_f1"]), small=mark)]))
+    return Table(
+        title="Decisions",
+        columns=["label", "threshold", *COUNTS.values(), *DECIDED.values(), "F1 of all\npositive"],
+        rows=rows,
+        wide=True,
     )
 
 
@@ -123,26 +152,30 @@ def _chips(claim: Claim) -> list[tuple[str, str]]:
     ]
 
 
-def _domain_table(own: pd.DataFrame, domains: Sequence[str]) -> Table:
+def _domain_table(evidence: Evidence, own: pd.DataFrame) -> Table:
+    split = evidence.split
+    fewer_C = fewer_patients(domain_targets(split.targets_NC, split.domains), split.patients_N)
     rows = []
-    for name in domains:
+    for name, fewer in zip(split.domains, fewer_C, strict=True):
         scores = own.xs(f"domain:{name}", level="label")
         positives, patients = (int(scores[count].iloc[0]) for count in ("positives", "positive_patients"))
-        claimed = patients >= MIN_PATIENTS
+        claimed = fewer >= MIN_PATIENTS
         cells = [Cell.of_score(scores.loc[metric]) if claimed else NONE for metric in METRICS]
         rows.append(Row(cells=[name, str(positives), str(patients), *cells]))
     names = [name.replace("\n", " ") for name in METRICS.values()]
     return Table(title="By domain", columns=["domain", "positive images", "patients", *names], rows=rows)
 
 
-def forest(scores: pd.DataFrame, cohort: Cohort, best: str, floors: Sequence[str]) -> Figure:
+def forest(evidence: Evidence, floors: Sequence[str]) -> Figure:
     """AUROC of each label with its interval, and the floors' values; words where patients are too few.
 
-    Labels stand by their number of positive patients, the most first, then the macro average.
+    Labels stand by the patients on their smaller side, the most first, then the macro average.
     """
+    scores, cohort, best = evidence.scores, evidence.cohort, evidence.best
     auroc = scores[scores["metric"] == "auroc"].set_index(["setting", "label"])
     macro = scores[scores["metric"] == "macro_auroc"].set_index("setting")
-    order = sorted(cohort.labels, key=lambda label: -auroc.loc[(best, label), "positive_patients"])
+    fewer = dict(zip(cohort.labels, evidence.split.fewer_patients_C.tolist(), strict=True))
+    order = [cohort.labels[c] for c in _order(evidence)]
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 1.4 + 0.29 * (len(order) + 1))
         axes = figure.subplots()
@@ -150,17 +183,16 @@ def forest(scores: pd.DataFrame, cohort: Cohort, best: str, floors: Sequence[str
         for place, label in enumerate([*order, ""]):
             y = -place - (0.35 if label == "" else 0)
             row = auroc.loc[(best, label)] if label else macro.loc[best]
-            patients = int(row["positive_patients"])
             ticks.append(
                 (
                     y,
-                    f"{short(cohort.label_name(label))}  ({patients})"
+                    f"{short(cohort.label_name(label))}  ({fewer[label]})"
                     if label
                     else f"macro average of {int(row['labels_averaged'])}",
                 )
             )
-            if label and patients < MIN_PATIENTS:
-                what = "no positive patient" if patients == 0 else "too few for a claim"
+            if label and fewer[label] < MIN_PATIENTS:
+                what = "on one side only" if fewer[label] == 0 else "too few for a claim"
                 axes.text(0.5, y, f"  {what}", va="center", ha="left", color=QUIET, fontsize=9)
                 continue
             for floor in floors:
@@ -175,7 +207,7 @@ def forest(scores: pd.DataFrame, cohort: Cohort, best: str, floors: Sequence[str
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.set_xlabel("AUROC, 95 % interval (positive patients)", loc="right")
+        axes.set_xlabel("AUROC, 95 % interval (patients on the smaller side)", loc="right")
         handles = [Line2D([], [], color=BEST, marker="o", markersize=5.5, label=best)]
         handles += [
             Line2D(

@@ -37,7 +37,7 @@ def _codes(cohort: Cohort) -> list[str]:
 
 def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
     """What the numbers do not show, in sentences."""
-    silent = [claim.name for claim in claims if claim.silent]
+    silent = [claim.name for claim in claims if claim.label and claim.silent]
     limits = [
         "One cohort and one test split. The intervals say how far other patients of the same source would "
         "move these numbers for this very model; they do not cover another hospital, another labeller, or "

@@ -122,12 +122,8 @@ def _sentence(evidence: Evidence, table: pd.DataFrame, images: int, texts: int) 
     moved = {which: frozen[frozen["overlay"] == which] for which in (TEXT, BOX)}
     most = moved[TEXT].loc[moved[TEXT]["value"].idxmax()]
     its_box = moved[BOX].iloc[int(np.argmax(moved[TEXT]["value"]))]
-    findings = evidence.separability
-    findings = findings[
-        (findings["setting"] == FROZEN)
-        & (findings["metric"] == "logistic_accuracy")
-        & (findings["label"] == "")
-    ]["value"]
+    findings = evidence.frozen_separability
+    findings = findings[(findings["metric"] == "logistic_accuracy") & (findings["label"] == "")]["value"]
     told = f", and the findings with {score(findings.iloc[0], 2)}" if len(findings) else ""
     flips = [
         f"{averages[row.name, 'flips', TEXT]:.0%} of images under {row.name} "

@@ -1,18 +1,18 @@
-"""Where the model looks, scored against what people drew and what reports say, and against floors that know
-nothing of the image."""
+"""Where the model looks, scored against annotated regions, organs and what reports say, and against floors
+that know nothing of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from analysis.evidence import Evidence
 from analysis.predictors import PAPER, ZERO_SHOT, Scored
-from analysis.saliency import asked_for, sides, tables
-from analysis.saliency.annotated import Pair, annotated_pairs
-from analysis.saliency.looking import Looking
+from analysis.saliency import asked_for, organs, sides, tables
+from analysis.saliency.annotated import Pair, annotated_pairs, by_people, organ_pairs
+from analysis.saliency.looking import Look, Looking
 from analysis.saliency.regions import METHOD, Regions
 from analysis.saliency.scores import Key
 from analysis.section import Folded, Part, Section, Words
@@ -22,21 +22,24 @@ from vlm.saliency import check_encoder
 TITLE = "Where the model looks"
 
 NOTHING = Words(
-    text="Nobody drew on the test images, so that maps can be looked at and not scored: `radtune cohort "
-    "annotate` reads boxes and masks, `radtune saliency` draws the maps."
+    text="No finding is annotated on the test images, so that maps can be looked at and hits not counted: "
+    "`radtune cohort annotate` reads boxes and masks, `radtune saliency` draws the maps."
 )
 
 
 def run(evidence: Evidence) -> Section:
     pairs = annotated_pairs(evidence.cohort, evidence.split.rows_N)
     stated = sides.statements(evidence.cohort, evidence.split.rows_N)
-    if not (pairs or stated or evidence.study.looked_at):
+    inside = organ_pairs(
+        evidence.cohort, evidence.split.rows_N, evidence.split.targets_NC, evidence.split.labels
+    )
+    if not (pairs or inside or stated or evidence.study.looked_at):
         return Section(parts=[NOTHING])
     settings, refused = _settings(evidence)
     if why := refused.get(evidence.best):
         return Section(parts=[Words(text=f"There are no maps: {why}.", kind="note")])
     try:
-        return _looked(evidence, pairs, stated, settings, refused)
+        return _looked(evidence, pairs, inside, stated, settings, refused)
     except InputError as error:  # the answer's maps have no gradient at all
         return Section(parts=[Words(text=f"There are no maps: {error}.", kind="note")])
 
@@ -44,6 +47,7 @@ def run(evidence: Evidence) -> Section:
 def _looked(
     evidence: Evidence,
     pairs: Sequence[Pair],
+    of_organs: Mapping[str, Sequence[Pair]],
     stated: Sequence[sides.Statement],
     settings: Sequence[Scored],
     refused: dict[str, str],
@@ -51,20 +55,30 @@ def _looked(
     looking = Looking(cohort=evidence.cohort)
     parts: list[Part] = []
     rows: list[pd.DataFrame] = []
+    brief: list[str] = []
     if pairs:
         regions = Regions.of(evidence, looking, pairs, settings)
-        parts, rows = regions.parts()
+        parts, rows, brief = regions.parts()
         refused = refused | regions.refused
     else:
         parts.append(NOTHING)
+    inside: list[pd.DataFrame] = []
+    for organ, own_pairs in of_organs.items():
+        own, table, lines = _organ(evidence, looking, organ, own_pairs, settings, refused)
+        parts, inside, brief = [*parts, *own], [*inside, table], [*brief, *lines]
     if stated:
-        of_sides, table = _sides(evidence, looking, stated, settings, refused)
-        parts, rows = [*parts, *of_sides], [*rows, table]
+        of_sides, table, line = _sides(evidence, looking, stated, settings, refused)
+        parts, rows, brief = [*parts, *of_sides], [*rows, table], [*brief, line]
     if evidence.study.images:
         parts += asked_for.pictures(evidence, looking, settings, METHOD)
     if refused:
         parts.append(Words(lines=[f"{what}: {why}" for what, why in refused.items()], kind="note"))
-    return Section(parts=parts, tables={"saliency": pd.concat(rows, ignore_index=True)} if rows else {})
+    found = {"saliency": rows, "saliency_organs": inside}
+    return Section(
+        parts=parts,
+        tables={name: pd.concat(own, ignore_index=True) for name, own in found.items() if own},
+        brief=brief,
+    )
 
 
 def _settings(evidence: Evidence) -> tuple[list[Scored], dict[str, str]]:
@@ -81,33 +95,76 @@ def _settings(evidence: Evidence) -> tuple[list[Scored], dict[str, str]]:
     return settings, refused
 
 
+def _maps(
+    looking: Looking,
+    looks: Sequence[Look],
+    settings: Sequence[Scored],
+    refused: dict[str, str],
+    what: str,
+) -> dict[Key, Sequence[np.ndarray]]:
+    """Each setting's maps of these looks; why a setting has none goes to `refused`."""
+    maps: dict[Key, Sequence[np.ndarray]] = {}
+    with looking.counted(len(looks) * len(settings), what) as counted:
+        for row in settings:
+            try:
+                maps[row.name, METHOD] = counted.maps(row.predictor, looks, METHOD)
+            except InputError as error:
+                refused[f"{row.name}, {METHOD}"] = str(error)
+    return maps
+
+
+def _organ(
+    evidence: Evidence,
+    looking: Looking,
+    organ: str,
+    pairs: Sequence[Pair],
+    settings: Sequence[Scored],
+    refused: dict[str, str],
+) -> tuple[list[Part], pd.DataFrame, list[str]]:
+    looks = [(pair.row, pair.label) for pair in pairs]
+    maps = _maps(looking, looks, settings, refused, organ)
+    table = organs.scores(organ, pairs, maps, evidence.cohort.labels, evidence.study.seed)
+    lines = organs.sentences(table, organ, evidence.cohort, (evidence.best, METHOD))
+    whose = "people drew" if by_people(pairs) else "the cohort is annotated with"
+    note = (
+        f"Maps of labels that an image has, {METHOD}; the {organ} as {whose}. An organ is where a finding "
+        "may be and not where it is: nothing is hit here, and the energy inside is held against the organ's "
+        "share of what the encoder sees. 95 % intervals over patients."
+    )
+    parts: list[Part] = [
+        organs.by_label(table, organ, evidence.cohort, list(maps)),
+        Words(lines=lines),
+        Words(text=note, kind="note"),
+    ]
+    return parts, table, lines
+
+
 def _sides(
     evidence: Evidence,
     looking: Looking,
     stated: Sequence[sides.Statement],
     settings: Sequence[Scored],
     refused: dict[str, str],
-) -> tuple[list[Part], pd.DataFrame]:
-    looks = [(one.row, one.label) for one in stated]
-    maps: dict[Key, list] = {}
-    for row in tqdm(settings, desc="sides", unit="setting", disable=None, leave=False):
-        try:
-            maps[row.name, METHOD] = looking.maps(row.predictor, looks, METHOD)
-        except InputError as error:
-            refused[f"{row.name}, {METHOD}"] = str(error)
+) -> tuple[list[Part], pd.DataFrame, str]:
+    maps = _maps(looking, [(one.row, one.label) for one in stated], settings, refused, "sides")
     development = sides.statements(evidence.cohort, evidence.data.rows_N)
-    table = sides.scores(stated, development, maps, evidence.cohort.labels, evidence.study.seed)
+    best = (evidence.best, METHOD)
+    table = sides.scores(
+        stated, development, maps, evidence.cohort.labels, evidence.study.seed, family=[best]
+    )
+    line = tables.sides_sentence(table, stated, best)
     note = (
-        "The share of maps with most of their mass on the stated side, by chance 0.50, and where one zone "
-        "is stated with their centre of mass in it (the lungs' thirds, cut at 37 and 55 % of the image's "
-        "height); atlas: where the label lies most often on other patients. The patient's right is the "
-        "image's left. Exact intervals over patients."
+        "The share of maps with most of their mass on the stated side, by chance that with the statements of "
+        "other patients with the label, and where one zone is stated with their centre of mass in it (the "
+        "lungs' thirds, cut at 37 and 55 % of the image's height); atlas: where the label lies most often on "
+        "other patients. The patient's right is the image's left. Exact intervals over patients; p: "
+        "statements permuted among patients within each label."
     )
     parts: list[Part] = [
-        Words(text=tables.sides_sentence(table, (evidence.best, METHOD))),
+        Words(text=line),
         Folded(
             title="Sides and zones, each label",
             parts=[tables.of_sides(table, evidence.cohort, list(maps)), Words(text=note, kind="note")],
         ),
     ]
-    return parts, table
+    return parts, table, line

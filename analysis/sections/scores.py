@@ -75,8 +75,11 @@ def _by_our_rules(evidence: Evidence, averages: pd.DataFrame) -> Table:
 
 
 def _how_to_read(evidence: Evidence) -> str:
-    averaged = np.array(evidence.cohort.labels)[evidence.split.averaged_C]
-    labels = [evidence.cohort.label_name(label) for label in averaged]
+    averaged = np.flatnonzero(evidence.split.averaged_C)
+    labels = [
+        f"{evidence.cohort.label_name(evidence.cohort.labels[c])} ({evidence.split.fewer_patients_C[c]})"
+        for c in averaged
+    ]
     fixed = [row.name for row in evidence.rows if row.rule.strategy == "fixed"]
     at = "the most probable label" if evidence.cohort.exclusive else "0.5"
     fitted = [row.name for row in evidence.rows if row.name not in fixed]
@@ -84,8 +87,8 @@ def _how_to_read(evidence: Evidence) -> str:
     text = (
         f"Small figures: 95 % intervals over patients, from {evidence.study.bootstrap:,} resamples; for "
         f"random the range of 95 % of its throws. Thresholds: {whose}, those of {', '.join(fixed)} are "
-        f"fixed at {at}. The macro averages take {len(labels)} labels, those "
-        f"with enough positive patients on validation and at least {AVERAGED_PATIENTS} on test: "
+        f"fixed at {at}. The macro averages take {len(labels)} labels, those with enough positive patients "
+        f"on validation and at least {AVERAGED_PATIENTS} on the smaller side on test, whose number is given: "
         f"{', '.join(labels)}. The other columns are over all labels."
     )
     if evidence.cohort.exclusive:
@@ -95,6 +98,8 @@ def _how_to_read(evidence: Evidence) -> str:
         )
     if evidence.no_zero_shot:
         text += f" There is no zero-shot row: {evidence.no_zero_shot}."
+    if evidence.no_metadata:
+        text += f" There is no row of the kept columns alone; {evidence.no_metadata}."
     return text
 
 

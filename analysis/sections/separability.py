@@ -44,7 +44,8 @@ def run(evidence: Evidence) -> Section:
         Words(
             text=f"Mean over the labels that count, each label's positive against its negative images, on "
             "test patients whom centroids, neighbours and regressions have not seen; beneath it what "
-            f"{PERMUTATIONS} deals of the same labels to other patients give in 95 of 100 cases. Probe and "
+            f"{PERMUTATIONS} deals of the same labels to other patients give in 95 of 100 cases. The "
+            "regression is its first Newton step, of the labels and of their deals alike. Probe and "
             "zero-shot share the frozen features. Of two classes Davies-Bouldin is 2 / ratio and "
             "Calinski-Harabasz (n − 2) times Fisher's ratio: all stand in separability.csv.",
             kind="note",
@@ -61,8 +62,9 @@ def run(evidence: Evidence) -> Section:
                 name="separability",
                 figure=accuracies(evidence, table),
                 alt="Balanced accuracy of held-out logistic regressions by label, with what chance gives.",
-                caption="Held-out logistic regression, one a label: balanced accuracy, 95 % interval over "
-                "patients where ten have the label, and in grey what chance gives.",
+                caption="Held-out one-step logistic regression, one a label: balanced accuracy, 95 % "
+                "interval over patients where ten have the label and ten have not, and in grey what chance "
+                "gives.",
             )
         )
         parts.append(Folded(title="Each label", parts=list(_by_label(evidence, table))))
@@ -253,7 +255,7 @@ def _colourings(evidence: Evidence) -> Iterator[tuple[str, str, dict[str, np.nda
         abnormal_N = positive_NC.any(axis=1) & ~normal_N
         yield "normal", "normal and abnormal", {"normal": normal_N, "abnormal": abnormal_N}
     domains = domain_columns(labels)
-    if len(domains) > 1:
+    if domains:
         of_ND = np.stack([positive_NC[:, columns].any(axis=1) for columns in domains.values()], axis=1)
         one_N = of_ND.sum(axis=1) == 1
         groups = {name: of_ND[:, d] & one_N for d, name in enumerate(domains)}

@@ -34,6 +34,8 @@ NOTHING = ("no finding", "normal")
 """Labels of rows without a region, in lower case."""
 OTHER_NAMES = {"nih": {"Infiltrate": "Infiltration"}}
 """Format -> a label as its boxes spell it -> as the same release's image labels do."""
+BY_PEOPLE = ("nih", "vindr", "chexlocalize", "siim")
+"""Formats of releases whose regions radiologists drew."""
 SIIM_LABEL = "Pneumothorax"
 
 _COLUMNS = {

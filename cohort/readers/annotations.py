@@ -1,4 +1,4 @@
-"""`radtune cohort annotate`: what people drew, from files of boxes or masks into a cohort.
+"""`radtune cohort annotate`: regions of labels or organs, from files of boxes or masks into a cohort.
 
 Shape legend: H height, W width.
 """
@@ -7,23 +7,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cohort.annotations import Annotations, Region, mask_region, write_annotations
+from cohort.annotations import (
+    DRAWN_BY,
+    Annotations,
+    Region,
+    check_organ,
+    mask_region,
+    write_annotations,
+)
 from cohort.decoding import decode_raw
-from cohort.errors import InputError
+from cohort.errors import InputError, shortened
 from cohort.image_files import ImageFiles, list_files
 from cohort.labels import NO_FINDING, did_you_mean
-from cohort.manifest import Cohort
+from cohort.manifest import ANNOTATIONS, Cohort
 from cohort.readers.annotation_formats import FORMATS, OTHER_NAMES, Drawn
-from cohort.readers.named_files import without_ending
+from cohort.readers.named_files import normal_form, without_ending
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg")
+SEPARATORS = "_-. "
+"""Between an image's name and what a mask's name has more."""
 
 
 @dataclass
@@ -36,6 +45,9 @@ class Annotated:
     """Why -> what was left out, with how many regions each."""
     clipped: int = 0
     """Boxes of which a part lay outside their image."""
+    affixed: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
+    """What stands before and after an image's name -> names of images that are not in the cohort and would be
+    without it, each with that image."""
 
     @property
     def lines(self) -> list[str]:
@@ -46,6 +58,13 @@ class Annotated:
             first = next(iter(what))
             many = f" and {len(what) - 1} more" if len(what) > 1 else ""
             said.append(f"left out {sum(what.values())} regions of {why}: {first!r}{many}")
+        for (before, after), names in self.affixed.items():
+            name, image = names[0]
+            what = " and ".join(filter(None, [before and f"{before!r} before", after and f"{after!r} after"]))
+            said.append(
+                f"{len(names)} of these are named as an image with {what} its name ({name!r} of {image!r}): "
+                "name them as their images"
+            )
         return said
 
 
@@ -55,18 +74,22 @@ def annotate(
     *,
     label: str = "",
     positive_labels: bool = False,
+    organ: str = "",
     reader: str = "",
+    drawn_by: str = "",
     drawn_on: tuple[int, int] | None = None,
     other_names: Mapping[str, str] | None = None,
 ) -> Annotated:
-    """Write regions beside the manifest. Those of the same readers that were there before are replaced, those
-    of other readers stay.
+    """Write regions beside the manifest. Those of the same readers that were there before are replaced, of an
+    organ by that organ's and of labels by those of labels; others stay.
 
     Args:
         drawn: as a format has them.
         label: for all regions, whatever their file says.
         positive_labels: give each region to every finding that its image is positive for.
+        organ: what all regions are of, whatever labels their images have.
         reader: for regions whose file names none.
+        drawn_by: `people`, `software`, or empty where it is not known.
         drawn_on: width and height of the images that boxes were drawn on, where these were larger or smaller
             than the cohort's and the file does not say so.
         other_names: labels as the file spells them -> as the cohort does.
@@ -75,6 +98,14 @@ def annotate(
         InputError: nothing belongs to the cohort, a box lies outside its image, a mask has another size, or a
             label is none of the cohort's.
     """
+    if organ:
+        check_organ(organ)
+        if label or positive_labels:
+            raise InputError(
+                "--organ: an organ's masks are of every label; leave out --label, --positive-labels"
+            )
+    if drawn_by not in ("", *DRAWN_BY):
+        raise InputError(f"--drawn-by must be {' or '.join(DRAWN_BY)}, got {shortened(drawn_by)!r}")
     if label and label not in cohort.labels:
         raise InputError(f"--label: no label {label!r}; {did_you_mean(label, cohort.labels)}")
     index = _Images(cohort)
@@ -83,23 +114,50 @@ def annotate(
     for one in tqdm(drawn, desc="annotating", unit="region", delay=2.0, disable=None):
         row = index.row(one.image)
         if row is None:
-            found.left_out.setdefault("images that are not in the cohort", Counter())[one.image] += 1
+            left_out = found.left_out.setdefault("images that are not in the cohort", Counter())
+            if one.image not in left_out and (affix := index.affix(one.image)):
+                found.affixed.setdefault(affix[:2], []).append((one.image, affix[2]))
+            left_out[one.image] += 1
             continue
-        names = _labels(one, row, index, label, positive_labels, other_names or {})
+        # An organ's region has no label.
+        names = [""] if organ else _labels(one, row, index, label, positive_labels, other_names or {})
         if not names:
             why = "images without a positive label" if positive_labels else "labels that the cohort lacks"
             found.left_out.setdefault(why, Counter())[one.image if positive_labels else one.label] += 1
         for name in names:
-            regions.append(_region(one, index.images[row], name, reader, index.size(row), drawn_on, found))
+            region = _region(one, index.images[row], name, reader, index.size(row), drawn_on, found)
+            regions.append(replace(region, organ=organ, drawn_by=drawn_by))
     if not regions:
         reasons = "; ".join(found.lines[1:]) or "the file has no region"
         raise InputError(f"{cohort.folder}: nothing was annotated: {reasons}")
     before = Annotations.open(cohort)
-    replaced = {region.reader for region in regions}
-    kept = [region for region in before.regions if region.reader not in replaced] if before else []
+    replaced = {(region.organ, region.reader) for region in regions}
+    kept = [one for one in before.regions if (one.organ, one.reader) not in replaced] if before else []
     write_annotations(cohort.folder, [*kept, *regions])
     found.regions, found.images = len(regions), len({region.image for region in regions})
     return found
+
+
+def remove(cohort: Cohort, reader: str, organ: str = "") -> int:
+    """Take a reader's regions away, all of them or those of an organ alone, and return how many.
+
+    Raises:
+        InputError: there are none, with the readers that there are.
+    """
+    found = Annotations.open(cohort)
+    regions = found.regions if found else ()
+    kept = [one for one in regions if one.reader != reader or (organ and one.organ != organ)]
+    if len(kept) == len(regions):
+        readers = ", ".join(repr(name) for name in found.readers) if found else "nobody"
+        raise InputError(
+            f"--remove: {cohort.folder} has no regions {f'of {organ!r} ' if organ else ''}by {reader!r}; "
+            f"annotated by {readers}"
+        )
+    if kept:
+        write_annotations(cohort.folder, kept)
+    else:
+        (cohort.folder / ANNOTATIONS).unlink()
+    return len(regions) - len(kept)
 
 
 def read_boxes(path: Path, form: str) -> tuple[Iterator[Drawn], Mapping[str, str]]:
@@ -140,7 +198,7 @@ class _Images:
         self._files, self._sizes = cohort.files(), {}
         self._rows: dict[str, int] = {}
         for names in (self.images, cohort.column("file")):
-            for row, name in enumerate(names):
+            for row, name in enumerate(map(normal_form, names)):
                 tail = PurePosixPath(name).name
                 for spelling in (name, without_ending(name), tail, without_ending(tail)):
                     self._rows.setdefault(spelling, row)
@@ -153,10 +211,25 @@ class _Images:
         return self._sizes[row]
 
     def row(self, name: str) -> int | None:
+        name = normal_form(name)
         tail = PurePosixPath(name).name
         for spelling in (name, without_ending(name), tail, without_ending(tail)):
             if spelling in self._rows:
                 return self._rows[spelling]
+        return None
+
+    def affix(self, name: str) -> tuple[str, str, str] | None:
+        """What stands before and what after an image's name in the name of none, set off by one of
+        SEPARATORS, and that image; None where there is no such image."""
+        stem = without_ending(PurePosixPath(name).name)
+        for place, letter in enumerate(stem):
+            if letter in SEPARATORS:
+                for own, affix in (
+                    (stem[:place], ("", stem[place:])),
+                    (stem[place + 1 :], (stem[: place + 1], "")),
+                ):
+                    if own in self._rows:
+                        return *affix, self.images[self._rows[own]]
         return None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from cohort.decoding import IMAGE_ENDINGS
-from cohort.duplicates import find_duplicates, first_pairs
+from cohort.duplicates import Pair, across, described, find_duplicates, first_pairs, joined
 from cohort.errors import InputError
 from cohort.image_files import ImageFiles, Inspected, inspect_images, list_files
 from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
@@ -22,6 +22,8 @@ from cohort.labels import NO_FINDING, LabelPolicy, check_wording
 from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
 from cohort.other_formats import ENDINGS, HEAD, other_format
 from cohort.readers.named_files import FileIndex, find_files, without_ending
+from cohort.spellings import folded, spelled_alike
+from cohort.splits import FRACTIONS, stratified_split, unfit_for_a_study
 
 _NAMED = 3
 
@@ -36,7 +38,8 @@ class SourceRows:
     patient: Sequence[str]
     study: Sequence[str]
     view: Sequence[str]
-    split: Sequence[str]
+    split: Sequence[str] | None
+    """As the source gives it; None where a stratified one is drawn."""
     keep: Mapping[str, Sequence[Any]]
     raw_NC: np.ndarray
     """The source's label cells: 1, 0, -1 (uncertain), NaN (blank)."""
@@ -50,6 +53,9 @@ class SourceRows:
     modality: str
     licence: str
     flow: list[tuple[str, int]]
+    fractions: Sequence[float] = FRACTIONS
+    """Of the split that is drawn."""
+    seed: int = 0
     exclusive: bool = False
     label_names: Mapping[str, str] = field(default_factory=dict)
     label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -72,28 +78,34 @@ def assemble(
     `intensity` is the rule for 16-bit gray, one of `cohort.intensity.RULES`; percentiles and full scale are
     those of the training images, or of all where none of the former has 16 bits.
 
+    A split that is drawn keeps together patients whose names differ in spelling only and, unless
+    `allow_duplicates`, those who share an image.
+
     Rows without a file are kept with `present` false and a warning, those whose file is of a format that is
     not readable yet with another. Raises InputError where no readable file is there, where a name fits
-    several files, for an unknown rule, unless `skip_unreadable` for files that do not decode, and unless
-    `allow_duplicates` for files of several splits that are the same.
+    several files, for an unknown rule, where no split can be drawn, unless `skip_unreadable` for files that
+    do not decode, and unless `allow_duplicates` for images that are the same or nearly so in several splits.
     """
     # Before the images are read, which may take an hour.
     parse_rule(intensity)
     check_facts(False, rows.modality, rows.licence)
     check_wording(rows.labels, rows.label_names, rows.label_prompts)
+    split = _split(rows, ())
     count = len(rows.image)
     found, absent = _find_images(rows, images)
     there = [n for n in range(count) if found[n] is not None]
-    training = {i for i, n in enumerate(there) if rows.split[n] == "train"}
-    inspected = inspect_images(ImageFiles(images, [found[n] for n in there]), training)
-    warnings = list(rows.warnings)
+    files = ImageFiles(images, [found[n] for n in there])
+    inspected = inspect_images(files, _training(split, there))
     unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
-    if unreadable:
-        several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
-        message = f"{next(iter(unreadable.values()))}{several if len(unreadable) > 1 else ''}"
-        if not skip_unreadable:
-            raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
-        warnings.append(f"{len(unreadable)} unreadable image files were skipped: {message}")
+    warnings = [*rows.warnings, *_unreadable_warnings(unreadable, found, skip_unreadable)]
+    pairs = [
+        Pair(there[pair.first], there[pair.second], pair.correlation)
+        for pair in find_duplicates(inspected.pixels, inspected.thumbnails_NHW)
+    ]
+    if rows.split is None and across(pairs, rows.patient) and not allow_duplicates:
+        split = _split(rows, pairs)
+        if inspected.gray_16_bit:  # their values are those of other training images
+            inspected = inspect_images(files, _training(split, there))
 
     levels = find_intensity(intensity, inspected.counts_V) if inspected.gray_16_bit else None
     warnings += _pixel_warnings(inspected, levels, intensity)
@@ -103,20 +115,15 @@ def assemble(
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
-    if across := _duplicates_across_splits(rows, digest):
-        if not allow_duplicates:
-            raise InputError(
-                f"{images}: {across}, so that a model would be tested on what it was trained on; keep one "
-                "row of each, give them one patient and one split, or pass --allow-duplicates"
-            )
-        warnings.append(f"{across}: scores there flatter the model")
-    warnings += _row_warnings(rows)
+    warnings += _duplicate_warnings(rows, split, pairs, images, allow_duplicates)
+    warnings += _row_warnings(rows, split)
+    warnings += unfit_for_a_study(rows.targets_NC, rows.patient, split, rows.split is not None)
     flow = [*rows.flow, ("image file there", len(there))]
     if unreadable:
         flow.append(("image readable", len(there) - len(unreadable)))
     return write_cohort(
         out,
-        _columns(rows, found, digest),
+        _columns(rows, split, found, digest),
         rows.targets_NC,
         labels=rows.labels,
         source=rows.source,
@@ -134,6 +141,7 @@ def assemble(
         warnings=[*warnings, *absent],  # what is not there stands last, where it is seen
         contradictions=[rows.image[n] for n in rows.contradictions],
         uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
+        duplicates=[(rows.image[pair.first], rows.image[pair.second], pair.correlation) for pair in pairs],
     )
 
 
@@ -170,7 +178,9 @@ def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None]
     return found, warnings
 
 
-def _columns(rows: SourceRows, found: Sequence[str | None], digests: Sequence[str]) -> dict[str, Sequence]:
+def _columns(
+    rows: SourceRows, split: Sequence[str], found: Sequence[str | None], digests: Sequence[str]
+) -> dict[str, Sequence]:
     """The manifest's columns beside the labels."""
     return {
         "image": rows.image,
@@ -180,29 +190,88 @@ def _columns(rows: SourceRows, found: Sequence[str | None], digests: Sequence[st
         "patient": rows.patient,
         "study": rows.study,
         "view": rows.view,
-        "split": rows.split,
+        "split": split,
     } | {KEEP + name: cells for name, cells in rows.keep.items()}
 
 
-def _duplicates_across_splits(rows: SourceRows, digests: Sequence[str]) -> str:
-    """In words; "" where there are none."""
-    pairs = find_duplicates(
-        rows.image, digests, rows.split, rows.patient, rows.targets_NC, rows.labels
-    ).across_splits
+def _split(rows: SourceRows, pairs: Sequence[Pair]) -> Sequence[str]:
+    """The split that the source gives, or one that keeps together the patients of each pair of images, and
+    those whose names are one in several spellings."""
+    if rows.split is not None:
+        return rows.split
+    first: dict[str, str] = {}
+    names = [first.setdefault(folded(patient), patient) for patient in rows.patient]
+    groups_N = joined(names, [pair[:2] for pair in pairs])
+    try:
+        return stratified_split(rows.targets_NC, groups_N, rows.fractions, rows.seed)
+    except InputError as error:
+        shared = _in_words(across(pairs, rows.patient), rows.image, rows.patient)
+        if not shared:
+            raise
+        raise InputError(
+            f"{shared} of several patients, whom a split keeps together: {error}; pass --allow-duplicates to "
+            "draw one all the same"
+        ) from error
+
+
+def _unreadable_warnings(unreadable: Mapping[int, str], found: Sequence[str | None], skip: bool) -> list[str]:
+    """One of the files that do not decode, or none; InputError where they are not to be skipped."""
+    if not unreadable:
+        return []
+    several = f"; {len(unreadable)} such files: {_first([found[n] for n in unreadable])}"
+    message = f"{next(iter(unreadable.values()))}{several if len(unreadable) > 1 else ''}"
+    if not skip:
+        raise InputError(f"{message}; mend or remove them, or pass --skip-unreadable")
+    return [f"{len(unreadable)} unreadable image files were skipped: {message}"]
+
+
+def _duplicate_warnings(
+    rows: SourceRows, split: Sequence[str], pairs: Sequence[Pair], images: Path | str, allowed: bool
+) -> list[str]:
+    """One of images that are the same in several splits, or else of several patients, or none; InputError for
+    the former unless they are allowed."""
+    if leaks := _in_words(across(pairs, split), rows.image, split):
+        if not allowed:
+            raise InputError(
+                f"{images}: {leaks} in several splits, so that a model would be tested on what it was "
+                "trained on; keep one row of each, give them one patient and one split, or pass "
+                "--allow-duplicates"
+            )
+        return [f"{leaks} in several splits: scores there flatter the model"]
+    if shared := _in_words(across(pairs, rows.patient), rows.image, rows.patient):
+        kept = ", whom the split keeps together" if rows.split is None and not allowed else ""
+        return [f"{shared} of several patients{kept}: `radtune cohort show --duplicates FILE` draws them"]
+    return []
+
+
+def _training(split: Sequence[str], there: Sequence[int]) -> set[int]:
+    return {i for i, n in enumerate(there) if split[n] == "train"}
+
+
+def _in_words(pairs: Sequence[Pair], images: Sequence[str], values: Sequence[str]) -> str:
+    """`2 pairs of images are the same or nearly so (...)`; "" where there are none."""
     if not pairs:
         return ""
-    return f"{len(pairs)} image files lie in several splits under different names ({first_pairs(pairs)})"
+    said = first_pairs([described(pair, images, values) for pair in pairs])
+    many = "1 pair of images is" if len(pairs) == 1 else f"{len(pairs)} pairs of images are"
+    return f"{many} the same or nearly so ({said})"
 
 
-def _row_warnings(rows: SourceRows) -> list[str]:
+def _row_warnings(rows: SourceRows, split: Sequence[str]) -> list[str]:
     """What stands in the rows and may not be meant."""
     warnings = []
-    for what, names in (("labels", rows.labels), ("patients", rows.patient)):
-        if alike := _spelled_alike(names):
-            warnings.append(
-                f"{len(alike)} {what} differ from another in case or in a final .0 only ({_first(alike)}): "
-                "taken for different ones"
-            )
+    differ = "differ from another in case, hyphens, width or a final .0 only"
+    if alike := spelled_alike(rows.labels):
+        pairs = _first([f"{one} and {other}" for one, other in alike])
+        warnings.append(f"{len(alike)} labels {differ} ({pairs}): taken for different ones")
+    if alike := spelled_alike(rows.patient):
+        side = dict(zip(rows.patient, split, strict=True))
+        apart = [(one, other) for one, other in alike if side[one] != side[other]]
+        pairs = _first([f"{one} and {other}" for one, other in apart or alike])
+        said = f"{len(alike)} patients {differ} ({pairs}): taken for different ones"
+        if apart:
+            said += f", and {len(apart)} of them lie in another split; if they are the same, scores flatter"
+        warnings.append(said)
     if rows.contradictions:
         first = _first([rows.image[n] for n in rows.contradictions])
         warnings.append(
@@ -255,17 +324,6 @@ def _other_formats(
                 elif form := other_format(heads.head(position[file], HEAD), file):
                     found[n] = f"{form} without ending"
     return found
-
-
-def _spelled_alike(names: Sequence[str]) -> list[str]:
-    """`a and A` for each name that another one before it may stand for."""
-    first: dict[str, str] = {}
-    alike = []
-    for name in dict.fromkeys(names):
-        other = first.setdefault(name.casefold().removesuffix(".0"), name)
-        if other != name:
-            alike.append(f"{other} and {name}")
-    return alike
 
 
 def _first(names: Sequence[str]) -> str:

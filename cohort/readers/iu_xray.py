@@ -274,7 +274,7 @@ def read_iu_xray(
     from cohort.manifest import check_output_folder
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.source_table import read_source, require_cells, require_columns, require_distinct
-    from cohort.splits import FRACTIONS, paper_split, stratified_split, too_rare_for_three_sides
+    from cohort.splits import FRACTIONS, paper_split, too_rare_for_three_sides
 
     check_output_folder(out, images)
     if split not in ("stratified", "paper"):
@@ -330,10 +330,6 @@ def read_iu_xray(
         if vague_N.any():
             warnings.append(f"{vague_N.sum()} images have a remark on quality only: {NO_FINDING} masked")
 
-    if split == "paper":
-        splits = paper_split(uid)
-    else:
-        splits = stratified_split(targets_NC, uid, fractions or FRACTIONS, seed)
     warnings += too_rare_for_three_sides(targets_NC, uid, CHEXPERT_14)
     report = [
         " ".join(filter(None, parts)) or None
@@ -345,7 +341,9 @@ def read_iu_xray(
         patient=uid,
         study=uid,
         view=["frontal"] * len(frame),
-        split=splits,
+        split=paper_split(uid) if split == "paper" else None,
+        fractions=fractions or FRACTIONS,
+        seed=seed,
         keep={"report": report, "mesh": texts["MeSH"].tolist()}
         | {
             name: [getattr(findings, name) for findings in mesh]

@@ -6,27 +6,49 @@ Shape legend: N images, C labels.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cohort.errors import InputError
-from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
-from cohort.readers.source_table import LABEL_CELLS
+from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING, did_you_mean
+from cohort.readers.source_table import LABEL_CELLS, MISSING
+from cohort.spellings import one_spelling, seen, taken_for_one
 
 # ChestX-ray14's own table writes several labels into one cell.
 SEPARATOR = "|"
 
 _LIKELY_SEPARATORS = (",", ";", "|", "/", "+", "&")
+_LISTING = (",", ";", "|")
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
+class Merged:
+    """One row an image, from one label a row."""
+
+    frame: pd.DataFrame
+    labels: list[str]
+    raw_NC: np.ndarray
+    """What is not named is negative, and a blank cell blank for all labels."""
+    warnings: list[str]
+
+
 def merge_rows(
-    frame: pd.DataFrame, image_column: str, label_column: str, separator: str, single: Sequence[str | None]
-) -> tuple[pd.DataFrame, list[str], np.ndarray]:
-    """One row an image, from one label a row: (frame, labels, raw_NC), in which what is not named is negative
-    and a blank cell blank for all labels. `single` are columns that must agree within an image.
+    frame: pd.DataFrame,
+    image_column: str,
+    label_column: str,
+    separator: str,
+    single: Sequence[str | None],
+    missing: Container[str] = MISSING,
+) -> Merged:
+    """The rows of one image merged, and each cell cut at the separator.
+
+    Names that look the same are one label, written as the first of them; a name among `missing`, in lower
+    case, is none. `single` are columns that must agree within an image.
 
     Raises InputError where they do not, and where the column is blank throughout or holds no names but 1 and
     0.
@@ -34,6 +56,8 @@ def merge_rows(
     position: dict[str, int] = {}
     first_rows: list[int] = []
     positive: list[set[str]] = []
+    spellings: dict[str, str] = {}
+    replaced: list[tuple[str, str]] = []
     columns = {name: frame[name].tolist() for name in {image_column, label_column, *filter(None, single)}}
     for row in range(len(frame)):
         image = columns[image_column][row]
@@ -47,8 +71,10 @@ def merge_rows(
                     f"{frame.index[row]}: image {image!r} has {columns[name][row]!r} in column {name!r}, but "
                     f"{columns[name][first_rows[n]]!r} in an earlier row; rows of one image must agree"
                 )
-        cell = columns[label_column][row] or ""
-        positive[n] |= {part.strip() for part in cell.split(separator)} - {""}
+        parts = [part.strip() for part in (columns[label_column][row] or "").split(separator)]
+        named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
+        replaced += again
+        positive[n] |= set(named)
 
     labels = _in_known_order(set().union(*positive))
     if not labels:
@@ -59,17 +85,49 @@ def merge_rows(
             f"name no label; pass --labels {label_column!r} instead of --label-column"
         )
     raw_NC = np.array([[float(label in has) if has else np.nan for label in labels] for has in positive])
-    return frame.iloc[first_rows], labels, raw_NC
+    warnings = taken_for_one("labels", replaced)
+    if missed := missed_separator(labels, separator):
+        warnings.append(missed)
+    return Merged(frame.iloc[first_rows], labels, raw_NC, warnings)
+
+
+def select_labels(
+    merged: Merged, chosen: Sequence[str], label_column: str, path: Path | str
+) -> tuple[list[str], np.ndarray, list[str]]:
+    """`chosen` of the labels that a column names: as the column writes them, their cells, and a warning of
+    the others, which are no labels then; InputError for one that it does not name."""
+    written = {seen(label): label for label in merged.labels}
+    for label in chosen:
+        if seen(label) not in written:
+            raise InputError(
+                f"{path}: column {label_column!r} names no label {label!r}; "
+                f"{did_you_mean(label, merged.labels)}"
+            )
+    labels = [written[seen(label)] for label in chosen]
+    others = {
+        label: int(np.nansum(merged.raw_NC[:, c]))
+        for c, label in enumerate(merged.labels)
+        if label not in labels
+    }
+    said = ", ".join(f"{label} {count}" for label, count in list(others.items())[:_SHOWN])
+    more = ", ..." if len(others) > _SHOWN else ""
+    warnings = (
+        [f"{len(others)} labels of column {label_column!r} are left out ({said}{more})"] if others else []
+    )
+    return labels, merged.raw_NC[:, [merged.labels.index(label) for label in labels]], warnings
 
 
 def missed_separator(labels: Sequence[str], separator: str) -> str | None:
     """A warning where labels look like several in one: where a part of one, cut at another mark, is a label
-    itself or part of another as well (`Edema,Mass` beside `Mass`)."""
+    itself or part of another as well (`Edema,Mass` beside `Mass`), or where all parts of one, cut at a mark
+    of lists, begin as names do (`COVID-19, ARDS`; not `melanoma, in situ`)."""
     for mark in _LIKELY_SEPARATORS:
         parts = {label: {part.strip() for part in label.split(mark)} - {""} for label in labels}
         count = Counter(part for label in labels for part in parts[label])
         several = [
-            label for label in labels if mark in label and any(count[part] > 1 for part in parts[label])
+            label
+            for label in labels
+            if mark in label and (any(count[part] > 1 for part in parts[label]) or _names(parts[label], mark))
         ]
         if several and mark != separator:
             shown = ", ".join(map(repr, several[:_SHOWN])) + (", ..." if len(several) > _SHOWN else "")
@@ -78,6 +136,10 @@ def missed_separator(labels: Sequence[str], separator: str) -> str | None:
                 f"cut at {separator!r} only; pass --label-separator {mark!r} if they are"
             )
     return None
+
+
+def _names(parts: Collection[str], mark: str) -> bool:
+    return mark in _LISTING and len(parts) > 1 and all(part[0].isupper() for part in parts)
 
 
 def _in_known_order(labels: set[str]) -> list[str]:

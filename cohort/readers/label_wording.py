@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cohort.errors import InputError
+from cohort.readers.name_lists import cells
 
 _FIELDS = ("name", "prompts")
 
@@ -27,12 +28,12 @@ def read_wording(text: str) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]
     if text.lower().endswith((".yaml", ".yml")):
         return _from_fields(_mapping(Path(text)), text)
     names: dict[str, str] = {}
-    for part in text.split(","):
+    for part in cells(text):
         label, equals, name = (piece.strip() for piece in part.partition("="))
         if not (label and equals and name):
             raise InputError(
-                f"--label-names {part.strip()!r}: expected LABEL=NAME,LABEL=NAME or the path of a .yaml "
-                "file, where names may hold commas"
+                f"--label-names {part!r}: expected LABEL=NAME,LABEL=NAME "
+                "or the path of a .yaml file; a name that holds a comma needs quotes"
             )
         if label in names:
             raise InputError(f"--label-names: label {label!r} is named twice; name it once")

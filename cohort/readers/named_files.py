@@ -1,11 +1,13 @@
 """From the names in a table to the files of a folder or an archive.
 
-The folders in a name count: `b/1.png` is neither `a/1.png` nor the `1.png` of a root that is called `a`.
+The folders in a name count: `b/1.png` is neither `a/1.png` nor the `1.png` of a root that is called `a`. How
+Unicode writes a letter does not: macOS takes an accent apart, most tables do not.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -40,7 +42,7 @@ def find_files(
         if fit:
             name, file = fit
             front = _front(name, file)
-            if front and PurePosixPath(front).name not in names_of_root:
+            if front and normal_form(PurePosixPath(front).name) not in names_of_root:
                 if "/" in file and len(fronts) == 1:
                     renamed += 1
                 else:
@@ -71,6 +73,12 @@ def _first_fit(alternatives: Sequence[str], index: FileIndex, root: Path | str) 
     for name in alternatives:
         fits = index.fits(name, root)
         if len(fits) > 1:
+            if normal_form(fits[0]) == normal_form(fits[1]):
+                raise InputError(
+                    f"{root}: the image {name!r} may be either of two files whose names look alike, "
+                    f"{fits[0]!a} and {fits[1]!a}, in which Unicode writes a letter in two ways; "
+                    "rename one"
+                )
             raise InputError(
                 f"{root}: the image {name!r} may be {fits[0]!r} or {fits[1]!r}; "
                 "name it with its folder and ending"
@@ -90,7 +98,8 @@ def _names_of(root: Path | str) -> set[str]:
     """What the folder or archive is called, as it is given and where a link leads, an archive also without
     its ending."""
     paths = [Path(os.path.abspath(root)), Path(os.path.realpath(root))]
-    return {name for path in paths for name in (path.name, path.stem if path.is_file() else path.name)}
+    names = {name for path in paths for name in (path.name, path.stem if path.is_file() else path.name)}
+    return set(map(normal_form, names))
 
 
 def _parts(path: str) -> list[str]:
@@ -98,13 +107,15 @@ def _parts(path: str) -> list[str]:
 
 
 class FileIndex:
-    """Files by their whole path and by the tails of it, each with and without the file's ending."""
+    """Files by their whole path and by the tails of it, each with and without the file's ending, in the
+    normal form of Unicode."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self._whole: dict[str, list[str]] = defaultdict(list)
         for file in files:
-            self._whole[file].append(file)
-            self._whole[without_ending(file)].append(file)
+            form = normal_form(file)
+            self._whole[form].append(file)
+            self._whole[without_ending(form)].append(file)
         self._files = files
         self._by_tail: dict[int, dict[str, list[str]]] = {}
 
@@ -117,25 +128,33 @@ class FileIndex:
             )
         if not parts:
             return []
+        written, parts = parts[-1], [normal_form(part) for part in parts]
         path = "/".join(parts)
         fits = self._whole.get(path) or self._tails(len(parts)).get(path, [])
         start = 1
         while not fits and start < len(parts):
             fits = self._whole.get("/".join(parts[start:]), [])
             start += 1
-        with_ending = [file for file in fits if parts[-1] == file.rpartition("/")[2]]
-        return with_ending or fits
+        for spelling, form in ((written, str), (parts[-1], normal_form)):
+            if with_ending := [file for file in fits if spelling == form(file.rpartition("/")[2])]:
+                return with_ending
+        return fits
 
     def _tails(self, length: int) -> dict[str, list[str]]:
         if length not in self._by_tail:
             tails = self._by_tail[length] = defaultdict(list)
             for file in self._files:
-                parts = file.split("/")
+                parts = normal_form(file).split("/")
                 if len(parts) > length:
                     tail = "/".join(parts[len(parts) - length :])
                     tails[tail].append(file)
                     tails[without_ending(tail)].append(file)
         return self._by_tail[length]
+
+
+def normal_form(name: str) -> str:
+    """A name with every letter in the one way that Unicode calls composed (NFC, UAX 15)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def without_ending(path: str) -> str:

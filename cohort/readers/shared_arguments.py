@@ -19,6 +19,7 @@ from typing import Any
 from cohort.errors import InputError
 from cohort.labels import BLANK_RULES, NO_FINDING_RULES
 from cohort.readers.label_wording import read_wording
+from cohort.readers.name_lists import cells, comma_separated
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,8 @@ def add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-duplicates",
         action="store_true",
-        help="only warn of image files that lie in several splits under different names",
+        help="only warn of images in several splits that are the same or nearly so; a split that is drawn "
+        "need not keep them together then",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
 
@@ -79,11 +81,6 @@ def shared(arguments: argparse.Namespace) -> dict[str, Any]:
     } | {name: value for name, value in given.items() if value is not None}
 
 
-def comma_separated(text: str) -> list[str]:
-    """The names in `A, B,C`, without blanks; the type of an option that takes several."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _numbers(option: str, cells: list[str]) -> list[float]:
     try:
         return [float(cell) for cell in cells]
@@ -94,7 +91,7 @@ def _numbers(option: str, cells: list[str]) -> list[float]:
 def _uncertain_rules(text: str) -> str | dict[str, str]:
     if "=" not in text:
         return text
-    parts = comma_separated(text)
+    parts = [cell for cell in cells(text) if cell]
     if loose := [part for part in parts if "=" not in part]:
         raise InputError(f"--uncertain {loose[0]}: expected LABEL=ignore, LABEL=zeros or LABEL=ones")
     return dict(part.split("=", 1) for part in parts)

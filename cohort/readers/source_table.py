@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +23,7 @@ from cohort.files import open_regular
 from cohort.labels import NO_FINDING, did_you_mean
 from cohort.limits import LONGEST_CELL, LONGEST_ROW
 from cohort.parquet_files import check_size, read_parquet
+from cohort.spellings import seen
 
 # Narrower than what Python reads as a number: `2024_01` is an id and `inf` a word.
 _ID = re.compile(r"0\d.*|[+-]?\d{16,}", re.ASCII)
@@ -32,7 +33,11 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 # What cells raise that are of no kind pandas has, a day of the year 9999 or an unknown time zone say.
 _WRONG_CELLS = (ValueError, TypeError, KeyError, OverflowError, NotImplementedError)
 
-_BLANK = ("", "NA", "N/A", "nan", "NaN", "null")
+MISSING = frozenset(
+    ["", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "-", "--", "?"]
+)
+"""What programs and people write into a cell that is blank, in lower case: the markers that pandas reads so,
+and three of people's own."""
 LABEL_CELLS = {  # the cells of a label column, in lower case
     "1": 1.0,
     "1.0": 1.0,
@@ -45,8 +50,9 @@ LABEL_CELLS = {  # the cells of a label column, in lower case
 }
 
 
-def read_source(path: Path | str) -> pd.DataFrame:
-    """A CSV or Parquet table with every cell as stripped text, or None where it is blank.
+def read_source(path: Path | str, missing: Container[str] = MISSING) -> pd.DataFrame:
+    """A CSV or Parquet table with every cell as stripped text, or None where it is blank or holds one of
+    `missing`, in lower case.
 
     Text, so that an id such as `007` stays what it is. The index names each row as a person finds it: in a
     CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable, larger
@@ -65,7 +71,7 @@ def read_source(path: Path | str) -> pd.DataFrame:
         raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
     if len(frame) == 0:
         raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
-    cells = {str(name): [_text(cell) for cell in frame[name]] for name in frame}
+    cells = {str(name): [_text(cell, missing) for cell in frame[name]] for name in frame}
     rows = [f"{path}, row {row}" for row in frame.index]
     for name, column in cells.items():
         for row, cell in zip(rows, column, strict=True):
@@ -129,27 +135,42 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
-    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    name, count = Counter(map(seen, names)).most_common(1)[0] if names else ("", 0)
     if count > 1:
         raise ValueError(f"{count} columns are called {name!r}; give them different names")
     if unfit := next((name for name in names if not name.isprintable()), None):
         raise ValueError(f"the column {shortened(unfit)!r} is called what cannot be printed; rename it")
 
 
-def _text(cell: object) -> str | None:
+def _text(cell: object, missing: Container[str]) -> str | None:
     if cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and np.isnan(cell)):
         return None
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)  # Parquet stores a column of whole numbers with gaps as floats
     text = str(cell).strip()
-    return None if text in _BLANK else text
+    return None if text.lower() in missing else text
 
 
 def require_columns(frame: pd.DataFrame, names: Sequence[str], path: Path | str) -> None:
     """InputError for the first of `names` that is not a column."""
     for name in names:
         if name not in frame.columns:
-            raise InputError(f"{path}: no column {name!r}; {did_you_mean(name, frame.columns)}")
+            raise InputError(f"{path}: no column {name!r}; {_meant(name, frame.columns)}")
+
+
+def as_written(frame: pd.DataFrame, name: str) -> str:
+    """The name of a column as the table writes it, where that looks the same; another name as it is."""
+    if name in frame.columns:
+        return name
+    return next((column for column in frame.columns if seen(column) == seen(name)), name)
+
+
+def _meant(name: str, columns: Iterable[str]) -> str:
+    """The end of a message about an absent column; a name with a comma may have been taken for several."""
+    for column in columns:
+        if "," in column and name in [part.strip() for part in column.split(",")]:
+            return f"the name {column!r} holds a comma: put it in quotes, as in CSV: '\"{column}\"'"
+    return did_you_mean(name, columns)
 
 
 def require_label_columns(
@@ -161,7 +182,7 @@ def require_label_columns(
     """
     for label in labels:
         if label not in frame.columns and label != NO_FINDING:
-            raise InputError(f"{path}: no label column {label!r}; {did_you_mean(label, frame.columns)}")
+            raise InputError(f"{path}: no label column {label!r}; {_meant(label, frame.columns)}")
     if NO_FINDING not in labels or NO_FINDING in frame.columns:
         return frame
     if no_finding == "as-given":
@@ -172,11 +193,27 @@ def require_label_columns(
     return frame.assign(**{NO_FINDING: None})
 
 
-def require_cells(frame: pd.DataFrame, name: str) -> None:
-    """InputError for the first blank cell of a column."""
+def without_markers(
+    frame: pd.DataFrame, missing: Container[str]
+) -> tuple[pd.DataFrame, dict[str, Counter[str]]]:
+    """The table with None for every cell that is one of `missing` in lower case, and for each column how
+    often which marker stood there."""
+    markers = {
+        name: Counter(cell for cell in frame[name] if cell is not None and cell.lower() in missing)
+        for name in frame.columns
+    }
+    cells = {
+        name: [None if cell in found else cell for cell in frame[name]] if found else frame[name].tolist()
+        for name, found in markers.items()
+    }
+    return pd.DataFrame(cells, index=frame.index, dtype=object), markers
+
+
+def require_cells(frame: pd.DataFrame, name: str, hint: str = "") -> None:
+    """InputError for the first blank cell of a column; `hint` ends the message."""
     for row, cell in frame[name].items():
         if cell is None:
-            raise InputError(f"{row}: column {name!r} is blank; every row must have a value there")
+            raise InputError(f"{row}: column {name!r} is blank; every row must have a value there{hint}")
 
 
 def require_distinct(cells: pd.Series, what: str, hint: str = "keep one of the two") -> None:

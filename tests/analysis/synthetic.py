@@ -4,7 +4,7 @@
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +17,7 @@ from analysis.analyze import write_analysis
 from analysis.evidence import Evidence, StudyFacts, gather
 from analysis.predictors import Candidate
 from cohort.errors import InputError
+from cohort.geometry import Geometry
 from cohort.labels import CHEXPERT_14, LabelPolicy
 from cohort.manifest import Cohort
 from scoring.judging import SHRINKAGE, judge
@@ -29,6 +30,7 @@ from vlm.encoders.pixels import SIDE
 from vlm.feature_kinds import FeatureKind, side_by_side
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
+from vlm.views import Views
 
 PREVALENCES = (0.03, 0.11, 0.14, 0.05, 0.02, 0.012, 0.03, 0.09, 0.008, 0.05, 0.02, 0.04, 0.05, 0.55)
 CLASSES = ("normal", "bacterial", "viral", "other")
@@ -47,6 +49,14 @@ class SyntheticEncoder:
     width: int = WIDTH
     fingerprint: str = "f" * 64
     logit_scale: float = 10.0
+    geometry: Geometry = field(default_factory=lambda: Geometry(size=64))
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    views: Views = field(default_factory=Views)
+
+    @property
+    def blocks(self) -> dict[str, tuple[int, ...]]:
+        return {"projected": (self.width,)}
 
     @property
     def kinds(self) -> dict[str, FeatureKind]:
@@ -212,6 +222,7 @@ def finished_study(
             objective=objective,
             seed=0,
             bootstrap=bootstrap,
+            permutations=bootstrap,
             records=records,
             published=0,
             repeats=repeats,

@@ -1,5 +1,6 @@
-"""The files that an analysis leaves, and a section that fails."""
+"""The files that an analysis leaves, a section that fails, and parts of an analysis that join others."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,12 @@ from scipy.special import expit
 
 from analysis import figures
 from analysis.analyze import read_tables, usual, write_analysis
+from analysis.figures import new_figure
 from analysis.number_format import ranged
-from analysis.section import Row, Section, Table
-from analysis.sections import OF_EXCLUSIVE, SECTIONS, calibration
+from analysis.report_parts import SHARED, report_files
+from analysis.section import Picture, Row, Section, Table, Words
+from analysis.sections import OF_EXCLUSIVE, SECTIONS, calibration, limits, search
+from analysis.study_state import state_of
 from cohort.errors import InputError
 from tests.analysis.synthetic import logits_of
 
@@ -125,3 +129,124 @@ def test_the_published_rules_stand_where_the_labels_are_the_published_ones_or_wh
     report = write_analysis(analysed.evidence, tmp_path, ("published_rules",)).report.read_text()
     assert title in report and "Sadman et al. 2025, arXiv 2506.14136" in report
     assert "the paper's" not in analysed.result.report.read_text()
+
+
+def made(text, table="numbers", figure="drawn"):
+    """A section's `run`."""
+
+    def run(evidence):
+        picture = Picture(name=figure, figure=new_figure(1, 1), alt="")
+        return Section(parts=[Words(text=text), picture], tables={table: pd.DataFrame({"a": [1.0]})})
+
+    return run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Sections that cost nothing: calibration, search and limits."""
+    for module in (calibration, search, limits):
+        name = module.__name__.rpartition(".")[2]
+        monkeypatch.setattr(module, "run", made(f"first {name}", f"{name}_table", f"{name}_figure"))
+    return ("search", "calibration", "limits")
+
+
+def test_a_part_of_an_analysis_keeps_the_other_sections_of_the_same_state(
+    analysed, tmp_path, monkeypatch, quick
+):
+    write_analysis(analysed.evidence, tmp_path, quick)
+    monkeypatch.setattr(calibration, "run", made("second calibration", "another", "also another"))
+    result = write_analysis(analysed.evidence, tmp_path, ("calibration",), merge=True)
+    html = result.report.read_text()
+    assert "first calibration" not in html
+    places = [html.index(text) for text in ("first search", "second calibration", "first limits")]
+    assert places == sorted(places) and html.count("<section>") == 3
+    assert not (tmp_path / "calibration_table.csv").exists() and (tmp_path / "another.csv").exists()
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "search_figure",
+        "limits_figure",
+        "also another",
+    }
+
+
+def test_sections_of_another_state_are_not_shown_beside_new_ones(analysed, tmp_path, quick):
+    write_analysis(analysed.evidence, tmp_path, quick)
+    cohort = replace(analysed.evidence.cohort, content_hash="d" * 64)
+    result = write_analysis(replace(analysed.evidence, cohort=cohort), tmp_path, ("search",), merge=True)
+    html = result.report.read_text()
+    assert "first search" in html and "first limits" not in html
+    (remark,) = [one for one in result.remarks if "another state" in one]
+    assert "calibration, limits" in remark and remark in html
+    assert sorted(path.stem for path in (tmp_path / "figures").iterdir()) == ["search_figure"]
+    assert not (tmp_path / "limits_table.csv").exists() and (tmp_path / "search_table.csv").exists()
+
+
+def test_a_whole_analysis_leaves_nothing_of_an_earlier_one(analysed, tmp_path, quick):
+    write_analysis(analysed.evidence, tmp_path, quick)
+    (tmp_path / "notes.txt").write_text("my own")
+    html = write_analysis(analysed.evidence, tmp_path, ("limits",)).report.read_text()
+    assert html.count("<section>") == 1 and "first limits" in html
+    assert not (tmp_path / "search_table.csv").exists() and (tmp_path / "notes.txt").exists()
+    names = {path.name for path in report_files(tmp_path)}
+    assert names == {*SHARED, "limits_table.csv", "limits_figure.png"}
+
+
+def test_what_is_skipped_is_said_and_kept_where_it_lies_there(analysed, tmp_path, monkeypatch, quick):
+    result = write_analysis(analysed.evidence, tmp_path, quick, skip=("calibration",))
+    assert "first calibration" not in result.report.read_text()
+    (remark,) = [one for one in result.remarks if one.startswith("Skipped")]
+    assert "calibration" in remark and remark in result.report.read_text()
+    write_analysis(analysed.evidence, tmp_path, quick)
+    monkeypatch.setattr(calibration, "run", made("never made"))
+    result = write_analysis(analysed.evidence, tmp_path, quick, skip=("calibration",))
+    assert "first calibration" in result.report.read_text()
+    assert not any(one.startswith("Skipped") for one in result.remarks)
+    for strange, words in ((("luck",), "no section 'luck'"), (quick, "leaves no section")):
+        with pytest.raises(InputError, match=words):
+            write_analysis(analysed.evidence, tmp_path, quick, skip=strange)
+
+
+def test_the_report_is_there_after_each_section(analysed, tmp_path, monkeypatch, quick):
+    seen = []
+
+    def killed(evidence):
+        seen.append((tmp_path / "report.html").read_text())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(limits, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_analysis(analysed.evidence, tmp_path, quick)
+    (html,) = seen
+    assert "first search" in html and "first calibration" in html and analysed.result.headline[:40] in html
+    assert "is being written; to come: limits" in html
+    again = write_analysis(analysed.evidence, tmp_path, ("search",), merge=True).report.read_text()
+    assert "first calibration" in again and "being written" not in again
+
+
+def test_a_damaged_section_on_the_disk_is_none_and_names_nothing_outside(analysed, tmp_path, quick):
+    outside = tmp_path / "kept.csv"
+    outside.write_text("a\n")
+    folder = tmp_path / "analysis"
+    write_analysis(analysed.evidence, folder, quick)
+    part = json.loads((folder / "parts" / "limits.json").read_text())
+    part["tables"] = ["../kept", "/etc/hostname"]
+    (folder / "parts" / "limits.json").write_text(json.dumps(part))
+    (folder / "parts" / "search.json").write_text("{")
+    html = write_analysis(analysed.evidence, folder, ("calibration",)).report.read_text()
+    assert outside.exists() and html.count("<section>") == 1
+
+
+def test_the_state_of_a_study_is_that_of_its_answer_and_its_cohort(analysed):
+    evidence = analysed.evidence
+    state = state_of(evidence)
+    assert state == state_of(replace(evidence, study=replace(evidence.study, looked_at=("image-1",))))
+    (best,) = [row for row in evidence.rows if row.name == evidence.best]
+    head = best.predictor.heads[0]
+    other = replace(head, weight_DC=head.weight_DC + np.float32(1e-3))
+    moved = replace(best, predictor=replace(best.predictor, heads=(other,)))
+    changed = [
+        replace(evidence, rows=tuple(moved if row is best else row for row in evidence.rows)),
+        replace(evidence, cohort=replace(evidence.cohort, content_hash="d" * 64)),
+        replace(evidence, study=replace(evidence.study, images=False)),
+        replace(evidence, study=replace(evidence.study, trials=evidence.study.trials.iloc[1:])),
+    ]
+    assert len({state, *map(state_of, changed)}) == 1 + len(changed)

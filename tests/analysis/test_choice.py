@@ -24,12 +24,16 @@ def words(section):
 
 def test_the_finalists_stand_with_their_folds_and_the_best_is_not_told_apart(analysed):
     scores_KF = [[0.6, 0.5, 0.4, 0.5, 0.5], [0.5, 0.6, 0.4, 0.5, 0.49]]
-    facts = replace(analysed.evidence.study, finalists=finalists(analysed.evidence, scores_KF))
+    facts = replace(
+        analysed.evidence.study,
+        finalists=finalists(analysed.evidence, scores_KF),
+        best_nested_objective=0.123,
+    )
     section = choice.run(replace(analysed.evidence, study=facts))
     said = words(section)
     assert "Each of the best 2 configurations was scored on 5 folds" in said
     assert "Trial 40 and trial 41 differ by +0.002 on average" in said
-    assert "which the folds do not tell apart" in said and "lower there than where it was chosen" in said
+    assert "which the folds do not tell apart" in said and "without them, 0.123 remains" in said
     (picture,) = [part for part in section.parts if isinstance(part, Picture)]
     (axes,) = picture.figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["trial 40", "trial 41"]
@@ -42,6 +46,16 @@ def test_one_that_is_better_on_every_fold_is_told_apart(analysed):
         finalists=finalists(analysed.evidence, [[0.6] * 5, [0.5, 0.51, 0.5, 0.49, 0.5]]),
     )
     assert "which the folds tell apart" in words(choice.run(replace(analysed.evidence, study=facts)))
+
+
+def test_a_fold_that_nothing_could_be_scored_on_is_left_out(analysed):
+    def said(scores_KF):
+        facts = replace(analysed.evidence.study, finalists=finalists(analysed.evidence, scores_KF))
+        text = words(choice.run(replace(analysed.evidence, study=facts)))
+        return text[text.index("Trial 40 and") :]
+
+    scores_KF = np.array([[0.6, 0.5, 0.4, 0.5], [0.5, 0.6, 0.4, 0.49]])
+    assert said(np.insert(scores_KF, 2, np.nan, axis=1)) == said(scores_KF)
 
 
 def test_a_study_by_one_split_says_where_its_finalists_stand(analysed):

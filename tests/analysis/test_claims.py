@@ -3,12 +3,13 @@
 import pandas as pd
 import pytest
 
-from analysis.claims import average_claim, headline, label_claims, rules, unclaimed
+from analysis.claims import average_claim, claimed, headline, label_claims, rules, unclaimed
+from analysis.test_split import SplitCounts
 
 NAN = float("nan")
 
 
-def score(metric, label, value, low=NAN, high=NAN, positives=40, patients=30, setting="best-1"):
+def score(metric, label, value, low=NAN, high=NAN, setting="best-1"):
     return {
         "setting": setting,
         "metric": metric,
@@ -16,23 +17,29 @@ def score(metric, label, value, low=NAN, high=NAN, positives=40, patients=30, se
         "value": value,
         "low": low,
         "high": high,
-        "positives": positives,
-        "positive_patients": patients,
         "labels_averaged": 1 if label else 5,
     }
 
 
-def scores(auroc, **counts):
-    return pd.DataFrame(
-        [
-            score("auroc", "Mass", auroc, 0.7, 0.9, **counts),
-            score("average_precision", "Mass", 0.4, 0.3, 0.5, **counts),
-        ]
+def counts_of(positives=40, patients=30, negative=60, masked_patients=0):
+    """A test split of one label and an image a patient but for the positives."""
+    return SplitCounts(
+        split="test",
+        images=positives + negative + masked_patients,
+        patients=patients + negative + masked_patients,
+        scored_images=positives + negative,
+        scored_patients=patients + negative,
+        positives_C=[positives],
+        patients_C=[patients],
+        negative_patients_C=[negative],
+        masked_C=[masked_patients],
     )
 
 
-def comparisons(family="labels", half=0.1, **tests):
-    """tests: opponent=(difference, Holm-adjusted p); `half` is half the width of each interval."""
+def comparisons(family="labels", half=0.1, f1=(0.2, 0.001), rare=(0, "Mass", 30), patients=80, **tests):
+    """tests: opponent=(difference, Holm-adjusted p); `half` is half the width of each interval and what its
+    margin of equivalence exceeds the difference by; `f1`: of the decisions against the label for every image;
+    `rare`: labels below ten patients in an average, the rarest and its patients."""
     rows = [
         {
             "family": family,
@@ -42,17 +49,39 @@ def comparisons(family="labels", half=0.1, **tests):
             "difference": difference,
             "low": difference - half,
             "high": difference + half,
+            "within": abs(difference) + half,
+            "needed": 400,
+            "patients": patients,
+            "rare_labels": rare[0],
+            "rarest": rare[1],
+            "rarest_patients": rare[2],
             "p_holm": p,
         }
         for name, (difference, p) in tests.items()
     ]
+    if family == "labels" and rows:
+        decided = {"family": "decisions", "second": "all-positive", "difference": f1[0], "p_holm": f1[1]}
+        rows.append(rows[0] | decided)
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else ["family", "second", "label"])
+
+
+def scores(auroc):
     return pd.DataFrame(
-        rows, columns=["family", "first", "second", "label", "difference", "low", "high", "p_holm"]
+        [
+            score("auroc", "Mass", auroc, 0.7, 0.9),
+            score("average_precision", "Mass", 0.4, 0.3, 0.5),
+            score("f1", "Mass", 0.5, 0.4, 0.6),
+        ]
     )
 
 
 def claim(auroc=0.8, counts=None, name="Mass", **tests):
-    return label_claims(scores(auroc, **(counts or {})), comparisons(**tests), {"Mass": name}, "best-1")[0]
+    table = comparisons(**tests)
+    (said,) = label_claims(scores(auroc), table, {"Mass": name}, "best-1", counts_of(**(counts or {})))
+    return said
+
+
+NAMES = {"Mass": "Mass"}
 
 
 def test_no_positive_image_means_that_nothing_can_be_said():
@@ -62,7 +91,8 @@ def test_no_positive_image_means_that_nothing_can_be_said():
 
 
 def test_no_negative_image_means_that_nothing_can_be_said():
-    assert claim(auroc=NAN).sentence == "Mass: no negative image on test; nothing can be said."
+    said = claim(auroc=NAN, counts={"negative": 0})
+    assert said.sentence == "Mass: no negative image on test; nothing can be said."
 
 
 def test_nine_positive_patients_give_counts_and_no_claim():
@@ -71,8 +101,25 @@ def test_nine_positive_patients_give_counts_and_no_claim():
     assert said.sentence == "Mass: 12 positive images of 9 patients on test; counts only, no claim."
 
 
+def test_nine_negative_patients_give_what_nine_positive_ones_do():
+    said = claim(counts={"patients": 30, "negative": 9})
+    assert said.verdict == "counts only"
+    assert "40 positive images of 30 patients, 9 patients with a negative one on test" in said.sentence
+
+
 def test_one_of_a_kind_is_written_in_the_singular():
     assert "1 positive image of 1 patient on test" in claim(counts={"positives": 1, "patients": 1}).sentence
+
+
+def test_decisions_that_do_not_beat_the_label_for_every_image_are_said_to_be_idle():
+    for f1 in ((0.003, 0.6), (-0.1, 0.001)):
+        said = claim(prevalence=(0.3, 0.001), f1=f1)
+        assert said.idle_decisions and "not shown better than all-positive" in said.brief
+        assert (
+            f"decisions (F1 0.500) not shown better than the label for every image ({0.5 - f1[0]:.3f})"
+            in said.finding
+        )
+    assert not claim(prevalence=(0.3, 0.001), f1=(0.1, 0.01)).idle_decisions
 
 
 def test_a_label_is_sorted_by_what_its_tests_say():
@@ -113,25 +160,52 @@ def test_chance_is_judged_by_the_adjusted_p_and_the_sign(difference, p, verdict)
     assert claim(prevalence=(difference, p)).verdict == verdict
 
 
-def test_the_average_speaks_of_average_precision_and_of_how_many_labels():
-    table = pd.DataFrame([score("macro_ap", "", 0.5, 0.4, 0.6)])
-    said = average_claim(
-        table, comparisons("average", prevalence=(0.3, 0.0001), logreg=(0.01, 0.7)), "best-1", "macro_ap"
+def average(objective="macro_ap", auroc=0.8, **tests):
+    table = pd.DataFrame(
+        [
+            score("macro_auroc", "", auroc, 0.7, 0.9),
+            score("macro_ap", "", 0.5, 0.4, 0.6),
+            score("macro_f1", "", 0.3, 0.2, 0.4),
+        ]
     )
-    assert said.sentence == (
+    return average_claim(table, comparisons("average", **tests), NAMES, "best-1", objective)
+
+
+def test_the_average_speaks_of_average_precision_and_of_how_many_labels():
+    assert average(prevalence=(0.3, 0.0001), logreg=(0.01, 0.7)).sentence == (
         "Average: macro average precision 0.500 (0.40 to 0.60) over 5 labels. Above chance (Holm-adjusted "
         "p < 0.001); no difference shown from plain logistic regression (+0.010, adjusted p = 0.70)."
     )
 
 
 def test_the_average_speaks_of_the_studys_objective():
-    table = pd.DataFrame([score("macro_ap", "", 0.5), score("macro_f1", "", 0.3, 0.2, 0.4)])
-    tests = comparisons("average", all_positive=(0.1, 0.02), logreg=(0.01, 0.7))
-    said = average_claim(table, tests, "best-1", "macro_f1")
+    said = average("macro_f1", all_positive=(0.1, 0.02), logreg=(0.01, 0.7))
     assert said.sentence.startswith(
         "Average: macro F1 0.300 (0.20 to 0.40) over 5 labels. Above chance (Holm-adjusted p = 0.020); no "
     )
     assert said.undecided == ("logreg",)
+
+
+def test_the_average_says_how_many_of_its_labels_are_rare_and_which_is_the_rarest():
+    said = average(prevalence=(0.3, 0.001), rare=(4, "Mass", 2))
+    assert "over 5 labels (4 of them with fewer than 10 patients on the smaller side, Mass with 2)." in (
+        said.sentence
+    )
+
+
+def test_an_average_over_nine_patients_in_all_makes_no_claim():
+    said = average(prevalence=(0.9, NAN), rare=(5, "Mass", 2), patients=9)
+    assert said.silent and said.verdict == "counts only"
+    assert said.sentence.startswith("Average: macro average precision") and "chance" not in said.sentence
+    assert unclaimed([said]) == "" and claimed([said]) == [said]
+
+
+@pytest.mark.parametrize(
+    ("auroc", "difference", "verdict"),
+    [(0.317, 0.1, "not above chance"), (0.317, -0.1, "below chance"), (0.6, 0.1, "above chance")],
+)
+def test_an_average_whose_rankings_point_the_other_way_is_never_above_chance(auroc, difference, verdict):
+    assert average(auroc=auroc, prevalence=(difference, 0.001)).verdict == verdict
 
 
 CHOSEN = "The configuration chosen on validation"
@@ -150,7 +224,8 @@ CHOSEN = "The configuration chosen on validation"
             "macro_f1",
             "macro F1 0.450, macro AUROC 0.800 and macro average precision 0.500 over",
             "The strongest floor, every label for every image, has 0.400: macro F1 +0.050 (−0.050 to "
-            "+0.150), Holm-adjusted p = 0.20, neither a difference nor equivalence within 0.02 is shown.",
+            "+0.150), Holm-adjusted p = 0.20, neither a difference nor equivalence within 0.02 is shown "
+            "(equivalence takes at least 400 test patients like these).",
         ),
     ],
 )
@@ -171,7 +246,9 @@ def test_the_headline_rests_on_the_studys_objective(objective, reached, end):
         ]
     )
     tests = comparisons("average", all_positive=(0.05, 0.2), logreg=(0.02, 0.2), pixels=(0.2, 0.01))
-    said = headline(table, tests, "best-1", objective, who=CHOSEN, plain="logreg", images=9, patients=9)
+    said = headline(
+        table, tests, "best-1", objective, who=CHOSEN, plain="logreg", names=NAMES, test=counts_of()
+    )
     assert said.startswith(f"The configuration chosen on validation reaches {reached} 5 labels")
     assert said.endswith(f" {end}")
 
@@ -187,12 +264,13 @@ def test_the_headline_holds_the_answer_against_the_plain_method_and_the_stronges
         ]
     )
     tests = comparisons("average", prevalence=(0.4, 0.001), logreg=(0.02, 0.2), pixels=(0.2, 0.01))
-    said = headline(table, tests, "best-1", "macro_ap", who="It", plain="logreg", images=1194, patients=50)
+    counts = counts_of(positives=1100, patients=56, negative=94, masked_patients=14)
+    said = headline(table, tests, "best-1", "macro_ap", who="It", plain="logreg", names=NAMES, test=counts)
     assert said == (
         "It reaches macro AUROC 0.800 (0.70 to 0.90) and macro average precision 0.500 (0.40 to 0.60) over 5 "
-        "labels on 1,194 test images of 50 patients. Against plain logistic regression: macro average "
+        "labels on 1,194 test images of 150 patients. Against plain logistic regression: macro average "
         "precision +0.020 (−0.080 to +0.120), Holm-adjusted p = 0.20, neither a difference nor equivalence "
-        "within 0.02 is shown."
+        "within 0.02 is shown (equivalence takes at least 400 test patients like these)."
     )
 
 
@@ -202,11 +280,17 @@ def test_the_headline_holds_the_answer_against_the_plain_method_and_the_stronges
         (0.4, 0.1, 0.001, "better"),
         (-0.4, 0.1, 0.001, "worse"),
         (0.004, 0.015, 0.6, "equivalent within 0.02"),
-        (0.006, 0.015, 0.6, "neither a difference nor equivalence within 0.02 is shown"),
+        (
+            0.006,
+            0.015,
+            0.6,
+            "neither a difference nor equivalence within 0.02 is shown (equivalence takes at least 400 test "
+            "patients like these)",
+        ),
         (0.006, 0.005, 0.04, "better"),  # a difference may be shown and yet be small
     ],
 )
-def test_a_difference_is_called_by_its_side_or_equivalent_where_its_whole_interval_is_small(
+def test_a_difference_is_called_by_its_side_or_equivalent_where_its_margin_is_small(
     difference, half, p, verdict
 ):
     table = pd.DataFrame(
@@ -217,7 +301,9 @@ def test_a_difference_is_called_by_its_side_or_equivalent_where_its_whole_interv
         ]
     )
     tests = comparisons("average", half=half, logreg=(difference, p))
-    said = headline(table, tests, "best-1", "macro_ap", who=CHOSEN, plain="logreg", images=9, patients=9)
+    said = headline(
+        table, tests, "best-1", "macro_ap", who=CHOSEN, plain="logreg", names=NAMES, test=counts_of()
+    )
     assert said.endswith(f", {verdict}.")
 
 

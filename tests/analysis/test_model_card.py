@@ -54,6 +54,19 @@ def test_it_names_cohort_encoder_floors_and_use(card):
     assert "best-2" not in text and "Nothing:" not in text
 
 
+def test_it_says_how_pixels_become_probabilities_and_not_where_the_encoder_lies(card, best):
+    class Deep(type(best.encoder)):
+        @property
+        def blocks(self):
+            return {"pooled": (8, 16), "projected": (192,), "deep": (64, 64, 64)}
+
+    encoder = Deep(**vars(best.encoder) | {"name": "local-dir:/home/me/clip"})
+    text = card(replace(best, encoder=encoder))
+    assert "holds 8 + 16 pooled, then 192 projected, then 3 x 64 deep." in text
+    assert "resized to 64 pixels" in text and "((x - mean_D) / scale_D) @ weight_DC" in text
+    assert "`local-dir:clip`" in text and "/home/me" not in text
+
+
 def test_it_says_labels_by_their_names_and_which_publication_stands_behind_a_row(card, analysed):
     assert "`paper` is the published configuration (Sadman et al. 2025, arXiv 2506.14136)." in card()
     text = card(cohort=replace(analysed.study.cohort, label_names={"No Finding": "healthy"}))
@@ -89,6 +102,35 @@ def test_scores_stand_with_their_intervals_and_the_claims(card, analysed):
     assert ranged(row) in text
     for claim in analysed.result.claims:
         assert claim.sentence in text
+
+
+def test_decisions_stand_with_their_counts_specificity_and_the_f1_of_all_positive(card, analysed):
+    decisions = analysed.evidence.label_decisions.set_index("label")
+    idle = {claim.label for claim in analysed.result.claims if claim.idle_decisions}
+    table = card().split("| label | patients with / without |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(decisions)
+    for line in table:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        own = decisions.loc[cells[0]]
+        assert cells[7] == " / ".join(f"{own[count]:.0f}" for count in ("tp", "fp", "tn", "fn"))
+        if np.isfinite(own["all_positive_f1"]):
+            assert cells[8] == f"{own['all_positive_f1']:.3f}"
+        assert cells[4].endswith("†") == (cells[0] in idle)
+
+
+def test_it_counts_the_images_that_are_scored_and_the_rare_labels_of_an_average(card, analysed):
+    counts = [
+        replace(one, scored_images=one.images - 14, scored_patients=one.patients - 3)
+        for one in analysed.evidence.split.counts
+    ]
+    test = counts[-1]
+    text = card(split_counts=counts)
+    assert f"on these {test.scored_images} images of\n{test.scored_patients} patients" in text
+    rare = int((analysed.evidence.split.fewer_patients_C[analysed.evidence.split.averaged_C] < 10).sum())
+    assert (
+        f"({rare} of them with fewer than 10 patients on the smaller side"
+        in text.split("Macro averages over")[1]
+    )
 
 
 def test_its_tables_are_whole(card):
@@ -135,7 +177,9 @@ def test_scores_that_only_rank_have_no_brier_skill(card, analysed, best):
     scores, comparisons = read_tables(analysed.folder, best)
     tables = scores[~scores["metric"].str.contains("brier")], comparisons
     (line,) = (one for one in card(tables=tables).split("## Scores")[1].splitlines() if "| No Finding" in one)
-    _label, _patients, auroc, _ap, _f1, skill, _threshold = (cell.strip() for cell in line.split("|")[1:-1])
+    _label, _patients, auroc, _ap, _f1, _specificity, skill, *_ = (
+        cell.strip() for cell in line.split("|")[1:-1]
+    )
     assert auroc != "–" and skill == "–"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from torch import nn
 
 from analysis.overlay_effects import (
@@ -167,6 +168,34 @@ def test_flips_and_changes_by_hand():
     assert values["named_change", "Edema", DIFFERENCE, "Edema"] == pytest.approx(change, rel=1e-5)
     assert values["named_to", "Edema", TEXT, "Edema"] == pytest.approx(0.5)
     assert values["named_away", "Edema", TEXT, "Edema"] == 0
+
+
+def test_no_flip_among_the_images_has_the_exact_interval_and_not_a_point():
+    still_ND = np.tile(np.array([[-1.0, 1.0]], dtype=np.float32), (200, 1))
+    altered = np.stack([np.stack([still_ND] * 2, 1)] * 2, axis=1)
+    encoder = encoder_of("two", slice(0, 1), slice(0, 2))
+    for patients_N, patients in ((np.arange(200), 200), (np.arange(200) // 4, 50)):
+        sample = OverlaySample.draw(patients_N, seed=0)
+        table = decision_effects(sample, TEXTS, answer(encoder, np.eye(2)), still_ND, altered)
+        own = table.set_index(["metric", "label", "overlay", "text"]).sort_index()
+        exact = stats.binomtest(0, patients).proportion_ci()
+        for metric, label, text in (
+            ("flips", "", ""),
+            ("flips", "", "PORTABLE"),
+            ("named_to", "Edema", "Edema"),
+        ):
+            one = own.loc[(metric, label, TEXT, text)]
+            assert (one["value"], one["low"]) == (0, 0) and one["high"] == pytest.approx(exact.high)
+            apart = own.loc[(metric, label, DIFFERENCE, text)]
+            assert apart["low"] < -0.005 and apart["high"] == pytest.approx(-apart["low"])
+
+
+def test_half_the_images_flipped_have_scipys_exact_interval():
+    values_N12 = np.stack([np.arange(40) % 2, np.zeros(40)], axis=1)[:, None].astype(float)
+    (text, box, apart) = OverlaySample.draw(np.arange(40), seed=0).shares(values_N12)
+    exact = stats.binomtest(20, 40).proportion_ci()
+    assert text == pytest.approx((0.5, exact.low, exact.high), abs=1e-6)
+    assert box[:2] == (0, 0) and apart[1] > 0.3
 
 
 def test_a_sample_is_seeded_and_of_whole_folds():

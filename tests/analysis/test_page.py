@@ -32,6 +32,8 @@ def page(analysed, tmp_path):
 def test_nothing_is_fetched_from_elsewhere(html):
     assert not re.search(r"(src|href)\s*=\s*[\"'](?!#)", html)
     assert "<script" not in html and "@import" not in html
+    # Nor by what a section on the disk, of a run folder that somebody sent, might hold.
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in html
 
 
 def test_the_page_is_whole(analysed, html):

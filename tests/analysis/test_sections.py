@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from analysis.analyze import usual
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
@@ -141,13 +141,20 @@ def test_claims_begin_with_the_average_and_end_with_labels_of_too_few_data(analy
     )
 
 
+def test_a_report_says_where_no_claim_was_possible(analysed, monkeypatch):
+    assert "possible" not in claims.run(analysed.evidence).parts[0].text
+    monkeypatch.setattr("analysis.comparisons.draws_for", lambda family, asked, level: 100)
+    assert "No claim about a label was possible" in claims.run(analysed.evidence).parts[0].text
+
+
 # Label by label
 
 
-def test_labels_come_by_their_positive_patients_with_counts_of_both_splits(analysed):
+def test_labels_come_by_their_smaller_side_with_counts_of_both_splits(analysed):
     table = of_kind(labels.run(analysed.evidence), Table)[0]
-    patients = [int(texts(row)[-1]) for row in table.rows]
-    assert patients == sorted(patients, reverse=True)
+    sides = [tuple(map(int, texts(row)[-1].split(" · "))) for row in table.rows]
+    fewer = [min(both) for both in sides]
+    assert fewer == sorted(fewer, reverse=True)
     train_N, test_N = (analysed.study.cohort.indices(split) for split in ("train", "test"))
     targets_NC = analysed.study.cohort.targets_NC()
     for row in table.rows:
@@ -163,10 +170,28 @@ def test_a_silent_label_has_words_in_place_of_scores(analysed):
         assert (row.kind == "quiet") == (texts(row)[0] in silent)
         if row.kind == "quiet":
             few = silent[texts(row)[0]].verdict == "counts only"
-            patients = (
-                "1 positive patient" if texts(row)[-1] == "1" else f"{texts(row)[-1]} positive patients"
-            )
+            with_it = texts(row)[-1].split(" · ")[0]
+            patients = "1 positive patient" if with_it == "1" else f"{with_it} positive patients"
             assert texts(row)[1] == f"no claim: {patients if few else 'no positive image'}"
+
+
+def test_decisions_stand_with_their_counts_and_the_f1_of_all_positive(analysed):
+    evidence = analysed.evidence
+    section = labels.run(evidence)
+    table = next(table for table in of_kind(section, Table) if table.title == "Decisions")
+    targets_NC, decided_NC = evidence.split.targets_NC, evidence.row("best-1").test_decisions_NC
+    idle = {claim.name for claim in evidence.claims if claim.idle_decisions}
+    written = section.tables["label_decisions"].set_index("label")
+    for row in table.rows:
+        c = evidence.cohort.labels.index(texts(row)[0])
+        tn, fp, fn, tp = confusion_matrix(targets_NC[:, c], decided_NC[:, c], labels=[0, 1]).ravel()
+        assert [int(text) for text in texts(row)[2:6]] == [tp, fp, tn, fn]
+        own = written.loc[texts(row)[0]]
+        assert [own[name] for name in ("tp", "fp", "tn", "fn")] == [tp, fp, tn, fn]
+        if row.kind != "quiet":
+            assert texts(row)[8] == f"{tn / (tn + fp):.3f}"
+            assert texts(row)[-1] == f"{2 * (tp + fn) / (2 * (tp + fn) + fp + tn):.3f}"
+            assert (row.cells[-1].small == "no gain shown") == (texts(row)[0] in idle)
 
 
 def test_only_labels_whose_rule_shares_the_global_threshold_are_called_shared(analysed):
@@ -175,7 +200,7 @@ def test_only_labels_whose_rule_shares_the_global_threshold_are_called_shared(an
     shared_C[evidence.cohort.labels.index("No Finding")] = True
     rule = DecisionRule(strategy="per_label", thresholds_C=np.full(count, 0.3), shared_C=shared_C)
     section = labels.run(with_rule(evidence, rule))
-    cells = {texts(row)[0]: row.cells[6] for row in of_kind(section, Table)[0].rows if row.kind != "quiet"}
+    cells = {texts(row)[0]: row.cells[1] for row in of_kind(section, Table)[1].rows}
     assert {label for label, cell in cells.items() if cell.small == "shared"} == {"No Finding"}
     assert "“shared” marks labels" in noted(section)
 
@@ -187,7 +212,7 @@ def test_fixed_thresholds_are_neither_shared_nor_fitted(analysed):
 
 
 def test_domains_of_few_patients_have_no_scores(analysed):
-    domains = of_kind(labels.run(analysed.evidence), Table)[1]
+    domains = of_kind(labels.run(analysed.evidence), Table)[-1]
     assert domains.title == "By domain"
     for row in domains.rows:
         assert (texts(row)[3] == "–") == (int(texts(row)[2]) < 10)
@@ -217,7 +242,7 @@ def test_curves_stand_with_floors_chance_and_a_band_around_the_best(analysed):
     assert [line.get_label() for line in roc.lines[:3]] == ["logreg", "pixels", "best-1"]
     for axes in (roc, precision):
         (band,) = axes.collections
-        assert len(band.get_paths()[0].vertices) > 2 * len(curves.GRID)
+        assert len(band.get_paths()[0].vertices) > len(curves.GRID)  # both ends of most places
     for row, line in zip(("logreg", "pixels", "best-1"), roc.lines, strict=False):
         auroc = roc_auc_score(target_N, evidence.row(row).test_scores_NC[:, c])
         assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(auroc)
@@ -309,6 +334,31 @@ def test_reliability_draws_only_groups_of_enough_predictions():
     x, y = figure.axes[0].lines[0].get_data()
     assert min(x) > 0.02
     assert np.abs(x - y).max() < 0.2
+
+
+def test_a_pool_on_the_line_does_not_hide_labels_that_are_off_it(analysed):
+    """One label's probabilities are 0.2 too high, the other's 0.2 too low."""
+    targets_NC = np.stack([np.arange(100) < 30, np.arange(100) < 70], axis=1).astype(float)
+    split = replace(
+        analysed.evidence.split,
+        targets_NC=targets_NC,
+        patients_N=np.arange(100),
+        labels=("rare", "common"),
+        averaged_C=np.ones(2, dtype=bool),
+    )
+    table = calibration.calibration_table(split, {"best-1": np.full((100, 2), 0.5)}).set_index("label")
+    assert table.loc[["rare", "common"], "error"].to_list() == pytest.approx([0.2, 0.2])
+    assert table.loc["", "error"] == pytest.approx(0)
+    assert table.loc["rare", "observed"] == 0.3 and table.loc["rare", "patients"] == 30
+
+
+def test_every_averaged_label_has_its_calibration_beside_the_pooled_one(analysed):
+    section = calibration.run(analysed.evidence)
+    (table,) = of_kind(section, Table)
+    names = [texts(row)[0] for row in table.rows]
+    averaged_C = analysed.evidence.split.averaged_C
+    assert names == [*np.array(analysed.evidence.cohort.labels)[averaged_C], "all of them pooled"]
+    assert set(section.tables["calibration"]["setting"]) == {"logreg", "paper", "best-1"}
 
 
 def test_scores_that_only_rank_are_not_held_against_shares_of_positives(analysed):

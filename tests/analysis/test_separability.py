@@ -72,6 +72,40 @@ def test_fewer_than_ten_positive_patients_get_no_interval(points):
     assert own["chance_low"].notna().sum() >= len(METRICS) - 1
 
 
+def test_few_negative_patients_get_no_interval_either(points):
+    many = points.targets_NC.copy()
+    many[points.patients_N > 6, 0] = 1
+    table = separability(replace(points, targets_NC=many), "x")
+    own = table[table["label"] == "Told"]
+    assert (own["positive_patients"] > 70).all() and own["low"].isna().all()
+    assert own["chance_low"].notna().sum() >= len(METRICS) - 1
+
+
+@pytest.mark.parametrize("positives", [2, 3])
+def test_noise_with_few_positive_patients_is_rarely_told_from_chance(monkeypatch, positives):
+    """p < 0.05 in 5 of 100 cohorts at most, up to two errors of 80 draws."""
+    monkeypatch.setattr(analysis.separability, "RESAMPLES", 2)
+    below = []
+    for seed in range(80):
+        rng = np.random.default_rng([seed, positives])
+        patients_N = np.repeat(np.arange(40), rng.integers(1, 4, 40))
+        x_ND = rng.normal(size=(40, 32))[patients_N] + 0.5 * rng.normal(size=(len(patients_N), 32))
+        sick_P = np.isin(np.arange(40), rng.choice(40, positives, replace=False))
+        table = separability(
+            Points(
+                features_ND=x_ND.astype(np.float32),
+                targets_NC=sick_P[patients_N, None].astype(float),
+                patients_N=patients_N,
+                labels=("a",),
+                seed=seed,
+            ),
+            "noise",
+        )
+        own = table[table["label"] == "a"].set_index("metric")["p"]
+        below.append([own["logistic_accuracy"] < 0.05, own["knn_accuracy"] < 0.05])
+    assert np.mean(below, axis=0).max() <= 0.10
+
+
 def test_the_published_protocol_is_scikit_learns_on_the_same_points(points, table):
     class_N = published_classes(points.targets_NC)
     used = class_N >= 0

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from analysis.sections import shortcuts as section
 from analysis.shortcuts import (
+    LEVEL,
     Attribute,
     attribute_score,
     attributes,
+    level_of_each,
     stratified_auroc,
     within,
 )
@@ -73,9 +76,57 @@ def test_a_ranking_that_only_knows_the_stratum_falls_to_chance_within():
     scores_NC = stratum_N[:, None] + 0.01 * rng.normal(size=(400, 1))
     attribute = Attribute(name="view", values=("AP", "PA"), value_N=stratum_N)
     weights_PB = patient_weights(400, 200, seed=0)
-    each, overall_C, _ = within(attribute, targets_NC, scores_NC, np.arange(400), np.arange(400), weights_PB)
-    assert overall_C[0] > 0.8 and each[0].value == pytest.approx(0.5, abs=0.08)
-    assert all(low < 0.5 < high for _, _, low, high, _ in each[0].strata)
+    found = within(attribute, targets_NC, scores_NC, np.arange(400), np.arange(400), weights_PB)
+    assert found.overall_C[0] > 0.8 and found.values_C[0] == pytest.approx(0.5, abs=0.08)
+    assert all(low < 0.5 < high for _, _, low, high, _ in found.each[0].strata)
+    value, low, high = found.change(found.known_C(np.array([True])), LEVEL)
+    assert value == pytest.approx(found.values_C[0] - found.overall_C[0]) and low < value < high < 0
+
+
+def test_a_stratum_with_few_negative_patients_gets_no_interval():
+    rng = np.random.default_rng(0)
+    targets_N, scores_N = (np.arange(60) >= 5).astype(float), rng.normal(size=60)
+    weights_PB = patient_weights(60, 50, seed=0)
+    found = stratified_auroc(targets_N, scores_N, np.zeros(60, dtype=int), np.arange(60), weights_PB)
+    ((_, value, low, high, positive_patients),) = found.strata
+    assert np.isfinite(value) and np.isnan([low, high]).all() and positive_patients == 55
+
+
+def test_a_resample_is_the_score_of_patients_counted_as_often_as_they_weigh():
+    rng = np.random.default_rng(0)
+    targets_N, scores_N, stratum_N = (
+        rng.integers(0, 2, 40).astype(float),
+        rng.normal(size=40),
+        np.arange(40) % 3,
+    )
+    patients_N, times_P = np.arange(40) // 2, rng.integers(1, 4, 20)
+    weights_PB = times_P[:, None].astype(np.float32)
+    (resampled,) = stratified_auroc(targets_N, scores_N, stratum_N, patients_N, weights_PB).replicates_B
+    again_N = np.repeat(np.arange(40), times_P[patients_N])
+    whole = stratified_auroc(
+        targets_N[again_N], scores_N[again_N], stratum_N[again_N], patients_N[again_N], weights_PB
+    )
+    assert resampled == pytest.approx(whole.value, abs=1e-6)
+
+
+def test_the_intervals_of_several_attributes_hold_together():
+    for count in (1, 12):
+        assert level_of_each(count) ** count == pytest.approx(LEVEL, abs=0.002)
+    rng = np.random.default_rng(0)
+    truth_N, stratum_N = (rng.random(200) < 0.3).astype(float), rng.integers(0, 2, 200)
+    found = within(
+        Attribute(name="x", values=("a", "b"), value_N=stratum_N),
+        truth_N[:, None],
+        (truth_N + rng.normal(size=200))[:, None],
+        np.arange(200),
+        np.arange(200),
+        patient_weights(200, 400, seed=0),
+    )
+    one, of_twelve = (found.change(np.array([0]), level_of_each(count)) for count in (1, 12))
+    fewer = int(found.fewer_C[0])
+    wider = stats.t.ppf(1 - 0.025 / 12, fewer - 1) / stats.t.ppf(0.975, fewer - 1)
+    assert of_twelve[0] == one[0]
+    assert of_twelve[2] - of_twelve[0] == pytest.approx(wider * (one[2] - one[0]))
 
 
 def test_an_attribute_in_the_features_is_told_and_one_that_is_not_is_not(analysed):
@@ -95,6 +146,7 @@ def test_an_attribute_in_the_features_is_told_and_one_that_is_not_is_not(analyse
                 evidence.split.rows_N,
                 evidence.split.patients_N,
                 evidence.weights_PB,
+                LEVEL,
             )
         )
     (told, low, high), (thrown, *ends) = values
@@ -108,7 +160,7 @@ def test_the_section_says_it_in_a_table_and_a_sentence(analysed):
     assert isinstance(table, pd.DataFrame) and set(table["attribute"]) == {"age"}
     assert {"auroc_of_attribute", "auroc_within", "auroc", "auroc_change_within"} == set(table["metric"])
     sentence = found.parts[0].text
-    assert sentence.startswith("The features tell age (up to ") and "no better than the findings" in sentence
+    assert sentence.startswith("The features tell age (up to ")
 
 
 def test_without_kept_columns_it_says_how_to_keep_some(analysed):

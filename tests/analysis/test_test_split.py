@@ -1,8 +1,10 @@
 """The door to the test labels: what it lets through, and the record that it keeps."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from analysis.test_split import open_split_counts, open_test_split
@@ -13,7 +15,7 @@ from tests.analysis.synthetic import finished_study, made_up_cohort
 def test_a_test_split_without_positives_is_refused(tmp_path):
     study = finished_study(images=500)
     nothing = np.zeros(len(study.cohort.labels), dtype=bool)
-    with pytest.raises(InputError, match="none of the study's labels has 2 positive patients on test"):
+    with pytest.raises(InputError, match="none of the study's labels has 2 positive patients and"):
         open_test_split(study.cohort, nothing, tmp_path / "openings.jsonl", "test")
 
 
@@ -40,3 +42,38 @@ def test_counts_are_of_images_patients_and_masked_cells(analysed):
     targets_NC = cohort.targets_NC(cohort.indices("val"))
     assert counts[1].positives_C == (targets_NC == 1).sum(axis=0).tolist()
     assert counts[1].masked_C == [0] * len(cohort.labels)
+
+
+def split_of(targets_NC, tmp_path):
+    """A test split of two images a patient with these targets."""
+    cohort = made_up_cohort(500, seed=0, masked=0.0)
+    rows_N = np.flatnonzero(np.array(cohort.table["split"].to_pylist()) == "test")[: len(targets_NC)]
+    table = cohort.table.take(np.concatenate([cohort.indices("train"), rows_N]))
+    patients = np.array(table["patient"].to_pylist(), dtype=object)
+    patients[-len(rows_N) :] = [f"q{row // 2}" for row in range(len(rows_N))]
+    table = table.set_column(table.column_names.index("patient"), "patient", pa.array(patients.tolist()))
+    for c, label in enumerate(cohort.labels):
+        cells = table[f"label.{label}"].to_pylist()
+        cells[-len(rows_N) :] = [None if np.isnan(cell) else int(cell) for cell in targets_NC[:, c]]
+        name = f"label.{label}"
+        table = table.set_column(table.column_names.index(name), name, pa.array(cells, pa.int8()))
+    everything = np.ones(len(cohort.labels), dtype=bool)
+    return open_test_split(replace(cohort, table=table), everything, tmp_path / "openings.jsonl", "it")
+
+
+def test_a_label_counts_in_the_averages_by_the_patients_on_its_smaller_side(tmp_path):
+    targets_NC = np.zeros((12, 14))
+    targets_NC[:, 0] = np.repeat([1, 1, 1, 1, 1, 0], 2)  # a single negative patient
+    targets_NC[:, 1] = np.repeat([1, 1, 0, 0, 0, 0], 2)
+    split = split_of(targets_NC, tmp_path)
+    assert split.fewer_patients_C[:3].tolist() == [1, 2, 0]
+    assert np.flatnonzero(split.averaged_C).tolist() == [1]
+    assert (split.own.patients_C[0], split.own.negative_patients_C[0]) == (5, 1)
+
+
+def test_images_with_every_label_masked_are_counted_but_not_as_scored(tmp_path):
+    targets_NC = np.zeros((12, 14))
+    targets_NC[:4, 0] = 1
+    targets_NC[-3:] = np.nan  # a patient, and one image of another
+    own = split_of(targets_NC, tmp_path).own
+    assert (own.images, own.patients, own.scored_images, own.scored_patients) == (12, 6, 9, 5)

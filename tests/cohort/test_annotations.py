@@ -70,6 +70,9 @@ def test_they_lie_beside_the_manifest_with_a_hash_of_their_own(cohort):
         ({"y": float("nan")}, "does not lie in"),
         ({"image_width": 10**6}, "not believed"),
         ({"runs": (3, 4)}, "the mask is not of 20 x 20"),
+        ({"organ": "lungs"}, "of a label or of an organ"),
+        ({"label": "", "organ": "a\nb"}, "an organ's name must"),
+        ({"drawn_by": "nobody"}, "drawn by 'nobody'"),
     ],
 )
 def test_a_region_that_cannot_be_is_refused(cohort, change, message):
@@ -77,17 +80,26 @@ def test_a_region_that_cannot_be_is_refused(cohort, change, message):
         check_regions([dataclasses.replace(BOX, **change)], cohort)
 
 
+def test_organs_are_kept_apart_from_labels(cohort):
+    lungs = dataclasses.replace(BOX, label="", organ="lungs", x=9.0, drawn_by="software")
+    write_annotations(cohort.folder, [BOX, lungs])
+    found = Annotations.open(cohort)
+    assert found.organs == {"lungs": {"0.png": [lungs]}} and found.by_image == {("0.png", "Edema"): [BOX]}
+    np.testing.assert_array_equal(found.mask("0.png", "Edema"), BOX.mask())
+    assert "lungs (organ)" in describe(cohort)
+
+
 def test_a_damaged_or_foreign_file_is_refused_in_one_line(cohort):
     path = cohort.folder / ANNOTATIONS
     path.write_bytes(b"PAR1 and no more")
-    with pytest.raises(InputError, match=r"damaged .*; annotate the cohort again"):
+    with pytest.raises(InputError, match=r"damaged .*; remove it and annotate the cohort again"):
         Annotations.open(cohort)
     pq.write_table(pa.table({"image": ["0.png"]}), path)
     with pytest.raises(InputError, match="not annotations of format"):
         Annotations.open(cohort)
     write_annotations(cohort.folder, [BOX])
     table = pq.read_table(path)
-    moved = table.set_column(3, "x", pa.array([3.0]))
+    moved = table.set_column(table.column_names.index("x"), "x", pa.array([3.0]))
     pq.write_table(moved, path)
     with pytest.raises(InputError, match="no longer those that it was written with"):
         Annotations.open(cohort)

@@ -1,50 +1,55 @@
-"""Image files that are the same under several ids."""
+"""Images that stand in a cohort under several ids: pairs of them, and what they join."""
 
 import numpy as np
 
-from cohort.duplicates import find_duplicates, first_pairs
+from cohort.duplicates import Pair, across, described, find_duplicates, first_pairs, joined, positives
 
 NAN = np.nan
 
 
-def found(digests, splits="train", patients="p", targets_NC=None):
-    count = len(digests)
-    return find_duplicates(
-        [f"i{n}" for n in range(count)],
-        list(digests),
-        splits.split() if " " in splits else [splits] * count,
-        patients.split() if " " in patients else [patients] * count,
-        np.zeros((count, 2)) if targets_NC is None else np.array(targets_NC),
-        ["A", "B"],
-    )
+def pairs_of(pixels):
+    """Of images whose thumbnails are all noise, so that their digests alone decide."""
+    rng = np.random.default_rng(0)
+    return find_duplicates(list(pixels), rng.integers(0, 256, (len(pixels), 64, 64), dtype=np.uint8))
 
 
 def test_images_without_a_copy_are_no_duplicates():
-    none = found("abc")
-    assert none.images == 0 and none.pairs == none.across_splits == none.across_labels == []
+    assert pairs_of("abc") == []
 
 
-def test_files_that_are_missing_are_not_the_same():
-    assert found(["", "", "a"]).pairs == []
+def test_images_without_a_digest_are_not_the_same():
+    assert pairs_of(["", "", "a"]) == []
 
 
-def test_each_group_is_named_once_by_its_first_two():
-    three_and_two = found("abaab")
-    assert three_and_two.images == 5 and three_and_two.pairs == ["i0 = i2", "i1 = i4"]
-    assert three_and_two.across_splits == three_and_two.across_patients == []
+def test_a_group_is_as_many_pairs_as_join_it():
+    assert pairs_of("abaab") == [Pair(0, 2, None), Pair(0, 3, None), Pair(1, 4, None)]
 
 
-def test_a_pair_across_splits_or_patients_is_the_first_that_differs():
-    across = found("aaa", "train train test", "p q q")
-    assert across.across_splits == ["i0 (train) = i2 (test)"]
-    assert across.across_patients == ["i0 (patient p) = i1 (patient q)"]
+def test_an_image_like_a_copy_is_paired_with_one_of_the_copies():
+    thumbnails_NHW = np.random.default_rng(0).integers(0, 250, (3, 64, 64), dtype=np.uint8)
+    thumbnails_NHW[1] = thumbnails_NHW[0]
+    thumbnails_NHW[2] = thumbnails_NHW[0] + 5
+    same, near = find_duplicates(["a", "a", "b"], thumbnails_NHW)
+    assert same == Pair(0, 1, None) and near[:2] == (0, 2) and near.correlation > 0.999
 
 
-def test_labels_differ_where_the_positive_ones_do():
-    assert found("aa", targets_NC=[[1, 0], [1, NAN]]).across_labels == []
-    assert found("aa", targets_NC=[[1, 1], [0, 0]]).across_labels == ["i0 (A + B) = i1 (none)"]
-    assert found("aa", targets_NC=[[0, 1], [NAN, NAN]]).across_labels == ["i0 (B) = i1 (masked)"]
+def test_what_lies_across_values_is_what_differs():
+    pairs = [Pair(0, 1, None), Pair(0, 2, 0.995)]
+    assert across(pairs, ["train", "train", "test"]) == [Pair(0, 2, 0.995)]
 
 
-def test_only_the_first_few_are_listed():
+def test_pairs_in_words():
+    images = ["a", "b"]
+    assert described(Pair(0, 1, None), images) == "a = b"
+    assert described(Pair(0, 1, 0.99999), images, ["p", "q"]) == "a (p) ~ b (q), 0.999"
     assert first_pairs(["a", "b"]) == "a; b" and first_pairs(list("abcd")) == "a; b; c; ..."
+
+
+def test_joined_names_are_one_group_and_others_keep_their_order():
+    assert joined(["q", "p", "r", "q"], []).tolist() == [1, 0, 2, 1]
+    assert joined(["q", "p", "r", "q"], [(3, 2)]).tolist() == [1, 0, 1, 1]
+
+
+def test_positive_labels_in_words():
+    targets_NC = np.array([[1, NAN], [1, 1], [0, 0], [NAN, NAN]])
+    assert positives(targets_NC, ["A", "B"]) == ["A", "A + B", "none", "masked"]

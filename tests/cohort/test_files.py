@@ -6,6 +6,7 @@ import pytest
 
 from cohort.errors import InputError
 from cohort.files import (
+    STALE_S,
     check_output_file,
     refuse_foreign,
     replacing_file,
@@ -71,6 +72,40 @@ def test_an_interruption_between_the_two_renames_brings_the_former_folder_back(t
         with pytest.raises(RuntimeError), replacing_folder(out, anything_goes):
             raise RuntimeError
     assert names(tmp_path) == ["out"] and names(out) == ["one"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    """As two containers on one disk, whose processes have the same number."""
+    with replacing_file(tmp_path / "file") as first:
+        first.write_bytes(b"first")
+        with replacing_file(tmp_path / "file") as second:
+            second.write_bytes(b"second")
+        assert (tmp_path / "file").read_bytes() == b"second"
+    assert (tmp_path / "file").read_bytes() == b"first" and names(tmp_path) == ["file"]
+
+
+def test_two_writers_of_one_folder_do_not_meet(tmp_path):
+    with replacing_folder(tmp_path / "out", anything_goes) as first:
+        (first / "first").touch()
+        with replacing_folder(tmp_path / "out", anything_goes) as second:
+            (second / "second").touch()
+        assert names(tmp_path / "out") == ["second"]
+    assert names(tmp_path / "out") == ["first"] and names(tmp_path) == ["out"]
+
+
+def test_what_killed_processes_left_half_written_is_deleted_when_it_is_stale(tmp_path):
+    fresh, stale = (tmp_path / f".file.0123456{n}.tmp" for n in range(2))
+    foreign, folder = tmp_path / ".file.mine.tmp", tmp_path / ".out.01234567.new"
+    for path in (fresh, stale, foreign):
+        path.touch()
+    (folder / "part").mkdir(parents=True)
+    long_ago = os.stat(tmp_path).st_mtime - STALE_S - 60
+    for path in (stale, foreign, folder):
+        os.utime(path, (long_ago, long_ago))
+    write_atomically(tmp_path / "file", b"")
+    with replacing_folder(tmp_path / "out", anything_goes):
+        pass
+    assert names(tmp_path) == sorted([fresh.name, foreign.name, "file", "out"])
 
 
 def test_a_refused_folder_is_not_touched(tmp_path):

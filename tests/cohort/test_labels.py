@@ -48,6 +48,24 @@ def test_domain_columns_are_positions_and_leave_out_what_has_no_domain():
     assert domain_columns(labels) == {"Skeletal": [0], "Pulmonary": [2, 4]}
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["COVID-19", "SARS", "Pneumonia"],
+        ["Pneumonia", NO_FINDING],
+        ["Mass", "Nodule"],
+        ["Mass", "Fracture", "cyst", "benign"],
+    ],
+)
+def test_labels_that_share_a_name_with_a_domain_by_chance_have_none(labels):
+    assert domain_columns(labels) == {}
+
+
+def test_domains_are_those_of_the_published_vocabularies():
+    assert list(domain_columns(NIH_14)) == ["Cardiovascular", "Pulmonary", "Gastrointestinal"]
+    assert set(domain_columns([*NIH_14, NO_FINDING, "COVID-19"])) == set(domain_columns(NIH_14))
+
+
 @pytest.mark.parametrize(("rule", "expected"), [("ignore", None), ("zeros", 0), ("ones", 1)])
 def test_an_uncertain_cell_becomes_what_the_rule_says(rule, expected):
     assert targets([[-1, 0, 0]], uncertain=rule) == [[expected, 0, 0]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from cohort.patients import fewer_patients, patient_folds, positive_patients
+from cohort.patients import fewer_patients, fewer_side_patients, patient_folds, positive_patients
 
 
 def test_positive_patients_by_hand():
@@ -19,6 +19,15 @@ def test_the_smaller_side_counts_patients_with_both_kinds_on_either_and_masked_i
     # The first label: positive a, c, d; negative b. The second: positive b, c, d; negative a.
     assert fewer_patients(targets, patients).tolist() == [1, 1]
     assert fewer_patients([[1.0], [0.0]], ["a", "a"]).tolist() == [1]
+
+
+def test_patients_behind_several_labels_are_counted_once():
+    target = np.array([1, 1, 1, 0, np.nan])
+    complementary = np.stack([target, 1 - target], axis=1)
+    assert fewer_side_patients(complementary, np.arange(5)) == 1
+    apart = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [0, 0], [0, 0]])
+    assert fewer_side_patients(apart, np.arange(6)) == 4
+    assert fewer_side_patients(apart, ["a", "a", "b", "a", "c", "d"]) == 2
 
 
 def test_a_fold_keeps_patients_together_and_shares_out_rare_positives():

@@ -46,6 +46,19 @@ def test_a_mirror_becomes_what_lies_at_the_uri(s3):
     assert (folder / "changed").read_bytes() == b"another one" and (folder / "same").stat().st_ino == kept
 
 
+@pytest.mark.parametrize("name", ["a b.png", "a%20b.png", "ex#h.png", "q?x.png", "ö.png", "it's+1.png"])
+def test_a_file_comes_back_under_its_name_whatever_a_uri_reads_in_it(s3, name):
+    there = MirroredFolder(f"{s3}/images")
+    there.path.mkdir(parents=True)
+    (there.path / name).write_bytes(b"pixels")
+    there.push(there.path / name)
+    assert list(listed(f"{s3}/images")) == [name]
+    shutil.rmtree(there.path)
+    there.pull()
+    assert [path.name for path in there.path.iterdir()] == [name]
+    assert (there.path / name).read_bytes() == b"pixels"
+
+
 def test_a_folder_is_pushed_pulled_and_dropped(tmp_path, s3, monkeypatch):
     one = MirroredFolder(f"{s3}/trial")
     for name in ("epoch-1", "epoch-2"):

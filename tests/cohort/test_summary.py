@@ -35,6 +35,7 @@ def test_the_summary_counts_by_hand(tmp_path):
         warnings=["careful"],
         contradictions=["i1", "i3"],
         uncertain={"Edema": 3},
+        duplicates=[("i0", "i1", None), ("i0", "i4", None), ("i2", "i5", 0.99871)],
     )
     lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
     for expected in (
@@ -55,12 +56,12 @@ def test_the_summary_counts_by_hand(tmp_path):
         "age 6 20 to 70, median 45",
         "sex 7 F 5, M 2",
         "Files: 7 present, 1 missing or unreadable",
-        # i0, i1 and i4 are one file, i2 and i5 another; the missing file is none.
-        "Identical images: 5 of 7",
-        "files that are the same 2 i0 = i1; i2 = i5",
-        "across splits 2 i0 (train) = i4 (val); i2 (train) = i5 (val)",
-        "across patients 2 i0 (patient a) = i4 (patient d); i2 (patient b) = i5 (patient e)",
-        "with different labels 2 i0 (Edema) = i1 (Edema + No Finding); i2 (none) = i5 (No Finding)",
+        "Images that are the same or nearly so: 5 of 7, in pairs",
+        "the same pixels 2 i0 = i1; i0 = i4",
+        "correlation above 0.99 1 i2 ~ i5, 0.998",
+        "across splits 2 i0 (train) = i4 (val); i2 (train) ~ i5 (val), 0.998",
+        "across patients 2 i0 (patient a) = i4 (patient d); i2 (patient b) ~ i5 (patient e), 0.998",
+        "with different labels 2 i0 (Edema) = i1 (Edema + No Finding); i2 (none) ~ i5 (No Finding), 0.998",
         "Contradictions (No Finding together with a finding): 2 (i1, i3)",
         "careful",
         "no positive in test: No Finding",

@@ -8,7 +8,6 @@ import pytest
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
-from study.config import SQLITE
 from study.tracked_study import tracked_study
 from study.tracking import StudyTracker, record_opening
 from tests.faults.conftest import only_line, study_file
@@ -94,7 +93,9 @@ def test_a_damaged_mlflow_store_is_named_before_anything_is_trained(copied, capf
     cut(place)
     before = contents(copied)
     assert main(["sync", str(copied.folder.path)]) == 2
-    assert f"tracking.uri {SQLITE}{place}: MLflow cannot open this store" in only_line(capfd.readouterr().err)
+    assert f"tracking.uri sqlite:///{place}: MLflow cannot open this store" in only_line(
+        capfd.readouterr().err
+    )
     assert contents(copied) == before
 
 

@@ -12,6 +12,7 @@ from tests.faults.conftest import (
     check_equal,
     check_every_number_once,
     finish,
+    objectives,
     only_line,
     start,
     study_file,
@@ -39,11 +40,11 @@ def test_a_full_disk_ends_the_study_in_a_line_and_with_room_it_goes_on(
     assert driver.returncode == 2, output + error
     assert re.search(r"No space left on device; make room there", only_line(error))
     assert "finished in" not in output and not is_locked(study.folder.lock_file)
-    before = {number: record.objective for number, record in study.records.items()}
+    before = objectives(study)
     assert len(before) < 64
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
     finish(study, "--resume")
     check_every_number_once(study)
-    assert {number: study.records[number].objective for number in before} == before
+    assert objectives(study)[before.index].equals(before)
     check_equal(study, uninterrupted)

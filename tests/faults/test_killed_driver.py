@@ -14,6 +14,7 @@ from tests.faults.conftest import (
     check_every_number_once,
     finish,
     killed,
+    objectives,
     start,
     study_file,
     to_run,
@@ -28,13 +29,13 @@ pytestmark = pytest.mark.fault
 def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path):
     study = to_run(tmp_path, **LONG)
     killed(study, lambda: len(study.folder.bank_files()) >= 4)
-    before = {number: record.objective for number, record in study.records.items()}
+    before = objectives(study)
     assert 0 < len(before) < 64
     torn(study.folder.journal)  # the worst moment
     assert f"resumed: {len(before)} configurations are done already" in finish(study, "--resume")
     check_every_number_once(study)
     records = study.records
-    assert {number: records[number].objective for number in before} == before
+    assert objectives(study)[before.index].equals(before)
     assert {record.state for record in records.values()} <= {"COMPLETE", "PRUNED"}
 
 

@@ -6,6 +6,7 @@ from scipy import stats
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from scoring.curves import GRID, bands, curves, precision_at, sensitivity_at, share_interval
+from scoring.effective_patients import LabelPatients
 from scoring.resampling import patient_weights
 
 
@@ -41,14 +42,12 @@ def test_they_are_scikit_learns(drawn):
     assert area == pytest.approx(roc_auc_score(targets_N, scores_N), abs=1e-3)
 
 
-def test_under_weights_they_are_scikit_learns_with_the_prevalence_kept(drawn):
+def test_under_weights_they_are_scikit_learns(drawn):
     targets_N, scores_N, patients_N = drawn
     weights_PB = patient_weights(200, 3, seed=1)
     found = curves(targets_N, scores_N, patients_N, weights_PB)
     for b in range(3):
         weight_N = weights_PB[patients_N, b].astype(float)
-        for side in (0, 1):
-            weight_N[targets_N == side] *= (targets_N == side).sum() / weight_N[targets_N == side].sum()
         options = {"sample_weight": weight_N, "drop_intermediate": False}
         false_rate_T, sensitivity_T, _ = roc_curve(targets_N, scores_N, **options)
         np.testing.assert_allclose(found.false_positive_rate[:, b], false_rate_T[1:], rtol=1e-6)
@@ -62,25 +61,36 @@ def test_a_band_is_the_interval_of_each_place_by_itself(drawn):
     weights_PB = patient_weights(200, 300, seed=1)  # more than are taken at a time
     roc, precision = bands(targets_N, scores_N, patients_N, weights_PB)
     whole, resampled = (curves(targets_N, scores_N, *more) for more in ((), (patients_N, weights_PB)))
-    patients = len(np.unique(patients_N[targets_N == 1]))
+    label = LabelPatients(targets_NC=targets_N[:, None], rows_N=patients_N)
+    patients, positives = label.effective_C[0], label.sides_2C[0, 0]
     for g in (5, 30):
         place = GRID[g : g + 1]
-        found_by_then = int(np.ceil(GRID[g] * patients))
-        for band, at, behind in (
-            (roc, sensitivity_at, patients),
-            (precision, precision_at, found_by_then),
+        found_by_then = GRID[g] * positives
+        decided = found_by_then / precision_at(whole, place)[0, 0]
+        for band, at, behind, number in (
+            (roc, sensitivity_at, patients, positives),
+            (precision, precision_at, min(patients, found_by_then), decided),
         ):
-            wanted = share_interval(at(whole, place)[0, 0], at(resampled, place)[0], behind)
+            wanted = share_interval(at(whole, place)[0, 0], at(resampled, place)[0], behind, number)
             np.testing.assert_allclose((band.low[g], band.high[g]), wanted)
-    assert (roc.low <= roc.high).all() and (0 <= roc.low).all() and (roc.high <= 1).all()
+    known_G = GRID >= 1 / len(np.unique(patients_N[targets_N == 0]))
+    np.testing.assert_array_equal(np.isfinite(roc.low), known_G)
+    assert (roc.low[known_G] <= roc.high[known_G]).all()
+    assert roc.low[known_G].min() >= 0 and roc.high[known_G].max() <= 1
 
 
 def test_the_precision_has_no_interval_from_the_last_positive_patient_on():
     targets_N = np.repeat([1.0, 0.0], [10, 40])
     scores_N = targets_N + np.random.default_rng(0).normal(size=50)
-    roc, precision = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
+    _, precision = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
     np.testing.assert_array_equal(np.isnan(precision.low), GRID > 0.9)
-    assert np.isfinite(roc.low).all()
+
+
+def test_the_sensitivity_has_no_interval_before_the_first_negative_patient():
+    targets_N = np.repeat([1.0, 0.0], [40, 10])
+    scores_N = targets_N + np.random.default_rng(0).normal(size=50)
+    roc, _ = bands(targets_N, scores_N, np.arange(50), patient_weights(50, 100, seed=0))
+    np.testing.assert_array_equal(np.isnan(roc.low), GRID < 0.1)
 
 
 @pytest.mark.slow
@@ -111,9 +121,18 @@ def test_the_interval_of_a_share_is_the_exact_one_of_as_many_images():
         error = np.sqrt(share * (1 - share) / images) * student
         replicates_B = share + np.array([-1, 1]) * error * np.sqrt((patients - 1) / (patients + 1))
         exact = stats.binomtest(round(share * images), images).proportion_ci()
-        np.testing.assert_allclose(share_interval(share, replicates_B, patients), exact)
-    low, high = share_interval(1.0, np.ones(2), patients)  # Jeffreys' of as many patients
-    assert low == pytest.approx(stats.beta.ppf(0.025, 12.5, 0.5)) and high == 1
+        np.testing.assert_allclose(share_interval(share, replicates_B, patients, 100), exact)
+
+
+def test_a_share_that_no_resample_moves_has_the_exact_interval_of_its_patients():
+    exact = stats.binomtest(12, 12).proportion_ci()
+    np.testing.assert_allclose(share_interval(1.0, np.ones(2), 8, 12), exact)
+
+
+def test_there_is_no_band_with_nine_negative_patients():
+    targets_N = np.repeat([1.0, 0.0], [40, 9])
+    roc, precision = bands(targets_N, np.arange(49.0), np.arange(49), patient_weights(49, 100, seed=0))
+    assert all(np.isnan(ends).all() for ends in (*roc, *precision))
 
 
 def test_there_is_no_band_under_ten_positive_patients():

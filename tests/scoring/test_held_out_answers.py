@@ -63,8 +63,21 @@ def test_the_first_newton_step_is_newtons():
         known = ~np.isnan(y_N[fitted])
         p = y_N[fitted][known].mean()
         gradient = z[known].T @ (y_N[fitted][known] - p)
-        weight = np.linalg.solve(p * (1 - p) * z.T @ z + 10 * np.eye(4), gradient)
+        weight = np.linalg.solve(p * (1 - p) * known.mean() * z.T @ z + 10 * np.eye(4), gradient)
         np.testing.assert_allclose(found_N[held], zh @ weight, rtol=1e-3, atol=1e-5)
+
+
+def test_masked_images_add_nothing_to_the_step():
+    """Every image has three copies whose label nobody knows."""
+    rng = np.random.default_rng(0)
+    x_ND, folds_N = rng.normal(size=(60, 4)), np.arange(60) % 3
+    y_NK = (rng.random((60, 2)) < 0.3).astype(float)
+    alone_NK = first_newton_step(x_ND, y_NK, folds_N, 0.1)
+    unknown_NK = np.full((180, 2), np.nan)
+    copied_NK = first_newton_step(
+        np.tile(x_ND, (4, 1)), np.concatenate([y_NK, unknown_NK]), np.tile(folds_N, 4), 0.1
+    )
+    np.testing.assert_allclose(copied_NK, np.tile(alone_NK, (4, 1)), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(("images", "width"), [(300, 40), (120, 200)])

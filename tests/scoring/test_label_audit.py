@@ -20,6 +20,22 @@ def test_a_label_worked_by_hand():
     assert found.expected_C[0] == pytest.approx(0.1 + 0.3 + 0.2 + 0.2 + 0.1 + 0.3)
 
 
+def test_what_is_likelier_as_given_is_not_contradicted():
+    """The label's images have 0.02 on average, and the fourth 0.03, more than they: an absent label all the
+    same, as the probability itself says. The fifth is present and 0.005."""
+    targets_NC = np.array([[1], [1], [0], [0], [1], [0], [0]], dtype=float)
+    probs_NC = np.array([[0.02], [0.03], [0.001], [0.03], [0.005], [0.002], [0.003]])
+    found = contradictions(targets_NC, probs_NC)
+    assert np.flatnonzero(found.contradicted_NC[:, 0]).tolist() == [4]
+    # Of those as surely absent as the absent ones are on average, 0.991.
+    assert found.expected_C[0] == pytest.approx(0.001 + 0.005 + 0.002 + 0.003)
+    # Of exclusive labels the likeliest is the given one.
+    targets_NC = np.eye(2)[[0, 0, 0, 1]]
+    probs_NC = np.array([[0.99, 0.01], [0.8, 0.2], [0.9, 0.1], [0.9, 0.1]])
+    found = contradictions(targets_NC, probs_NC, exclusive=True)
+    assert not found.contradicted_NC[:3].any()
+
+
 def test_masked_entries_and_images_without_a_score_take_no_part():
     targets_NC = np.array([[1.0], [0.0], [NAN], [0.0]])
     probs_NC = np.array([[0.9], [0.1], [0.99], [NAN]])
@@ -44,8 +60,8 @@ def drawn(flips, seed=0, images=4000):
 
 
 def test_flipped_labels_are_among_the_first():
-    """Of the hundred least believed labels nearly all were flipped, where one in twenty would "
-    "be by chance."""
+    """Of the hundred least believed labels nearly all were flipped, where one in twenty would
+    be by chance."""
     targets_NC, probs_NC, flipped_NC = drawn(flips=200)
     found = contradictions(targets_NC, probs_NC)
     for c in range(2):

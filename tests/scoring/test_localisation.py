@@ -11,6 +11,7 @@ from scoring.localisation import (
     ious,
     otsu_iou,
     otsu_threshold,
+    peak,
     rank_correlation,
     separate_regions,
 )
@@ -29,6 +30,23 @@ def test_a_hit_is_the_largest_pixel_in_the_region():
     assert hits(cut, MASK) and not hits(cut, MASK & (np.arange(4) == 2))
 
 
+def test_of_several_largest_pixels_the_one_nearest_to_their_centroid_counts():
+    """The first pixel of a plateau lies towards a corner of it."""
+    plateau = np.zeros((9, 9))
+    plateau[2:7, 0:5] = 1
+    assert peak(plateau) == (4, 2)
+    mask_HW = np.zeros((9, 9), dtype=bool)
+    mask_HW[4, 2] = True
+    assert hits(plateau, mask_HW)
+    apart = np.zeros((1, 9))
+    apart[0, [0, 3, 8]] = 1  # the centroid, 11 / 3, is not one of them
+    assert peak(apart) == (0, 3)
+    rounded = plateau + np.where(plateau > 0, 1e-9 * np.arange(81).reshape(9, 9), 0)
+    assert peak(rounded) == (4, 2)
+    assert peak(np.ones((3, 3))) is None and peak(np.full((3, 3), np.nan)) is None
+    assert peak(np.array([[np.nan, 1.0, 2.0]])) == (0, 2)
+
+
 def test_the_energy_is_the_share_of_the_sum():
     assert energy_inside(MAP, MASK) == pytest.approx(12 / 21)
     assert energy_inside(10 * MAP, MASK) == pytest.approx(12 / 21)
@@ -40,8 +58,10 @@ def test_intersection_over_union_at_each_threshold():
     # Of 0..8: 2 and more are 0.25, 4 and more 0.5, 8 is 1.
     found = ious(MAP, MASK, (0.2, 0.25, 0.5, 0.7))
     assert found.tolist() == pytest.approx([2 / 5, 2 / 5, 2 / 2, 1 / 2])
+    unseen = np.where(np.arange(4) == 1, np.nan, MAP)
+    assert ious(unseen, MASK, (0.5, 1.0)).tolist() == [1 / 2, 1 / 2]  # 8 alone, and half the mask is unseen
     assert ious(MAP + 100, MASK, (0.5,)) == pytest.approx([1.0])  # scaled from its least to its largest
-    assert ious(np.zeros((3, 4)), MASK).tolist() == [0] * 6
+    assert ious(np.zeros((3, 4)), MASK).tolist() == [0] * 7
 
 
 def test_the_threshold_with_the_best_mean_is_taken_the_first_of_equals():

@@ -52,24 +52,54 @@ def made_for_it(metric, made, made_of_classes):
     return made_of_classes if metric.of == "exclusive" else made
 
 
-def test_replicates_at_unit_weights_are_the_values_themselves(metric, made_for_it):
+@pytest.fixture
+def resampled(made_for_it):
+    def under(weights_RB):
+        return Resampled(predictions=made_for_it, rows_N=np.arange(120) // 2, weights_RB=weights_RB)
+
+    return under
+
+
+def test_replicates_at_unit_weights_are_the_values_themselves(metric, made_for_it, resampled):
+    if not metric.replicates:
+        pytest.skip("not resampled")
     values = metric.values(made_for_it)
-    unit = Resampled(predictions=made_for_it, rows_N=np.arange(120) // 2, weights_RB=np.ones((60, 2)))
     expected = np.nanmean(values) if metric.scope == "image" else values
-    replicates = metric.replicates(unit, values)
-    assert replicates.shape == ((6, 2) if metric.scope in ("label", "class") else (2,))
+    replicates = metric.replicates(resampled(np.ones((60, 2))), values)
+    assert replicates.shape == ((6, 2) if metric.scope == "label" else (2,))
     np.testing.assert_allclose(replicates[..., 0], expected, rtol=1e-12)
 
 
-def test_values_and_replicates_stay_within_the_bounds(metric, made_for_it):
-    weights_RB = patient_weights(60, 50, seed=0)
+def test_a_share_of_entries_gives_the_value(metric, made_for_it):
+    if not metric.share:
+        pytest.skip("no share")
+    hits_NC, entries_NC = metric.share(made_for_it)
     values = metric.values(made_for_it)
-    replicates = metric.replicates(
-        Resampled(predictions=made_for_it, rows_N=np.arange(120) // 2, weights_RB=weights_RB), values
-    )
+    share = hits_NC.sum(axis=0) / entries_NC.sum(axis=0)
+    expected = np.nanmean(values) if metric.scope == "image" else values
+    np.testing.assert_allclose(metric.of_share(share, made_for_it), np.atleast_1d(expected), rtol=1e-6)
+
+
+def test_every_metric_has_what_its_interval_is_made_of(metric):
+    assert (metric.share is None) != (metric.replicates is None)
+
+
+def test_values_and_replicates_stay_within_the_bounds(metric, made_for_it, resampled):
+    values = metric.values(made_for_it)
+    each = [values]
+    if metric.replicates:
+        each.append(metric.replicates(resampled(patient_weights(60, 50, seed=0)), values))
     low, high = metric.bounds_among(6) or (-math.inf, math.inf)
-    for each in (values, replicates):
-        assert np.nanmin(each) >= low - 1e-6 and np.nanmax(each) <= high + 1e-6
+    for one in each:
+        assert np.nanmin(one) >= low - 1e-6 and np.nanmax(one) <= high + 1e-6
+
+
+def test_the_skill_of_the_prevalence_is_zero_in_every_resample(made):
+    said = replace(made, probs_NC=np.full(made.targets_NC.shape, 0.2))
+    weights_RB = patient_weights(60, 50, seed=0)
+    under = Resampled(predictions=said, rows_N=np.arange(120) // 2, weights_RB=weights_RB)
+    (skill,) = (metric for metric in METRICS if metric.name == "brier_skill")
+    np.testing.assert_allclose(skill.replicates(under, skill.values(said)), 0, atol=1e-5)
 
 
 def test_only_coverage_error_is_bounded_by_the_number_of_labels():

@@ -6,12 +6,16 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from scoring.paired_tests import (
+    MOST_DRAWS,
+    chance_permutation,
+    draws_for,
     holm,
     midranks,
     paired_permutation,
     paired_permutation_f1,
     permutation_p,
     sign_flips,
+    smallest_adjusted_p,
 )
 from tests.scoring.drawn import drawn
 
@@ -126,6 +130,87 @@ def test_two_equally_good_models_are_rarely_told_apart():
 def test_the_smallest_p_value_is_one_over_draws_plus_one():
     assert permutation_p(5.0, np.zeros(9999)) == pytest.approx(1e-4)
     assert np.isnan(permutation_p(np.nan, np.zeros(9)))
+
+
+@pytest.mark.parametrize("family", [1, 91, 504, 4999])
+def test_draws_are_raised_until_a_claim_is_possible(family):
+    draws = draws_for(family, 1000)
+    assert draws >= 1000 and smallest_adjusted_p(family, draws) < 0.05
+    best = holm([permutation_p(1.0, np.zeros(draws)), *np.ones(family - 1)])[0]
+    assert best == pytest.approx(smallest_adjusted_p(family, draws))
+
+
+def test_draws_are_not_raised_without_need_nor_without_bound():
+    assert smallest_adjusted_p(91, 1000) > 0.05
+    assert draws_for(7, 10_000) == 10_000
+    assert draws_for(50_000, 1000) == MOST_DRAWS and smallest_adjusted_p(50_000, MOST_DRAWS) > 0.05
+    assert draws_for(1, 2 * MOST_DRAWS) == 2 * MOST_DRAWS
+
+
+def test_a_number_of_draws_beyond_what_lies_in_memory_is_drawn_in_parts():
+    targets_NC, scores_NC, patients_N = drawn(8)
+    null_CB = paired_permutation(targets_NC, scores_NC, scores_NC[::-1], patients_N, draws=5000)["auroc"][1]
+    assert null_CB.shape == (3, 5000)
+    assert len(np.unique(null_CB[0][:4096])) > 1 and len(np.unique(null_CB[0][4096:])) > 1
+    # Both models are as good under the null, part by part.
+    assert abs(null_CB[:, 4096:].mean(axis=1)).max() < 0.02
+
+
+def test_chance_agrees_with_scipys_exact_enumeration_of_reversals():
+    rng = np.random.default_rng(5)
+    targets_N = np.array([1, 1, 1, 0, 0, 0, 0.0])
+    ranked_N = stats.rankdata(rng.normal(size=7) + targets_N)
+    for name, f, nothing in (
+        ("auroc", sk.roc_auc_score, 0.5),
+        ("average_precision", sk.average_precision_score, 3 / 7),
+    ):
+        exact = stats.permutation_test(
+            (ranked_N, 8 - ranked_N),
+            lambda a, _, f=f, nothing=nothing: abs(f(targets_N, a) - nothing),
+            permutation_type="samples",
+            vectorized=False,
+            alternative="greater",
+        )
+        observed_C, null_CB = chance_permutation(
+            targets_N[:, None], ranked_N[:, None], np.arange(7), draws=20_000
+        )[name]
+        assert abs(observed_C[0]) == pytest.approx(exact.statistic)
+        assert permutation_p(observed_C[0], null_CB[0]) == pytest.approx(exact.pvalue, abs=0.01)
+
+
+def test_what_is_tested_against_chance_is_what_is_shown():
+    """Rankings that point the other way: the difference from chance is small or negative, never significant
+    to the good, by AUROC and by average precision alike."""
+    targets_NC = (np.arange(200) < 20).astype(float)[:, None]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        scores_NC = rng.normal(size=(200, 1)) - 0.65 * targets_NC
+        found = chance_permutation(targets_NC, scores_NC, np.arange(200), draws=500)
+        for observed_C, null_CB in found.values():
+            assert not (observed_C[0] > 0 and permutation_p(observed_C[0], null_CB[0]) < 0.05)
+    assert found["auroc"][0][0] == pytest.approx(sk.roc_auc_score(targets_NC[:, 0], scores_NC[:, 0]) - 0.5)
+
+
+def test_complementary_labels_get_the_same_p():
+    targets_N = (np.arange(48) < 39).astype(float)
+    scores_N = np.random.default_rng(2).normal(size=48) + targets_N
+    both = np.stack([targets_N, 1 - targets_N], axis=1), np.stack([scores_N, -scores_N], axis=1)
+    observed_C, null_CB = chance_permutation(*both, np.arange(48), draws=500)["auroc"]
+    assert observed_C[0] == pytest.approx(observed_C[1])
+    assert permutation_p(observed_C[0], null_CB[0]) == permutation_p(observed_C[1], null_CB[1])
+
+
+def test_scores_without_information_are_rarely_above_chance():
+    """Patients of one to three images with a shared effect, 10 of them positive."""
+    rng, rejected = np.random.default_rng(0), 0
+    for repeat in range(300):
+        patients_N = np.repeat(np.arange(80), rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1], size=80))
+        scores_NC = (rng.normal(size=80)[patients_N] + rng.normal(size=len(patients_N)))[:, None]
+        targets_NC = (patients_N < 10).astype(float)[:, None]
+        found = chance_permutation(targets_NC, scores_NC, patients_N, draws=199, seed=repeat)
+        observed_C, null_CB = found["average_precision"]
+        rejected += permutation_p(observed_C[0], null_CB[0]) <= 0.05
+    assert rejected <= 27  # as above
 
 
 def test_holm_worked_by_hand():

@@ -178,6 +178,11 @@ def test_a_search_is_no_worse_than_the_best_logistic_regression_of_a_grid(seed):
             {"loss": ["bce"], "asymmetric_clip": [0.0]},
             "search.ranges.asymmetric_clip: it belongs to the loss",
         ),
+        (
+            {"features": "deep", "anchor_strength": 1.0},
+            {},
+            "search.fixed.anchor_strength: it belongs to the features projected, which this study",
+        ),
         ({}, {"loss": {"low": 0}}, "search.ranges.loss: must be a list out of bce, focal, asymmetric"),
         ({}, {"loss": []}, "search.ranges.loss: a list of choices must not be empty"),
         ({}, {"loss": ["bce", "bce"]}, "search.ranges.loss: a choice stands twice"),
@@ -212,3 +217,14 @@ def test_warm_starts_keep_to_what_a_study_fixes_and_to_its_ranges():
     first = warm_starts()[0]
     fixed = {name: value for name, value in first.items() if name != "normalisation"}
     assert warm_starts(fixed) == [{"normalisation": "standardize"}, {"normalisation": "center"}]
+
+
+def test_a_choice_that_a_configuration_lacks_governs_nothing():
+    """On deep features there is no anchor, hence no strength of it either: two starts that differ in that
+    strength alone are one training."""
+    params = {"features": "deep", "anchor": "zero_shot"}
+    assert not {"anchor", "anchor_strength"} & set(SPACE.names_under(params))
+    deep = warm_starts({"features": "deep"})
+    trained = [set((start | {"features": "deep"}).items()) for start in deep]
+    assert all(one not in trained[:place] for place, one in enumerate(trained))
+    assert all("anchor_strength" not in start for start in deep)

@@ -65,5 +65,5 @@ def settings(folder: Path, name: str = "squares", **search: object) -> dict:
         "storage": str(folder / "runs"),
         "cache": str(folder / "cache"),
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
-        "analysis": {"top": 2, "bootstrap": 200},
+        "analysis": {"top": 2, "bootstrap": 200, "permutations": 200},
     }

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
+from analysis.sections import claims, scores
 from cohort.manifest import Cohort
 from cohort.readers import READERS
 from study import Study
@@ -132,6 +134,16 @@ def test_uncertain_rules_per_label_reach_the_policy(table, tmp_path):
     assert Cohort.open(out).policy.uncertain == {"Left": "ones", "Rare": "zeros"}
 
 
+def test_a_table_is_read_beside_a_file_whose_name_is_no_text(table, tmp_path, capsys):
+    path, images = table
+    copied = shutil.copytree(images, tmp_path / "images")
+    with open(os.fsdecode(bytes(copied) + b"/\xff.png"), "wb") as file:
+        file.write(b"")
+    words = ["cohort", "table", "--table", path, "--images", copied, "--image-column", "scan"]
+    assert main([str(word) for word in [*words, "--labels", "Bright", "--out", tmp_path / "cohort"]]) == 0
+    assert len(Cohort.open(tmp_path / "cohort").images()) == 160
+
+
 def test_what_the_images_are_and_their_licence_are_shown(table, tmp_path, capsys):
     path, images = table
     words = ["cohort", "table", "--table", path, "--images", images, "--image-column", "scan", "--labels"]
@@ -224,6 +236,17 @@ def test_several_studies_are_analysed_one_after_the_other_with_what_is_set_for_i
     assert f"{tmp_path}: no study there" in said.err and "1 of 2 studies were not analysed" in said.err
 
 
+def test_a_part_of_an_analysis_joins_the_rest_and_sections_can_be_skipped(studied, capsys):
+    study, _ = studied
+    command = ["analyze", str(study.folder.path), "--set", "analysis.bootstrap=150", "--only"]
+    assert main([*command, "scores"]) == 0
+    assert main([*command, "claims,limits", "--skip", "limits"]) == 0
+    html = study.folder.report.read_text()
+    assert html.count("<section>") == 2 and html.index(scores.TITLE) < html.index(claims.TITLE)
+    assert "Skipped when this report was written: limits." in capsys.readouterr().out
+    assert "no section 'luck'" in refused(capsys, "analyze", study.folder.path, "--skip", "luck")
+
+
 def test_what_an_analysis_compares_with_is_set_from_where_the_command_is_given(studied, monkeypatch):
     study, _ = studied
     monkeypatch.chdir(study.folder.path.parent)
@@ -313,6 +336,26 @@ def test_folders_and_patterns_are_searched_for_images(bundle, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "empty")
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "*.gif")
+
+
+def test_a_file_whose_name_is_no_text_is_predicted_with_the_others(bundle, tmp_path, capfdbinary):
+    folder, images = bundle
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    strange = os.fsdecode(bytes(scans) + b"/\xff.png")
+    for path in (scans / "a.png", strange):
+        with open(path, "wb") as file:
+            file.write((images / "000.png").read_bytes())
+    out = tmp_path / "out.csv"
+    assert main(["predict", str(folder), str(scans), "--out", str(out)]) == 0
+    assert pd.read_csv(out)["image"].tolist() == [f"{scans}/a.png", f"{scans}/\\xff.png"]
+    assert main(["predict", str(folder), strange]) == 0
+    assert f"{scans}/\\xff.png,".encode() in capfdbinary.readouterr().out
+    with open(strange, "wb") as file:
+        file.write(b"cut")
+    assert main(["predict", str(folder), str(scans), "--skip-unreadable", "--out", str(out)]) == 0
+    assert "\\xff.png" in pd.read_csv(out)["unreadable"][1]
+    assert main(["predict", str(folder), str(scans)]) == 2
 
 
 def test_decisions_stay_whole_numbers_beside_unreadable_images(bundle, tmp_path, capsys):

@@ -9,14 +9,18 @@ from PIL import Image
 
 from analysis.saliency.localisation import CEILING, FLOORS
 from analysis.saliency.pictures import overlay
-from analysis.saliency.scores import METRICS
+from analysis.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, ALL, AREA, METRICS, OTHERS, USUAL
+from analysis.saliency.sides import ABOVE_CHANCE, BY_CHANCE, SIDE, ZONE
 from analysis.sections import saliency
+from cohort.annotations import mask_region, write_annotations
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from sample.phantoms import draw_cohort
 from study import Study
 from study.cli import main
 from tests.study.conftest import settings
+
+OF_SIDES = {SIDE, ZONE, BY_CHANCE, ABOVE_CHANCE}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def test_each_label_has_a_picture_and_an_array_over_the_whole_image(looked_at, c
         str(looked_at / "out"),
     ]
     assert main(["saliency", str(looked_at / "bundle"), *words]) == 0
-    assert "2 maps of 1 images" in capsys.readouterr().out
+    assert "2 maps of 1 image" in capsys.readouterr().out
     found = sorted(path.name for path in (looked_at / "out" / "tall").iterdir())
     assert found == ["Cardiomegaly.npy", "Cardiomegaly.png", "No Finding.npy", "No Finding.png"]
     map_HW = np.load(looked_at / "out" / "tall" / "Cardiomegaly.npy")
@@ -74,11 +78,18 @@ def test_what_is_wrong_is_said_in_one_line(looked_at, tmp_path, capsys):
     assert "no label 'Hernia'" in refused(bundle, image, "--labels", "Hernia", "--out", out)
     assert "neither a bundle nor a run folder" in refused(str(tmp_path), image, "--out", out)
     assert "must be a folder" in refused(bundle, image, "--out", image)
-    (tmp_path / "a").mkdir()
-    Image.open(image).save(tmp_path / "a" / "tall.png")
-    assert "one folder 'tall'" in refused(bundle, image, str(tmp_path / "a" / "tall.png"), "--out", out)
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert "broken.png" in refused(bundle, str(tmp_path / "broken.png"), "--out", out)
+
+
+def test_two_images_of_one_name_are_drawn_apart_and_it_is_said_where(looked_at, tmp_path, capsys):
+    image, out = looked_at / "tall.png", tmp_path / "out"
+    (tmp_path / "a").mkdir()
+    other = tmp_path / "a" / "tall.png"
+    Image.open(image).rotate(180).save(other)
+    assert main(["saliency", str(looked_at / "bundle"), str(image), str(other), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {"tall", "tall_2"}
+    assert f"{other}: drawn in {out / 'tall_2'}" in capsys.readouterr().out
 
 
 def test_the_colour_is_full_where_the_map_is_largest_and_unseen_parts_are_darker():
@@ -100,12 +111,16 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
     table = pd.read_csv(study.folder.analysis / "saliency.csv")
     assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
     assert {*FLOORS, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
-    drawn = {*METRICS, "above_atlas", "usual_place", "deletion", "insertion"}
-    assert set(table["metric"]) == {*drawn, "right_side", "right_zone"}  # the sample says sides
+    drawn = {*METRICS, AREA, ABOVE_ATLAS, OTHERS, ABOVE_OTHERS, USUAL, "deletion", "insertion"}
+    assert set(table["metric"]) == drawn | OF_SIDES  # the sample says sides
     assert table["value"].between(-1, 1).all()
     assert (table["low"].isna() | (table["low"] <= table["value"])).all()
-    finer = table[(table["method"] == "layercam, 3 x 3 positions") & table["label"].isna()]
-    assert set(finer["metric"]) == {*METRICS, "above_atlas"}
+    finer = table[(table["method"] == "layercam, 3 x 3 positions") & (table["label"] == ALL)]
+    assert set(finer["metric"]) == {*METRICS, AREA, ABOVE_ATLAS}
+    assert (
+        "where the model looks:" in result.text
+        and "Fewer than 10 test patients have regions of" in result.text
+    )
     page = result.report.read_text()
     assert "Where the model looks" in page and "rank correlation" in page
     nothing = "zero-shot, at the layer of the publication: layer blocks.3.attn: the gradient of"
@@ -146,6 +161,31 @@ def test_any_image_can_be_asked_for(looked_at, capsys):
         Study.open(run, ["analysis.looked_at=[nobody]"]).analyze(["saliency"])
 
 
+def test_organs_alone_are_scored_apart_from_findings(looked_at):
+    """Every image has its lungs, and no finding is annotated."""
+    away = looked_at / "cohort" / "annotations.parquet"
+    away.rename(looked_at / "away")
+    try:
+        cohort = Cohort.open(looked_at / "cohort")
+        lungs = np.zeros((64, 64), dtype=bool)
+        lungs[16:48, 8:56] = True
+        regions = [
+            mask_region(image, "", "", lungs, organ="lungs", drawn_by="people") for image in cohort.images()
+        ]
+        write_annotations(cohort.folder, regions)
+        study = Study.open(looked_at / "runs" / "squares")
+        result = study.analyze(["saliency"])
+        table = pd.read_csv(study.folder.analysis / "saliency_organs.csv")
+    finally:
+        (looked_at / "away").replace(away)
+    assert result.failed == {} and set(table["organ"]) == {"lungs"}
+    assert table.loc[table["metric"] == AREA, "value"].to_numpy() == pytest.approx(32 * 48 / 64**2)
+    assert "No Finding" in set(table["label"])  # an organ is of every label
+    page = result.report.read_text()
+    assert "Inside the lungs" in page and "as people drew" in page
+    assert "lies inside the lungs" in result.text
+
+
 def test_sides_alone_are_scored_where_nobody_drew(looked_at):
     away = looked_at / "cohort" / "annotations.parquet"
     away.rename(looked_at / "away")
@@ -155,9 +195,9 @@ def test_sides_alone_are_scored_where_nobody_drew(looked_at):
         table = pd.read_csv(study.folder.analysis / "saliency.csv")
     finally:
         (looked_at / "away").rename(away)
-    assert result.failed == {} and set(table["metric"]) <= {"right_side", "right_zone"}
+    assert result.failed == {} and set(table["metric"]) <= OF_SIDES
     assert set(table["setting"]) == {"zero-shot", "paper", "study", "atlas"}
-    assert "Nobody drew on the test images" in result.report.read_text()
+    assert "No finding is annotated on the test images" in result.report.read_text()
 
 
 def test_a_finer_map_has_the_images_own_pixels(looked_at):

@@ -46,6 +46,7 @@ def test_the_fine_tuning_example_states_every_setting_with_its_default():
         ({"search": {"space": "fine_tune"}}, "search.space must be the trainable's own, linear_probe"),
         ({"trainable": "fine_tune", "search": {"fixed": {"method": "adapters"}}}, "method.*full.*'adapters'"),
         ({"trainable": "fine_tune", "search": {"fixed": {"normalisation": "l2"}}}, "normalisation"),
+        ({"trainable": "fine_tune", "features": "pooled+deep"}, "must be one of projected, pooled, deep for"),
     ],
 )
 def test_settings_of_another_trainable_are_refused(change, message):

@@ -158,6 +158,20 @@ def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tu
     )
 
 
+def test_what_is_passed_on_does_not_say_where_things_lie(tuned, tmp_path):
+    """Reports, tables, the card and the bundle: of all places this study's are below one folder."""
+    study, _ = tuned
+    place = str(study.folder.path.parents[1])
+    study.analyze()
+    bundle = study.export(tmp_path / "bundle")
+    passed_on = [
+        path for folder in (study.folder.analysis, bundle) for path in folder.rglob("*") if path.is_file()
+    ]
+    assert {"report.html", "test_scores.csv", "README.md", "bundle.json"} <= {path.name for path in passed_on}
+    assert not [path for path in passed_on if place.encode() in path.read_bytes()]
+    assert "local-dir:vit" in (bundle / "README.md").read_text()
+
+
 def test_weights_of_another_epoch_than_the_record_are_refused(tuned):
     study, _ = tuned
     file = CheckpointFolder(study.folder.checkpoints, study.best.number).best / BEST

@@ -17,6 +17,7 @@ from study.inputs import open_inputs, searched, study_space
 from study.run_folder import RunFolder
 from study.study_file import validated
 from tests.study.conftest import settings, square_cohort
+from tests.trainables.towers import build_tower
 from vlm.feature_kinds import side_by_side
 
 
@@ -40,6 +41,15 @@ def test_a_loss_of_exclusive_labels_is_refused_for_others_before_anything_is_com
                 with pytest.raises(InputError, match=r"^search\.\w+\.loss: softmax is for exclusive labels"):
                     open_inputs(config, RunFolder(tmp_path / "run"))
                 assert not (tmp_path / "cache").exists()
+
+
+def test_a_method_that_does_not_fit_the_tower_is_refused_before_features_are_computed(tmp_path):
+    square_cohort(tmp_path / "cohort", images=40)
+    encoder = build_tower("resnet", tmp_path / "resnet")
+    config = validated(settings(tmp_path) | {"encoder": encoder, "trainable": "fine_tune"})
+    with pytest.raises(InputError, match=r"set search\.fixed: \{lora_targets: convolutions\}"):
+        open_inputs(config, RunFolder(tmp_path / "run"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_raw_pixels_are_in_colour_where_the_cohort_is(tmp_path, capsys):
@@ -158,6 +168,7 @@ def test_pixels_have_no_deep_features_and_a_study_says_so_before_it_trains(tmp_p
     square_cohort(tmp_path / "cohort", images=40)
     with pytest.raises(InputError, match="features: encoder pixels has no deep features; it has projected"):
         Study.from_dict(settings(tmp_path) | {"features": "deep"}).run(echo=lambda line: None)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_fewer_patients_than_folds_are_refused_with_the_remedy(tmp_path):

@@ -8,7 +8,7 @@ from study.cli import main
 from study.lock import driver_lock
 from study.progress import _table, describe_run, progress, status
 from study.run_folder import RunFolder
-from trainables.records import TrialRecord, pack_bank, unpack_bank
+from trainables.records import TrialRecord, as_on_given_split, pack_bank, unpack_bank
 
 
 def record(number, objective, preset=""):
@@ -17,26 +17,30 @@ def record(number, objective, preset=""):
 
 def test_the_best_stands_beside_what_was_published_and_the_floor():
     searched = [record(1, 0.5), record(2, 0.75)]
-    by_split = {"cross_validated": False}
-    line = progress([record(0, 0.25, "paper"), *searched], 0.625, "macro_ap", **by_split)
+    line = progress([record(0, 0.25, "paper"), *searched], 0.625, "macro_ap")
     assert line == "best macro_ap 0.750 (#2) · paper 0.250 · logreg 0.625"
     # A space without a published configuration has none to name.
-    assert progress(searched, 0.625, "macro_ap", **by_split) == "best macro_ap 0.750 (#2) · logreg 0.625"
+    assert progress(searched, 0.625, "macro_ap") == "best macro_ap 0.750 (#2) · logreg 0.625"
     # The floor is still fitted, and the published configuration failed.
     failed = TrialRecord(number=0, preset="paper", params={}, state="FAIL")
-    assert progress([failed, *searched], math.nan, "macro_ap", **by_split) == "best macro_ap 0.750 (#2)"
-    assert progress([], 0.625, "macro_ap", **by_split) == "best macro_ap none yet · logreg 0.625"
+    assert progress([failed, *searched], math.nan, "macro_ap") == "best macro_ap 0.750 (#2)"
+    assert progress([], 0.625, "macro_ap") == "best macro_ap none yet · logreg 0.625"
 
 
 def test_what_was_judged_on_another_split_stands_beside_no_out_of_fold_score():
-    published = record(0, 0.9, "paper")
-    assert progress([published], 0.5, "macro_ap", cross_validated=True) == (
-        "best macro_ap none yet · logreg 0.500"
-    )
-    folded = replace(record(1, 0.6), fold_objectives=[0.5, 0.7])
-    assert progress([published, folded], 0.5, "macro_ap", cross_validated=True) == (
+    published = as_on_given_split(record(0, 0.9, "paper"))
+    assert progress([published], 0.5, "macro_ap") == "best macro_ap none yet · logreg 0.500"
+    assert progress([published, record(1, 0.6)], 0.5, "macro_ap") == (
         "best macro_ap 0.600 (#1) · logreg 0.500"
     )
+
+
+def test_show_lists_a_published_configuration_apart_from_the_ranking(studied):
+    shown = describe_run(studied[0].folder).splitlines()
+    (apart,) = [line for line in shown if line.startswith("#0 paper, as published: macro_ap ")]
+    assert "on the given validation split, over " in apart
+    titles = next(place for place, line in enumerate(shown) if line.split()[:1] == ["#"])
+    assert all(not line.lstrip().startswith("0 ") for line in shown[titles:])
 
 
 def test_parameters_in_which_the_listed_trials_differ_have_a_column():

@@ -89,7 +89,7 @@ def test_the_model_stands_under_its_study_which_stays_as_it_was(registered, stor
     version = client.get_model_version_by_alias("squares", "champion")
     assert version.run_id == run.info.run_id and run.info.status == "FINISHED"
     place = client.get_logged_model(version.source.removeprefix("models:/")).artifact_location
-    assert place.startswith(f"{study.folder.path.parents[1]}/mlartifacts/")
+    assert place.startswith(f"{(study.folder.path.parents[1] / 'mlartifacts').as_uri()}/")
 
 
 def test_a_loaded_model_answers_as_the_bundle_does(registered, store):
@@ -117,12 +117,24 @@ def test_what_is_no_image_is_refused_with_its_place(registered, store, image, wh
         model.predict(pd.DataFrame({"image": [image]}))
 
 
-def test_registering_again_moves_the_alias_to_the_new_version(registered, store):
+def test_registering_again_moves_the_alias_to_the_new_version_in_silence(registered, store, capfd):
     study, out, *_ = registered
     before = int(MlflowClient(store).get_model_version_by_alias("squares", "champion").version)
     assert study.register(out, TARGET) == str(before + 1)
+    assert capfd.readouterr() == ("", "")
     version = MlflowClient(store).get_model_version_by_alias("squares", "champion")
     assert int(version.version) == before + 1
+
+
+def test_where_the_study_s_run_was_deleted_the_line_says_how_it_is_sent_anew(registered, store):
+    study, out, *_ = registered
+    client, parent = MlflowClient(store), study.folder.mlflow_run_file.read_text().strip()
+    client.delete_run(parent)
+    try:
+        with pytest.raises(InputError, match=r"run was deleted; `radtune sync .*/squares` sends it anew"):
+            study.register(out, TARGET)
+    finally:
+        client.restore_run(parent)
 
 
 def test_what_travels_imports_nothing_that_stays_behind():

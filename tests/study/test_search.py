@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import time
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -16,7 +17,7 @@ from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
 from study.search import TRIES, Asking, taken_up
 from study.search_plan import SearchPlan
-from trainables.records import TrialRecord, pack_bank
+from trainables.records import TrialRecord, as_on_given_split, pack_bank, ranking
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -102,6 +103,43 @@ def test_the_same_seed_gives_the_same_study_whichever_bank_finishes_first(tmp_pa
     assert [bank["configurations"] for bank in first] == [bank["configurations"] for bank in second]
     assert [bank["earlier"].prune_below for bank in first] == [bank["earlier"].prune_below for bank in second]
     assert [bank["configurations"] for bank in first] != [bank["configurations"] for bank in other]
+
+
+@pytest.mark.parametrize("value", [0.99, 0.01])
+def test_what_was_judged_on_another_scale_is_neither_the_best_trial_nor_seen_by_the_sampler(tmp_path, value):
+    """The published configuration scores above or below all others, on images of its own: the sampler draws
+    the same, and Optuna's best trial is the best of those that compare."""
+
+    def with_published(value):
+        def trained(configuration):
+            record = train(configuration)
+            if not configuration["preset"]:
+                return record
+            return as_on_given_split(replace(record, objective=value, metrics={"val.macro_ap": value}))
+
+        return trained
+
+    expected = drive(searcher(tmp_path / "a", concurrent=1), train=with_published(0.5))
+    banks = drive(searcher(tmp_path / "b", concurrent=1), train=with_published(value))
+    assert [bank["configurations"] for bank in banks] == [bank["configurations"] for bank in expected]
+    records = RunFolder(tmp_path / "b").records()
+    study = optuna.load_study(study_name="s", storage=journal_storage(RunFolder(tmp_path / "b").journal))
+    assert study.best_trial.number == ranking(records.values())[0].number != 0
+    assert study.trials[0].state == TrialState.PRUNED and study.trials[0].value is None
+
+
+def test_what_was_stopped_before_it_had_an_objective_stands_above_nobody(tmp_path):
+    def train_or_stop(configuration):
+        if configuration["number"] % 2:
+            return TrialRecord(**configuration, state="PRUNED", fold_objectives=[0.99], epoch=5)
+        return train(configuration)
+
+    drive(searcher(tmp_path), train=train_or_stop)
+    trials = told(tmp_path)
+    assert {trial.value for trial in trials if trial.state == TrialState.PRUNED} == {None}
+    banks = RunFolder(tmp_path).bank_files()
+    assert len(banks) > 2 and searcher(tmp_path).is_done()  # a resume finds nothing to put right
+    assert told(tmp_path) == trials
 
 
 def test_the_sampler_learns_between_banks(tmp_path):

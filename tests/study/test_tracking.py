@@ -9,19 +9,22 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from mlflow import MlflowClient
 
+from analysis.report_parts import ReportPart, write_part
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
+from study.sqlite_uri import sqlite_uri
 from study.tracked_study import TrackedStudy
 from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, pages, record_opening
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
-from trainables.records import TrialRecord
+from trainables.records import TrialRecord, as_on_given_split
 
 RUN_FILE = "mlflow_run_id"
 
@@ -222,6 +225,24 @@ def test_the_best_configuration_is_marked_and_it_alone_after_a_resume(uri, tmp_p
     assert run.data.tags["radtune.best_run"] == tracker.run_ids[3]
 
 
+def test_the_ui_s_best_first_names_the_best_that_compares(uri, tmp_path):
+    """A published configuration with a far higher score on other images stands last, and so does one that was
+    stopped before it had a score."""
+    published = record(0, objective=0.9, preset="paper", metrics={"val.macro_ap": 0.9})
+    stopped = record(1, state="PRUNED", objective=float("nan"), metrics={}, fold_objectives=[0.8])
+    tracker = tracker_of(uri, "scales", tmp_path)
+    assert tracker.close([as_on_given_split(published), stopped, record(2), record(3)], [], {}) == ""
+    client = MlflowClient(uri)
+    ordered = client.search_runs(
+        [client.get_run(tracker.parent).info.experiment_id],
+        filter_string=f"tags.`mlflow.parentRunId` = '{tracker.parent}'",
+        order_by=["metrics.`val.macro_ap` DESC"],
+    )
+    assert {int(run.data.tags[NUMBER_TAG]) for run in ordered[:2]} == {2, 3}
+    logged = children(uri, tracker.parent)[0].data
+    assert logged.metrics["given_split.macro_ap"] == 0.9 and "val.macro_ap" not in logged.metrics
+
+
 def test_credentials_of_a_store_are_neither_printed_nor_kept(uri, tmp_path):
     with pytest.raises(InputError) as refused:
         tracker_of("postgresql+nosuch://ann:s3cret@db/mlflow", "secret", tmp_path)
@@ -291,6 +312,10 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     (analysis / "figures").mkdir(parents=True)
     (analysis / "test_scores.csv").write_text("setting,value\n")
     (analysis / "figures" / "overlay.png").write_bytes(b"png")
+    part = ReportPart(name="overlay", title="", state="", html="", tables=["overlay"], figures=["overlay"])
+    (analysis / "overlay.csv").write_text("setting,value\n")
+    (analysis / "notes.txt").write_text("nobody else's business")
+    write_part(analysis, part)
     openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
     report = analysis / "report.html"
     report.write_text("a page")
@@ -305,11 +330,61 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     told = run.data.tags["mlflow.note.content"]
     assert "| answer of the study, test | 0.400 |" in told and f"Report: `{report}`" in told
     for below, kept in (("analysis", "test_scores.csv"), ("analysis/figures", "overlay.png")):
-        paths = [one.path for one in MlflowClient(uri).list_artifacts(tracker.parent, below)]
-        assert f"{below}/{kept}" in paths
+        assert f"{below}/{kept}" in kept_below(uri, tracker.parent, below)
+    assert "analysis/notes.txt" not in kept_below(uri, tracker.parent, "analysis")
+    write_part(analysis, replace(part, tables=["by_text"], figures=[]))
+    (analysis / "by_text.csv").write_text("text,value\n")
+    assert record_opening(uri, note, openings, {}, report) == ""
+    assert set(kept_below(uri, tracker.parent, "analysis")) - {"analysis/figures"} == {
+        "analysis/report.html",
+        "analysis/test_scores.csv",
+        "analysis/by_text.csv",
+    }
+    assert kept_below(uri, tracker.parent, "analysis/figures") == []
+    report.unlink()  # as in a run folder restored from a copy, which holds no analysis
+    assert record_opening(uri, note, openings, {}, report) == ""
+    assert "analysis/report.html" in kept_below(uri, tracker.parent, "analysis")
     note.write_text("0" * 32)
     refused = record_opening(uri, note, openings, {}, report)
     assert "could not record this opening" in refused and f"`radtune sync {tmp_path}` sends it" in refused
+
+
+def test_artifacts_lie_beside_the_store_whatever_its_folder_is_called(tmp_path):
+    folder = tmp_path / "a b%20c?d#e ö"
+    folder.mkdir()
+    tracker = tracker_of(sqlite_uri(f"{folder}/mlflow.db"), "names", folder)
+    (folder / "study.yaml").write_text("name: names\n")
+    assert tracker.close([record(0)], [folder / "study.yaml"], {}) == ""
+    kept = folder / "mlartifacts" / tracker.parent / "artifacts" / "study.yaml"
+    assert kept.read_text() == "name: names\n"
+    moved = folder.rename(tmp_path / "c%20d")  # the store keeps the former place, which is gone
+    again = tracker_of(sqlite_uri(f"{moved}/mlflow.db"), "names", moved)
+    assert again.close([record(0)], [moved / "study.yaml"], {}) == ""
+    assert (moved / "mlartifacts" / again.parent / "artifacts" / "study.yaml").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["c%20d"]
+
+
+def test_where_the_experiment_was_deleted_another_begins_and_what_was_deleted_stays_so(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    first = tracker_of(uri, "deleted", tmp_path)
+    assert first.renamed == "" and first.close([record(0), record(1)], [], {}) == ""
+    deleted = client.get_run(first.parent).info.experiment_id
+    client.delete_experiment(deleted)
+    second = tracker_of(uri, "deleted", tmp_path)
+    assert "experiment 'radtune' was deleted, so 'radtune 2' begins" in second.renamed
+    assert second.close([record(0), record(1)], [], {}) == ""
+    assert sorted(children(uri, second.parent)) == [0, 1] and second.parent != first.parent
+    assert client.get_experiment(deleted).lifecycle_stage == "deleted"
+    third = tracker_of(uri, "deleted", tmp_path)
+    assert (third.renamed, third.parent, len(third.run_ids)) == ("", second.parent, 2)
+    assert third.close([record(0), record(1)], [], {}) == ""
+    assert [name for name, _ in pages(uri)] == ["deleted", "All studies"]
+
+
+def kept_below(uri, run, folder):
+    """Paths of what the store keeps with a run in a folder."""
+    return [one.path for one in MlflowClient(uri).list_artifacts(run, folder)]
 
 
 class Broken(BaseHTTPRequestHandler):

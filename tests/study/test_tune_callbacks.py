@@ -57,6 +57,13 @@ def test_tune_does_not_keep_the_bytes_of_a_finished_bank():
             "Worker exit detail: EOF. Some common causes: oom",
             "the worker died (EOF.)",
         ),
+        (
+            "ray.exceptions.OutOfMemoryError: 1 worker(s) were killed due to the node running low on memory. "
+            "Memory on the node (IP: 10.0.0.1, ID: 7) was 30.12GB used / 31.50GB limit (0.956190)\nObject "
+            "store memory usage: [x]\nRefer to the documentation. To disable worker killing, set the "
+            "environment variable `RAY_memory_monitor_refresh_ms` to zero.",
+            "the worker was ended, for memory ran short there (30.12 of 31.50 GB used); what trains",
+        ),
         ("Traceback\n  File x\nRuntimeError: broken\n", "the worker failed (RuntimeError: broken)"),
         ("", "the worker failed (Ray does not say why)"),
     ],

@@ -8,8 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.special import expit, softmax
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from cohort.errors import InputError
@@ -17,6 +15,7 @@ from scoring.judging import JudgedRows
 from tests.trainables.single_split import probe_data
 from trainables import ensemble as module
 from trainables.ensemble import pack_ensemble, select_ensemble, selected, unpack_ensemble
+from trainables.pooling import pooled
 from trainables.records import TrialRecord
 from vlm.linear_head import LinearHead
 
@@ -61,19 +60,17 @@ def candidate(number, data, weight_DC, noise=0.0, seed=0):
 
 def drawn_candidates(data, count=8, noise=0.4):
     rng = np.random.default_rng(5)
-    return {
-        f"trial {k}": candidate(
-            k, data, np.eye(6, 3) * rng.uniform(0.2, 3) + rng.normal(0, 0.4, (6, 3)), noise
-        )
+    return [
+        candidate(k, data, np.eye(6, 3) * rng.uniform(0.2, 3) + rng.normal(0, 0.4, (6, 3)), noise)
         for k in range(count)
-    }
+    ]
 
 
 def test_the_answer_is_the_weighted_average_of_its_members_and_one_head_gives_it():
     """To 1e-5 of the spread of its logits: the export equals its members."""
     data = folded()
     candidates = drawn_candidates(data, noise=0.0)
-    found = select_ensemble(candidates, data, objective_name="macro_ap", seed=0)
+    found = select_ensemble(candidates, {}, data, objective_name="macro_ap", seed=0)
     assert sum(member.weight for member in found.members) == pytest.approx(1)
     assert [a.weight >= b.weight for a, b in pairwise(found.members)] == [True] * (len(found.members) - 1)
     (head,) = found.heads
@@ -105,7 +102,7 @@ def brute_greedy(scores_KMC, targets_MC, rounds):
 def test_each_bag_is_the_greedy_selection_of_brute_force(monkeypatch):
     monkeypatch.setattr(module, "BAGS", 1)
     data = folded(seed=3)
-    scores_KMC = np.stack([one.held_out_MC for one in drawn_candidates(data, count=9).values()])
+    scores_KMC = np.stack([one.held_out_MC for one in drawn_candidates(data, count=9)])
     rows = data.judged()
     weight_K = selected(scores_KMC.astype(np.float64), rows, "macro_ap", seed=4)
     bag = np.sort(np.random.default_rng(4).choice(9, 5, replace=False))
@@ -137,68 +134,56 @@ def test_two_halves_that_complete_each_other_worked_by_hand(monkeypatch):
             assert weight_K[bag].tolist() == [1.0, 0.0]  # the second adds nothing
 
 
-def test_candidates_are_put_on_one_scale_by_the_least_cross_entropy():
-    """scikit-learn's logistic regression with one slope and an intercept a label, unpenalised."""
-    rng = np.random.default_rng(0)
-    targets_MC = (rng.random((4000, 3)) < [0.5, 0.2, 0.1]).astype(np.float64)
-    logits_MC = 5 * (targets_MC + rng.normal(0, 1, targets_MC.shape)) + [3, -2, 0]
-    targets_MC[::7, 1] = np.nan
-    slope, intercept_C = module._affine(logits_MC, targets_MC)
-    known_E = ~np.isnan(targets_MC.ravel())
-    design_EF = np.column_stack([logits_MC.ravel(), np.tile(np.eye(3), (4000, 1))])
-    model = LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8, max_iter=5000)
-    model.fit(design_EF[known_E], targets_MC.ravel()[known_E])
-    assert slope == pytest.approx(model.coef_[0, 0], rel=0.01)
-    np.testing.assert_allclose(intercept_C, model.coef_[0, 1:], atol=0.03)
-    shares_C = np.nanmean(targets_MC, axis=0)
-    probs_MC = np.where(np.isnan(targets_MC), np.nan, expit(slope * logits_MC + intercept_C))
-    np.testing.assert_allclose(np.nanmean(probs_MC, axis=0), shares_C, atol=2e-3)
-
-
-def test_logits_that_separate_the_classes_get_a_finite_scale():
-    targets_MC = np.repeat([[1.0, 0.0], [0.0, 1.0]], 20, axis=0)
-    slope, intercept_C = module._affine(10 * (2 * targets_MC - 1), targets_MC)
-    assert 0.1 < slope < 3 and np.isfinite(intercept_C).all()
-
-
-def test_exclusive_labels_are_scaled_by_a_temperature():
+def test_exclusive_labels_have_an_answer():
     data = folded(exclusive=True)
-    truth_M = data.targets_NC.argmax(axis=1)
-    logits_MC = 20 * (data.targets_NC + np.random.default_rng(0).normal(0, 0.8, data.targets_NC.shape))
-    slope, intercept_C = module._temperature(logits_MC.astype(np.float64), data.targets_NC)
-    losses = [
-        -np.log(softmax(factor * slope * logits_MC, axis=1)[np.arange(len(truth_M)), truth_M]).mean()
-        for factor in (0.9, 1.0, 1.1)
-    ]
-    assert losses[1] < min(losses[0], losses[2]) and not intercept_C.any()
-    found = select_ensemble(drawn_candidates(data), data, objective_name="macro_ap", seed=0)
+    found = select_ensemble(drawn_candidates(data), {}, data, objective_name="macro_ap", seed=0)
     assert found.held_out_MC.shape == data.targets_NC.shape
 
 
-def test_the_best_of_many_that_know_nothing_falls_back_to_chance_where_others_are_scored():
-    """Forty candidates of pure noise: what was chosen looks better than any constant, and the nested score,
-    on patients that had no part in the choice, does not."""
-    data = folded(seed=8)
-    candidates = {f"trial {k}": candidate(k, data, np.zeros((6, 3)), noise=1.0, seed=9) for k in range(40)}
-    found = select_ensemble(candidates, data, objective_name="macro_ap", seed=0)
-    chance = data.targets_NC.mean()
-    assert found.objective > chance + 0.1
-    assert abs(found.nested_objective - chance) < 0.06
+def test_the_best_of_many_that_know_nothing_falls_back_to_chance_where_others_are_scored(monkeypatch):
+    """256 configurations of pure noise, of which 40 are weighed: what was chosen looks far better than
+    chance. Everything chosen anew without the patients who are scored, the 40 among it, does not."""
+    monkeypatch.setattr(module, "BAGS", 2)
+    found = []
+    for seed in range(3):
+        data = folded(seed=seed)
+        noise = [candidate(k, data, np.zeros((6, 3)), noise=1.0, seed=seed) for k in range(256)]
+        found.append(select_ensemble(noise, {}, data, objective_name="macro_auroc", seed=0))
+    assert min(one.objective for one in found) > 0.6
+    assert np.mean([one.nested_objective for one in found]) == pytest.approx(0.5, abs=0.03)
+    assert np.mean([one.best_nested_objective for one in found]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_configuration_that_is_best_everywhere_loses_nothing_by_being_chosen_anew():
+    data = folded()
+    records = [candidate(k, data, np.eye(6, 3) * 2, noise=noise) for k, noise in enumerate((0.1, 3.0, 3.0))]
+    found = select_ensemble(records, {}, data, objective_name="macro_ap", seed=0)
+    best_MC = pooled(records[0].held_out_MC, data)
+    expected = average_precision_score(data.targets_NC, best_MC, average="macro")
+    assert found.best_nested_objective == pytest.approx(expected, abs=0.01)
+
+
+def test_without_configurations_there_is_no_best_of_them():
+    data = folded()
+    found = select_ensemble(
+        [], {"logreg C=1": candidate(-1, data, np.eye(6, 3))}, data, objective_name="macro_ap", seed=0
+    )
+    assert np.isnan(found.best_nested_objective)
 
 
 def test_a_single_strong_regression_is_fallen_back_on_and_said():
     data = folded()
     strong = candidate(-1, data, np.eye(6, 3) * 2)
-    noise = {f"trial {k}": candidate(k, data, np.zeros((6, 3)), noise=1.0) for k in range(4)}
-    found = select_ensemble({"logreg C=1": strong}, data, objective_name="macro_ap", seed=0)
+    noise = [candidate(k, data, np.zeros((6, 3)), noise=1.0) for k in range(4)]
+    found = select_ensemble([], {"logreg C=1": strong}, data, objective_name="macro_ap", seed=0)
     assert found.only_plain and found.members[0].name == "logreg C=1"
-    assert not select_ensemble(noise, data, objective_name="macro_ap", seed=0).only_plain
+    assert not select_ensemble(noise, {}, data, objective_name="macro_ap", seed=0).only_plain
 
 
 def test_the_same_seed_gives_the_same_answer():
     data = folded()
     first, second = (
-        select_ensemble(drawn_candidates(data), data, objective_name="macro_ap", seed=3) for _ in range(2)
+        select_ensemble(drawn_candidates(data), {}, data, objective_name="macro_ap", seed=3) for _ in range(2)
     )
     assert first.members == second.members
     np.testing.assert_array_equal(first.heads[0].weight_DC, second.heads[0].weight_DC)
@@ -206,13 +191,14 @@ def test_the_same_seed_gives_the_same_answer():
 
 def test_an_answer_survives_its_file_and_a_damaged_one_is_one_line():
     data = folded()
-    found = select_ensemble(drawn_candidates(data), data, objective_name="macro_ap", seed=0)
+    found = select_ensemble(drawn_candidates(data), {}, data, objective_name="macro_ap", seed=0)
     packed = pack_ensemble(found)
     back = unpack_ensemble(packed)
-    assert (back.members, back.objective, back.nested_objective) == (
+    assert (back.members, back.objective, back.nested_objective, back.best_nested_objective) == (
         found.members,
         found.objective,
         found.nested_objective,
+        found.best_nested_objective,
     )
     np.testing.assert_array_equal(back.heads[0].weight_DC, found.heads[0].weight_DC)
     np.testing.assert_array_equal(back.held_out_MC, found.held_out_MC)

@@ -22,9 +22,11 @@ from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
 from tests.trainables.single_split import probe_data, training, validation
+from trainables import linear_probe as module
 from trainables.bank_training import PAPER_TRAINING, BankTraining, training_of
 from trainables.linear_probe import train_bank
 from trainables.losses import BankLoss
+from trainables.pooling import pooled
 from trainables.racing import CONTENDERS, Earlier
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import FeatureKind
@@ -579,22 +581,22 @@ def as_split(data: ProbeData, fold: int) -> ProbeData:
 
 
 def test_a_bank_with_folds_equals_its_heads_trained_one_by_one_fold_by_fold():
-    """Held-out logits to 1e-5 of their spread; the kept head is the average of the folds' heads."""
+    """Held-out logits to 1e-5 of their spread, on one footing; the kept head is the average of the folds'
+    heads."""
     data, configs = folded(), mixed_bank()[:16]  # so few that none falls behind
     bank = train_bank(configs, data, training=BankTraining(batch_size=32), seed=4)
     assert {result.state for result in bank} == {"COMPLETE"}
     once = BankTraining(batch_size=32, rungs=())  # one look, after the last epoch
     for one, result in list(zip(configs, bank, strict=True))[::5]:
-        logits_NC = []
+        logits_NC, held_out_NC = [], np.zeros(data.targets_NC.shape)
         for fold in range(5):
             [alone] = train_bank([one], as_split(data, fold), training=once, seed=4)
             logits_NC.append(alone.head.logits(data.features_ND))
-            own_N = data.judged_N(fold)
-            spread = logits_NC[-1].std()
-            np.testing.assert_allclose(
-                result.held_out_MC[own_N], logits_NC[-1][own_N], rtol=0, atol=1e-5 * spread + 1e-6
-            )
+            held_out_NC[data.judged_N(fold)] = logits_NC[-1][data.judged_N(fold)]
         spread = np.std(logits_NC)
+        np.testing.assert_allclose(
+            result.held_out_MC, pooled(held_out_NC, data), rtol=0, atol=1e-5 * spread + 2e-6
+        )
         np.testing.assert_allclose(
             result.head.logits(data.features_ND),
             np.mean(logits_NC, axis=0),
@@ -613,6 +615,12 @@ def test_the_objective_is_that_of_all_folds_held_out_scores_together():
         assert result.fold_objectives[1] == pytest.approx(on_fold)
         (judged,) = judge(result.held_out_MC[None], data.judged(), [5.0])
         assert result.metrics["val.macro_f1"] == judged.metrics["val.macro_f1"]
+        # Of all folds, not of the last one.
+        known = ~np.isnan(data.targets_NC)
+        loss = log_loss(
+            data.targets_NC[known], 1 / (1 + np.exp(-result.held_out_MC[known].astype(float))), labels=[0, 1]
+        )
+        assert result.metrics["val.loss"] == pytest.approx(loss, rel=1e-5)
         assert result.epoch == result.params["epochs"]
 
 
@@ -644,8 +652,8 @@ def anchored(seed=0):
 
 @pytest.mark.parametrize("normalisation", ["none", "l2", "center", "standardize"])
 def test_a_head_that_may_not_move_is_its_anchor(normalisation):
-    """Drawn back with all strength, its scores are products with the text, of the wanted "
-    "deviation on training."""
+    """Drawn back with all strength, its scores are products with the text, of the wanted
+    deviation on training."""
     data = anchored()
     one = config(
         anchor="zero_shot",
@@ -704,7 +712,9 @@ def test_heads_that_fall_behind_after_a_fold_are_stopped_and_keep_no_weights():
     strong = [[0.9] * 5] * (CONTENDERS + 5) + [[0.89, 0.9, 0.9, 0.9, 0.91]]
     [result] = train_bank([config()], data, earlier=Earlier(fold_objectives=strong))
     assert result.state == "PRUNED" and result.head is None and result.held_out_MC is None
-    assert len(result.fold_objectives) == 1 and result.objective == result.fold_objectives[0] < 0.89
+    assert len(result.fold_objectives) == 1 and result.fold_objectives[0] < 0.89
+    # One fold's score is none of the study's objective, that of all folds together.
+    assert math.isnan(result.objective) and result.metrics == {}
     assert result.epoch == 6
     assert "over 1 fold is behind that of the best 20" in result.reason
 
@@ -726,6 +736,22 @@ def test_a_head_that_diverges_on_a_later_fold_fails(monkeypatch):
 
 def test_the_deadline_cuts_a_bank_off_between_folds():
     assert train_bank([config(), config(1)], folded(), deadline=time.time()) == []
+
+
+def test_a_deadline_in_the_last_fold_keeps_what_is_through_all_folds(monkeypatch):
+    """The clock runs out while one of two heads still trains on the last fold: the other has its record, the
+    same as without a deadline."""
+    data, configs = folded(), [config(0, epochs=3), config(1, epochs=9)]
+    (whole, _), looks = train_bank(configs, data), []
+
+    def clock():  # nine epochs a fold, asked after each
+        looks.append(None)
+        return 0.0 if len(looks) <= 4 * 9 + 4 else 2.0
+
+    monkeypatch.setattr(module.time, "time", clock)
+    [kept] = train_bank(configs, data, deadline=1.0)
+    assert (kept.number, kept.state, kept.objective) == (0, "COMPLETE", whole.objective)
+    np.testing.assert_array_equal(kept.held_out_MC, whole.held_out_MC)
 
 
 @pytest.mark.gpu

@@ -1,5 +1,7 @@
 """Who goes on to the next fold."""
 
+import math
+
 import numpy as np
 
 from trainables.racing import CONTENDERS, contending
@@ -26,3 +28,12 @@ def test_a_difference_that_the_missing_folds_may_make_up_for_stops_nobody():
     assert contending([[behind]], earlier, folds=5) == [True]
     level = float(np.sort([np.mean(one[:4]) for one in earlier])[-CONTENDERS]) - 0.02
     assert contending([[level] * 4], earlier, folds=5) == [False]
+
+
+def test_a_fold_that_nobody_could_be_scored_on_counts_for_nobody():
+    """The same decisions as without that fold, wherever it stands; and none where there is no other."""
+    level = [0.50 + 0.01 * i for i in range(21)]
+    earlier = [[value - 0.2, value, value] for value in level]
+    with_gap = [[low, math.nan, *rest] for low, *rest in earlier]
+    assert contending([[0.31, math.nan], [0.33, math.nan]], with_gap, folds=4) == [False, True]
+    assert contending([[math.nan], [math.nan]], [[math.nan, *one] for one in earlier], folds=4) == [True] * 2

@@ -3,6 +3,7 @@
 import math
 import shutil
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,6 +97,20 @@ def test_a_searched_head_is_pruned_below_the_floor_and_a_published_one_never(pro
     # Trained as published: looked at after every epoch, kept by its loss.
     assert [point["epoch"] for point in published.curve][:5] == [1, 2, 3, 4, 5]
     assert published.metrics["val.loss"] == min(point["val_loss"] for point in published.curve)
+
+
+def test_a_published_one_among_folds_keeps_its_numbers_apart(probe_task):
+    folds = replace(probe_task.data, patients_N=np.arange(120)).cross_validated(5, 0, 5)
+    paper = {"number": 0, "params": linear_probe.PAPER, "preset": "paper"}
+    alone, beside = (
+        unpack_bank(probe_bank(replace(probe_task, data=data), 0, [paper], {}).step()["bank_file"])[0]
+        for data in (probe_task.data, folds)
+    )
+    assert not alone.on_given_split and beside.on_given_split
+    assert beside.objective == alone.objective
+    assert beside.metrics == {
+        f"given_split.{name.removeprefix('val.')}": value for name, value in alone.metrics.items()
+    }
 
 
 # ---- one fine-tuning ----

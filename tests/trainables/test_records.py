@@ -15,6 +15,7 @@ from trainables.packed import pack, unpack
 from trainables.records import (
     STATES,
     TrialRecord,
+    as_on_given_split,
     judged_fields,
     pack_bank,
     ranking,
@@ -263,6 +264,19 @@ def test_completed_configurations_are_ranked_by_objective_then_by_number():
     ]
     assert [record.number for record in ranking(iter(records))] == [4, 5, 1]
     assert ranking([failed()]) == []
+
+
+def test_what_was_judged_on_other_images_is_ranked_with_no_other():
+    published = as_on_given_split(
+        complete(0, objective=0.9, preset="paper", metrics={"val.macro_ap": 0.9, "val.labels_averaged": 1.0})
+    )
+    assert [record.number for record in ranking([published, complete(1, objective=0.3)])] == [1]
+    assert ranking([published]) == [published]
+    # Nor does it have a number under the name of theirs.
+    assert published.metrics == {"given_split.macro_ap": 0.9, "given_split.labels_averaged": 1.0}
+    frame = trials_frame([published, complete(1, metrics={"val.macro_ap": 0.3})], {})
+    assert frame["val.macro_ap"].isna().tolist() == [True, False]
+    assert frame["given_split.macro_ap"].tolist()[0] == 0.9
 
 
 def test_the_table_of_trials_has_a_row_a_configuration():

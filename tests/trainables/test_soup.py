@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trainables.records import TrialRecord
 from trainables.soup import averaged, greedy_soup, interpolated
 
 
@@ -30,7 +31,11 @@ def test_interpolation_at_its_ends_is_the_ends_to_the_bit():
 
 
 def nearness(target):
-    return lambda one: -abs(float(one["weight"][0]) - target)
+    def judge(one):
+        value = -abs(float(one["weight"][0]) - target)
+        return TrialRecord(number=0, params={}, state="COMPLETE", objective=value)
+
+    return judge
 
 
 @pytest.mark.parametrize(
@@ -43,7 +48,8 @@ def nearness(target):
     ],
 )
 def test_a_member_joins_where_the_average_is_no_worse(values, target, members, reached):
-    assert greedy_soup([state(value) for value in values], nearness(target)) == (members, reached)
+    found, judged = greedy_soup([state(value) for value in values], nearness(target))
+    assert (found, judged.objective) == (members, reached)
 
 
 def test_the_soup_is_never_worse_than_the_first():
@@ -52,4 +58,4 @@ def test_the_soup_is_never_worse_than_the_first():
         states = [{"weight": torch.randn(1, generator=generator)} for _ in range(5)]
         judge = nearness(0.3)
         _, reached = greedy_soup(states, judge)
-        assert reached >= judge(states[0])
+        assert reached.objective >= judge(states[0]).objective

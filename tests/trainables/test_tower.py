@@ -261,7 +261,12 @@ def test_batch_norms_keep_their_statistics(encoders):
             lora(lora_targets="attention+fc1"),
             r"'fc1' matches no layer .* by name c_fc, c_proj, proj, qkv",
         ),
-        ("resnet", lora(lora_targets="attention"), r"'attention' matches no layer .* convolutions \(19\)"),
+        (
+            "resnet",
+            lora(lora_targets="attention"),
+            r"'attention' matches no layer .* set search.fixed: \{lora_targets: convolutions\}, or let "
+            r"search.ranges be \{method: \[full, last_blocks, bitfit\]\}; .* convolutions \(19\)",
+        ),
         ("resnet", lora(lora_targets="c_proj"), "'c_proj' matches no layer"),
         ("vit", Method(name="last_blocks", last_blocks=4), "from 1 to the tower's 3 blocks, not 4"),
     ],

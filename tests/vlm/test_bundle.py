@@ -214,7 +214,6 @@ def test_a_bundle_says_what_it_is(miniature, drawn_cohort, bundle_folder):
         dict(zip(LABELS, (train_NC.sum(axis=0) + 0.5) / 7, strict=True))
     )
     assert (bundle_folder / "README.md").read_text() == "# A card\n"
-    assert not (bundle_folder / "encoder").exists()
 
     bundle = Bundle.load(bundle_folder, "cpu")
     assert bundle.policy == LabelPolicy(uncertain="zeros", blank="negative", no_finding="complement")
@@ -239,21 +238,38 @@ def test_a_bundle_shows_itself_in_a_notebook(bundle_folder):
     assert "<td>Cardiomegaly</td><td>0.400</td><td>shared</td>" in html and "<b>" not in html
 
 
-def test_a_bundle_with_its_encoder_needs_nothing_else(miniature_folder, drawn_cohort, tmp_path, save):
+def test_a_bundle_of_a_model_of_this_machine_holds_it_and_says_nothing_of_where_it_lay(
+    miniature_folder, drawn_cohort, tmp_path, save
+):
     elsewhere = shutil.copytree(miniature_folder, tmp_path / "elsewhere")
     encoder = load_encoder(f"local-dir:{elsewhere}", device="cpu")
-    alone = save(tmp_path / "alone", encoder)
-    whole = save(tmp_path / "whole", encoder, with_encoder=True)
+    bundle = save(tmp_path / "bundle", encoder)
     paths = image_paths(drawn_cohort)[:2]
-    expected = Bundle.load(alone, "cpu").predict(paths)
+    expected = Bundle.load(bundle, "cpu").predict(paths)
     shutil.rmtree(elsewhere)
 
-    moved = shutil.move(whole, tmp_path / "moved")
+    moved = shutil.move(bundle, tmp_path / "moved")
     assert Bundle.load(moved, "cpu").predict(paths).equals(expected)
+    assert json.loads((moved / "bundle.json").read_text())["encoder"]["name"] == "local-dir:elsewhere"
+
+
+def test_a_bundle_that_names_its_encoder_loads_where_that_does(tmp_path, save):
+    folder = save(tmp_path / "bundle", load_encoder("phantom-clip", device="cpu"))
+    assert not (folder / "encoder").exists()
+    assert Bundle.load(folder, "cpu").predictor.encoder.name == "phantom-clip"
+    retold(folder, _put("encoder", "name", value="hf-hub:someone/nothing"))
     with pytest.raises(
         InputError, match=r"encoder does not load here: .* or export it again with --with-encoder"
     ):
-        Bundle.load(alone, "cpu")
+        Bundle.load(folder, "cpu")
+
+
+def test_a_bundle_that_names_a_place_on_a_machine_is_refused(tmp_path, save, monkeypatch):
+    folder = save(tmp_path / "bundle", load_encoder("phantom-clip", device="cpu"))
+    monkeypatch.setattr("vlm.bundle.load_encoder", lambda *_, **__: pytest.fail("read"))
+    for name in ("local-dir:/etc", "timm:resnet18@/etc/passwd"):
+        with pytest.raises(InputError, match="is a place on some machine"):
+            Bundle.load(retold(folder, _put("encoder", "name", value=name)), "cpu")
 
 
 @pytest.mark.parametrize(("allowed", "access"), [(False, HubAccess.CACHE), (True, HubAccess.ANONYMOUS)])
@@ -311,10 +327,11 @@ def test_a_bundle_whose_encoder_asks_to_run_code_is_refused_and_does_not_run_it(
 @pytest.mark.parametrize("with_encoder", [False, True])
 def test_an_encoder_with_other_weights_is_refused(miniature_folder, tmp_path, with_encoder, save):
     weights = shutil.copytree(miniature_folder, tmp_path / "weights")
-    encoder = load_encoder(f"local-dir:{weights}", device="cpu")
+    encoder = load_encoder(f"local-dir:{weights}" if with_encoder else "phantom-clip", device="cpu")
     folder = save(tmp_path / "bundle", encoder, with_encoder=with_encoder)
-    build_miniature_biomedclip(folder / "encoder" if with_encoder else weights, seed=1)
-    retold(folder)
+    if with_encoder:
+        build_miniature_biomedclip(folder / "encoder", seed=1)
+    retold(folder, *[] if with_encoder else [_put("encoder", "fingerprint", value="0" * 64)])
     with pytest.raises(
         InputError, match=r"with the fingerprint .* other weights or another transform"
     ) as caught:

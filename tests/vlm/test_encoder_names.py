@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from tests.conftest import REPOSITORY
-from vlm.encoder_names import resolved_name
+from vlm.encoder_names import resolved_name, shown, shown_apart, told_apart
 from vlm.encoders import load_encoder
 
 
@@ -30,3 +30,22 @@ def test_a_study_file_is_read_without_torch():
     command = [sys.executable, "-c", read]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert not {"torch", "open_clip", "vlm.encoders"} & set(done.stdout.split())
+
+
+def test_what_is_passed_on_names_a_model_and_not_where_it_lies():
+    assert shown("local-dir:/home/me/models/clip") == "local-dir:clip"
+    assert shown("timm:resnet18@/home/me/own.safetensors") == "timm:resnet18@own"
+    assert shown("hf-hub:someone/model") == "hf-hub:someone/model"
+
+
+def test_models_and_cohorts_of_one_name_are_told_apart_by_as_little_as_that_takes():
+    names = [
+        "pixels",
+        "local-dir:/home/me/a/clip",
+        "timm:resnet18@/home/me/w.safetensors",
+        "local-dir:b/clip",
+    ]
+    assert shown_apart(names) == ["pixels", "local-dir:a/clip", "timm:resnet18@w", "local-dir:b/clip"]
+    assert told_apart(["/x/1/mine", "/x/2/mine", "other"]) == ["1/mine", "2/mine", "other"]
+    assert told_apart(["mine", "a/mine"]) == ["mine", "a/mine"]
+    assert told_apart(["mine", "mine"]) == ["mine", "mine"]

@@ -18,6 +18,7 @@ from torch import nn
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
+from vlm.encoder_names import shown
 from vlm.feature_kinds import FeatureKind, side_by_side
 from vlm.views import Views
 
@@ -105,8 +106,8 @@ class Encoder:
     @property
     def text_refusal(self) -> str:
         """Why there are no text features in the space of the image features, in one line; empty where there
-        are."""
-        return f"encoder {self.name} has no text tower; zero-shot needs a CLIP model"
+        are. Reports repeat it, so that it says nothing of where the encoder lies."""
+        return f"encoder {shown(self.name)} has no text tower; zero-shot needs a CLIP model"
 
     @property
     def logit_scale(self) -> float | None:

@@ -336,9 +336,15 @@ def copy_text_config(name: str, folder: Path, target: Path) -> None:
 
 def copy_tokenizer(name: str, folder: Path, target: Path) -> None:
     """Write a Hugging Face tokenizer into the new folder `target`: its vocabulary, and of its settings those
-    that decide how words become tokens. InputError for a class that is not on the list, and for more words,
-    added tokens or rules than any published tokenizer has."""
-    for file in (file for file in TOKENIZER_FILES if is_own_file(name, folder / file)):
+    that decide how words become tokens. InputError for a class that is not on the list, for pieces without
+    the rules that join them, and for more words, added tokens or rules than any published tokenizer has."""
+    own = [file for file in TOKENIZER_FILES if is_own_file(name, folder / file)]
+    if "vocab.json" in own and not {*VOCABULARY_FILES, "merges.txt"} & set(own) - {"vocab.json"}:
+        raise InputError(
+            f"encoder {name}: {folder / 'vocab.json'} lacks the merges.txt that joins its pieces to words; "
+            "put that, or tokenizer.json, beside it"
+        )
+    for file in own:
         path = folder / file
         if file in ("tokenizer_config.json", "special_tokens_map.json"):
             settings = _object(name, path)

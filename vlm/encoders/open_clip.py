@@ -27,7 +27,7 @@ from torch import nn
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.labels import did_you_mean
-from vlm.encoder_names import LOCAL, TUNED, HubAccess
+from vlm.encoder_names import LOCAL, TUNED, HubAccess, shown
 from vlm.encoders import KINDS
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
@@ -88,8 +88,8 @@ class OpenClipEncoder(Encoder):
         if PROJECTED in self.features:
             return ""
         return (
-            f"encoder {self.name}: {' and '.join(self.features)} features are not in the space of the text "
-            "tower; zero-shot needs projected features"
+            f"encoder {shown(self.name)}: {' and '.join(self.features)} features are not in the space of the "
+            "text tower; zero-shot needs projected features"
         )
 
     @property

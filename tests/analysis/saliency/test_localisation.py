@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.saliency.annotated import Pair, annotated_pairs
+from analysis.saliency.annotated import annotated_pairs
 from analysis.saliency.localisation import ATLAS, CEILING, FLOORS, Localisation
 from analysis.saliency.looking import Looking
 from sample.phantoms import draw_cohort
 from scoring.localisation import hits
+from tests.analysis.saliency.regions import pair_of
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
@@ -50,11 +51,9 @@ def test_every_floor_has_a_map_of_each_region_and_the_ceiling_hits_most(phantoms
     rates = {}
     for name, maps in floors.items():
         assert len(maps) == len(localisation.pairs)
-        assert all(
-            map_HW.shape == pair.mask_HW.shape for map_HW, pair in zip(maps, localisation.pairs, strict=True)
-        )
+        assert all(map_HW.shape == pair.size for map_HW, pair in zip(maps, localisation.pairs, strict=True))
         rates[name] = np.mean(
-            [hits(m, pair.mask_HW) for m, pair in zip(maps, localisation.pairs, strict=True)]
+            [hits(m, pair.mask()) for m, pair in zip(maps, localisation.pairs, strict=True)]
         )
     assert rates[CEILING] > 0.6 > rates[ATLAS] > rates["random"]
     assert rates["random"] < 0.15
@@ -65,7 +64,7 @@ def test_the_atlas_is_the_mean_of_other_patients_regions(phantoms):
     development = {pair.patient for pair in localisation.development}
     assert development.isdisjoint(pair.patient for pair in localisation.pairs)
     pair = next(pair for pair in localisation.pairs if pair.label == "Cardiomegaly")
-    own = [one.mask_HW for one in localisation.development if one.label == "Cardiomegaly"]
+    own = [one.mask() for one in localisation.development if one.label == "Cardiomegaly"]
     expected = np.mean(own, axis=0)
     found = localisation.floors(phantoms.predictor)[ATLAS][localisation.pairs.index(pair)]
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97
@@ -85,7 +84,7 @@ def test_regions_that_the_crop_cuts_off_are_counted(phantoms):
     def tall(top, bottom):
         mask_HW = np.zeros((100, 50), dtype=bool)  # the crop shows rows 25 to 74
         mask_HW[top:bottom] = True
-        return Pair(row=0, label="Edema", patient=0, mask_HW=mask_HW)
+        return pair_of(0, "Edema", mask_HW)
 
     localisation = Localisation(
         looking=Looking(cohort=phantoms.cohort),
@@ -106,7 +105,7 @@ def test_a_label_that_nothing_depends_on_hits_nothing_and_the_others_have_their_
     maps = localisation.maps(muted, "layercam")
     for pair, map_HW in zip(localisation.pairs, maps, strict=True):
         if pair.label == silent:
-            assert np.nanmax(map_HW) == 0 and not hits(map_HW, pair.mask_HW)
+            assert np.nanmax(map_HW) == 0 and not hits(map_HW, pair.mask())
     assert any(np.nanmax(map_HW) > 0 for map_HW in maps)
     dead = replace(predictor, heads=(LinearHead.plain(0 * weight_DC),))
     with pytest.raises(ZeroGradient):
@@ -127,12 +126,12 @@ def test_map_and_atlas_together_are_their_product_and_hit_more_than_the_map(phan
     fine = localisation.maps(predictor, "layercam", shifts=3)
     together = localisation.with_atlas(fine)
     pair = localisation.pairs[0]
-    atlas_HW = localisation.atlas(pair.label, *pair.mask_HW.shape)
+    atlas_HW = localisation.atlas(pair.label, *pair.size)
     np.testing.assert_allclose(together[0], fine[0] * atlas_HW)
 
     def rate(maps):
         drawn = zip(maps, localisation.pairs, strict=True)
-        return np.mean([hits(map_HW, one.mask_HW) for map_HW, one in drawn])
+        return np.mean([hits(map_HW, one.mask()) for map_HW, one in drawn])
 
     assert rate(together) > rate(fine) > rate(localisation.maps(predictor, "eigencam"))
 

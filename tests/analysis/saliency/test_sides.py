@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 from analysis.saliency.localisation import ATLAS
-from analysis.saliency.sides import SIDE, ZONE, Statement, scores, side_of, statements, zone_of
+from analysis.saliency.scores import ALL
+from analysis.saliency.sides import (
+    ABOVE_CHANCE,
+    BY_CHANCE,
+    SIDE,
+    ZONE,
+    Statement,
+    fewer_sided,
+    scores,
+    side_of,
+    statements,
+    zone_of,
+)
 from cohort.labels import CHEXPERT_14
 from cohort.readers.iu_xray import read_mesh
 from sample.phantoms import draw_cohort
@@ -73,13 +85,50 @@ def test_shares_by_hand():
     development = [said(7, "left", "lower"), said(8, "left", "upper"), said(9, "right", "upper")]
     table = scores(stated, development, {("study", "layercam"): [right] * 4}, ("A", "B"), seed=0)
     values = table.set_index(["setting", "metric", "label"])
-    assert (
-        values.loc[("study", SIDE, "A"), "value"] == 0.5 and values.loc[("study", SIDE, ""), "value"] == 0.5
-    )
+    assert values.loc[("study", SIDE, "A"), "value"] == values.loc[("study", SIDE, ALL), "value"] == 0.5
+    assert values.loc[("study", BY_CHANCE, "A"), "value"] == 0.5  # it is always on the right
     assert values.loc[("study", ZONE, "A"), ["value", "regions"]].tolist() == pytest.approx([2 / 3, 3])
     assert values.loc[(ATLAS, SIDE, "A"), "value"] == 0.5  # left is more common on others: 2 of 4
     assert values.loc[(ATLAS, ZONE, "A"), "value"] == pytest.approx(2 / 3)
     assert "B" not in values.index.get_level_values("label")
+
+
+def forty_statements(left):
+    return [
+        Statement(row=n, label="A", patient=n, side="left" if n < left else "right", zone="")
+        for n in range(40)
+    ]
+
+
+def side_maps(sides):
+    return [np.tile(np.array([1.0, 0]) if side == "right" else [0, 1.0], (3, 1)) for side in sides]
+
+
+def against_chance(stated, maps):
+    table = scores(stated, [], {("study", "layercam"): maps}, ("A",), seed=0, family=[("study", "layercam")])
+    return table[table["label"] == ALL].set_index(["setting", "metric"]).loc["study"]
+
+
+def test_a_map_that_is_always_on_the_commoner_side_knows_nothing():
+    """Three of four statements name the left: so often is a map right that never leaves it."""
+    found = against_chance(forty_statements(30), side_maps(["left"] * 40))
+    assert found.loc[SIDE, "value"] == 0.75 and found.loc[SIDE, "low"] > 0.5
+    assert found.loc[BY_CHANCE, "value"] == pytest.approx(0.75)
+    assert found.loc[ABOVE_CHANCE, ["value", "p_holm"]].tolist() == pytest.approx([0, 1])
+
+
+def test_a_map_that_follows_the_statements_is_more_than_chance():
+    stated = forty_statements(30)
+    found = against_chance(stated, side_maps([one.side for one in stated]))
+    # A left one meets 29 left ones of 39 others, a right one 9.
+    assert found.loc[BY_CHANCE, "value"] == pytest.approx((30 * 29 + 10 * 9) / 39 / 40)
+    assert found.loc[ABOVE_CHANCE, "p_holm"] < 0.001
+
+
+def test_few_patients_on_one_side_support_no_claim():
+    stated = forty_statements(31)
+    found = against_chance(stated, side_maps([one.side for one in stated]))
+    assert fewer_sided(stated) == 9 and np.isnan(found.loc[ABOVE_CHANCE, "p_holm"])
 
 
 def test_the_sample_says_on_which_side_it_drew(tmp_path):

@@ -14,7 +14,7 @@ from cohort.annotations import Annotations
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from cohort.readers.annotation_formats import FORMATS
-from cohort.readers.annotations import annotate, read_boxes, read_masks
+from cohort.readers.annotations import annotate, read_boxes, read_masks, remove
 from study.cli import main
 from tests.cohort.made_images import cohort_of, write_images
 
@@ -145,6 +145,72 @@ def test_images_of_masks_lie_in_folders_of_their_labels_or_are_given_one(cohort,
         (tmp_path / "bare").mkdir()
         Image.fromarray(mask_HW).save(tmp_path / "bare" / "1.png")
         annotate(cohort, iter([next(read_masks(tmp_path / "bare"))]))
+
+
+def masks_named(tmp_path, *names):
+    for name in names:
+        path = tmp_path / "named" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save(path)
+    return read_masks(tmp_path / "named")
+
+
+def test_an_organs_masks_are_kept_beside_those_of_labels(cohort, tmp_path):
+    boxes(cohort, tmp_path, "image,label,x,y,w,h\n0,Edema,1,2,3,4\n")
+    found = annotate(cohort, masks_named(tmp_path, "0.png"), organ="lungs", drawn_by="software")
+    assert (found.regions, found.images) == (1, 1)
+    regions = {(one.label, one.organ): one for one in Annotations.open(cohort).regions}
+    assert set(regions) == {("Edema", ""), ("", "lungs")}
+    assert regions["", "lungs"].drawn_by == "software" and regions["Edema", ""].drawn_by == ""
+    boxes(cohort, tmp_path, "image,label,x,y,w,h\n1,Edema,1,2,3,4\n")  # replaces labels alone
+    assert sorted(one.image + one.organ for one in Annotations.open(cohort).regions) == [
+        "0.pnglungs",
+        "1.png",
+    ]
+    with pytest.raises(InputError, match="of every label; leave out --label"):
+        annotate(cohort, masks_named(tmp_path, "0.png"), organ="lungs", label="Edema")
+    with pytest.raises(InputError, match="an organ's name must"):
+        annotate(cohort, masks_named(tmp_path, "0.png"), organ="  ")
+
+
+def test_a_raters_regions_are_removed_all_or_of_an_organ(cohort, tmp_path):
+    boxes(cohort, tmp_path, "image,label,reader,x,y,w,h\n0,Edema,A,1,2,3,4\n1,Edema,B,1,2,3,4\n")
+    annotate(cohort, masks_named(tmp_path, "0.png"), organ="lungs", reader="A")
+    assert remove(cohort, "A", "lungs") == 1 and len(Annotations.open(cohort).regions) == 2
+    with pytest.raises(InputError, match=r"no regions by 'C'; annotated by 'A', 'B'"):
+        remove(cohort, "C")
+    assert main(["cohort", "annotate", str(cohort.folder), "--remove", "A"]) == 0
+    assert Annotations.open(cohort).readers == ["B"]
+    assert remove(cohort, "B") == 1 and Annotations.open(cohort) is None
+    with pytest.raises(InputError, match="annotated by nobody"):
+        remove(cohort, "B")
+
+
+@pytest.mark.parametrize(
+    ("names", "cause"),
+    [
+        (("0_mask.png", "1_mask.png"), "2 of these are named as an image with '_mask' after its name"),
+        (("mask-2.png",), "1 of these are named as an image with 'mask-' before its name"),
+    ],
+)
+def test_masks_whose_names_have_more_than_their_images_names_are_told_so(cohort, tmp_path, names, cause):
+    with pytest.raises(InputError, match="nothing was annotated") as error:
+        annotate(cohort, masks_named(tmp_path, *(f"Edema/{name}" for name in names)))
+    assert cause in str(error.value) and "name them as their images" in str(error.value)
+
+
+def test_published_boxes_are_by_people_and_others_only_where_it_is_said(cohort, tmp_path):
+    nih = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n0.png,Edema,102.4,0,512,1024\n"
+    own = "image,label,x,y,w,h\n0,Edema,1,2,3,4\n"
+    for text, words, expected in (
+        (nih, ["--format", "nih"], "people"),
+        (own, [], ""),
+        (own, ["--drawn-by", "software"], "software"),
+    ):
+        (tmp_path / "boxes.csv").write_text(text)
+        command = ["cohort", "annotate", str(cohort.folder), "--boxes", str(tmp_path / "boxes.csv"), *words]
+        assert main(command) == 0
+        assert first(cohort).drawn_by == expected
 
 
 @pytest.mark.parametrize(

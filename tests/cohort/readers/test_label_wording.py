@@ -4,6 +4,7 @@ import pytest
 
 from cohort.errors import InputError
 from cohort.readers.label_wording import read_wording
+from tests.conftest import REPOSITORY
 
 
 def written(tmp_path, text):
@@ -68,3 +69,12 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, message):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file of label names"):
         read_wording(str(tmp_path / "absent.yaml"))
+
+
+def test_the_example_of_the_page_on_prompts_is_read_as_it_says(tmp_path):
+    page = (REPOSITORY / "docs" / "prompts.md").read_text()
+    (tmp_path / "labels.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    names, prompts = read_wording(str(tmp_path / "labels.yaml"))
+    assert names == {"nv": "melanocytic nevus", "mel": "melanoma"}
+    assert prompts["mel"] == ("a dermoscopic image of a melanoma", "a dark lesion with irregular borders")
+    assert prompts["bkl"] == ("a stuck-on waxy lesion",)

@@ -103,3 +103,22 @@ def test_many_files_of_the_same_name_are_found_in_linear_time():
     assert find(names, files) == files
     assert find([f"patient{n:05}/study1/view1_frontal" for n in range(30_000)], files) == files
     assert find(["other/view1_frontal.jpg"], files) == [None]
+
+
+COMPOSED, APART = "M\u00fcller", "Mu\u0308ller"
+
+
+@pytest.mark.parametrize(("name", "file"), [(COMPOSED, APART), (APART, COMPOSED)])
+def test_a_letter_may_be_written_in_either_way_of_unicode(name, file):
+    assert find([f"{name}.png", f"{name}/2"], [f"{file}.png", f"{file}/2.png"]) == [
+        f"{file}.png",
+        f"{file}/2.png",
+    ]
+    assert find([f"{name}/1.png"], ["1.png"], f"data/{file}") == ["1.png"]
+
+
+def test_of_two_files_that_look_alike_the_one_that_is_written_so_is_meant_or_they_are_told_apart():
+    both = [f"{COMPOSED}.png", f"{APART}.png"]
+    assert find(both, both) == both
+    with pytest.raises(InputError, match=r"names look alike, 'M\\xfcller.png' and 'Mu\\u0308ller.png'"):
+        find([COMPOSED], both)

@@ -7,7 +7,8 @@ import pytest
 
 from cohort.errors import InputError
 from cohort.readers import READERS
-from cohort.readers.shared_arguments import add_shared_arguments, comma_separated, shared
+from cohort.readers.name_lists import comma_separated
+from cohort.readers.shared_arguments import add_shared_arguments, shared
 
 
 def parsed(*argv):
@@ -52,6 +53,9 @@ def test_label_names_are_names_and_prompts(tmp_path):
 
 def test_names_are_separated_by_commas():
     assert comma_separated(" PA, AP,") == ["PA", "AP"] and comma_separated("") == []
+    assert comma_separated('"Mass, left", AP, 5" film') == ["Mass, left", "AP", '5" film']
+    with pytest.raises(argparse.ArgumentTypeError, match="quotes around one that holds a comma"):
+        comma_separated('"Mass, left')
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -37,6 +37,8 @@ class _Hub(BaseHTTPRequestHandler):
                 200, json.dumps({"id": repository, "sha": "1" * 40, "siblings": files}).encode()
             )
         repository, file = path.split("/resolve/main/")
+        if not (self.root / repository / file).is_file():
+            return self.answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": "1" * 40})
         content = (self.root / repository / file).read_bytes()
         etag = hashlib.sha256(content).hexdigest()
         return self.answer(200, content, {"X-Repo-Commit": "1" * 40, "ETag": f'"{etag}"'})

@@ -8,6 +8,8 @@ from tests.vlm.encoders.models import snapshot
 from tests.vlm.miniature_biomedclip import TEXT_MODEL, write_text_files
 from vlm.encoder_names import HubAccess
 from vlm.encoders import load_encoder
+from vlm.encoders.hub import hub_folder
+from vlm.encoders.model_files import TOKENIZER_FILES, VOCABULARY_FILES
 from vlm.encoders.open_clip import ALIASES
 
 BIOMEDCLIP = ALIASES["biomedclip"].removeprefix("hf-hub:")
@@ -107,3 +109,39 @@ def test_an_unreachable_hub_is_one_line_with_the_remedy(hub_cache, miniature_fol
 def test_a_hub_name_that_cannot_exist_is_refused(hub_cache):
     with pytest.raises(InputError, match="the hub has no repository 'foo bar'"):
         load_encoder("hf-hub:foo bar")
+
+
+def tokenizer_folder(access=HubAccess.ANONYMOUS):
+    needed = [VOCABULARY_FILES]
+    return hub_folder("x", "some/pieces", needed, also=TOKENIZER_FILES, access=access, offline="go online")
+
+
+def test_a_tokenizer_of_which_the_cache_holds_a_part_is_completed(reachable_hub, hub_cache):
+    """As another program, or a download that was interrupted, left it."""
+    (reachable_hub.root / "some" / "pieces").mkdir(parents=True)
+    for file in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (reachable_hub.root / "some" / "pieces" / file).write_text(file)
+    (snapshot(hub_cache, "some/pieces") / "vocab.json").write_text("vocab.json")
+
+    assert {path.name for path in tokenizer_folder(HubAccess.CACHE).iterdir()} == {"vocab.json"}
+    assert reachable_hub.asked == []
+    found = tokenizer_folder()
+    assert {path.name for path in found.iterdir()} == {"vocab.json", "merges.txt", "tokenizer_config.json"}
+    reachable_hub.asked.clear()
+    assert tokenizer_folder() == tokenizer_folder(HubAccess.CACHE) == found
+    assert reachable_hub.asked == []
+
+
+def test_what_is_needed_is_downloaded_last(reachable_hub):
+    """So that where it is in the cache, an interrupted download has left out nothing else."""
+    (reachable_hub.root / "some" / "pieces").mkdir(parents=True)
+    for file in ("vocab.json", "merges.txt", "tokenizer_config.json"):
+        (reachable_hub.root / "some" / "pieces" / file).write_text(file)
+    tokenizer_folder()
+    assert reachable_hub.asked[-1].endswith("vocab.json")
+
+
+def test_a_part_of_a_tokenizer_must_do_where_the_hub_is_out_of_reach(hub_cache):
+    folder = snapshot(hub_cache, "some/pieces")
+    (folder / "vocab.txt").write_text("a")
+    assert tokenizer_folder() == folder

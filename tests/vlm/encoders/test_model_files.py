@@ -176,6 +176,16 @@ def test_a_tokenizer_keeps_what_decides_its_tokens_and_loses_the_rest(tmp_path):
 # What is refused
 
 
+def test_the_pieces_of_a_tokenizer_need_the_rules_that_join_them(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"a": 0, "b": 1, "ab": 2}')
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(InputError, match=r"vocab\.json lacks the merges\.txt"):
+        copy_tokenizer("x", tmp_path, tmp_path / "copy")
+    (tmp_path / "merges.txt").write_text("a b\n")
+    copy_tokenizer("x", tmp_path, tmp_path / "copy")
+    assert (tmp_path / "copy" / "merges.txt").exists()
+
+
 @pytest.mark.parametrize(
     ("where", "key", "value"),
     [

@@ -1,0 +1,114 @@
+"""Intervals of the difference of two models on the same patients, and the margin of their equivalence.
+
+Two models that answer alike on every patient have a difference of 0 in every resample, and a resampling error
+of 0, however few the patients are. Their difference on other patients is not 0 for certain, so neither an
+interval nor a claim of equivalence may rest on that error alone.
+
+Shape legend: N images, P patients, C labels, B resamples.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from scipy.special import digamma
+
+from cohort.patients import positive_by_patient
+from scoring.intervals import spread
+
+_TAIL = 0.025
+"""Of an interval on either side, and the share of false equivalence that is allowed."""
+
+
+class Difference(NamedTuple):
+    """What two models' scores differ by, as a mean over labels."""
+
+    value: float
+    low: float
+    """Of the 95 % interval."""
+    high: float
+    within: float
+    """The smallest margin within which the two are equivalent; 1 where nothing is ruled out."""
+
+
+def difference(
+    differences_C: np.ndarray,
+    replicates_CB: np.ndarray,
+    patients_C: np.ndarray,
+    patients: int,
+    one_patient: float,
+) -> Difference:
+    """The mean over labels of two models' differences, with its interval and its margin of equivalence.
+
+    The interval is value -+ t * sqrt(error^2 + sum(1 / (n + 2)^2) / C^2) within [-1, 1]: the floor under each
+    label's error is what Agresti and Min (Biometrics 61, 2005) have of a difference of paired proportions in
+    which no pair is discordant. The degrees of freedom are Satterthwaite's over the labels' variances, as if
+    the labels were independent, and at most those of their patients taken together.
+
+    `within` = |value| + t^2 u / 2 + t * sqrt(error^2 + t^2 u^2 / 4), u being `one_patient`. A difference
+    that comes of patients each of whom moves the score by u at most has a variance of at most u times its
+    size; that of the margin in question, not the one observed, decides whether the margin can be ruled out,
+    as in Wilson's interval of a proportion. With an error of 0 it is t^2 u, where the exact limit of no
+    event (the rule of three) is 3.69 u. The floor above is too small for that: of two models whose AUROC or
+    F1 differs by 0.0215, in a few patients who lose everything, it calls 1 to 10 % equivalent within 0.02 at
+    100 positive patients, and of two whose average precision does, 69 % (benchmarks/equivalence.py).
+
+    Args:
+        differences_C: the first model's metric less the second's, of each label.
+        replicates_CB: the same in joint resamples.
+        patients_C: on the smaller side of each label, at least 2 (`cohort.patients.fewer_patients`).
+        patients: on the smaller side of any label (`cohort.patients.fewer_side_patients`).
+        one_patient: the most by which one patient can move the mean, from `most_by_one_patient`.
+    """
+    value = float(np.mean(differences_C))
+    if patients_C.min() < 2 or not np.isfinite(value):
+        return Difference(value, float("nan"), float("nan"), float("nan"))
+    labels, freedom_C = len(differences_C), patients_C - 1
+    factor_C = np.sqrt((patients_C + 1) / freedom_C)  # that of `spread`
+    centred_CB = replicates_CB - replicates_CB.mean(axis=1, keepdims=True)
+    error = float((centred_CB * factor_C[:, None]).mean(axis=0).std(dtype=np.float64))
+    floor_C = 1 / (patients_C + 2.0)
+    spread_C = [spread(own_B, int(n)) for own_B, n in zip(replicates_CB, patients_C, strict=True)]
+    variance_C = np.square(spread_C) + floor_C**2
+    freedom = variance_C.sum() ** 2 / (variance_C**2 / freedom_C).sum()
+    t = float(stats.t.ppf(1 - _TAIL, min(freedom, patients - 1)))
+    reach = t * np.sqrt(error**2 + (floor_C**2).sum() / labels**2)
+    half = t * one_patient / 2
+    within = abs(value) + t * (half + np.sqrt(error**2 + half**2))
+    return Difference(value, max(-1.0, value - reach), min(1.0, value + reach), min(1.0, float(within)))
+
+
+def most_by_one_patient(metric: str, targets_NC: np.ndarray, patients_N: np.ndarray) -> float:
+    """The most by which one patient's predictions can move the mean over labels of a metric, in (0, 1].
+
+    All of that patient's labels change for the worst at once; each patient counts as one image a side. Of n
+    positive and m negative patients of a label that is, of AUROC, 1 / n where the patient is positive and
+    1 / m where negative. Of F1 it is 2 / n (the only true positive lost, with no false one) and 1 / (2 n). Of
+    average precision it is (1 + 1/2 + ... + 1/n) / n: one negative above all positives halves the precision
+    of the first, takes a third of that of the second, and so on.
+
+    Args:
+        metric: auroc, average_precision or f1.
+        targets_NC: 0, 1 or NaN where masked; each label with a positive and a negative.
+        patients_N: any codes.
+    """
+    positive_PC, _ = positive_by_patient(targets_NC, patients_N)
+    negative_PC, _ = positive_by_patient(np.asarray(targets_NC) == 0, patients_N)
+    positives_C, negatives_C = positive_PC.sum(axis=0), negative_PC.sum(axis=0)
+    harmonic_C = digamma(positives_C + 1.0) + np.euler_gamma
+    lost_C, gained_C = {
+        "auroc": (1 / positives_C, 1 / negatives_C),
+        "average_precision": (harmonic_C / positives_C, harmonic_C / positives_C),
+        "f1": (2 / positives_C, 1 / (2 * positives_C)),
+    }[metric]
+    by_patient_PC = np.where(positive_PC, lost_C, 0) + np.where(negative_PC, gained_C, 0)
+    return min(1.0, float(by_patient_PC.mean(axis=1).max()))
+
+
+def patients_for_equivalence(margin: float, one_patient: float, patients: int) -> int:
+    """How many patients like these it takes at least to show equivalence within a margin, even of two models
+    that do not differ on any: as many times more as one of them moves the score by too much."""
+    z = stats.norm.ppf(1 - _TAIL)
+    return int(np.ceil(patients * z**2 * one_patient / margin))
