@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from analysis import label_decisions
 from analysis.claims import LEVEL, MARGIN
 from analysis.predictors import ALL_POSITIVE, PREVALENCE, Scored
 from analysis.test_split import TestSplit
@@ -183,7 +184,9 @@ class _Pair:
         """The first setting's F1 of each label against that of the label decided for every image."""
         targets_NC = self.split.targets_NC
         observed_C, null_CB = self._against(np.ones(targets_NC.shape, dtype=bool))
-        yield from self._each("f1", observed_C, null_CB, metrics.f1(self.first_sums.counts))
+        counts = self.first_sums.counts
+        floor_CB = label_decisions.all_positive_f1(counts.tp + counts.fn, counts.fp + counts.tn)
+        yield from self._each("f1", observed_C, null_CB, metrics.f1(counts) - floor_CB)
 
     def _each(
         self, metric: str, observed_C: np.ndarray, null_CB: np.ndarray, deviation_CB: np.ndarray
