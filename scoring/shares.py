@@ -54,7 +54,7 @@ class Shares:
         entries_C = self.entries_PC.sum(axis=0)
         worst_C = _ratio((self.entries_PC**2).sum(axis=0), entries_C)
         binomial_C = self.value_C * (1 - self.value_C) * entries_C
-        estimated_C = _ratio((self._residual_PC**2).sum(axis=0), binomial_C)
+        estimated_C = _ratio((self.residual_PC**2).sum(axis=0), binomial_C)
         if self.whole:
             estimated_C = np.maximum(estimated_C, 1)
         sides = (self.hits_PC, self.entries_PC - self.hits_PC)
@@ -67,20 +67,12 @@ class Shares:
         return beta_limits(self.value_C, self.effective_C, exact=True, level=level)
 
     def jeffreys(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Jeffreys' limits, which cover the level on average and not at least: to be combined with others."""
+        """Jeffreys' limits, which cover the level on average and not at least."""
         return beta_limits(self.value_C, self.effective_C, exact=False, level=level)
 
     @cached_property
-    def correlation_CC(self) -> np.ndarray:
-        """Between the shares; 1 on the diagonal, 0 beside it of one that does not vary over patients."""
-        length_C = np.sqrt((self._residual_PC**2).sum(axis=0))
-        unit_PC = _ratio(self._residual_PC, np.broadcast_to(length_C, self._residual_PC.shape))
-        found_CC = unit_PC.T @ unit_PC
-        np.fill_diagonal(found_CC, 1)
-        return found_CC
-
-    @cached_property
-    def _residual_PC(self) -> np.ndarray:
+    def residual_PC(self) -> np.ndarray:
+        """float64: what each patient adds to the error of the shares; sums to 0 over patients."""
         return self.hits_PC - self.value_C * self.entries_PC
 
 
