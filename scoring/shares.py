@@ -13,7 +13,7 @@ from scipy import stats
 
 from scoring.effective_patients import by_patient
 
-WORST_CASE = 10
+WORST_CASE_PATIENTS = 10
 """Patients that the worst case, in which the entries of a patient are all alike, counts for when the design
 effect is estimated: a handful of patients says little about how alike they are."""
 
@@ -48,8 +48,9 @@ class Shares:
         Entries over the design effect, as Korn and Graubard's (Survey Methodology 24, 1998). The design
         effect is the mean of the estimated one, linearised over patients, and of Kish's worst case, sum m^2 /
         sum m for m entries a patient. The estimate weighs the effective number of patients with hits or with
-        misses, whichever is smaller, and the worst case `WORST_CASE`: without a hit or without a miss nothing
-        is seen of how alike the entries of a patient are. With one entry a patient it is their number.
+        misses, whichever is smaller, and the worst case `WORST_CASE_PATIENTS`: without a hit or a miss
+        nothing is seen of how alike the entries of a patient are. With one entry a patient it is their
+        number.
         """
         entries_C = self.entries_PC.sum(axis=0)
         worst_C = _ratio((self.entries_PC**2).sum(axis=0), entries_C)
@@ -59,7 +60,7 @@ class Shares:
             estimated_C = np.maximum(estimated_C, 1)
         sides = (self.hits_PC, self.entries_PC - self.hits_PC)
         seen_C = np.minimum(*(_ratio(side.sum(axis=0) ** 2, (side**2).sum(axis=0)) for side in sides))
-        effect_C = (seen_C * estimated_C + WORST_CASE * worst_C) / (seen_C + WORST_CASE)
+        effect_C = (seen_C * estimated_C + WORST_CASE_PATIENTS * worst_C) / (seen_C + WORST_CASE_PATIENTS)
         return _ratio(entries_C, effect_C)
 
     def exact(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
