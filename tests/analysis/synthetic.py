@@ -130,6 +130,7 @@ def made_up_cohort(
         flow=(("rows read", images + 12), ("frontal views", images)),
         warnings=("no negative in val: nothing",),
         contradictions=(),
+        duplicates=(),
         uncertain={},
         content_hash="c" * 64,
     )
