@@ -131,6 +131,7 @@ def made_up_cohort(
         warnings=("no negative in val: nothing",),
         contradictions=(),
         uncertain={},
+        duplicates=(),
         content_hash="c" * 64,
     )
 
