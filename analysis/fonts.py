@@ -7,17 +7,15 @@ its number in Unicode instead, as U+80BA.
 from __future__ import annotations
 
 import functools
-import re
-import unicodedata
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.font_manager import FontEntry, fontManager, get_font
 
+from cohort.fonts import by_numbers, shapeless
+
 FIRST = "DejaVu Sans"
 BOLD = Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")
-NUMBERED = 6
-"""Letters of a run that are written by their numbers; an ellipsis stands for the rest."""
 
 
 def families(text: str) -> list[str]:
@@ -33,8 +31,7 @@ def drawable(text: str) -> bool:
 
 def as_drawn(text: str) -> str:
     """The text with what no font here has by its numbers in Unicode."""
-    lacking = "".join({letter for letter in text if not _family_with(letter)})
-    return re.sub(f"[{re.escape(lacking)}]+", _numbered, text) if lacking else text
+    return by_numbers(text, {letter for letter in text if not _family_with(letter)})
 
 
 def bold_file(text: str) -> Path | None:
@@ -44,11 +41,6 @@ def bold_file(text: str) -> Path | None:
     return next((file for file in files if all(_has(file, letter) for letter in text)), None)
 
 
-def _numbered(run: re.Match[str]) -> str:
-    numbers = " ".join(f"U+{ord(letter):04X}" for letter in run[0][:NUMBERED])
-    return numbers + ("…" if len(run[0]) > NUMBERED else "")
-
-
 @functools.cache
 def _family_with(letter: str) -> str | None:
     """The family of a font that has a letter; None where none has."""
@@ -56,9 +48,7 @@ def _family_with(letter: str) -> str | None:
 
 
 def _has(file: Path, letter: str) -> bool:
-    # What is only there to part or to join others has no shape of its own.
-    shapeless = unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Zs")
-    return shapeless or ord(letter) in _letters(file)
+    return shapeless(letter) or ord(letter) in _letters(file)
 
 
 @functools.cache

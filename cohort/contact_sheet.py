@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cohort.duplicates import floored
 from cohort.errors import InputError
 from cohort.files import replacing_file
+from cohort.fonts import Font
 from cohort.geometry import Geometry, apply_geometry
 from cohort.manifest import Cohort
 
@@ -76,7 +77,7 @@ def _write(
     path = Path(path)
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"{path}: a contact sheet must be a .png or .jpg file; name it so")
-    files, font = cohort.files(), ImageFont.load_default(10)
+    files, font = cohort.files(), Font([text for _, lines in cells for text in lines], size=10)
     cell_width, cell_height = size + _MARGIN, size + 3 * _LINE + _MARGIN
     rows = -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * cell_width + _MARGIN, rows * cell_height + _MARGIN), "white")
@@ -86,9 +87,10 @@ def _write(
         square = apply_geometry(files.decode(i), Geometry(size, "longest", fill=255, channels=3))
         sheet.paste(Image.fromarray(square), (left, top))
         for line, text in enumerate(lines):
-            while draw.textlength(text, font) > size:
+            text = font.as_drawn(text)
+            while draw.textlength(text, font.drawn) > size:
                 text = text.rstrip("…")[:-1] + "…"
-            draw.text((left, top + size + line * _LINE), text, "black", font)
+            draw.text((left, top + size + line * _LINE), text, "black", font.drawn)
     with replacing_file(path) as partial:
         sheet.save(partial, _FORMATS[path.suffix.lower()])
     return path

@@ -8,6 +8,7 @@ import itertools
 import os
 import struct
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Container, Iterator, Sequence
@@ -23,6 +24,7 @@ from cohort.errors import InputError
 from cohort.files import open_regular
 from cohort.intensity import VALUES, Intensity
 from cohort.limits import LARGEST_DIRECTORY, LARGEST_IMAGE_FILE, MOST_FILES
+from cohort.look_alikes import as_stored
 from cohort.near_duplicates import SIDE, thumbnail
 from cohort.other_formats import ENDINGS
 from cohort.threads import in_threads
@@ -119,9 +121,10 @@ class ImageFiles:
 
 
 def read_image(path: Path) -> bytes:
-    """An image file's bytes; InputError where it cannot be read or is larger than an image file may be."""
+    """An image file's bytes; InputError where it cannot be read or is larger than an image file may be. The
+    path may spell its letters in another of Unicode's ways than the disk does."""
     try:
-        with open_regular(path) as file:
+        with open_regular(Path(as_stored(str(path)))) as file:
             size = os.fstat(file.fileno()).st_size
             if size > LARGEST_IMAGE_FILE:
                 raise _too_large(path)
@@ -225,17 +228,22 @@ def _members(root: Path) -> Iterator[str]:
 def find_images(words: Sequence[Path | str]) -> list[str]:
     """Paths of image files, each word one of these: a file, taken as it is; a folder, for all images in it
     and its subfolders, those of formats that are not readable yet among them, so that none is passed over; a
-    pattern with `*`, `?` or `[...]`, for the files that it matches, sorted.
+    pattern with `*`, `?` or `[...]`, for the files that it matches, sorted. A word may spell its letters in
+    another of Unicode's ways than the disk does, whose spelling is given.
 
-    Raises InputError where a folder holds no image, a pattern matches none, or all are more than a million.
+    Raises InputError where a folder holds no image, a pattern matches none, all are more than a million, or a
+    word may be either of two files that look alike.
     """
     found: list[str] = []
-    for word in map(str, words):
+    for word in map(as_stored, map(str, words)):
         if os.path.isdir(word):
             images = [name for name in list_files(word) if name.lower().endswith((*IMAGE_ENDINGS, *ENDINGS))]
             below = [os.path.join(word, name) for name in images]
         elif glob.has_magic(word) and not os.path.exists(word):
-            below = sorted(path for path in glob.glob(word) if os.path.isfile(path))
+            folder, pattern = os.path.split(word)
+            spellings = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
+            matches = {path for one in spellings for path in glob.glob(os.path.join(folder, one))}
+            below = sorted(path for path in matches if os.path.isfile(path))
         else:
             below = [word]
         if not below:

@@ -167,12 +167,16 @@ def unfit_for_a_study(
 def too_rare_for_three_sides(
     targets_NC: np.ndarray, patients_N: np.ndarray, labels: Sequence[str]
 ) -> list[str]:
-    """Warnings of the labels with fewer than three positive patients, which no patient-grouped split puts on
-    all three sides; rarest first.
+    """Warnings of the labels with fewer than three positive patients, or one or two negative ones, which no
+    patient-grouped split puts on all three sides; rarest first. A label without a negative is warned of
+    elsewhere.
     """
-    counts_C = positive_patients(targets_NC, patients_N)
-    rare = [(label, int(count)) for label, count in zip(labels, counts_C, strict=True) if count < 3]
+    positive_C = positive_patients(targets_NC, patients_N)
+    negative_C = positive_patients(np.asarray(targets_NC) == 0, patients_N)
+    rare = [(count, label, "positive") for label, count in zip(labels, positive_C, strict=True)]
+    rare += [(count, label, "negative") for label, count in zip(labels, negative_C, strict=True) if count]
     return [
-        f"{label}: {count} positive patients, too few for three sides"
-        for label, count in sorted(rare, key=lambda pair: pair[1])
+        f"{label}: {count} {side} patients, too few for three sides"
+        for count, label, side in sorted(rare, key=lambda one: one[0])
+        if count < 3
     ]

@@ -50,10 +50,11 @@ def describe(cohort: Cohort) -> str:
     if cohort.flow:
         sections.append("Flow\n" + _align([[f"{count}", what] for what, count in cohort.flow], "rl"))
     label_rows = _label_rows(cohort)
+    patients = "positive patients (without the label, where these are fewer)"
     known = " among unmasked" if "masked" in label_rows[0] else ""
     sections += [
         "Splits\n" + _align(_split_rows(cohort), "lr"),
-        f"Labels: positives (prevalence{known}), positive patients\n" + _align(label_rows, "lr"),
+        f"Labels: positives (prevalence{known}), {patients}\n" + _align(label_rows, "lr"),
     ]
     if cohort.label_prompts:
         prompts = [[label, "; ".join(texts)] for label, texts in cohort.label_prompts.items()]
@@ -112,7 +113,10 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
     patient_N = np.asarray(table["patient"].to_pylist(), dtype=object)
     sides = [(name, split_N == name) for name in cohort.splits] + [("all", np.ones(len(split_N), dtype=bool))]
     rows = [["", *(name for name, _ in sides), "patients " + "/".join(cohort.splits), "masked", "uncertain"]]
-    patients = [positive_patients(targets_NC[side_N], patient_N[side_N]) for _, side_N in sides[:-1]]
+    patients, without = (
+        np.array([positive_patients(of_NC[side_N], patient_N[side_N]) for _, side_N in sides[:-1]])
+        for of_NC in (targets_NC, targets_NC == 0)
+    )
     for c, label in enumerate(cohort.labels):
         name = cohort.label_names.get(label)
         row = [f"{label} ({name})" if name else label]
@@ -121,7 +125,9 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
             known = (~np.isnan(column)).sum()
             positive = (column == 1).sum()
             row.append(f"{positive} ({positive / known:.1%})" if known else "0 (all masked)")
-        row.append("/".join(str(counts[c]) for counts in patients))
+        # Scores rest on the smaller side: the patients without the label where they are fewer.
+        fewer = f" (without {'/'.join(map(str, without[:, c]))})" if (without < patients)[:, c].any() else ""
+        row.append("/".join(map(str, patients[:, c])) + fewer)
         row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
         rows.append(row)
     return _without_zeros(rows)

@@ -55,6 +55,7 @@ def _saliency(arguments: argparse.Namespace) -> None:
     from analysis.number_format import counted
     from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
+    from cohort.look_alikes import as_written
     from study.study import Study
     from vlm.bundle import Bundle
     from vlm.bundle_description import DESCRIPTION
@@ -71,6 +72,8 @@ def _saliency(arguments: argparse.Namespace) -> None:
         raise InputError(f"{source}: neither a bundle nor a run folder")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out} must be a folder, and this is a file; choose another name")
+    asked_for = arguments.labels or predictor.labels
+    labels = [as_written(label, predictor.labels, "--labels") or label for label in asked_for]
     refused: dict[str, int] = {}
     drawn = 0
     for one in draw_saliency(
@@ -78,7 +81,7 @@ def _saliency(arguments: argparse.Namespace) -> None:
         intensity,
         images,
         out,
-        arguments.labels or predictor.labels,
+        labels,
         method=arguments.method,
         layer=arguments.layer,
         shifts=arguments.shifts,

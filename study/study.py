@@ -201,13 +201,14 @@ class Study:
                 there is no such section.
         """
         from analysis.analyze import checked, write_analysis
+        from analysis.saliency.asked_for import images_named
         from cohort.manifest import Cohort
         from study.tracking import record_opening
 
         sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
-        checked((*(sections or ()), *skip), cohort)  # before the test split is opened
-        if strange := next(iter(set(self.config.analysis.looked_at) - set(cohort.images())), None):
-            raise InputError(f"analysis.looked_at: no image {strange!r} in {cohort.folder}")
+        # Before the test split is opened.
+        checked((*(sections or ()), *skip), cohort)
+        images_named(self.config.analysis.looked_at, cohort)
         evidence = self.evidence()
         result = write_analysis(evidence, self.folder.analysis, sections, skip=skip, merge=only is not None)
         averages = evidence.scores[
@@ -240,6 +241,7 @@ class Study:
         """
         from analysis.evidence import StudyFacts, gather
         from analysis.predictors import SPLIT
+        from analysis.saliency.asked_for import images_named
         from study.adapter import trial_row
         from study.provenance import revision
         from study.selection import SPLIT_NOTE, chosen, note
@@ -270,7 +272,7 @@ class Study:
                 bootstrap=self.config.analysis.bootstrap,
                 permutations=self.config.analysis.permutations,
                 images=self.config.analysis.images == "shown",
-                looked_at=tuple(self.config.analysis.looked_at),
+                looked_at=images_named(self.config.analysis.looked_at, inputs.cohort),
                 operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
                 records=records,
                 published=published[0] if published else None,

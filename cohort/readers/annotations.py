@@ -26,9 +26,10 @@ from cohort.decoding import decode_raw
 from cohort.errors import InputError, shortened
 from cohort.image_files import ImageFiles, list_files
 from cohort.labels import NO_FINDING, did_you_mean
+from cohort.look_alikes import normal_form
 from cohort.manifest import ANNOTATIONS, Cohort
 from cohort.readers.annotation_formats import FORMATS, OTHER_NAMES, Drawn
-from cohort.readers.named_files import normal_form, without_ending
+from cohort.readers.named_files import without_ending
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg")
 SEPARATORS = "_-. "

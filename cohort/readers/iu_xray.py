@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy, apply_policy
 from cohort.readers.shared_arguments import shared
+from cohort.spellings import one_spelling, seen, taken_for_one
 
 if TYPE_CHECKING:
     import numpy as np
@@ -288,6 +289,11 @@ def read_iu_xray(
     require_columns(frame, ["uid", "filename", "projection"], projections)
     for column in ("uid", "filename"):
         require_cells(frame, column)
+    spellings: dict[str, str] = {}
+    report_uids, replaced = one_spelling(report_frame["uid"], spellings)
+    uids, again = one_spelling(frame["uid"], spellings)
+    report_frame, frame = report_frame.assign(uid=report_uids), frame.assign(uid=uids)
+    warnings = taken_for_one("uids", replaced + again)
     require_distinct(report_frame["uid"], "uid")
     require_distinct(frame["filename"], "filename")
     flow = [("rows of projections", len(frame))]
@@ -303,7 +309,6 @@ def read_iu_xray(
     texts = texts.loc[uid]
     mesh = [read_mesh(cell) for cell in texts["MeSH"]]
 
-    warnings = []
     if labels is None:
         source = f"{SOURCE}, CheXpert-14 from MeSH"
         policy = LabelPolicy(uncertain, blank or "missing", no_finding)
@@ -399,11 +404,13 @@ def _labeler_cells(
     if key is None:
         raise InputError(f"{path}: no column 'uid' or 'filename' to tell which report a row labels")
     require_cells(frame, key)
+    frame = frame.assign(**{key: [seen(name) for name in frame[key]]})
     require_distinct(frame[key], key)
     frame = require_label_columns(frame, CHEXPERT_14, no_finding, path)
     cells_NC = label_cells(frame, CHEXPERT_14)
     position = {name: n for n, name in enumerate(frame[key])}
-    rows_N = np.array([position.get(name, -1) for name in (filename if key == "filename" else uid)])
+    names = filename if key == "filename" else uid
+    rows_N = np.array([position.get(seen(name), -1) for name in names])
     if (rows_N == -1).all():
         raise InputError(f"{path}: none of its {len(frame)} rows has the {key} of a frontal image")
     return cells_NC[rows_N], rows_N != -1

@@ -7,12 +7,12 @@ Unicode writes a letter does not: macOS takes an accent apart, most tables do no
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from cohort.errors import InputError
+from cohort.look_alikes import normal_form
 
 
 def find_files(
@@ -150,11 +150,6 @@ class FileIndex:
                     tails[tail].append(file)
                     tails[without_ending(tail)].append(file)
         return self._by_tail[length]
-
-
-def normal_form(name: str) -> str:
-    """A name with every letter in the one way that Unicode calls composed (NFC, UAX 15)."""
-    return unicodedata.normalize("NFC", name)
 
 
 def without_ending(path: str) -> str:

@@ -132,6 +132,7 @@ def made_up_cohort(
         contradictions=(),
         duplicates=(),
         uncertain={},
+        duplicates=(),
         content_hash="c" * 64,
     )
 

@@ -47,3 +47,32 @@ def test_the_sheet_shows_images_spread_over_the_cohort(tmp_path):
         for column in range(4):
             label = sheet[6 + row * 82 + 42 : 6 + row * 82 + 76, 6 + column * 46 : 46 + column * 46]
             assert label.min() < 128
+
+
+def test_two_labels_in_letters_that_pillows_font_lacks_are_told_apart(tmp_path):
+    names = ["0.png", "1.png"]
+    (tmp_path / "images").mkdir()
+    for name in names:
+        Image.fromarray(np.zeros((9, 9), dtype=np.uint8)).save(tmp_path / "images" / name)
+    cohort = write_cohort(
+        tmp_path / "cohort",
+        {
+            "image": names,
+            "file": names,
+            "digest": inspect_images(ImageFiles(tmp_path / "images", names)).digests,
+            "present": [True] * 2,
+            "patient": names,
+            "study": names,
+            "view": [""] * 2,
+            "split": ["train", "test"],
+        },
+        np.eye(2),
+        labels=["肺炎", "骨折"],
+        source="test",
+        policy=LabelPolicy(),
+        images_root=tmp_path / "images",
+    )
+    path = contact_sheet(cohort, tmp_path / "sheet.png", columns=2, rows=1, size=120)
+    sheet = np.asarray(Image.open(path).convert("L"))
+    first, second = (sheet[126:, 6 + 126 * k : 126 + 126 * k] for k in range(2))
+    assert first.min() < 128 and second.min() < 128 and (first != second).any()

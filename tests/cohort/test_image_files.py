@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import zipfile
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -55,6 +56,28 @@ def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
     monkeypatch.setattr("cohort.image_files.MOST_FILES", 2)
     with pytest.raises(InputError, match="more than 2 images; take a part of them at a time"):
         find_images(["scans/0.png", "scans/deep/*.png"])
+
+
+@pytest.mark.parametrize(("stored", "typed"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_a_word_may_spell_its_letters_in_another_way_than_the_disk(tmp_path, stored, typed):
+    there, here = (f"{tmp_path}/{normalize(form, 'Größe/Müller.png')}" for form in (stored, typed))
+    os.mkdir(os.path.dirname(there))
+    data = encode(random_image(4, 4), "PNG")
+    with open(there, "wb") as file:
+        file.write(data)
+    for word in (here, os.path.dirname(here), here.replace("ller", "*")):
+        assert find_images([word]) == [there], word
+    assert read_image(here) == data
+
+
+def test_of_two_files_that_look_alike_the_one_spelled_so_is_taken_and_no_third(tmp_path):
+    composed, apart = (tmp_path / f"{normalize(form, 'ǖ')}.png" for form in ("NFC", "NFD"))
+    for path in (composed, apart):
+        path.touch()
+    assert find_images([composed, apart]) == [str(composed), str(apart)]
+    half = tmp_path / "ü\u0304.png"
+    with pytest.raises(InputError, match=r"two names that look alike, .* rename one"):
+        find_images([half])
 
 
 @pytest.mark.parametrize(

@@ -159,13 +159,14 @@ def test_a_given_split_with_a_patient_on_two_sides_is_refused():
         given_split(["train", "val", "test"], ["a", "b", "a"], "t")
 
 
-def test_labels_too_rare_for_three_sides_are_named_with_their_positive_patients():
-    targets = np.array([[1, 0], [1, np.nan], [0, 1], [0, 0], [1, 1]])
-    patients = ["a", "a", "b", "c", "c"]
-    assert too_rare_for_three_sides(targets, patients, ["x", "y"]) == [
-        "x: 2 positive patients, too few for three sides",
-        "y: 2 positive patients, too few for three sides",
+def test_labels_too_rare_for_three_sides_are_named_with_the_patients_of_that_side():
+    targets_NC = np.zeros((8, 4))
+    targets_NC[:2, 0], targets_NC[:, 1], targets_NC[:7, 2] = 1, 1, 1
+    targets_NC[::2, 3] = 1
+    labels, patients = ["few", "all", "nearly all", "half"], list("abcdefgh")
+    assert too_rare_for_three_sides(targets_NC, patients, labels) == [
+        "nearly all: 1 negative patients, too few for three sides",
+        "few: 2 positive patients, too few for three sides",
     ]
-    assert too_rare_for_three_sides(targets, list("abcde"), ["x", "y"]) == [
-        "y: 2 positive patients, too few for three sides"
-    ]
+    of_one = ["a"] * 7 + ["b"]
+    assert too_rare_for_three_sides(targets_NC[:, :1], of_one, ["few"])[0].startswith("few: 1 positive")

@@ -220,6 +220,18 @@ def test_images_are_found_under_the_names_of_either_release(source):
     assert cohort.column("keep.report")[:2] == ["Clear. Stable.", "Stable."]
 
 
+def test_a_uid_in_two_spellings_that_look_the_same_is_one_patient(source):
+    for name in ("reports", "projections"):
+        path = source / f"{name}.csv"
+        frame = pd.read_csv(path, dtype=str)
+        same = frame["uid"] == "2"
+        frame.loc[same, "uid"] = "2\u200b" if name == "projections" else "2"
+        frame.to_csv(path, index=False)
+    cohort = read(source)
+    assert cohort.column("patient")[:2] == ["1", "2"]
+    assert any("uids are written as others" in warning for warning in cohort.warnings)
+
+
 def test_the_collections_licence_is_stated_unless_another_is_given(source):
     cohort = read(source)
     assert cohort.licence == "CC BY-NC-ND 4.0" and cohort.modality == "chest radiograph"
