@@ -132,7 +132,6 @@ def made_up_cohort(
         contradictions=(),
         duplicates=(),
         uncertain={},
-        duplicates=(),
         content_hash="c" * 64,
     )
 
