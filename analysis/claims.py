@@ -42,7 +42,7 @@ UNDECIDED = "no difference shown from"
 
 _NAMED = {
     PREVALENCE: "the training prevalence",
-    ALL_POSITIVE: "every label for every image",
+    ALL_POSITIVE: "all-positive decisions",
     PROMPTED: "zero-shot with prompts",
     ZERO_SHOT: "zero-shot",
     METADATA: "the kept columns alone",
@@ -85,8 +85,8 @@ def rules(objective: str) -> tuple[str, ...]:
         "over patients; everything else is “no difference shown”, which is not the same as equal.",
         f"The average is tested by {OBJECTIVES[objective]}, the objective of the study; “above chance” means "
         f"{chance}.",
-        "Decisions are “not shown better than the label for every image” where their F1 does not exceed that "
-        "of this decision in a paired permutation test.",
+        "Decisions are “not shown better than all-positive” where their F1 does not exceed, in a paired "
+        "permutation test, that of deciding for the label on every image.",
         "All labels and opponents form one family, the average and its opponents another, the decisions a "
         f"third; p-values are Holm-adjusted in each and count below {LEVEL:g}.",
         "The headline is the difference from the plain logistic regression, on projected or deep features, "
@@ -118,7 +118,7 @@ class Claim:
     undecided: tuple[str, ...] = ()
     """Opponents of which no difference is shown, which is not the same as equal."""
     idle_decisions: bool = False
-    """Whether the decisions are not shown to be better than the label for every image, see `rules`."""
+    """Whether the decisions are not shown to be better than all-positive ones, see `rules`."""
 
     @property
     def silent(self) -> bool:
@@ -195,7 +195,7 @@ def _label_claim(
     if beaten(decisions):
         return claim
     f1 = own.loc[("f1", label), "value"]
-    floor = f"the label for every image ({number(f1 - decisions.difference)})"
+    floor = f"all-positive ({number(f1 - decisions.difference)})"
     idle = f"decisions (F1 {number(f1)}) not shown better than {floor}"
     return replace(claim, finding=f"{claim.finding}; {idle}", idle_decisions=True)
 
@@ -219,8 +219,10 @@ def average_claim(
     if patients < MIN_PATIENTS:
         few = f"{score}, {counted(patients, 'patient')} on their smaller sides together"
         return Claim("", "", "counts only", few, "too few for a claim")
-    wrong_way = objective != "macro_f1" and own.loc["macro_auroc"]["value"] <= 0.5
-    return _claim("", "", score, tests, wrong_way=wrong_way)
+    if objective == "macro_f1":
+        # All-positive decisions know nothing, but an F1 below theirs is no worse than chance.
+        return _claim("", "", score, tests, below=False)
+    return _claim("", "", score, tests, above=own.loc["macro_auroc"]["value"] > 0.5)
 
 
 def averaged_over(labels: int, test: pd.Series, names: Mapping[str, str]) -> str:
@@ -242,15 +244,16 @@ def averaged_over(labels: int, test: pd.Series, names: Mapping[str, str]) -> str
     return f"{over} ({which} with {few}, {rarest} with {fewest})"
 
 
-def _claim(label: str, name: str, score: str, tests: pd.DataFrame, *, wrong_way: bool = False) -> Claim:
-    """`tests` by opponent; `wrong_way` where the rankings are no better than their reverse, whatever the
-    objective says."""
+def _claim(
+    label: str, name: str, score: str, tests: pd.DataFrame, *, above: bool = True, below: bool = True
+) -> Claim:
+    """`tests` by opponent; `above` and `below` chance can be said, or not, whatever the test says."""
     by_opponent = {row.Index: row for row in tests.itertuples()}
     chance = by_opponent.pop(next(opponent for opponent in _CHANCE if opponent in by_opponent))
     verdict = "not above chance"
-    if beaten(chance) and not wrong_way:
+    if beaten(chance) and above:
         verdict = "above chance"
-    elif chance.p_holm < LEVEL and chance.difference < 0:
+    elif chance.p_holm < LEVEL and chance.difference < 0 and below:
         verdict = "below chance"
     different = {opponent: row.p_holm < LEVEL for opponent, row in by_opponent.items()}
     better = tuple(one for one, row in by_opponent.items() if different[one] and row.difference > 0)

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from analysis import label_decisions
 from analysis.claims import LEVEL, MARGIN
 from analysis.predictors import ALL_POSITIVE, PREVALENCE, Scored
 from analysis.test_split import TestSplit
@@ -68,11 +69,11 @@ def compare(
 
     Three families, fixed before any score is seen: `average`, the study's objective against each opponent;
     `labels`, the AUROC of each label with at least MIN_PATIENTS patients on its smaller side against each
-    opponent; `decisions`, the F1 of each of these labels against the label decided for every image. A
-    constant opponent ranks nothing, so there the null is that the scores carry no information, and the
-    model's rankings are reversed in place of swapped. Its decisions are decisions like others; what macro F1
-    can be had without a look at an image is that of every label for every image, which takes the
-    prevalence's place where it is among the settings.
+    opponent; `decisions`, the F1 of each of these labels against that of all-positive decisions. A constant
+    opponent ranks nothing, so there the null is that the scores carry no information, and the model's
+    rankings are reversed in place of swapped. Its decisions are decisions like others; what macro F1 can be
+    had without a look at an image is that of all-positive decisions, which take the prevalence's place where
+    they are among the settings.
 
     `within` is the smallest margin within which the two are equivalent, `needed` how many test patients like
     these it takes at least to show it within MARGIN. `patients` are on the smaller side, of an average on
@@ -183,7 +184,9 @@ class _Pair:
         """The first setting's F1 of each label against that of the label decided for every image."""
         targets_NC = self.split.targets_NC
         observed_C, null_CB = self._against(np.ones(targets_NC.shape, dtype=bool))
-        yield from self._each("f1", observed_C, null_CB, metrics.f1(self.first_sums.counts))
+        counts = self.first_sums.counts
+        floor_CB = label_decisions.all_positive_f1(counts.tp + counts.fn, counts.fp + counts.tn)
+        yield from self._each("f1", observed_C, null_CB, metrics.f1(counts) - floor_CB)
 
     def _each(
         self, metric: str, observed_C: np.ndarray, null_CB: np.ndarray, deviation_CB: np.ndarray

@@ -36,6 +36,7 @@ def label_decisions(split: TestSplit, row: Scored) -> pd.DataFrame:
 
 
 def all_positive_f1(positives_C: np.ndarray, negatives_C: np.ndarray) -> np.ndarray:
-    """float64 (C,): F1 of deciding for a label on every image; NaN without a positive one."""
+    """F1 of deciding for a label on every image; NaN without a positive one. Counts and result are (C,), or
+    weighted (C, B)."""
     nothing_C = np.zeros_like(positives_C)
     return metrics.f1(Confusion(tp=positives_C, fp=negatives_C, fn=nothing_C, tn=nothing_C))

@@ -18,7 +18,7 @@ from analysis.test_split import TestSplit
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds
 from scoring.held_out_answers import first_newton_step, neighbours
-from scoring.intervals import MIN_PATIENTS, label_interval, mean_limits
+from scoring.intervals import MIN_PATIENTS, correlations, label_interval, mean_limits
 from scoring.resampling import patient_weights, weighted_mean
 from scoring.separability import unit
 from scoring.shares import Shares
@@ -111,7 +111,7 @@ class OverlaySample:
                 np.array([text, -box]),
                 np.array([low_C[0], -high_C[1]]),
                 np.array([high_C[0], -low_C[1]]),
-                shares.correlation_CC * [[1, -1], [-1, 1]],
+                correlations(shares.residual_PC.T) * [[1, -1], [-1, 1]],
             )
             if len(self.weights_PB) < MIN_PATIENTS:
                 ends_2C, low, high = np.full((2, 2), np.nan), np.nan, np.nan

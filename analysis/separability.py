@@ -20,7 +20,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from cohort.patients import fewer_patients, patient_folds, positive_patients
+from cohort.patients import fewer_patients, fewer_side_patients, patient_folds, positive_patients
 from scoring.chance import adjusted_p, chance_p, shuffled_rows
 from scoring.held_out_answers import (
     balanced_accuracy,
@@ -220,6 +220,7 @@ def _each_label(points: Points) -> Iterator[tuple]:
                     value_C[known_C],
                     resampled_CB[known_C],
                     points.fewer_C[separable][known_C],
+                    fewer_side_patients(points.targets_NC[:, separable[known_C]], points.patients_N),
                     METRICS[metric][2],
                 )
             yield _row(metric, "", value_C[known_C].mean(), ends, _mean(null_CP[known_C]))

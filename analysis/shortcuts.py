@@ -15,10 +15,13 @@ import numpy as np
 import pandas as pd
 
 from cohort.manifest import KEEP, Cohort
-from cohort.patients import fewer_patients, patient_folds, positive_patients
-from scoring.intervals import average_interval, label_interval
+from cohort.patients import fewer_patients, fewer_side_patients, patient_folds, positive_patients
+from scoring.effective_patients import LabelPatients
+from scoring.intervals import average_interval
+from scoring.metric_table import METRICS, Predictions, Resampled
 from scoring.metrics import auroc
-from scoring.resampling import weighted_ranking, weighted_rankings
+from scoring.resampling import weighted_rankings
+from scoring.score_intervals import MetricIntervals
 from trainables.logistic import train_logistic
 from trainables.trial_data import ProbeData
 
@@ -32,6 +35,7 @@ DEVELOPMENT_PATIENTS, TEST_PATIENTS = 10, 5
 FOLDS = 5
 LEVEL = 0.95
 """At which the intervals of all attributes hold together, see `level_of_each`."""
+AUROC = next(metric for metric in METRICS if metric.name == "auroc")
 COLUMNS = ("setting", "metric", "label", "value", "low", "high", "attribute", "stratum", "positive_patients")
 
 
@@ -141,10 +145,24 @@ def attribute_score(
     )
     head = train_logistic(told, objective_name="macro_auroc").chosen.head
     held_NC, scores_NC = attribute.targets_NC(test_N), head.logits(features_ND[test_N])
-    replicates = weighted_rankings(held_NC, scores_NC, patients_N, weights_PB).auroc
-    value_C = auroc(held_NC, scores_NC)
-    return float(value_C.mean()), *average_interval(
-        value_C, replicates, fewer_patients(held_NC, patients_N), level=level
+    found = _auroc_intervals(held_NC, scores_NC, patients_N, weights_PB, level)
+    return float(auroc(held_NC, scores_NC).mean()), *found.of_average(np.ones(held_NC.shape[1], dtype=bool))
+
+
+def _auroc_intervals(
+    targets_NC: np.ndarray,
+    scores_NC: np.ndarray,
+    patients_N: np.ndarray,
+    weights_PB: np.ndarray,
+    level: float,
+) -> MetricIntervals:
+    """Those of a score table, which hold also where a view is told almost without a mistake."""
+    said = Predictions(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0)
+    return MetricIntervals(
+        metric=AUROC,
+        resampled=Resampled(predictions=said, rows_N=patients_N, weights_RB=weights_PB),
+        patients=LabelPatients(targets_NC=targets_NC, rows_N=patients_N),
+        level=level,
     )
 
 
@@ -180,15 +198,14 @@ def stratified_auroc(
         if not ((own_N == 1).any() and (own_N == 0).any()):
             continue
         value = float(auroc(own_N[:, None], own_scores_N[:, None])[0])
-        resampled_B = weighted_ranking(own_N, own_scores_N, rows_N, weights_PB).auroc
         patients = int(positive_patients(own_N[:, None], rows_N)[0])
-        fewer = int(fewer_patients(own_N[:, None], rows_N)[0])
-        strata.append((int(stratum), value, *label_interval(value, resampled_B, fewer), patients))
+        found = _auroc_intervals(own_N[:, None], own_scores_N[:, None], rows_N, weights_PB, LEVEL)
+        strata.append((int(stratum), value, *found.of_label(0), patients))
         # As many pairs as the images themselves make, and then as each resample's weights make.
         weights_NB = np.column_stack([np.ones(len(own_N)), weights_PB[rows_N]])
         pairs.append(weights_NB[own_N == 1].sum(axis=0) * weights_NB[own_N == 0].sum(axis=0))
         values.append(value)
-        replicates.append(resampled_B)
+        replicates.append(found.resampled.ranking.auroc[0])
     if not pairs:
         return Stratified(value=np.nan, replicates_B=np.full(weights_PB.shape[1], np.nan), strata=())
     share_SB = np.stack(pairs) / sum(pairs)
@@ -207,8 +224,15 @@ class Within:
     each: tuple[Stratified, ...]
     overall_C: np.ndarray
     overall_CB: np.ndarray
-    fewer_C: np.ndarray
-    """int64: patients on the smaller side of each label among these images."""
+    known_NC: np.ndarray
+    """0, 1 or NaN, also of images without a value."""
+    patients_N: np.ndarray
+    """int64 from 0."""
+
+    @property
+    def fewer_C(self) -> np.ndarray:
+        """int64: patients on the smaller side of each label among these images."""
+        return fewer_patients(self.known_NC, self.patients_N)
 
     @property
     def values_C(self) -> np.ndarray:
@@ -226,6 +250,7 @@ class Within:
             difference_C,
             inside_CB - self.overall_CB[labels],
             self.fewer_C[labels],
+            fewer_side_patients(self.known_NC[:, labels], self.patients_N),
             bounds=None,
             level=level,
         )
@@ -250,7 +275,8 @@ def within(
         ),
         overall_C=auroc(known_NC, scores_NC),
         overall_CB=weighted_rankings(known_NC, scores_NC, patients_N, weights_PB).auroc,
-        fewer_C=fewer_patients(known_NC, patients_N),
+        known_NC=known_NC,
+        patients_N=patients_N,
     )
 
 

@@ -28,6 +28,7 @@ from analysis.number_format import OBJECTIVES
 from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
 from analysis.test_split import open_test_split
 from cohort.manifest import Cohort
+from cohort.patients import fewer_side_patients
 from scoring.intervals import average_interval
 from scoring.paired_tests import paired_permutation, permutation_p
 from scoring.resampling import Ranking, patient_weights, weighted_rankings
@@ -129,6 +130,7 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
             difference_C,
             np.mean(deviation[name], axis=0),
             split.fewer_patients_C[averaged],
+            fewer_side_patients(split.targets_NC[:, averaged], split.patients_N),
             bounds=None,
         )
         p = permutation_p(float(difference_C.mean()), np.mean(null[name], axis=0))

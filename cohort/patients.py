@@ -34,6 +34,13 @@ def positive_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndar
     return positive_by_patient(targets_NC, patients_N)[0].sum(axis=0)
 
 
+def sides_by_patient(targets_NC: np.ndarray, patients_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """bool (P, C) each: whether a patient has a positive image of a label, and whether a negative one, which
+    may both be so; arguments as above."""
+    negative_NC = np.asarray(targets_NC) == 0
+    return positive_by_patient(targets_NC, patients_N)[0], positive_by_patient(negative_NC, patients_N)[0]
+
+
 def fewer_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray:
     """int64 (C,): the patients on the smaller side of each label, those with a positive image or those with a
     negative one, whichever are fewer; arguments as above.
@@ -41,8 +48,7 @@ def fewer_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> np.ndarray
     What a ranking, an error of it or a difference between two of them rests on: with 100 positive patients
     and 3 negative ones an AUROC is as uncertain as with 3 and 100.
     """
-    negative_NC = np.asarray(targets_NC) == 0
-    return np.minimum(positive_patients(targets_NC, patients_N), positive_patients(negative_NC, patients_N))
+    return np.minimum(*(side_PC.sum(axis=0) for side_PC in sides_by_patient(targets_NC, patients_N)))
 
 
 def fewer_side_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> int:
@@ -51,8 +57,7 @@ def fewer_side_patients(targets_NC: np.ndarray, patients_N: np.ndarray) -> int:
     What an average over the labels rests on: of two labels that complement each other it is what each rests
     on alone.
     """
-    positive_PC, _ = positive_by_patient(targets_NC, patients_N)
-    negative_PC, _ = positive_by_patient(np.asarray(targets_NC) == 0, patients_N)
+    positive_PC, negative_PC = sides_by_patient(targets_NC, patients_N)
     fewer_PC = np.where(positive_PC.sum(axis=0) <= negative_PC.sum(axis=0), positive_PC, negative_PC)
     return int(fewer_PC.any(axis=1).sum())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-NEWCOMBE = 10
+NEWCOMBE_PATIENTS = 10
 """Patients that Newcombe's variance weighs as much as, where the bootstrap's is smaller."""
 
 
@@ -49,12 +49,12 @@ def _reach(
 ) -> float:
     """In Newcombe's errors: as many as the bootstrap has where that is more, so that patients with several
     images and scores of other shapes count; where it is less, a mean of both in which Newcombe's weighs as
-    much as `NEWCOMBE` patients and the bootstrap's as those in whom it may have seen a pair in wrong order.
+    much as `NEWCOMBE_PATIENTS` and the bootstrap's as those in whom it may have seen a pair in wrong order.
     """
     variance = newcombe_variance(value, positives, negatives)
     if variance == 0:
         return normal
     bootstrap = (student * error) ** 2 / variance
     seen = 2 * min(value, 1 - value) * min(positives, negatives)
-    blend = (seen * bootstrap + NEWCOMBE * normal**2) / (seen + NEWCOMBE)
+    blend = (seen * bootstrap + NEWCOMBE_PATIENTS * normal**2) / (seen + NEWCOMBE_PATIENTS)
     return float(max(bootstrap, blend)) ** 0.5

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cohort.patients import fewer_patients
+from cohort.patients import fewer_patients, fewer_side_patients
 
 
 def effective_number(images_P: np.ndarray) -> float:
@@ -38,6 +38,10 @@ class LabelPatients:
         """int64: patients on the smaller side, see `cohort.patients.fewer_patients`; they decide whether
         there is an interval at all."""
         return fewer_patients(self.targets_NC, self.rows_N)
+
+    def together(self, labels: np.ndarray) -> int:
+        """Patients on the smaller side of any of these labels (places), each counted once."""
+        return fewer_side_patients(self.targets_NC[:, labels], self.rows_N)
 
     @cached_property
     def sides_2C(self) -> np.ndarray:

@@ -41,14 +41,16 @@ def interval(
     logit(value) -+ t(freedom) * error / (value (1 - value)), mapped back. A percentile interval is the same
     on every scale and too short with few patients; how often either holds the truth is simulated in
     benchmarks/interval_coverage.py. A value on a bound, where the logit has no spread, gets the Jeffreys
-    interval of `patients` out of `patients` successes (or none).
+    interval of `patients` out of `patients` successes (or none). With an upper bound alone the scale is the
+    logarithm of the distance from it, and a value on it has no interval.
 
     Args:
         value: the estimate.
         error: its standard error, from `spread`.
         freedom: degrees of freedom of the error, for one label the patients on its smaller side - 1.
         patients: patients the estimate rests on, for a value on a bound; effective ones, so no whole number.
-        bounds: range of the metric, or None for an unbounded one, taken on its own scale.
+        bounds: range of the metric, its lower end minus infinity where it has none; None for an unbounded
+            one, taken on its own scale.
         level: nominal coverage.
 
     Returns:
@@ -60,11 +62,16 @@ def interval(
     reach = stats.t.ppf(1 - tail, freedom) * error
     if bounds is None:
         return value - reach, value + reach
+    if np.isneginf(bounds[0]):
+        distance = bounds[1] - value
+        if distance <= 0:
+            return float("nan"), float("nan")
+        factor = np.exp(reach / distance)
+        return float(bounds[1] - distance * factor), float(bounds[1] - distance / factor)
     bottom, width = bounds[0], bounds[1] - bounds[0]
     p = (value - bottom) / width
     if p <= 0 or p >= 1:
-        edge = stats.beta.ppf(1 - tail, 0.5, patients + 0.5)
-        low, high = (0.0, edge) if p <= 0 else (1 - edge, 1.0)
+        low, high = beta_limits(np.clip(p, 0.0, 1.0), np.float64(patients), exact=False, level=level)
     else:
         middle, half = logit(p), reach / width / (p * (1 - p))
         low, high = expit(middle - half), expit(middle + half)
@@ -105,49 +112,61 @@ def average_interval(
     values_C: np.ndarray,
     replicates_CB: np.ndarray,
     patients_C: np.ndarray,
+    patients: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
     *,
     level: float = 0.95,
 ) -> tuple[float, float]:
     """`interval` of the mean over labels, whose resamples are joint, so that their dependence counts.
 
-    Each label's deviations are first scaled by its own small-sample factor (see `spread`), and the degrees
-    of freedom are Satterthwaite's, (sum v)^2 / sum(v^2 / (n - 1)) over the labels' variances v: an average
-    that leans on one label with four positives is as uncertain as that.
-
     What it covers (benchmarks/interval_coverage.py) is the expected average on a split of this size. For
     average precision that is more than on an endless one: a label with few positives
     scores too high on average (0.13 instead of 0.07 with 5), and the mean over labels does not cancel it.
 
-    NaN below MIN_PATIENTS patients over all labels together, and where a label has fewer than 2; they are
-    those on each label's smaller side.
+    Args:
+        values_C: the labels' values.
+        replicates_CB: the same in joint resamples.
+        patients_C: on each label's smaller side; effective ones need be no whole numbers.
+        patients: on the smaller side of any label, each counted once (`cohort.patients.fewer_side_patients`):
+            two labels that complement each other rest on no more of them than either does.
+        bounds, level: see `interval`.
+
+    Returns:
+        low and high; NaN below MIN_PATIENTS of `patients`, and where a label has fewer than 2.
     """
-    if patients_C.sum() < MIN_PATIENTS or patients_C.min() < 2:
+    if patients < MIN_PATIENTS or patients_C.min() < 2:
         return float("nan"), float("nan")
-    return mean_interval(values_C, replicates_CB, patients_C, bounds, level=level)
+    error, freedom = joint_error(replicates_CB, patients_C, patients)
+    return interval(float(values_C.mean()), error, freedom, min(patients, patients_C.sum()), bounds, level)
 
 
-def mean_interval(
-    values_C: np.ndarray,
-    replicates_CB: np.ndarray,
-    patients_C: np.ndarray,
-    bounds: tuple[float, float] | None = (0.0, 1.0),
-    *,
-    level: float = 0.95,
+def joint_error(
+    replicates_CB: np.ndarray, patients_C: np.ndarray, patients: int, floor_C: np.ndarray | float = 0.0
 ) -> tuple[float, float]:
-    """`average_interval` of however few patients, 2 a label at least; they may be effective numbers."""
+    """Standard error of the mean over labels, without the floor, and its degrees of freedom, with it.
+
+    Each label's deviations are first scaled by its own small-sample factor (see `spread`), and the degrees
+    of freedom are Satterthwaite's (`satterthwaite`): an average that leans on one label with four positives
+    is as uncertain as that. As these take the labels for independent, they are at most `patients` - 1.
+
+    Args:
+        replicates_CB, patients_C, patients: as of `average_interval`, 2 patients a label at least.
+        floor_C: under each label's standard error.
+    """
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]
     error = float(deviations_CB.mean(axis=0).std(dtype=np.float64))
-    freedom = satterthwaite(deviations_CB.var(axis=1, dtype=np.float64), patients_C)
-    return interval(float(values_C.mean()), error, freedom, float(patients_C.sum()), bounds, level)
+    variance_C = deviations_CB.var(axis=1, dtype=np.float64) + np.square(floor_C)
+    return error, satterthwaite(variance_C, patients_C, patients)
 
 
-def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray) -> float:
-    """Degrees of freedom of the error of a sum (Biometrics Bulletin 2, 1946); of all patients where none of
-    the members varies."""
+def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray, patients: int) -> float:
+    """Degrees of freedom of the error of a sum, (sum v)^2 / sum(v^2 / (n - 1)) over its members' variances v
+    (Biometrics Bulletin 2, 1946), and at most those of all `patients` behind them, which they are where no
+    member varies."""
     squares = float((variance_C**2 / (patients_C - 1)).sum())
-    return float(np.sum(variance_C) ** 2 / squares) if squares > 0 else float(patients_C.sum() - 1)
+    freedom = float(np.sum(variance_C) ** 2 / squares) if squares > 0 else np.inf
+    return min(freedom, max(patients - 1.0, 1.0))
 
 
 def mean_limits(
@@ -157,7 +176,10 @@ def mean_limits(
     Zhang, Computational Statistics and Data Analysis 53, 2009; with correlations, Zou, Psychological Methods
     12, 2007).
 
-    Members whose resamples do not vary, such as a precision of 1, keep the reach of their own interval.
+    Members whose resamples do not vary, such as a precision of 1, keep the reach of their own interval. Of
+    shares the limits are Clopper and Pearson's, as those of a label are: with Jeffreys', which cannot reach
+    far with few entries, the mean sensitivity of 14 labels of 3 to 360 positive patients and the precision of
+    exclusive ones were covered 91 to 94 % of the time, with these 96 to 98 % (600 repeats).
 
     Args:
         values_C, low_C, high_C: the members and their limits, of one level.
@@ -172,7 +194,8 @@ def mean_limits(
 
 
 def correlations(replicates_CB: np.ndarray) -> np.ndarray:
-    """float64 (C, C), of the resampled values; 1 on the diagonal, 0 beside it where one does not vary."""
+    """float64 (C, C), of the resampled values, or of what each patient adds to an error; 1 on the diagonal, 0
+    beside it where one does not vary."""
     deviations_CB = np.asarray(replicates_CB, dtype=np.float64)
     deviations_CB = deviations_CB - deviations_CB.mean(axis=1, keepdims=True)
     length_C1 = np.sqrt((deviations_CB**2).sum(axis=1, keepdims=True))

@@ -129,8 +129,8 @@ class Metric:
     """Whose interval of the replicates it has, see `scoring.score_intervals`."""
     constant: bool = False
     """Whether it is the same, among whatever patients, for a model that says the same of every image."""
-    bounds: tuple[float, float | Literal["labels"]] | None = (0.0, 1.0)
-    """Lowest and highest value, "labels" for how many there are; None: not bounded on both sides."""
+    bounds: tuple[float, float | Literal["labels"]] = (0.0, 1.0)
+    """Lowest value, which may be minus infinity, and highest, "labels" for how many there are."""
     average: str = ""
     """Name of the average over labels where that is not macro_<name>."""
     of: Literal["any", "independent", "exclusive"] = "any"
@@ -142,10 +142,8 @@ class Metric:
             return self.name
         return self.average or f"macro_{self.name}"
 
-    def bounds_among(self, labels: int) -> tuple[float, float] | None:
+    def bounds_among(self, labels: int) -> tuple[float, float]:
         """`bounds` where there are so many labels."""
-        if self.bounds is None:
-            return None
         low, high = self.bounds
         return low, float(labels) if high == "labels" else high
 
@@ -292,7 +290,7 @@ METRICS = (
         scope="label",
         values=lambda p: metrics.brier_skill(p.errors, p.prevalence_errors),
         replicates=lambda r, _: metrics.brier_skill(r.errors, r.prevalence_errors),
-        bounds=None,
+        bounds=(-np.inf, 1.0),
     ),
     Metric(
         name="accuracy",

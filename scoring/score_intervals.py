@@ -1,8 +1,9 @@
-"""95 % intervals of the metrics of a score table: of a label's value, of an average, of a mean over images.
+"""Intervals of the metrics of a score table: of a label's value, of an average, of a mean over images.
 
 A share of entries (sensitivity, precision, accuracy and what rises with one, such as F1) has the exact
 interval of its effective number of entries, and needs no resamples. An AUROC has Newcombe's, widened to what
-the bootstrap sees; MCC one of its sensitivity, its specificity and the prevalence; the rest the bootstrap's.
+the bootstrap sees; MCC one of its sensitivity, its specificity and the prevalence; the rest the bootstrap's,
+the Brier skill on the logarithm of its distance from 1.
 
 Shape legend: N images, P patients, C labels, B resamples.
 """
@@ -22,7 +23,7 @@ from scoring.intervals import (
     MIN_PATIENTS,
     correlations,
     interval,
-    mean_interval,
+    joint_error,
     mean_limits,
     satterthwaite,
     spread,
@@ -43,6 +44,8 @@ class MetricIntervals:
     patients: LabelPatients
     constant: bool = False
     """Whether the model says the same of every image, so that some values are certain."""
+    level: float = 0.95
+    """Nominal coverage."""
 
     def of_label(self, c: int) -> tuple[float, float]:
         """None below MIN_PATIENTS patients on the label's smaller side."""
@@ -52,7 +55,7 @@ class MetricIntervals:
         if self._certain_C[c]:
             return value, value
         if self.metric.share:
-            low_C, high_C = map(self._of_share, self._shares.exact())
+            low_C, high_C = map(self._of_share, self._shares.exact(self.level))
             return float(low_C[c]), float(high_C[c])
         number = self.patients.effective_C[c]
         if self.metric.interval == "auroc":
@@ -60,17 +63,18 @@ class MetricIntervals:
         if self.metric.interval == "mcc":
             low_C, high_C = self._mcc_limits
             return float(low_C[c]), float(high_C[c])
-        return interval(value, self._error(c), number - 1, number, self._bounds)
+        return interval(value, self._error(c), number - 1, number, self._bounds, self.level)
 
     def of_average(self, labels_C: np.ndarray) -> tuple[float, float]:
         """Of the mean over these labels, bool (C,), each of which has a value.
 
-        None below MIN_PATIENTS patients on the smaller sides of all of them together. A label with fewer than
-        two there, which only the paper's rules average, has no error to estimate and counts as certain.
+        None below MIN_PATIENTS patients on the smaller sides of all of them together, each counted once. A
+        label with fewer than two there, which only the paper's rules average, has no error to estimate and
+        counts as certain.
         """
         chosen = np.flatnonzero(labels_C)
         known_C = self.patients.fewer_C >= 2
-        if self.patients.fewer_C[chosen].sum() < MIN_PATIENTS or not known_C[chosen].any():
+        if self.patients.together(chosen) < MIN_PATIENTS or not known_C[chosen].any():
             return NONE
         free = chosen[(known_C & ~self._certain_C)[chosen]]
         certain = np.setdiff1d(chosen, free)
@@ -86,14 +90,14 @@ class MetricIntervals:
         if self.metric.share:
             if (self._shares.entries_PC > 0).sum() < MIN_PATIENTS:
                 return NONE
-            low, high = (float(self._of_share(end)[0]) for end in self._shares.exact())
+            low, high = (float(self._of_share(end)[0]) for end in self._shares.exact(self.level))
             return low, high
         images_P = by_patient(np.isfinite(values)[:, None], self.resampled.rows_N)[:, 0]
         if (images_P > 0).sum() < MIN_PATIENTS:
             return NONE
         number = effective_number(images_P)
         error = spread(self._replicates, number)
-        return interval(float(np.nanmean(values)), error, number - 1, number, self._bounds)
+        return interval(float(np.nanmean(values)), error, number - 1, number, self._bounds, self.level)
 
     @property
     def _predictions(self) -> Predictions:
@@ -108,7 +112,7 @@ class MetricIntervals:
         return self.metric.replicates(self.resampled, self._values)
 
     @property
-    def _bounds(self) -> tuple[float, float] | None:
+    def _bounds(self) -> tuple[float, float]:
         return self.metric.bounds_among(self._predictions.targets_NC.shape[1])
 
     @cached_property
@@ -133,26 +137,30 @@ class MetricIntervals:
     def _of_mean(self, free: np.ndarray) -> tuple[float, float]:
         """Of the mean over `free`, places of labels."""
         if self.metric.share:
-            ends = [self._of_share(end_C)[free] for end_C in self._shares.jeffreys()]
-            correlation_CC = self._shares.correlation_CC[np.ix_(free, free)]
-            return mean_limits(self._values[free], *ends, correlation_CC)
-        effective_C = self.patients.effective_C[free]
+            ends = [self._of_share(end_C)[free] for end_C in self._shares.exact(self.level)]
+            return mean_limits(self._values[free], *ends, correlations(self._shares.residual_PC.T[free]))
+        effective_C, together = self.patients.effective_C[free], self.patients.together(free)
         if self.metric.interval == "spread":
-            return mean_interval(self._values[free], self._replicates[free], effective_C, self._bounds)
+            error, freedom = joint_error(self._replicates[free], effective_C, together)
+            number = min(together, float(effective_C.sum()))
+            return interval(
+                float(self._values[free].mean()), error, freedom, number, self._bounds, self.level
+            )
         if self.metric.interval == "auroc":
             error_C = [
                 max(self._error(c), newcombe_variance(self._values[c], *self.patients.sides_2C[:, c]) ** 0.5)
                 for c in free
             ]
-            freedom = satterthwaite(np.square(error_C), effective_C)
+            freedom = satterthwaite(np.square(error_C), effective_C, together)
             ends = np.array([self._auroc(c, freedom) for c in free]).T
         else:
             ends = [end_C[free] for end_C in self._mcc_limits]
         return mean_limits(self._values[free], *ends, correlations(self._replicates[free]))
 
     def _auroc(self, c: int, freedom: float) -> tuple[float, float]:
-        student = float(stats.t.ppf(0.975, freedom))
-        return auroc_limits(float(self._values[c]), self._error(c), *self.patients.sides_2C[:, c], student)
+        student = float(stats.t.ppf((1 + self.level) / 2, freedom))
+        sides = self.patients.sides_2C[:, c]
+        return auroc_limits(float(self._values[c]), self._error(c), *sides, student, self.level)
 
     @cached_property
     def _mcc_limits(self) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +177,9 @@ class MetricIntervals:
         value_C = _mcc_of(*found)
         below_C, above_C = np.zeros_like(value_C), np.zeros_like(value_C)
         for place, part in enumerate(parts):
-            ends_2C = [_mcc_of(*found[:place], end_C, *found[place + 1 :]) for end_C in part.jeffreys()]
+            ends_2C = [
+                _mcc_of(*found[:place], end_C, *found[place + 1 :]) for end_C in part.jeffreys(self.level)
+            ]
             moved_2C = np.array(ends_2C) - value_C
             below_C += np.minimum(moved_2C.min(axis=0), 0) ** 2
             above_C += np.maximum(moved_2C.max(axis=0), 0) ** 2

@@ -13,7 +13,7 @@ from scipy import stats
 
 from scoring.effective_patients import by_patient
 
-WORST_CASE = 10
+WORST_CASE_PATIENTS = 10
 """Patients that the worst case, in which the entries of a patient are all alike, counts for when the design
 effect is estimated: a handful of patients says little about how alike they are."""
 
@@ -48,18 +48,19 @@ class Shares:
         Entries over the design effect, as Korn and Graubard's (Survey Methodology 24, 1998). The design
         effect is the mean of the estimated one, linearised over patients, and of Kish's worst case, sum m^2 /
         sum m for m entries a patient. The estimate weighs the effective number of patients with hits or with
-        misses, whichever is smaller, and the worst case `WORST_CASE`: without a hit or without a miss nothing
-        is seen of how alike the entries of a patient are. With one entry a patient it is their number.
+        misses, whichever is smaller, and the worst case `WORST_CASE_PATIENTS`: without a hit or a miss
+        nothing is seen of how alike the entries of a patient are. With one entry a patient it is their
+        number.
         """
         entries_C = self.entries_PC.sum(axis=0)
         worst_C = _ratio((self.entries_PC**2).sum(axis=0), entries_C)
         binomial_C = self.value_C * (1 - self.value_C) * entries_C
-        estimated_C = _ratio((self._residual_PC**2).sum(axis=0), binomial_C)
+        estimated_C = _ratio((self.residual_PC**2).sum(axis=0), binomial_C)
         if self.whole:
             estimated_C = np.maximum(estimated_C, 1)
         sides = (self.hits_PC, self.entries_PC - self.hits_PC)
         seen_C = np.minimum(*(_ratio(side.sum(axis=0) ** 2, (side**2).sum(axis=0)) for side in sides))
-        effect_C = (seen_C * estimated_C + WORST_CASE * worst_C) / (seen_C + WORST_CASE)
+        effect_C = (seen_C * estimated_C + WORST_CASE_PATIENTS * worst_C) / (seen_C + WORST_CASE_PATIENTS)
         return _ratio(entries_C, effect_C)
 
     def exact(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -67,20 +68,12 @@ class Shares:
         return beta_limits(self.value_C, self.effective_C, exact=True, level=level)
 
     def jeffreys(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Jeffreys' limits, which cover the level on average and not at least: to be combined with others."""
+        """Jeffreys' limits, which cover the level on average and not at least."""
         return beta_limits(self.value_C, self.effective_C, exact=False, level=level)
 
     @cached_property
-    def correlation_CC(self) -> np.ndarray:
-        """Between the shares; 1 on the diagonal, 0 beside it of one that does not vary over patients."""
-        length_C = np.sqrt((self._residual_PC**2).sum(axis=0))
-        unit_PC = _ratio(self._residual_PC, np.broadcast_to(length_C, self._residual_PC.shape))
-        found_CC = unit_PC.T @ unit_PC
-        np.fill_diagonal(found_CC, 1)
-        return found_CC
-
-    @cached_property
-    def _residual_PC(self) -> np.ndarray:
+    def residual_PC(self) -> np.ndarray:
+        """float64: what each patient adds to the error of the shares; sums to 0 over patients."""
         return self.hits_PC - self.value_C * self.entries_PC
 
 

@@ -33,6 +33,7 @@ CODE_ROOMS = ("cohort", "scoring", "vlm")
 REQUIREMENTS = (
     "filelock",
     "huggingface_hub",
+    "ImageHash",
     "iterative-stratification",
     "mlflow",
     "numpy",
@@ -45,6 +46,7 @@ REQUIREMENTS = (
     "safetensors",
     "scikit-learn",
     "scipy",
+    "simplejpeg",
     "timm",
     "torch",
     "torchvision",

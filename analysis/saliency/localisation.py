@@ -104,7 +104,7 @@ class Localisation:
         return {
             RANDOM: self._over_images(thrown),
             CENTRE: Maps(len(self.pairs), lambda place: centre_map(*self.pairs[place].size)),
-            ATLAS: Maps(len(self.pairs), lambda place: self._atlas_of(place, *self.pairs[place].size)),
+            ATLAS: Maps(len(self.pairs), lambda place: self.atlas_of(place, *self.pairs[place].size)),
             EIGENCAM: self.maps(predictor, EIGENCAM),
             CEILING: self._ceiling(predictor),
             GRADIENT: self._over_images(self.looking.cells(self.looks, self.encoder, gradient)),
@@ -113,7 +113,7 @@ class Localisation:
     def with_atlas(self, maps: Sequence[np.ndarray]) -> Maps:
         """Each map times the atlas of its label, as a likelihood meets a prior: what is known of where a
         label lies before the image is seen, and what the model says of this image."""
-        return Maps(len(maps), lambda place: (own := maps[place]) * self._atlas_of(place, *own.shape))
+        return Maps(len(maps), lambda place: (own := maps[place]) * self.atlas_of(place, *own.shape))
 
     def fits_of_others(self, maps: SquareMaps) -> dict[str, Matches]:
         """Label -> whether the map of one pair (column) times the atlas hits the region of another (row) over
@@ -127,14 +127,15 @@ class Localisation:
                 mask_HW = self.pairs[place].mask()
                 shrunk = min(1.0, CONTROL_SIDE / max(mask_HW.shape))
                 size = tuple(max(1, round(side * shrunk)) for side in mask_HW.shape)
-                atlas_HW = self._atlas_of(place, *size)
+                atlas_HW = self.atlas_of(place, *size)
                 for column, other in enumerate(places):
                     largest = peak(maps.over(other, *size) * atlas_HW)
                     fits_SS[row, column] = largest is not None and _at(mask_HW, largest, size)
             found[label] = Matches(fits_SS=fits_SS, patients_S=patients_P[places])
         return found
 
-    def _atlas_of(self, place: int, height: int, width: int) -> np.ndarray:
+    def atlas_of(self, place: int, height: int, width: int) -> np.ndarray:
+        """`atlas` of a pair's label."""
         return self.atlas(self.pairs[place].label, height, width)
 
     def atlas(self, label: str, height: int, width: int) -> np.ndarray:

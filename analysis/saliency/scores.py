@@ -117,8 +117,9 @@ class Scores:
                 of_labels.append((value, resampled_B, patients))
         if of_labels:
             value_C, resampled_CB, patients_C = (np.array(one) for one in zip(*of_labels, strict=True))
-            ends = average_interval(value_C, resampled_CB, patients_C, bounds)
-            counts = (int(everyone_P.sum()), len(np.unique(self._patients_P[everyone_P])))
+            patients = len(np.unique(self._patients_P[everyone_P]))
+            ends = average_interval(value_C, resampled_CB, patients_C, patients, bounds)
+            counts = (int(everyone_P.sum()), patients)
             value = float(value_C.mean())
             self._rows.append(
                 (setting, metric, "", value, *ends, method, *counts, *(tests or {}).get("", no_test))

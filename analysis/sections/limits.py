@@ -42,8 +42,8 @@ def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
         "One cohort and one test split. The intervals say how far other patients of the same source would "
         "move these numbers for this very model; they do not cover another hospital, another labeller, or "
         "training again.",
-        "The intervals keep the test split's own prevalence. Precision, F1 and average precision are lower "
-        "where a finding is rarer.",
+        "The intervals let the prevalence vary as it does among other patients of the same source, and no "
+        "further. Precision, F1 and average precision are lower where a finding is rarer.",
         "Average precision is too high on average for a label with few positives; this affects all rows of a "
         "table alike, so compare rows rather than cohorts.",
         f"Labels follow the stated policy and are taken as true; source: {cohort.source}.",

@@ -85,8 +85,9 @@ def _how_to_read(evidence: Evidence) -> str:
     fitted = [row.name for row in evidence.rows if row.name not in fixed]
     whose = f"those of {', '.join(fitted)} were fitted on validation" if fitted else "none was fitted"
     text = (
-        f"Small figures: 95 % intervals over patients, from {evidence.study.bootstrap:,} resamples; for "
-        f"random the range of 95 % of its throws. Thresholds: {whose}, those of {', '.join(fixed)} are "
+        "Small figures: 95 % intervals over patients, exact ones of shares of decisions, others with "
+        f"{evidence.study.bootstrap:,} resamples; for random the range of 95 % of its throws. Thresholds: "
+        f"{whose}, those of {', '.join(fixed)} are "
         f"fixed at {at}. The macro averages take {len(labels)} labels, those with enough positive patients "
         f"on validation and at least {AVERAGED_PATIENTS} on the smaller side on test, whose number is given: "
         f"{', '.join(labels)}. The other columns are over all labels."

@@ -130,8 +130,8 @@ def made_up_cohort(
         flow=(("rows read", images + 12), ("frontal views", images)),
         warnings=("no negative in val: nothing",),
         contradictions=(),
-        uncertain={},
         duplicates=(),
+        uncertain={},
         content_hash="c" * 64,
     )
 

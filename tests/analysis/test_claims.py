@@ -115,10 +115,7 @@ def test_decisions_that_do_not_beat_the_label_for_every_image_are_said_to_be_idl
     for f1 in ((0.003, 0.6), (-0.1, 0.001)):
         said = claim(prevalence=(0.3, 0.001), f1=f1)
         assert said.idle_decisions and "not shown better than all-positive" in said.brief
-        assert (
-            f"decisions (F1 0.500) not shown better than the label for every image ({0.5 - f1[0]:.3f})"
-            in said.finding
-        )
+        assert f"decisions (F1 0.500) not shown better than all-positive ({0.5 - f1[0]:.3f})" in said.finding
     assert not claim(prevalence=(0.3, 0.001), f1=(0.1, 0.01)).idle_decisions
 
 
@@ -186,6 +183,10 @@ def test_the_average_speaks_of_the_studys_objective():
     assert said.undecided == ("logreg",)
 
 
+def test_an_f1_below_that_of_all_positive_decisions_is_not_called_below_chance():
+    assert average("macro_f1", all_positive=(-0.1, 0.001)).verdict == "not above chance"
+
+
 def test_the_average_says_how_many_of_its_labels_are_rare_and_which_is_the_rarest():
     said = average(prevalence=(0.3, 0.001), rare=(4, "Mass", 2))
     assert "over 5 labels (4 of them with fewer than 10 patients on the smaller side, Mass with 2)." in (
@@ -223,7 +224,7 @@ CHOSEN = "The configuration chosen on validation"
         (
             "macro_f1",
             "macro F1 0.450, macro AUROC 0.800 and macro average precision 0.500 over",
-            "The strongest floor, every label for every image, has 0.400: macro F1 +0.050 (−0.050 to "
+            "The strongest floor, all-positive decisions, has 0.400: macro F1 +0.050 (−0.050 to "
             "+0.150), Holm-adjusted p = 0.20, neither a difference nor equivalence within 0.02 is shown "
             "(equivalence takes at least 400 test patients like these).",
         ),

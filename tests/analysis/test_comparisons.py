@@ -93,6 +93,16 @@ def test_decisions_that_flag_all_but_one_healthy_image_do_not_beat_flagging_all(
     assert row.difference == pytest.approx(0.0027, abs=1e-4) and row.p_holm > 0.05
 
 
+def test_the_interval_of_decisions_is_that_of_the_difference_and_not_of_their_f1():
+    """By hand: decisions that are all positive differ from themselves in no resample, which leaves the floor
+    of 29 patients, t(28) / 31."""
+    targets_NC = np.repeat([1.0, 0.0], [155, 29])[:, None]
+    everything_NC = np.ones((184, 1), dtype=bool)
+    table = compared(targets_NC, targets_NC, everything_NC, np.arange(184))
+    (row,) = table[table["family"] == "decisions"].itertuples()
+    assert (row.low, row.high) == pytest.approx((-2.048 / 31, 2.048 / 31), abs=1e-4)
+
+
 def test_complementary_labels_get_the_same_comparisons():
     rng = np.random.default_rng(0)
     patients_N = np.repeat(np.arange(113), 2)

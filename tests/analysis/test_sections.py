@@ -227,7 +227,7 @@ def test_every_label_of_which_something_can_be_claimed_has_its_curves(analysed):
     spoken = [claim.label for claim in evidence.claims if claim.label and not claim.silent]
     pictures = of_kind(section, Picture)
     assert [picture.alt.split(" of ")[1].split(":")[0] for picture in pictures] == spoken
-    assert all(re.fullmatch(r"curves_\d\d_[A-Za-z_]+", picture.name) for picture in pictures)
+    assert all(re.fullmatch(r"curves_\d\d_[A-Za-z ]+", picture.name) for picture in pictures)
     silent = [claim.label for claim in evidence.claims if claim.silent]
     assert silent and all(label in noted(section) for label in silent)
     assert of_kind(section, Table) == [] and section.tables == {}
@@ -235,7 +235,7 @@ def test_every_label_of_which_something_can_be_claimed_has_its_curves(analysed):
 
 def test_curves_stand_with_floors_chance_and_a_band_around_the_best(analysed):
     evidence = analysed.evidence
-    picture = next(one for one in of_kind(curves.run(evidence), Picture) if "No_Finding" in one.name)
+    picture = next(one for one in of_kind(curves.run(evidence), Picture) if "No Finding" in one.name)
     c = evidence.cohort.labels.index("No Finding")
     target_N = evidence.split.targets_NC[:, c]
     roc, precision = picture.figure.axes

@@ -18,6 +18,7 @@ from analysis.shortcuts import (
     stratified_auroc,
     within,
 )
+from scoring.auroc_interval import auroc_limits
 from scoring.metrics import auroc
 from scoring.resampling import patient_weights
 
@@ -107,6 +108,17 @@ def test_a_resample_is_the_score_of_patients_counted_as_often_as_they_weigh():
         targets_N[again_N], scores_N[again_N], stratum_N[again_N], patients_N[again_N], weights_PB
     )
     assert resampled == pytest.approx(whole.value, abs=1e-6)
+
+
+def test_a_stratum_ranked_without_a_mistake_has_the_interval_of_a_score_table():
+    """No pair of 12 and 30 patients in wrong order: the bootstrap sees no error at all."""
+    targets_N = np.repeat([1.0, 0.0], [12, 30])
+    nothing_N = np.zeros(42, dtype=int)
+    found = stratified_auroc(targets_N, targets_N, nothing_N, np.arange(42), patient_weights(42, 200, seed=0))
+    _, value, low, high, patients = found.strata[0]
+    assert (value, high, patients) == (1, 1, 12) and 0.75 < low < 0.95
+    limits = auroc_limits(1.0, 0.0, 12, 30, stats.t.ppf(0.975, 11))
+    assert low == pytest.approx(limits[0], abs=1e-6)
 
 
 def test_the_intervals_of_several_attributes_hold_together():

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from cohort.patients import fewer_patients, fewer_side_patients, patient_folds, positive_patients
+from cohort.patients import (
+    fewer_patients,
+    fewer_side_patients,
+    patient_folds,
+    positive_patients,
+    sides_by_patient,
+)
 
 
 def test_positive_patients_by_hand():
@@ -19,6 +25,13 @@ def test_the_smaller_side_counts_patients_with_both_kinds_on_either_and_masked_i
     # The first label: positive a, c, d; negative b. The second: positive b, c, d; negative a.
     assert fewer_patients(targets, patients).tolist() == [1, 1]
     assert fewer_patients([[1.0], [0.0]], ["a", "a"]).tolist() == [1]
+
+
+def test_a_patient_may_be_on_both_sides_of_a_label_and_by_a_masked_image_on_none():
+    targets = np.array([[1, np.nan], [0, 1], [0, np.nan]])
+    positive_PC, negative_PC = sides_by_patient(targets, ["a", "a", "b"])
+    assert positive_PC.tolist() == [[True, True], [False, False]]
+    assert negative_PC.tolist() == [[True, False], [True, False]]
 
 
 def test_patients_behind_several_labels_are_counted_once():

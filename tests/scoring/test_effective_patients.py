@@ -21,3 +21,5 @@ def test_the_smaller_side_counts_whichever_it_is():
     # Negatives of the first label: 3 images of one patient, 1 of another, 16 / 10, but 2 at least.
     np.testing.assert_allclose(patients.sides_2C, [[4, 9 / 5], [16 / 10, 4]])
     assert patients.effective_C.tolist() == [2, 2]
+    # Of both together patients 4 and 5, as negatives of the first label and positives of the second.
+    assert patients.together(np.array([0, 1])) == 2

@@ -67,6 +67,13 @@ def test_an_unbounded_metric_gets_a_symmetric_interval():
     assert (low, high) == pytest.approx((-0.2 - 0.2262157, -0.2 + 0.2262157))
 
 
+def test_with_an_upper_bound_alone_the_interval_is_symmetric_in_the_logarithm_of_the_distance():
+    """By hand: at 0.8 a distance of 0.2, and a reach of 2.262157 x 0.1 = 1.131079 times that."""
+    low, high = interval(0.8, 0.1, freedom=9, patients=10, bounds=(-np.inf, 1.0))
+    assert (1 - low, 1 - high) == pytest.approx((0.2 * np.exp(1.131079), 0.2 / np.exp(1.131079)), rel=1e-6)
+    assert np.isnan(interval(1.0, 0.0, freedom=9, patients=10, bounds=(-np.inf, 1.0))).all()
+
+
 def test_a_perfect_score_gets_the_jeffreys_interval_and_not_a_point():
     assert interval(1.0, 0.0, 9, 10) == pytest.approx((stats.beta.ppf(0.025, 10.5, 0.5), 1.0))
     assert interval(0.0, 0.0, 9, 10) == pytest.approx((0.0, stats.beta.ppf(0.975, 0.5, 10.5)))
@@ -80,20 +87,27 @@ def test_below_ten_patients_there_is_no_interval():
 
 def test_the_average_of_one_label_has_that_labels_interval():
     replicates_CB = np.random.default_rng(0).normal(0.7, 0.05, (1, 5000))
-    average = average_interval(np.array([0.7]), replicates_CB, np.array([12]))
+    average = average_interval(np.array([0.7]), replicates_CB, np.array([12]), 12)
     assert average == pytest.approx(label_interval(0.7, replicates_CB[0], 12), rel=1e-9)
 
 
 def test_independent_labels_of_equal_spread_add_up_their_degrees_of_freedom():
     replicates_CB = np.random.default_rng(0).normal(0.7, 0.05, (4, 200_000))
-    low, high = average_interval(np.full(4, 0.7), replicates_CB, np.full(4, 5))
+    low, high = average_interval(np.full(4, 0.7), replicates_CB, np.full(4, 5), 20)
     error = 0.05 / 2 * np.sqrt(6 / 4)
     assert (low, high) == pytest.approx(interval(0.7, error, freedom=16, patients=20), abs=1e-3)
 
 
 def test_an_average_with_a_label_of_one_positive_patient_has_no_interval():
     replicates_CB = np.random.default_rng(0).normal(0.7, 0.05, (2, 100))
-    assert np.isnan(average_interval(np.full(2, 0.7), replicates_CB, np.array([40, 1]))).all()
+    assert np.isnan(average_interval(np.full(2, 0.7), replicates_CB, np.array([40, 1]), 41)).all()
+
+
+def test_the_average_of_complementary_labels_rests_on_the_patients_of_one():
+    one_B = np.random.default_rng(0).normal(0.7, 0.05, 5000)
+    both = np.full(2, 0.7), np.stack([one_B, one_B])
+    assert average_interval(*both, np.full(2, 12), 12) == pytest.approx(label_interval(0.7, one_B, 12))
+    assert np.isnan(average_interval(*both, np.full(2, 9), 9)).all()
 
 
 def test_the_mean_of_independent_limits_adds_their_squares():

@@ -59,6 +59,21 @@ def test_mcc_of_decisions_by_chance_is_covered():
     assert covered("mcc", 0.0, lambda rng: sides(10, 300, 0.0, rng), cut=cut) >= 0.93
 
 
+def test_brier_skill_of_almost_perfect_predictions_is_covered_and_at_most_1():
+    def draw(rng, images=120):
+        targets_NC = (rng.random((images, 1)) < 1 / 6).astype(float)
+        return targets_NC, 3.3 * (rng.normal(size=targets_NC.shape) + 3.3 * targets_NC - 1.65) - 1
+
+    endless = intervals("brier_skill", *draw(np.random.default_rng(1), 300_000), resamples=1)
+    truth = BY_NAME["brier_skill"].values(endless.resampled.predictions)[0]
+    assert truth > 0.7
+    assert covered("brier_skill", truth, draw) >= 0.9
+    highest = [
+        intervals("brier_skill", *draw(np.random.default_rng(n), 60)).of_label(0)[1] for n in range(40)
+    ]
+    assert np.nanmax(highest) <= 1
+
+
 @pytest.mark.parametrize("name", ["brier", "precision", "f1", "mcc", "average_precision"])
 def test_what_depends_on_the_prevalence_is_covered_where_the_prevalence_is_drawn(name):
     def draw(rng, images=150):
@@ -102,6 +117,27 @@ def test_an_average_with_perfect_labels_is_no_point():
         assert low < 0.95 and high == pytest.approx(1), name
 
 
+def test_the_average_over_one_label_has_the_interval_of_that_label():
+    targets_NC, scores_NC = sides(12, 40, 1.0, np.random.default_rng(0))
+    for name in BY_NAME:
+        if BY_NAME[name].scope == "label":
+            found = intervals(name, targets_NC, scores_NC, cut=0.7)
+            assert found.of_average(np.ones(1, dtype=bool)) == pytest.approx(found.of_label(0), abs=1e-6), (
+                name
+            )
+
+
+def test_the_mean_sensitivity_of_labels_with_few_positives_is_covered():
+    """Jeffreys' limits of each do not reach as far as three images may lie from the truth."""
+    rng, held = np.random.default_rng(0), []
+    targets_NC = np.repeat(np.eye(5)[:, :4], [3, 3, 3, 3, 60], axis=0)
+    for _ in range(300):
+        found = intervals("recall", targets_NC, rng.normal(size=targets_NC.shape), resamples=1)
+        low, high = found.of_average(np.ones(4, dtype=bool))
+        held.append(low <= 0.5 <= high)
+    assert np.mean(held) >= 0.93
+
+
 def test_complementary_labels_have_the_same_auroc_and_the_same_interval():
     rng = np.random.default_rng(0)
     targets_NC, scores_NC = sides(39, 12, 1.0, rng)
@@ -119,13 +155,16 @@ def test_a_label_has_an_interval_from_ten_patients_on_its_smaller_side_on(positi
         assert np.isfinite(ends).all() == known
 
 
-def test_an_average_counts_the_patients_on_the_smaller_sides():
-    targets_NC, scores_NC = sides(100, 4, 1.0, np.random.default_rng(0))
-    two_C = np.ones(2, dtype=bool)
-    for again, known in ((1, False), (2, True)):  # 8 patients in all, then 16
-        both_NC = np.tile(targets_NC, 2), np.tile(scores_NC, 2)
-        found = intervals("auroc", *(np.tile(one_NC, (again, 1)) for one_NC in both_NC))
-        assert np.isfinite(found.of_average(two_C)).all() == known
+def test_an_average_counts_each_patient_on_the_smaller_sides_once():
+    rng = np.random.default_rng(0)
+    for negatives, known in ((9, False), (10, True)):
+        targets_NC, scores_NC = sides(39, negatives, 1.0, rng)
+        both_NC = np.hstack([targets_NC, 1 - targets_NC]), np.hstack([scores_NC, -scores_NC])
+        for name in ("auroc", "average_precision", "recall", "mcc"):
+            assert np.isfinite(intervals(name, *both_NC).of_average(np.ones(2, dtype=bool))).all() == known
+    apart_NC = np.repeat(np.eye(3)[:, :2], [5, 5, 40], axis=0)  # two labels of five other patients each
+    found = intervals("auroc", apart_NC, rng.normal(size=apart_NC.shape) + apart_NC)
+    assert np.isfinite(found.of_average(np.ones(2, dtype=bool))).all()
 
 
 def test_of_a_constant_model_only_what_depends_on_the_prevalence_is_uncertain():

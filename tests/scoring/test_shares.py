@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from scoring.intervals import correlations
 from scoring.shares import Shares, beta_limits
 
 
@@ -61,7 +62,7 @@ def test_shares_of_the_same_images_are_correlated_as_their_means():
     first = rng.random(400) < 0.4
     second = np.where(rng.random(400) < 0.5, first, rng.random(400) < 0.4)
     both_NC = np.column_stack([first, second, np.ones(400)])
-    found_CC = Shares.of_images(both_NC, np.ones((400, 3)), np.arange(400)).correlation_CC
+    found_CC = correlations(Shares.of_images(both_NC, np.ones((400, 3)), np.arange(400)).residual_PC.T)
     assert found_CC[0, 1] == pytest.approx(np.corrcoef(first, second)[0, 1])
     np.testing.assert_array_equal(found_CC[2], [0, 0, 1])
 

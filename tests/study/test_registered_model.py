@@ -140,7 +140,7 @@ def test_where_the_study_s_run_was_deleted_the_line_says_how_it_is_sent_anew(reg
 def test_what_travels_imports_nothing_that_stays_behind():
     assert rooms_of(CODE) & {"study", "analysis", "trainables", "search_spaces", "sample"} == set()
     modules = {"PIL": "Pillow", "sklearn": "scikit-learn", "iterstrat": "iterative-stratification"}
-    modules |= {"yaml": "PyYAML", "open_clip": "open_clip_torch"}
+    modules |= {"yaml": "PyYAML", "open_clip": "open_clip_torch", "imagehash": "ImageHash"}
     ours = {*CODE_ROOMS, *sys.stdlib_module_names}
     saliency = REPOSITORY / "vlm" / "saliency"  # no bundle predicts with it
     wanted = {

@@ -16,7 +16,8 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 
 BATCH = 8
-"""Images that are looked at together: their graph takes 1 GB and more at 32, and they are no faster so."""
+"""Images that are looked at together. The graph of 8 images of 224 px under EfficientNet-Lite0 keeps 0.6 GB,
+that of 32 keeps 2.5 GB, which took twice the processor time an image (one thread of a Xeon)."""
 
 
 class ZeroGradient(InputError):

@@ -1,5 +1,6 @@
 """Floors beneath maps, layers, and weights redrawn."""
 
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from analysis.saliency.annotated import annotated_pairs
 from analysis.saliency.localisation import ATLAS, CEILING, FLOORS, Localisation
 from analysis.saliency.looking import Looking
+from analysis.saliency.scores import scores
 from sample.phantoms import draw_cohort
 from scoring.localisation import hits
 from tests.analysis.saliency.regions import pair_of
@@ -17,6 +19,10 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import DecisionRule, Origin, Predictor
 from vlm.prompts import Wording, text_prototypes
 from vlm.saliency.target import ZeroGradient
+
+LARGER, REGIONS = 8, 4
+PIXELS_OF_A_MAP = 4 * (128 * LARGER) ** 2
+"""Bytes: float32, laid over its image."""
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +152,46 @@ def test_the_usual_place_is_where_the_atlas_reaches_half_its_height(phantoms):
     looks = [(0, label), (0, label), (0, label), (0, "No Finding")]
     found = localisation.usual_places(looks, [inside, outside, np.ones((128, 128), np.float32), inside])
     assert found[:3].tolist() == [1, 0, 0] and np.isnan(found[3])  # No Finding has no region
+
+
+class Enlarged(Looking):
+    """The images of a cohort, said to be LARGER times as large as they are."""
+
+    def size(self, row, encoder):
+        height, width = super().size(row, encoder)
+        return LARGER * height, LARGER * width
+
+
+@pytest.fixture
+def counted():
+    tracemalloc.start()
+    yield tracemalloc.get_traced_memory
+    tracemalloc.stop()
+
+
+def test_cells_are_kept_of_a_region_and_no_pixels_and_scored_a_map_at_a_time(phantoms, counted):
+    pairs = [
+        pair_of(
+            pair.row,
+            pair.label,
+            np.kron(pair.mask(), np.ones((LARGER, LARGER), dtype=bool)),
+            patient=pair.patient,
+        )
+        for pair in phantoms.localisation.pairs[:REGIONS]
+    ]
+    localisation = replace(phantoms.localisation, looking=Enlarged(cohort=phantoms.cohort), pairs=pairs)
+    predictor = phantoms.predictor
+
+    before, _ = counted()
+    fine = localisation.maps(predictor, "layercam", shifts=3)
+    layers = localisation.layers(predictor, "layercam")
+    maps = {(name, ""): drawn for name, drawn in localisation.floors(predictor).items()}
+    maps |= {("study", name): drawn for name, drawn in layers.items()}
+    maps |= {("study", "fine"): fine, ("study", "x atlas"): localisation.with_atlas(fine)}
+    kept = counted()[0] - before
+    assert all(4 * drawn[0].size == PIXELS_OF_A_MAP for drawn in maps.values())
+    assert kept / REGIONS < PIXELS_OF_A_MAP / 4  # of 12 maps together
+
+    tracemalloc.reset_peak()
+    scores(pairs, localisation.labels, maps, seed=0)
+    assert counted()[1] - kept - before < 16 * PIXELS_OF_A_MAP  # all of them would be 48
