@@ -4,6 +4,7 @@ each."""
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from analysis.number_format import ranged
 from analysis.page import figure_files, section_html, study_head, write_page
 from analysis.report_parts import ReportPart, drop_parts, read_parts, write_part
 from analysis.section import Folded, Section, Words
-from analysis.sections import OF_EXCLUSIVE, SECTIONS
+from analysis.sections import LONG, OF_EXCLUSIVE, SECTIONS
 from analysis.study_state import state_of
 from analysis.terminal import in_brief, summary
 from cohort.csv_text import csv_text, read_csv_text
@@ -121,6 +122,8 @@ def write_analysis(
         brief: list[str] = []
         for place, name in enumerate(sections, start=1):
             step(name)
+            if name in LONG:
+                tqdm.write(f"{name}: {LONG[name]}; `--skip {name}` leaves it out", file=sys.stderr)
             part, said, why = _made(name, titles[name], modules[name], evidence, folder, state)
             if why:
                 failed[name] = why

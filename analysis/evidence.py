@@ -258,9 +258,8 @@ class Evidence:
         (of what was chosen by it), threshold strategy, note."""
         rows: list[tuple[Any, ...]] = []
         for row in self.rows:
-            origin = row.predictor.origin if row.predictor else None
-            objective = origin.objective if origin else None
-            rows.append((row.name, origin.trial if origin else None, objective, row.rule.strategy, row.note))
+            trial = row.predictor.origin.trial if row.predictor else None
+            rows.append((row.name, trial, row.objective, row.rule.strategy, row.note))
         return pd.DataFrame(rows, columns=["setting", "trial", "validation", "strategy", "note"])
 
     @cached_property

@@ -113,6 +113,7 @@ def metadata_row(
         constant=not record.head.weight_DC.any(),
         val_scores_NC=scores_NC[data.rows_N[judged_N]] if held_out is None else held_out.astype(np.float64),
         test_scores_NC=scores_NC[test_N],
+        objective=record.objective,
     )
 
 

@@ -102,6 +102,8 @@ class Scored:
     which there is no such score."""
     test_scores_NC: np.ndarray
     """float64, as the predictor gives them."""
+    objective: float = float("nan")
+    """The study's objective on validation, of what was chosen by it."""
 
     @property
     def test_unit_NC(self) -> np.ndarray:
@@ -139,6 +141,7 @@ def scored(candidate: Candidate, features: Features, val_N: np.ndarray, test_N: 
         constant=predictor.constant,
         val_scores_NC=held_out.of(val_N) if held_out else predictor.scores(features_ND[val_N]),
         test_scores_NC=predictor.scores(features_ND[test_N]),
+        objective=predictor.origin.objective,
     )
 
 

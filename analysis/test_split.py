@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.number_format import counted
 from cohort.errors import InputError
 from cohort.labels import domain_columns
 from cohort.manifest import SPLITS, Cohort
@@ -50,6 +51,12 @@ class SplitCounts:
             self.images - positives - masked
             for positives, masked in zip(self.positives_C, self.masked_C, strict=True)
         ]
+
+    def fewer_side(self, c: int) -> str:
+        """`9 negative patients`: which side of a label has fewer patients, and how many."""
+        positive, negative = self.patients_C[c], self.negative_patients_C[c]
+        fewer, side = (negative, "negative") if negative < positive else (positive, "positive")
+        return counted(fewer, f"{side} patient")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -200,7 +200,8 @@ def _add_analyze(commands: Commands) -> None:
         "analyze",
         _analyze,
         "score floors, zero-shot and the best trials on the test split; write the report",
-        "radtune analyze runs/sample-probe --only scores,claims",
+        "radtune analyze runs/sample-probe --skip overlay,saliency\n"
+        "  radtune analyze runs/sample-probe --only scores,claims",
     )
     analyze.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or several")
     analyze.add_argument(

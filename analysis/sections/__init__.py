@@ -26,3 +26,10 @@ SECTIONS = (
 
 OF_EXCLUSIVE = ("confusion",)
 """Those that only a cohort of exclusive labels has."""
+
+LONG = {
+    "overlay": "texts are burned into test images, and each is embedded again",
+    "saliency": "maps of every annotated or stated finding, by several settings",
+    "separability": "labels are dealt anew to the patients, many times in each feature space",
+}
+"""Sections that may take many minutes without a GPU, and what they do meanwhile."""

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from analysis.claims import Claim, unclaimed
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
-from analysis.number_format import counted, score
+from analysis.number_format import score
 from analysis.predictors import LOGREG, PIXELS
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from scoring.curves import GRID, Band, Curves, bands, curves
@@ -41,7 +41,7 @@ def run(evidence: Evidence) -> Section:
         parts.append(Words(text=f"Too few patients, with or without, for a curve: {without}.", kind="note"))
     points = evidence.operating_points
     claims = {claim.label: claim for claim in evidence.claims}
-    fewer = dict(zip(evidence.split.labels, evidence.split.fewer_patients_C.tolist(), strict=True))
+    fewer = {label: evidence.split.own.fewer_side(c) for c, label in enumerate(evidence.split.labels)}
     for point, found in points.groupby("point", sort=False):
         parts.append(_point_table(str(point), found, claims, fewer))
     if len(points):
@@ -132,20 +132,19 @@ def _named(axes: Axes, across: str, up: str) -> None:
 
 
 def _point_table(
-    point: str, found: pd.DataFrame, claims: Mapping[str, Claim], fewer: Mapping[str, int]
+    point: str, found: pd.DataFrame, claims: Mapping[str, Claim], fewer: Mapping[str, str]
 ) -> Table:
     """One operating point, a line a label in the cohort's order; counts alone where patients are too few.
 
     Args:
-        fewer: label -> patients on its smaller side.
+        fewer: label -> patients on its smaller side, in words.
     """
     rows = []
     for label, own in found.groupby("label", sort=False):
         by_metric = own.set_index("metric")
         claim = claims[str(label)]
         if claim.silent:
-            patients = counted(fewer[str(label)], "patient")
-            silence = Cell(text=f"no claim: {patients} on the smaller side", across=len(MEASURES) + 1)
+            silence = Cell(text=f"no claim: {fewer[str(label)]}", across=len(MEASURES) + 1)
             rows.append(Row(cells=[claim.name, silence], kind="quiet"))
         else:
             cells = [Cell.of_score(by_metric.loc[metric]) for metric in MEASURES]

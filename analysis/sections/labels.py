@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from analysis.claims import Claim
 from analysis.evidence import Evidence
 from analysis.figures import BEST, COLOURS, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
-from analysis.number_format import NONE, counted, score, share, strategy
-from analysis.predictors import LOGREG, PAPER, PIXELS, ZERO_SHOT
+from analysis.number_format import NONE, score, share, strategy
+from analysis.predictors import LOGREG, METADATA, PAPER, PIXELS, ZERO_SHOT
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from analysis.test_split import SplitCounts
 from cohort.patients import fewer_patients
@@ -37,7 +37,7 @@ COUNTS = {
 
 def run(evidence: Evidence) -> Section:
     own = evidence.scores[evidence.scores["setting"] == evidence.best].set_index(["metric", "label"])
-    floors = [name for name in (ZERO_SHOT, PIXELS, LOGREG, PAPER) if evidence.drawn(name)]
+    floors = [name for name in (ZERO_SHOT, METADATA, PIXELS, LOGREG, PAPER) if evidence.drawn(name)]
     rule = evidence.row(evidence.best).rule
     decided = "A probability at or above the threshold is a finding"
     if rule.exclusive:
@@ -105,10 +105,9 @@ def _label_row(evidence: Evidence, own: pd.DataFrame, claim: Claim, c: int) -> R
     positive, negative = counts["test"].patients_C[c], counts["test"].negative_patients_C[c]
     last = [_positives(counts["train"], c), _positives(counts["test"], c), f"{positive} · {negative}"]
     if claim.silent:
-        side, fewer = ("negative", negative) if negative < positive else ("positive", positive)
         why = claim.score.removesuffix(" on test")
         if claim.verdict == "counts only":
-            why = counted(fewer, f"{side} patient")
+            why = counts["test"].fewer_side(c)
         silence = Cell(text=f"no claim: {why}", across=len(RANKINGS) + 1)
         return Row(cells=[first, silence, *last], kind="quiet")
     scores = [Cell.of_score(own.loc[(metric, claim.label)]) for metric in RANKINGS]

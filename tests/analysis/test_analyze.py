@@ -250,3 +250,9 @@ def test_the_state_of_a_study_is_that_of_its_answer_and_its_cohort(analysed):
         replace(evidence, study=replace(evidence.study, trials=evidence.study.trials.iloc[1:])),
     ]
     assert len({state, *map(state_of, changed)}) == 1 + len(changed)
+
+
+def test_a_section_that_takes_long_is_announced_with_how_to_leave_it_out(analysed, tmp_path, capsys):
+    write_analysis(analysed.evidence, tmp_path, ["overlay", "limits"])
+    error = capsys.readouterr().err
+    assert "--skip overlay" in error and "--skip limits" not in error

@@ -108,7 +108,9 @@ def test_their_regression_finds_what_a_column_tells_and_nothing_in_one_that_tell
         row = metadata_row(kept_columns(cohort, study.data.rows_N), study.data, test_N, "macro_auroc")
         assert row.name == METADATA and "device" in row.note
         judged_N = study.data.judged_N()
-        on_val = auroc(study.data.targets_NC[judged_N], row.val_scores_NC)[common]
+        on_val_C = auroc(study.data.targets_NC[judged_N], row.val_scores_NC)
+        assert row.objective == pytest.approx(on_val_C[study.data.scored_C].mean())
+        on_val = on_val_C[common]
         on_test = auroc(targets_NC[test_N], row.test_scores_NC)[common]
         assert low < on_test < high and low < on_val < high
 

@@ -249,6 +249,32 @@ def test_curves_stand_with_floors_chance_and_a_band_around_the_best(analysed):
     assert precision.lines[-1].get_ydata()[0] == pytest.approx(target_N.mean())
 
 
+def test_a_label_of_few_negatives_says_that_they_are_few(analysed):
+    split = analysed.evidence.split
+    turned = replace(
+        split,
+        counts=[
+            replace(one, patients_C=[100] * len(split.labels), negative_patients_C=[9] * len(split.labels))
+            for one in split.counts
+        ],
+    )
+    points = (OperatingPoint.parse("sensitivity 0.9"),)
+    study = replace(analysed.evidence.study, operating_points=points)
+    (table,) = of_kind(curves.run(replace(analysed.evidence, split=turned, study=study)), Table)
+    quiet = [texts(row)[1] for row in table.rows if row.kind == "quiet"]
+    assert quiet and set(quiet) == {"no claim: 9 negative patients"}
+
+
+def test_the_kept_columns_stand_in_settings_with_their_objective_and_in_the_forest(analysed):
+    evidence = analysed.evidence
+    settings = evidence.settings.set_index("setting")
+    assert np.isfinite(settings.loc["metadata", "validation"])
+    assert np.isnan(settings.loc["random", "validation"])
+    (picture,) = (part for part in of_kind(labels.run(evidence), Picture) if part.name == "forest")
+    legend = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert "metadata" in legend
+
+
 def test_an_operating_point_is_a_table_and_a_file(analysed, tmp_path):
     points = (OperatingPoint.parse("sensitivity 0.9"), OperatingPoint.parse("specificity 1"))
     evidence = replace(analysed.evidence, study=replace(analysed.evidence.study, operating_points=points))

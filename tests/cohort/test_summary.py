@@ -90,6 +90,23 @@ def test_a_cohort_of_test_images_only_is_shown_without_the_other_splits(tmp_path
     assert not any(line.startswith(("train", "val", "Warnings")) for line in lines)
 
 
+def test_the_patients_without_a_label_are_counted_where_they_are_fewer(tmp_path):
+    images = list("abcdef")
+    cohort = write_cohort(
+        tmp_path / "c",
+        {name: images for name in ("image", "file", "digest", "patient", "study", "view")}
+        | {"present": [True] * 6, "split": ["train"] * 3 + ["test"] * 3},
+        np.array([[1, 1, 0, 1, 1, 1], [0, 1, 0, 1, 0, 0]]).T,
+        labels=["common", "rare"],
+        source="a ward",
+        policy=LabelPolicy(),
+        images_root="/images",
+    )
+    lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
+    assert any(line.startswith("common") and "2/3 (without 1/0)" in line for line in lines)
+    assert any(line.startswith("rare") and "1/1" in line and "without" not in line for line in lines)
+
+
 def test_what_does_not_apply_is_left_out(tmp_path):
     """Skin lesions, one diagnosis each: no views, nothing masked, uncertain or missing, no "No Finding"."""
     images = ["a", "b"]

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,12 @@ def test_help_names_every_command_and_shows_an_example(capsys):
     ):
         assert f"    {command} " in text
     assert "radtune run configs/sample_probe.yaml" in text
+
+
+def test_the_help_of_analyze_shows_how_the_longest_sections_are_left_out(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", "--help"])
+    assert "radtune analyze runs/sample-probe --skip overlay" in capsys.readouterr().out
 
 
 def test_help_imports_nothing_of_weight():
@@ -336,6 +343,10 @@ def test_folders_and_patterns_are_searched_for_images(bundle, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "empty")
     assert "no image there" in refused(capsys, "predict", folder, tmp_path / "*.gif")
+    stored, typed = (tmp_path / f"{unicodedata.normalize(form, 'Müller')}.png" for form in ("NFD", "NFC"))
+    stored.write_bytes((images / "000.png").read_bytes())
+    assert main(["predict", str(folder), str(typed), "--out", str(out)]) == 0
+    assert pd.read_csv(out)["image"].tolist() == [str(stored)]
 
 
 def test_a_file_whose_name_is_no_text_is_predicted_with_the_others(bundle, tmp_path, capfdbinary):
