@@ -17,6 +17,7 @@ from analysis.number_format import OBJECTIVES, counted, p_text, ranged, signed
 from analysis.number_format import score as number
 from analysis.predictors import (
     ALL_POSITIVE,
+    FLOORS,
     LOGREG,
     LOGREG_DEEP,
     METADATA,
@@ -25,6 +26,7 @@ from analysis.predictors import (
     PREVALENCE,
     PROMPTED,
     PUBLISHED,
+    RANDOM,
     TEXT_INFORMED,
     ZERO_SHOT,
 )
@@ -52,17 +54,7 @@ _NAMED = {
     LOGREG_DEEP: "plain logistic regression on deep features",
     PAPER: PUBLISHED,
 }
-_FLOORS = (
-    PREVALENCE,
-    ALL_POSITIVE,
-    ZERO_SHOT,
-    PROMPTED,
-    METADATA,
-    PIXELS,
-    TEXT_INFORMED,
-    LOGREG,
-    LOGREG_DEEP,
-)
+_FLOORS = tuple(name for name in FLOORS if name != RANDOM)
 _CHANCE = (ALL_POSITIVE, PREVALENCE)
 """The opponent that knows nothing, one of these in a family; see `analysis.comparisons.compare`."""
 
