@@ -46,6 +46,8 @@ def limits_of(cohort: Cohort, claims: Sequence[Claim]) -> list[str]:
         "further. Precision, F1 and average precision are lower where a finding is rarer.",
         "Average precision is too high on average for a label with few positives; this affects all rows of a "
         "table alike, so compare rows rather than cohorts.",
+        "The interval of a difference between two rows is too short where the difference comes of very few "
+        "patients who change all; no claim of equivalence rests on it.",
         f"Labels follow the stated policy and are taken as true; source: {cohort.source}.",
     ]
     if silent:
