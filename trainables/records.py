@@ -160,10 +160,11 @@ def fold_objectives(objective_name: str, held_out_MC: np.ndarray, data: TrialDat
     of every label that counts; empty for a single split."""
     if data.folds == 1:
         return []
-    rows, fold_M = data.judged(), data.fold_N[data.judged_N()]
+    fold_M = data.fold_N[data.judged_N()]
     found = []
     for fold in range(data.folds):
-        own = rows.some(fold_M == fold)
+        rows = data.judged(fold)
+        own = rows.some(np.ones(len(rows.targets_NC), dtype=bool))
         value = math.nan
         if own.averaged_C.any():
             scores_1MC = held_out_MC[None, fold_M == fold]

@@ -24,6 +24,9 @@ from cohort.patients import patient_folds, positive_patients
 from scoring.judging import JudgedRows
 from vlm.feature_kinds import PROJECTED, FeatureKind, side_by_side
 
+THRESHOLD_FOLDS = 5
+"""Of the patients of one fold, over which thresholds are cross-fitted where it is judged alone."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrialData:
@@ -46,6 +49,9 @@ class TrialData:
     positives in training is trained on but never counts, see `scored_C`."""
     exclusive: bool = False
     """Whether an image has exactly one of the labels, or is masked whole."""
+    inner_fold_N: np.ndarray | None = None
+    """int64, of cross-validation: where one fold is judged alone, the folds of its own patients over which
+    thresholds are cross-fitted; all equal in a fold of a single patient."""
 
     def __post_init__(self) -> None:
         images, labels = len(self.rows_N), len(self.labels)
@@ -120,10 +126,11 @@ class TrialData:
     def judged(self, fold: int | None = None) -> JudgedRows:
         """What the scores of the rows of `fold`, or of all folds together, are held against."""
         rows_M = self.judged_N(fold)
+        alone = fold is not None and self.inner_fold_N is not None
         return JudgedRows(
             targets_NC=self.targets_NC[rows_M],
             patients_N=self.patients_N[rows_M],
-            folds_N=self.threshold_fold_N[rows_M],
+            folds_N=(self.inner_fold_N if alone else self.threshold_fold_N)[rows_M],
             averaged_C=self.scored_C,
             exclusive=self.exclusive,
         )
@@ -177,8 +184,19 @@ class TrialData:
             self,
             fold_N=fold_N,
             threshold_fold_N=fold_N,
+            inner_fold_N=self._inner_folds(fold_N),
             objective_labels_C=(counts_C >= enough) & (self.targets_NC == 0).any(axis=0),
         )
+
+    def _inner_folds(self, fold_N: np.ndarray) -> np.ndarray:
+        """`inner_fold_N` of such folds."""
+        inner_fold_N = np.zeros(len(fold_N), dtype=np.int64)
+        for fold in np.unique(fold_N):
+            own_N = fold_N == fold
+            patients_N = self.patients_N[own_N]
+            if (parts := min(THRESHOLD_FOLDS, len(np.unique(patients_N)))) > 1:
+                inner_fold_N[own_N] = patient_folds(self.targets_NC[own_N], patients_N, folds=parts)
+        return inner_fold_N
 
     def dealt_anew(self, held_N: np.ndarray, seed: int) -> Self:
         """The same rows as another single split: those of `held_N` (bool) are judged, the rest trained on.
@@ -192,6 +210,7 @@ class TrialData:
         return replace(
             self,
             fold_N=np.where(held_N, 0, -1),
+            inner_fold_N=None,
             threshold_fold_N=threshold_fold_N,
             objective_labels_C=self.objective_labels_C & both_C,
         )

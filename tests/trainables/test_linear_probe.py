@@ -577,7 +577,8 @@ def folded(seed=0, images=240, width=12, blocks=None) -> ProbeData:
 def as_split(data: ProbeData, fold: int) -> ProbeData:
     """One fold of it as a training and validation split."""
     fold_N = np.where(data.fold_N == fold, 0, -1)
-    return replace(data, fold_N=fold_N, threshold_fold_N=np.where(fold_N == 0, data.patients_N % 3, -1))
+    threshold_fold_N = np.where(fold_N == 0, data.patients_N % 3, -1)
+    return replace(data, fold_N=fold_N, threshold_fold_N=threshold_fold_N, inner_fold_N=None)
 
 
 def test_a_bank_with_folds_equals_its_heads_trained_one_by_one_fold_by_fold():
@@ -603,6 +604,22 @@ def test_a_bank_with_folds_equals_its_heads_trained_one_by_one_fold_by_fold():
             rtol=0,
             atol=1e-5 * spread + 2e-6,
         )
+
+
+def test_macro_f1_of_folds_has_cross_fitted_thresholds_over_all_and_inside_each():
+    """The decisions on a fold use thresholds of the other folds; alone, a fold is judged by thresholds
+    that are cross-fitted over its own patients."""
+    data = folded()
+    for result in train_bank(mixed_bank()[:3], data, objective_name="macro_f1"):
+        strength = [result.params["threshold_shrinkage"]]
+        (judged,) = judge(result.held_out_MC[None], data.judged(), strength)
+        assert result.objective == pytest.approx(judged.metrics["val.macro_f1"])
+        for fold, value in enumerate(result.fold_objectives):
+            own = data.fold_N == fold
+            inner = patient_folds(data.targets_NC[own], data.patients_N[own])
+            rows = replace(data.judged(), targets_NC=data.targets_NC[own], patients_N=data.patients_N[own])
+            (alone,) = judge(result.held_out_MC[None, own], replace(rows, folds_N=inner), strength)
+            assert value == pytest.approx(alone.metrics["val.macro_f1"], abs=0.05)
 
 
 def test_the_objective_is_that_of_all_folds_held_out_scores_together():
