@@ -1,5 +1,5 @@
-"""The conductor of an analysis: shared tables onto the disk, then each section in its turn, the page after
-each."""
+"""The course of an analysis: shared tables onto the disk, then the sections that judge, then those that look
+into the models, the page after each."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from tqdm import tqdm
 
-from analysis.claims import Claim
-from analysis.evidence import Evidence
+from analysis.judging.claims import Claim
+from analysis.judging.judgement import Judgement
 from analysis.number_format import ranged
 from analysis.page import figure_files, section_html, study_head, write_page
-from analysis.report_parts import ReportPart, drop_parts, read_parts, write_part
+from analysis.report_parts import ReportPart, drop_parts, note_judged, read_parts, write_part
 from analysis.section import Folded, Section, Words
-from analysis.sections import LONG, OF_EXCLUSIVE, SECTIONS
+from analysis.sections import INSIDE, LONG, OF_EXCLUSIVE, SECTIONS
 from analysis.study_state import state_of
 from analysis.terminal import in_brief, summary
-from cohort.csv_text import csv_text, read_csv_text
+from cohort.csv_text import csv_text
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.html_table import html_table
 from cohort.labels import CHEXPERT_14
 from cohort.manifest import Cohort
-from vlm.predictor import Predictor
+
+if TYPE_CHECKING:  # it brings torch along, which judging does without
+    from analysis.inside.models import Models
 
 NOTEBOOK_COLUMNS = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
 """Metric -> title, of what a result shows in a notebook."""
@@ -75,12 +77,14 @@ class AnalysisResult:
 
 
 def write_analysis(
-    evidence: Evidence,
+    judgement: Judgement,
     folder: Path,
     sections: Sequence[str] | None = None,
     *,
     skip: Collection[str] = (),
     merge: bool = False,
+    models: Callable[[], Models] | None = None,
+    echo: Callable[[str], None] = lambda text: None,
 ) -> AnalysisResult:
     """Write what the evidence supports.
 
@@ -96,13 +100,20 @@ def write_analysis(
         sections: which; None: `usual` of the cohort.
         skip: those of them that are not made now.
         merge: keep the other sections that lie there.
+        models: opens what the sections of `analysis.sections.INSIDE` need, once all others are written; None:
+            these fail, and say so on the page.
+        echo: receives what stands in the terminal: the summary before the models are opened, then what
+            sections add to it.
 
     Raises:
         InputError: as `checked`.
     """
-    sections = _chosen(sections, skip, evidence.cohort)
+    sections = _chosen(sections, skip, judgement.cohort)
     # One that does not import or has no title is a fault of the code, found before anything is computed.
-    modules = {name: importlib.import_module(f"analysis.sections.{name}") for name in sections}
+    modules = {
+        name: importlib.import_module(f"analysis.{'inside' if name in INSIDE else 'judging'}.sections.{name}")
+        for name in sections
+    }
     titles = {name: module.TITLE for name, module in modules.items()}
     with tqdm(total=5 + len(sections), desc="analysis", unit="step", disable=None, leave=False) as bar:
 
@@ -110,34 +121,47 @@ def write_analysis(
             bar.set_postfix_str(what)
             bar.update()
 
-        _write_shared(evidence, folder, step)
-        state = state_of(evidence)
+        _write_shared(judgement, folder, step)
+        state = state_of(judgement)
         before = read_parts(folder)
         outdated = [name for name, part in before.items() if part.state != state]
         kept = {*sections, *skip} if not merge else set(before)
         drop_parts(folder, [name for name in before if name in outdated or name not in kept])
-        report = _Report(evidence=evidence, folder=folder, outdated=outdated, skipped=skip)
+        report = _Report(judgement=judgement, folder=folder, outdated=outdated, skipped=skip)
         report.write(waiting=sections)
         failed: dict[str, str] = {}
         brief: list[str] = []
-        for place, name in enumerate(sections, start=1):
+        order = [name for name in sections if name not in INSIDE]
+        order += [name for name in sections if name in INSIDE]
+        opened: Models | None = None
+        text = summary(judgement)
+        told = False
+        for place, name in enumerate(order, start=1):
+            if name in INSIDE and not told:
+                with tqdm.external_write_mode():
+                    echo(text)
+                told = True
+                opened = models() if models else None
             step(name)
             if name in LONG:
                 tqdm.write(f"{name}: {LONG[name]}; `--skip {name}` leaves it out", file=sys.stderr)
-            part, said, why = _made(name, titles[name], modules[name], evidence, folder, state)
+            of = opened if name in INSIDE else judgement
+            part, said, why = _made(name, titles[name], modules[name], of, folder, state)
             if why:
                 failed[name] = why
             brief += said
             write_part(folder, part)
-            remarks = report.write(waiting=sections[place:])
+            remarks = report.write(waiting=order[place:])
         step("page")
+    for said in ([] if told else [text]) + brief:
+        echo(said)
     return AnalysisResult(
-        scores=evidence.scores,
-        comparisons=evidence.comparisons,
-        claims=evidence.claims,
-        gap=evidence.gap,
-        headline=evidence.headline,
-        text="\n".join([summary(evidence), *brief]),
+        scores=judgement.shown(judgement.scores),
+        comparisons=judgement.shown(judgement.comparisons),
+        claims=judgement.claims,
+        gap=judgement.shown(judgement.gap),
+        headline=judgement.headline,
+        text="\n".join([text, *brief]),
         report=folder / "report.html",
         failed=failed,
         remarks=remarks,
@@ -154,25 +178,25 @@ def _chosen(sections: Sequence[str] | None, skip: Collection[str], cohort: Cohor
     return chosen
 
 
-def _write_shared(evidence: Evidence, folder: Path, step: Callable[[str], None]) -> None:
+def _write_shared(judgement: Judgement, folder: Path, step: Callable[[str], None]) -> None:
     """The files that every analysis has."""
     step("intervals")
-    scores = evidence.scores
+    scores = judgement.scores
     step("paired tests")
-    comparisons = evidence.comparisons
+    comparisons = judgement.comparisons
     step("validation against test")
-    tables = {"test_scores": scores, "comparisons": comparisons, "generalization_gap": evidence.gap}
+    tables = {"test_scores": scores, "comparisons": comparisons, "generalization_gap": judgement.gap}
     step("predictions")
-    write_atomically(folder / "test_predictions.parquet", evidence.predictions.to_parquet(index=False))
-    # settings.csv comes last: it says that the tables before it are whole, and of which trials they are.
-    for name, table in (tables | {"settings": evidence.settings}).items():
-        _write_table(folder, name, table)
-    claims = "".join(f"{claim.sentence}\n" for claim in evidence.claims)
+    write_atomically(folder / "test_predictions.parquet", judgement.test_predictions.to_parquet(index=False))
+    for name, table in (tables | {"settings": judgement.settings}).items():
+        _write_table(folder, name, judgement.shown(table))
+    claims = "".join(f"{claim.sentence}\n" for claim in judgement.claims)
     write_atomically(folder / "claims.txt", claims.encode())
+    note_judged(folder, judgement.predictions.content_hash)  # last: the tables before it are whole
 
 
 def _made(
-    name: str, title: str, module: ModuleType, evidence: Evidence, folder: Path, state: str
+    name: str, title: str, module: ModuleType, of: Judgement | Models | None, folder: Path, state: str
 ) -> tuple[ReportPart, Sequence[str], str]:
     """A section with its tables and figures written, what the terminal says of it, and why it could not be
     made; empty where it was."""
@@ -180,7 +204,9 @@ def _made(
     tables: list[str] = []
     why = ""
     try:
-        section = module.run(evidence)
+        if of is None:
+            raise InputError("the models were not opened")
+        section = module.run(of)
         drawn = figure_files(section)
         html = section_html(section, folder)
         for table_name, table in section.tables.items():
@@ -202,7 +228,7 @@ def _made(
 class _Report:
     """The page as far as its sections go."""
 
-    evidence: Evidence
+    judgement: Judgement
     folder: Path
     skipped: Collection[str]
     outdated: Sequence[str]
@@ -217,7 +243,7 @@ class _Report:
         parts = read_parts(self.folder)
         remarks = self._remarks(parts, [name for name in waiting if name not in parts])
         sections = [(part.title, Markup(part.html)) for part in parts.values()]
-        write_page(study_head(self.evidence, remarks), sections, self.folder)
+        write_page(study_head(self.judgement, remarks), sections, self.folder)
         return remarks
 
     def _remarks(self, parts: Mapping[str, ReportPart], waiting: Sequence[str]) -> list[str]:
@@ -236,7 +262,7 @@ class _Report:
                 f"cohort, split or settings have changed): {', '.join(gone)}."
             )
         absent = [
-            name for name in usual(self.evidence.cohort) if name not in (*parts, *waiting, *skipped, *gone)
+            name for name in usual(self.judgement.cohort) if name not in (*parts, *waiting, *skipped, *gone)
         ]
         if absent:
             remarks.append(f"Not in this report: {', '.join(absent)}; `radtune analyze RUN` writes them.")
@@ -280,25 +306,3 @@ def _failure(reason: str, error: Exception) -> Section:
 
 def _write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     write_atomically(folder / f"{name}.csv", csv_text(table, "%.6g").encode())
-
-
-def read_tables(folder: Path, predictor: Predictor) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """`test_scores.csv` and `comparisons.csv` of an analysis folder.
-
-    None where there is no analysis, and where it scored another configuration, or another answer, under the
-    name of `predictor`, as after a study that has grown since.
-    """
-    if not (folder / "settings.csv").exists():
-        return None
-    settings = read_csv_text(folder / "settings.csv").set_index("setting")
-    if predictor.name not in settings.index:
-        return None
-    there, origin = settings.loc[predictor.name], predictor.origin
-    same_trial = there["trial"] == origin.trial if origin.trial is not None else np.isnan(there["trial"])
-    # The file has six digits.
-    if not (same_trial and np.isclose(there["validation"], origin.objective, rtol=1e-4, equal_nan=True)):
-        return None
-    scores, comparisons = (
-        read_csv_text(folder / f"{name}.csv").fillna({"label": ""}) for name in ("test_scores", "comparisons")
-    )
-    return scores, comparisons

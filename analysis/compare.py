@@ -1,5 +1,5 @@
 """Encoders side by side on cohorts: how far findings, overlaid text and the kind of image lie apart in their
-features, and what a probe on them scores on test patients.
+features, and what a probe on them scores on patients that it was not trained on.
 
 Shape legend: N images, D features, C labels.
 """
@@ -13,27 +13,33 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis.comparisons import compare_averages
-from analysis.overlay_effects import (
+from analysis.inside.overlay_effects import (
     OverlaySample,
     decision_effects,
     feature_effects,
     labels_to_name,
     with_controls,
 )
-from analysis.overlays import Overlay, overlays
-from analysis.predictors import Candidate, Scored, regression, scored, zero_shot
-from analysis.score_table import score_setting
-from analysis.separability import Points, separability
-from analysis.test_split import TestSplit
+from analysis.inside.overlays import Overlay, overlays
+from analysis.inside.separability import Points, separability
+from analysis.judging.comparisons import compare_averages
+from analysis.judging.evaluation_set import EvaluationSet
+from analysis.judging.score_table import score_setting
+from analysis.judging.scored_row import ScoredRow
 from cohort.manifest import Cohort
+from scoring.predictions import BASELINE
 from scoring.resampling import patient_weights
-from trainables.logistic import train_logistic
+from trainables.baselines import ZERO_SHOT
+from trainables.baselines.base import BaselineInputs, chosen
+from trainables.baselines.base import name_of as name_of_baseline
+from trainables.baselines.logistic import train_logistic
+from trainables.baselines.zero_shot import BARE, zero_shot_record
+from trainables.candidates import Candidate, OutOfFold
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
 from vlm.encoders import Encoder
 from vlm.feature_kinds import FeatureKind
-from vlm.prompts import Wording
+from vlm.predictor import Predictor
 
 OBJECTIVE = "macro_auroc"
 """By which a probe's C is chosen, and encoders are compared."""
@@ -52,7 +58,7 @@ class Candidates:
     encoder_name: str
     """As the tables have it, see `vlm.encoder_names.shown_apart`."""
     """As it was asked for: `pixels` in gray and in colour."""
-    split: TestSplit
+    split: EvaluationSet
     data: ProbeData
     """Development rows in the study's own folds."""
     encoder: Encoder
@@ -71,10 +77,10 @@ class Measured:
     cohort: str
     table: pd.DataFrame
     """Rows of `comparison.csv`."""
-    probe: Scored
-    """Without its predictor."""
+    probe: ScoredRow
+    """Its id is that of the line."""
     held_ND: np.ndarray
-    """Features of the test images."""
+    """Features of the images compared on."""
     images_per_second: float
 
 
@@ -133,13 +139,15 @@ def _of_kind(
         pd.DataFrame([speed], columns=["setting", "metric", "label", "value"]),
     ]
     answers = _answers(of, kind)
-    for row in answers:
+    for row, predictor in answers:
         own = [
             _scores(split, row, weights_PB, seed),
-            decision_effects(overlaid.sample, overlaid.texts, row, overlaid.clean_ND, overlaid.altered_NV2D),
+            decision_effects(
+                overlaid.sample, overlaid.texts, predictor, overlaid.clean_ND, overlaid.altered_NV2D
+            ),
         ]
         # They stand under the kind of features, told from what these hold by their metric.
-        tables += [one.assign(metric=f"{row.name}." + one["metric"]) for one in own]
+        tables += [one.assign(metric=f"{predictor.name}." + one["metric"]) for one in own]
     table = pd.concat(tables, ignore_index=True).assign(setting=kind.name)
     table.insert(0, "cohort", of.name)
     table.insert(0, "encoder", of.encoder_name)
@@ -148,32 +156,53 @@ def _of_kind(
         kind=kind.name,
         cohort=of.name,
         table=table,
-        probe=replace(answers[0], name=name_of((of.encoder_name, kind.name)), predictor=None),
+        probe=_as_line(answers[0][0], name_of((of.encoder_name, kind.name))),
         held_ND=points.features_ND,
         images_per_second=of.images_per_second,
     )
 
 
-def _answers(of: Candidates, kind: FeatureKind) -> list[Scored]:
+def _as_line(row: ScoredRow, name: str) -> ScoredRow:
+    """The row under the name of its line, which no other has."""
+    return replace(row, id=name, name=name)
+
+
+def _answers(of: Candidates, kind: FeatureKind) -> list[tuple[ScoredRow, Predictor]]:
     """The probe, and beside the first kind of an encoder with a text tower zero-shot with bare names."""
-    record = train_logistic(of.data, objective_name=OBJECTIVE, kind=kind.name).chosen
+    data = of.data
+    record = chosen(train_logistic(data, objective_name=OBJECTIVE, kind=kind.name))
     note = f"logistic regression on {kind.name} features, C = {record.params['C']:g}"
-    candidates = [regression(record, PROBE, of.data, of.encoder, note)]
+    probe = record.predictor(PROBE, data.labels, of.encoder, note=note)
+    judged_N = data.rows_N[data.judged_N()]
+    found = [
+        Candidate(
+            id=PROBE, role=BASELINE, predictor=probe, out_of_fold=OutOfFold(judged_N, record.held_out_MC)
+        )
+    ]
     if not of.encoder.text_refusal and kind is of.kinds[0]:
-        bare = zero_shot(of.data, of.encoder, Wording.of(of.cohort), OBJECTIVE)[0]
-        candidates.append(Candidate(bare, None))
-    judged_N = of.data.rows_N[of.data.judged_N()]
-    return [scored(one, of.features, judged_N, of.split.rows_N) for one in candidates]
+        inputs = BaselineInputs(
+            cohort=of.cohort, data=data, encoder=of.encoder, features=of.features, objective=OBJECTIVE
+        )
+        note = "image · text product with the bare label name"
+        bare = zero_shot_record(inputs, BARE).predictor(
+            name_of_baseline(ZERO_SHOT), data.labels, of.encoder, note=note
+        )
+        found.append(Candidate(id=ZERO_SHOT, role=BASELINE, predictor=bare, out_of_fold=None))
+    rows = [one.row(of.features, data.rows_N) for one in found]
+    return [
+        (ScoredRow.of(row, judged_N, of.split.rows_N), one.predictor)
+        for row, one in zip(rows, found, strict=True)
+    ]
 
 
-def _scores(split: TestSplit, row: Scored, weights_PB: np.ndarray, seed: int) -> pd.DataFrame:
+def _scores(split: EvaluationSet, row: ScoredRow, weights_PB: np.ndarray, seed: int) -> pd.DataFrame:
     """AUROC and average precision of an answer, of each label and on average."""
     frame, _ = score_setting(split, row, weights_PB, seed)
     wanted = frame["metric"].isin(("macro_auroc", "macro_ap", "auroc", "average_precision"))
     return frame[wanted & ~frame["label"].str.startswith("domain:")].drop(columns="labels_averaged")
 
 
-def kinds_of_image(measured: Sequence[Measured], splits: dict[str, TestSplit], seed: int) -> pd.DataFrame:
+def kinds_of_image(measured: Sequence[Measured], splits: dict[str, EvaluationSet], seed: int) -> pd.DataFrame:
     """How far the cohorts themselves lie apart in each encoder's features, rows of `comparison.csv`; each
     cohort against the others, as a label of one question. Nothing of a single cohort."""
     frames = []
@@ -201,10 +230,10 @@ def kinds_of_image(measured: Sequence[Measured], splits: dict[str, TestSplit], s
 
 
 def paired(
-    measured: Sequence[Measured], splits: dict[str, TestSplit], *, resamples: int, draws: int, seed: int
+    measured: Sequence[Measured], splits: dict[str, EvaluationSet], *, resamples: int, draws: int, seed: int
 ) -> pd.DataFrame:
-    """`paired.csv`, whose columns after cohort are those of `analysis.comparisons.compare` less family and
-    label: the probes of every two encoders on the same test patients, Holm within a cohort."""
+    """`paired.csv`, whose columns after cohort are those of `analysis.judging.comparisons.compare` less
+    family and label: the probes of every two encoders on the same patients, Holm within a cohort."""
     frames = []
     for cohort, split in splits.items():
         rows = [one.probe for one in measured if one.cohort == cohort]
@@ -225,7 +254,7 @@ class Comparison:
     """Everything that was measured."""
 
     cohorts: dict[str, Cohort]
-    splits: dict[str, TestSplit]
+    splits: dict[str, EvaluationSet]
     table: pd.DataFrame
     """`comparison.csv`."""
     paired: pd.DataFrame
@@ -247,7 +276,7 @@ class Comparison:
 
     @property
     def too_rare(self) -> dict[str, list[str]]:
-        """Cohort -> labels that too few test patients have, or have not, to be told apart."""
+        """Cohort -> labels that too few patients have, or have not, to be told apart."""
         known = self.table[self.table["metric"] == "ratio"].groupby("cohort")["label"].agg(set)
         return {
             name: [label for label in cohort.labels if label not in known.get(name, set())]

@@ -11,14 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.claims import LEVEL
 from analysis.compare import EVERYWHERE, OF_KINDS, PROBE, Comparison, name_of
 from analysis.figures import BEST, INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
+from analysis.inside.overlay_effects import BOX, TEXT
+from analysis.judging.claims import LEVEL
+from analysis.judging.evaluation_set import EvaluationSet
 from analysis.number_format import NONE, counted, p_text, score, signed
-from analysis.overlay_effects import BOX, TEXT
 from analysis.page import Head, section_html, write_page
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
-from analysis.test_split import TestSplit
 from cohort.csv_text import csv_text
 from cohort.files import write_atomically
 from scoring.intervals import MIN_PATIENTS
@@ -46,7 +46,7 @@ def headline(comparison: Comparison) -> str:
     findings = _range([number(*pair, "logistic_accuracy") for pair in both])
     texts = _range([number(*pair, "told_apart", TEXT) for pair in both])
     text = (
-        f"The probe with the highest macro AUROC on test patients is that of {'; of '.join(said)}. By a "
+        f"The probe with the highest macro AUROC{_where(comparison)} is that of {'; of '.join(said)}. By a "
         f"held-out regression's balanced accuracy findings separate with {findings}, overlaid text with "
         f"{texts}"
     )
@@ -54,6 +54,19 @@ def headline(comparison: Comparison) -> str:
         kinds = _range([number(line, EVERYWHERE, f"{OF_KINDS}logistic_accuracy") for line in lines])
         text += f", the cohorts' kinds of image with {kinds}"
     return f"{text}."
+
+
+def _where(comparison: Comparison) -> str:
+    """On whom probes are scored, in words."""
+    on_test = any(split.split == "test" for split in comparison.splits.values())
+    return " on test patients" if on_test else ", out of fold on development patients,"
+
+
+def _optimism(comparison: Comparison) -> str:
+    """What choosing C by the very scores that are shown makes of them."""
+    if any(split.split == "test" for split in comparison.splits.values()):
+        return ""
+    return ", by the very scores that stand here, which is slightly too high for all encoders alike"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -70,7 +83,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
         write_atomically(folder / f"{name}.csv", csv_text(table, "%.6g").encode())
     sections = [
         ("Side by side", Section(parts=list(_side_by_side(comparison)))),
-        ("Probes on the same test patients", Section(parts=list(_paired(comparison)))),
+        ("Probes on the same patients", Section(parts=list(_paired(comparison)))),
         ("What the cohorts share", Section(parts=list(_shared(comparison)))),
     ]
     head = Head(
@@ -81,7 +94,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
             (
                 name,
                 f"{split.own.scored_images:,}",
-                f"test images of {counted(split.own.scored_patients, 'patient')}, {_labels(split)}",
+                f"{split.split} images of {counted(split.own.scored_patients, 'patient')}, {_labels(split)}",
             )
             for name, split in comparison.splits.items()
         ],
@@ -90,7 +103,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> Path:
     return write_page(head, [(title, section_html(one, folder)) for title, one in sections], folder)
 
 
-def _labels(split: TestSplit) -> str:
+def _labels(split: EvaluationSet) -> str:
     """`14 labels averaged, 10 of them with fewer than 10 patients on the smaller side`."""
     fewer_C = split.fewer_patients_C[split.averaged_C]
     rare = int((fewer_C < MIN_PATIENTS).sum())
@@ -129,7 +142,7 @@ def _side_by_side(comparison: Comparison) -> list[Part]:
     rare = (
         [
             Words(
-                text=f"Without two test patients of either kind, and so left out: {', '.join(left_out)}.",
+                text=f"Without two patients of either kind, and so left out: {', '.join(left_out)}.",
                 kind="note",
             )
         ]
@@ -147,12 +160,12 @@ def _side_by_side(comparison: Comparison) -> list[Part]:
         ),
         Table(columns=columns, rows=rows),
         Words(
-            text="Ratio and regression: mean over labels on held-out test patients, with what labels dealt "
-            "to other patients give; text: mean over the overlays, the grey box of the same size beneath; "
-            "the probe is a logistic regression on training and validation, its C chosen over five folds of "
-            "patients. Images per second are those of passes made in this comparison, without decoding; an "
-            "encoder whose features were cached has none. All labels, metrics and overlays stand in "
-            "comparison.csv.",
+            text="Ratio and regression: mean over labels on held-out patients, with what labels permuted "
+            "over patients give; text: mean over the overlays, the grey box of the same size beneath; the "
+            "probe is a logistic regression on training and validation, its C chosen over five folds of "
+            f"patients{_optimism(comparison)}. Images per second are those of passes made in this "
+            "comparison, without decoding; an encoder whose features were cached has none. All labels, "
+            "metrics and overlays stand in comparison.csv.",
             kind="note",
         ),
         *rare,
@@ -212,7 +225,7 @@ def _paired(comparison: Comparison) -> list[Part]:
     return [
         Table(columns=["probe of", "macro AUROC,\ndifference", "Holm-adjusted", "equal\nwithin"], rows=rows),
         Words(
-            text="Paired permutation tests over test patients, Holm-adjusted within a cohort; in grey where "
+            text="Paired permutation tests over patients, Holm-adjusted within a cohort; in grey where "
             "no difference is shown. “Equal within” is the smallest margin beyond which a difference is "
             "ruled out at 2.5 %. Averages over labels with fewer than "
             f"{MIN_PATIENTS} patients on their smaller sides together are not tested.",

@@ -10,14 +10,16 @@ import jinja2
 import numpy as np
 import pandas as pd
 
-from analysis.claims import Claim, average_claim, averaged_over, label_claims
-from analysis.label_decisions import all_positive_f1
+from analysis.judging.claims import Claim, averaged_over
+from analysis.judging.evaluation_set import SplitCounts
+from analysis.judging.judgement import Judgement
+from analysis.judging.label_decisions import all_positive_f1
+from analysis.judging.sections.limits import limits_of
 from analysis.number_format import NONE, OBJECTIVES, ranged, score, share, strategy
-from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
-from analysis.sections.limits import limits_of
-from analysis.test_split import SplitCounts
 from cohort.manifest import Cohort
 from scoring.intervals import MIN_PATIENTS
+from scoring.predictions import TRIAL
+from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 from vlm.encoder_names import shown
 from vlm.predictor import Predictor
 
@@ -37,7 +39,8 @@ def model_card(
     *,
     own_tower: bool,
     objective: str,
-    tables: tuple[pd.DataFrame, pd.DataFrame] | None,
+    row: str,
+    judgement: Judgement | None,
     split_counts: Sequence[SplitCounts],
     provenance: Mapping[str, str],
 ) -> str:
@@ -48,23 +51,21 @@ def model_card(
         cohort: what it was trained on.
         own_tower: whether its image tower was trained with its head, instead of frozen.
         objective: macro_ap, macro_auroc or macro_f1.
-        tables: the analysis's scores and comparisons (`analysis.analyze.read_tables`); None, or tables
-            without the predictor's row, give a card that says that it was not scored on test.
+        row: the id of its row in the study's predictions; empty where it has none.
+        judgement: of these on the test split; without one, or without the row, the card says that the
+            predictor was not scored on test.
         split_counts: of every split that the cohort has.
         provenance: further lines, name -> value.
     """
-    name, rule, labels = predictor.name, predictor.rule, predictor.labels
+    rule, labels = predictor.rule, predictor.labels
     metrics = AVERAGES_OF_EXCLUSIVE if rule.exclusive else AVERAGES
-    scores, comparisons = tables or (None, None)
-    scored = scores is not None and name in set(scores["setting"])
-    has_paper = scored and PAPER in set(scores["setting"])
+    scored = judgement is not None and judgement.has(row)
     names = {label: cohort.label_name(label) for label in labels}
     test = next((counts for counts in split_counts if counts.split == "test"), None)
-    compared = scored and (comparisons["first"] == name).any()
     claims = []
-    if compared:
-        told = scores, comparisons, names, name
-        claims = [average_claim(*told, objective), *label_claims(*told, test)]
+    if scored and row == judgement.best:
+        *of_labels, on_average = judgement.claims
+        claims = [on_average, *of_labels]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # Markdown, not HTML
@@ -85,7 +86,7 @@ def model_card(
         ranks_only=predictor.ranks_only,
         origin=predictor.origin,
         own_tower=own_tower,
-        chosen=not predictor.origin.preset and name != f"trial-{predictor.origin.trial}",
+        chosen=not predictor.origin.preset and row != "",
         labels=labels,
         objective=OBJECTIVES[objective],
         policy=cohort.policy.described(cohort.labels),
@@ -93,10 +94,10 @@ def model_card(
         label_rows=_label_rows(names, split_counts),
         test=test,
         metrics=list(metrics.values()),
-        averages=_averages(scores, name, metrics) if scored else [],
-        averaged=_averaged(scores, comparisons, names, name) if scored else "",
-        tested=_tested(scores, predictor, test, claims) if scored else [],
-        paper=f" `{PAPER}` is {PUBLISHED} ({PUBLICATION})." if has_paper else "",
+        averages=_averages(judgement, row, metrics) if scored else [],
+        averaged=_averaged(judgement, row) if scored else "",
+        tested=_tested(judgement.scores, row, predictor, test, claims) if scored else [],
+        paper=_published(judgement) if scored else "",
         claims=claims,
         minimum=MIN_PATIENTS,
         strategy=strategy(rule.strategy, exclusive=rule.exclusive),
@@ -161,30 +162,39 @@ def _label_rows(names: Mapping[str, str], splits: Sequence[SplitCounts]) -> list
     ]
 
 
-def _averages(scores: pd.DataFrame, name: str, metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """The floors, the published configuration and the exported one; other finalists stay out."""
+def _published(judgement: Judgement) -> str:
+    """What the row of the published configuration is; empty where there is none."""
+    if not judgement.published:
+        return ""
+    return f" `{judgement.names[judgement.published]}` is {PUBLISHED_NAME} ({PUBLICATION})."
+
+
+def _averages(judgement: Judgement, exported: str, metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """Every row but those of other configurations."""
+    scores = judgement.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
-    shown = [s for s in dict.fromkeys(scores["setting"]) if s == name or not s.startswith("best-")]
     return [
         {
-            "name": f"**{setting}**" if setting == name else setting,
-            "cells": [ranged(averages.loc[(setting, metric)]) for metric in metrics],
+            "name": f"**{row.name}**" if row.id == exported else row.name,
+            "cells": [ranged(averages.loc[(row.id, metric)]) for metric in metrics],
         }
-        for setting in shown
+        for row in judgement.rows
+        if row.id == exported or row.role != TRIAL
     ]
 
 
-def _averaged(scores: pd.DataFrame, comparisons: pd.DataFrame, names: Mapping[str, str], name: str) -> str:
+def _averaged(judgement: Judgement, row: str) -> str:
     """Of how many labels the averages are, and how many of them are rare."""
-    row = scores[(scores["setting"] == name) & (scores["metric"] == "macro_auroc")].iloc[0]
-    tests = comparisons[comparisons["family"] == "average"]
-    return averaged_over(int(row["labels_averaged"]), tests.iloc[0], names)
+    scores, tests = judgement.scores, judgement.comparisons
+    own = scores[(scores["setting"] == row) & (scores["metric"] == "macro_auroc")].iloc[0]
+    on_average = tests[tests["family"] == "average"].iloc[0]
+    return averaged_over(int(own["labels_averaged"]), on_average, judgement.label_names)
 
 
 def _tested(
-    scores: pd.DataFrame, predictor: Predictor, test: SplitCounts, claims: Sequence[Claim]
+    scores: pd.DataFrame, row: str, predictor: Predictor, test: SplitCounts, claims: Sequence[Claim]
 ) -> list[dict[str, Any]]:
-    own = scores[scores["setting"] == predictor.name].set_index(["metric", "label"])
+    own = scores[scores["setting"] == row].set_index(["metric", "label"])
     idle = {claim.label for claim in claims if claim.idle_decisions}
     all_positive_C = all_positive_f1(np.array(test.positives_C), np.array(test.negatives_C))
     rows = []

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from analysis import figures
-from analysis.evidence import Evidence
+from analysis.judging.judgement import Judgement
 from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
 from cohort.file_names import file_names
 from cohort.files import write_atomically
@@ -61,13 +61,13 @@ def write_page(head: Head, sections: Sequence[tuple[str, Markup]], folder: Path)
     return path
 
 
-def study_head(evidence: Evidence, remarks: Sequence[str] = ()) -> Head:
+def study_head(judgement: Judgement, remarks: Sequence[str] = ()) -> Head:
     """The head of a study's report; `remarks` as in `Head`."""
     return Head(
         kicker="hyperparameter study",
-        title=evidence.study.name,
-        headline=evidence.headline,
-        facts=_facts(evidence),
+        title=judgement.study.name,
+        headline=judgement.headline,
+        facts=_facts(judgement),
         tables="test_scores.csv, comparisons.csv and generalization_gap.csv",
         remarks=remarks,
     )
@@ -110,22 +110,23 @@ def _pictures(parts: Sequence[Part]) -> list[Picture]:
     return found
 
 
-def _facts(evidence: Evidence) -> list[tuple[str, str, str]]:
+def _facts(judgement: Judgement) -> list[tuple[str, str, str]]:
     """(what, value, detail) of the line beneath the headline."""
-    states = evidence.study.trials["state"].value_counts()
+    encoder = judgement.predictions.facts["encoder"]
+    states = judgement.study.trials["state"].value_counts()
     lost = [f"{states[state]} {what}" for state, what in LOST.items() if state in states]
     return [
-        ("encoder", shown(evidence.encoder.name), f"{evidence.encoder.width} features"),
+        ("encoder", shown(encoder["name"]), f"{encoder['width']} features"),
         ("configurations", f"{states.sum():,}", ", ".join(lost)),
         *(
             (SPLIT_NAMES[counts.split], f"{counts.images:,}", f"images of {counts.patients:,} patients")
-            for counts in evidence.split.counts
+            for counts in judgement.split.counts
         ),
         (
             "labels",
-            str(len(evidence.cohort.labels)),
-            ("exclusive, " if evidence.cohort.exclusive else "")
-            + f"{evidence.split.averaged_C.sum()} in the averages",
+            str(len(judgement.cohort.labels)),
+            ("exclusive, " if judgement.cohort.exclusive else "")
+            + f"{judgement.split.averaged_C.sum()} in the averages",
         ),
     ]
 

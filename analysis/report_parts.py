@@ -24,6 +24,7 @@ SHARED = (
     "settings.csv",
     "claims.txt",
     "test_predictions.parquet",
+    "judged.json",
 )
 """What every analysis writes, whatever its sections."""
 LARGEST_PART = 2**28
@@ -49,6 +50,19 @@ class ReportPart:
         places = [folder / f"{name}.csv" for name in self.tables]
         places += [folder / "figures" / f"{name}.png" for name in self.figures]
         return {path for path in places if path.parent in (folder, folder / "figures")}
+
+
+def note_judged(folder: Path, predictions_hash: str) -> None:
+    """Say of which predictions the tables of an analysis folder are."""
+    write_atomically(folder / "judged.json", json.dumps({"predictions": predictions_hash}).encode())
+
+
+def judged_predictions(folder: Path) -> str:
+    """The hash of the predictions that an analysis folder is of; empty where it holds no whole analysis."""
+    try:
+        return str(json.loads((folder / "judged.json").read_bytes())["predictions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def read_parts(folder: Path) -> dict[str, ReportPart]:

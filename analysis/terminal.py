@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from analysis.claims import claimed, unclaimed
-from analysis.evidence import Evidence
 from analysis.fonts import as_drawn, drawable
+from analysis.judging.claims import claimed, unclaimed
+from analysis.judging.judgement import Judgement
 from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
-from analysis.predictors import PAPER, PUBLICATION, PUBLISHED
+from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 
 WIDTH = 110
 _RANKING = {"macro_auroc": ("macro AUROC", 21), "macro_ap": ("macro AP", 21)}
@@ -30,20 +30,20 @@ COLUMNS_OF_EXCLUSIVE = {
 }
 
 
-def summary(evidence: Evidence) -> str:
+def summary(judgement: Judgement) -> str:
     """What `radtune analyze` prints."""
-    objective = OBJECTIVES[evidence.study.objective]
+    objective = OBJECTIVES[judgement.study.objective]
     return "\n".join(
         [
-            *textwrap.wrap(evidence.headline, WIDTH),
+            *textwrap.wrap(judgement.headline, WIDTH),
             "",
-            *_scores(evidence),
+            *_scores(judgement),
             "",
-            *_gap(evidence),
+            *_gap(judgement),
             "",
-            f"what may be claimed of {evidence.best} ({objective}; AUROC of a label):",
-            *_claims(evidence),
-            *_undrawn([evidence.cohort.label_name(label) for label in evidence.cohort.labels]),
+            f"what may be claimed of {judgement.answer.name} ({objective}; AUROC of a label):",
+            *_claims(judgement),
+            *_undrawn([judgement.cohort.label_name(label) for label in judgement.cohort.labels]),
         ]
     )
 
@@ -54,38 +54,38 @@ def in_brief(title: str, lines: Sequence[str]) -> list[str]:
     return [f"{title.lower()}:", *(line for own in wrapped for line in own)]
 
 
-def _scores(evidence: Evidence) -> Iterator[str]:
-    scores = evidence.scores
+def _scores(judgement: Judgement) -> Iterator[str]:
+    scores = judgement.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
-    name_width = _name_width(evidence)
-    columns = COLUMNS_OF_EXCLUSIVE if evidence.cohort.exclusive else COLUMNS
+    name_width = _name_width(judgement)
+    columns = COLUMNS_OF_EXCLUSIVE if judgement.cohort.exclusive else COLUMNS
     yield " " * name_width + "".join(f"{title:>{width}}" for title, width in columns.values())
-    for row in evidence.rows:
+    for row in judgement.rows:
         cells = ""
         for metric, (_, width) in columns.items():
-            found = averages.loc[(row.name, metric)]
+            found = averages.loc[(row.id, metric)]
             cells += f"{ranged(found) if width > 10 else score(found['value']):>{width}}"
         yield f"{row.name:<{name_width}}{cells}"
-    averaged = counted(int(evidence.split.averaged_C.sum()), "label")
+    averaged = counted(int(judgement.split.averaged_C.sum()), "label")
     yield f"macro averages over {averaged}, the same in every row; 95 % intervals over patients"
-    if evidence.cohort.exclusive:
+    if judgement.cohort.exclusive:
         yield "labels are exclusive: exactly one is decided for an image"
-    if evidence.best_is_published:
-        yield f"{evidence.best} is {PUBLISHED} itself ({PUBLICATION})"
-    elif evidence.has(PAPER):
-        yield f"{PAPER} is {PUBLISHED} ({PUBLICATION})"
+    if judgement.best_is_published:
+        yield f"{judgement.answer.name} is {PUBLISHED_NAME} itself ({PUBLICATION})"
+    elif judgement.published:
+        yield f"{judgement.names[judgement.published]} is {PUBLISHED_NAME} ({PUBLICATION})"
 
 
-def _gap(evidence: Evidence) -> Iterator[str]:
-    before = "out of fold" if evidence.cross_validated else "validation"
-    yield f"generalization gap of {evidence.study.objective}, {before} -> test ({before} minus test):"
-    for row in evidence.gap.itertuples():
+def _gap(judgement: Judgement) -> Iterator[str]:
+    before = "out of fold" if judgement.cross_validated else "validation"
+    yield f"generalization gap of {judgement.study.objective}, {before} -> test ({before} minus test):"
+    for row in judgement.gap.itertuples():
         numbers = f"{row.validation:.3f} -> {row.test:.3f}  ({signed(row.gap)})"
-        yield f"  {row.setting:<{_name_width(evidence)}}  {numbers}"
+        yield f"  {judgement.names[row.setting]:<{_name_width(judgement)}}  {numbers}"
 
 
-def _claims(evidence: Evidence) -> Iterator[str]:
-    spoken = claimed(evidence.claims)
+def _claims(judgement: Judgement) -> Iterator[str]:
+    spoken = claimed(judgement.claims)
     width = max(len(claim.name or "average") for claim in spoken)
     for claim in spoken:
         yield from textwrap.wrap(
@@ -94,7 +94,7 @@ def _claims(evidence: Evidence) -> Iterator[str]:
             initial_indent="  ",
             subsequent_indent=" " * (width + 4),
         )
-    if silent := unclaimed(evidence.claims):
+    if silent := unclaimed(judgement.claims):
         yield from textwrap.wrap(f"no claim: {silent}", WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
@@ -110,5 +110,5 @@ def _undrawn(names: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _name_width(evidence: Evidence) -> int:
-    return max(len(row.name) for row in evidence.rows)
+def _name_width(judgement: Judgement) -> int:
+    return max(len(row.name) for row in judgement.rows)

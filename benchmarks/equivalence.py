@@ -23,7 +23,7 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from analysis.claims import MARGIN
+from analysis.judging.claims import MARGIN
 from benchmarks.machine import processor
 from cohort.patients import fewer_patients, fewer_side_patients
 from scoring import metrics

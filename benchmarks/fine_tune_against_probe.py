@@ -23,10 +23,10 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures import BEST, COLOURS, STYLE
+from analysis.figures import BEST, COLOURS, PUBLISHED_COLOUR, STYLE
+from analysis.judging.evaluation_set import open_test_split
 from analysis.number_format import OBJECTIVES
-from analysis.predictors import LOGREG, PAPER, PIXELS, PREVALENCE, ZERO_SHOT
-from analysis.test_split import open_test_split
+from cohort.ledger import Ledger
 from cohort.manifest import Cohort
 from cohort.patients import fewer_side_patients
 from scoring.intervals import average_interval
@@ -34,6 +34,8 @@ from scoring.paired_tests import paired_permutation, permutation_p
 from scoring.resampling import Ranking, patient_weights, weighted_rankings
 from study import Study
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
+from trainables.baselines import LOGREG, PIXELS, PREVALENCE, ZERO_SHOT
+from trainables.baselines.base import name_of
 from trainables.records import TrialRecord
 
 MINIATURE = "miniature-biomedclip"
@@ -74,19 +76,22 @@ def is_analysed(probe: Study, tuned: Study) -> bool:
     if not path.exists():
         return False
     scored = pd.read_csv(path).set_index("setting")["trial"]
-    return scored.get("best-1") == tuned.best.number and scored.get(probe.config.name) == probe.best.number
+    return (
+        scored.get("best-1") == tuned.best.number
+        and scored.get(f"study {probe.config.name}") == probe.best.number
+    )
 
 
 def test_scores(pairs: Sequence[tuple[Study, Study]]) -> pd.DataFrame:
-    """setting x (metric, seed), of the floors and of both studies."""
+    """setting x (metric, seed), of the baselines and of both studies."""
     columns = {}
     for seed, (probe, tuned) in enumerate(pairs):
         table = pd.read_csv(tuned.folder.analysis / "test_scores.csv")
         table = table[table["label"].isna()].set_index(["metric", "setting"])["value"]
         rows = {
-            **{name: name for name in (PREVALENCE, ZERO_SHOT, PIXELS, LOGREG)},
-            probe.config.name: "linear probe",
-            PAPER: "fine-tuned as the paper does",
+            **{name_of(id): name_of(id) for id in (PREVALENCE, ZERO_SHOT, PIXELS, LOGREG)},
+            f"study {probe.config.name}": "linear probe",
+            "paper": "fine-tuned as the paper does",
             "best-1": "fine-tuned",
         }
         for metric in METRICS:
@@ -103,16 +108,17 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
     tuned = pairs[0][1]
     cohort = Cohort.open(tuned.config.cohort)
     objective_labels_C = np.isin(cohort.labels, tuned.folder.identity()["objective_labels"])
-    split = open_test_split(
-        cohort, objective_labels_C, tuned.folder.openings_file, "mean difference over seeds"
-    )
+    ledger = Ledger(cohort, Path(tuned.config.cache))
+    split = open_test_split(cohort, objective_labels_C, ledger, "mean difference over seeds")
     averaged = np.flatnonzero(split.averaged_C)
     weights_PB = patient_weights(split.patients, draws, 0)
     observed, null, deviation = ({name: [] for name in Ranking._fields} for _ in range(3))
     for probe, tuned in pairs:
         table = pd.read_parquet(tuned.folder.analysis / "test_predictions.parquet").set_index("setting")
         columns = [f"probability.{cohort.labels[c]}" for c in averaged]
-        first, second = (table.loc[name, columns].to_numpy() for name in ("best-1", probe.config.name))
+        first, second = (
+            table.loc[name, columns].to_numpy() for name in ("best-1", f"study {probe.config.name}")
+        )
         targets_NC = split.targets_NC[:, averaged]
         # The same seed draws the same swaps, so that the nulls of the seeds can be averaged draw by draw.
         tested = paired_permutation(targets_NC, first, second, split.patients_N, draws=draws, seed=0)
@@ -147,10 +153,12 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
         for (encoder, pairs), (left, right) in zip(by_encoder.items(), grid, strict=True):
             for place, (probe, tuned) in enumerate(pairs):
                 objective = tuned.config.search.objective
-                drawn = {PAPER: (_published(tuned), COLOURS[PAPER]), "best-1": (tuned.best, BEST)}
-                for name, (record, colour) in drawn.items():
+                drawn = {
+                    "the paper's": (_published(tuned), PUBLISHED_COLOUR),
+                    "best on validation": (tuned.best, BEST),
+                }
+                for label, (record, colour) in drawn.items():
                     curve = pd.DataFrame(record.curve)
-                    label = {PAPER: "the paper's", "best-1": "best on validation"}[name]
                     first = label if place == 0 else None
                     left.plot(curve["epoch"], curve["train_loss"], color=colour, lw=0.9, ls=(0, (2, 2)))
                     left.plot(curve["epoch"], curve["val_loss"], color=colour, lw=1.4)

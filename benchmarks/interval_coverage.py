@@ -26,7 +26,7 @@ from tqdm import tqdm
 from benchmarks.machine import processor
 from scoring import metrics
 from scoring.effective_patients import LabelPatients
-from scoring.metric_table import METRICS, Metric, Predictions, Resampled
+from scoring.metric_table import METRICS, Metric, ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from scoring.score_intervals import MetricIntervals
 
@@ -43,7 +43,7 @@ IMAGES = {
 }
 """Images a patient -> how they are drawn."""
 
-Draw = Callable[[int, np.random.Generator], tuple[Predictions, np.ndarray]]
+Draw = Callable[[int, np.random.Generator], tuple[ModelOutput, np.ndarray]]
 """Copies of the split, a generator -> predictions and the patient of each image."""
 
 
@@ -63,7 +63,7 @@ class OneLabel:
         at = "" if self.threshold is None else f", cut at {self.threshold:g}"
         return f"{number}, {self.images} images, d {self.shift:g}{at}"
 
-    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[ModelOutput, np.ndarray]:
         patients = (self.positives + self.negatives) * copies
         rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
         if self.fixed:
@@ -88,7 +88,7 @@ class Labels:
     def __str__(self) -> str:
         return f"{self.name}, {self.patients} patients, {self.images} images"
 
-    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[ModelOutput, np.ndarray]:
         labels, patients = len(self.counts), self.patients * copies
         shift_C = np.linspace(0.4, 2.0, labels)[np.random.default_rng(0).permutation(labels)]
         rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
@@ -112,13 +112,13 @@ class Classes:
     def __str__(self) -> str:
         return f"{len(self.shares)} exclusive labels, {self.patients} patients, {self.images} images"
 
-    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[Predictions, np.ndarray]:
+    def __call__(self, copies: int, rng: np.random.Generator) -> tuple[ModelOutput, np.ndarray]:
         labels, patients = len(self.shares), self.patients * copies
         rows_N = np.repeat(np.arange(patients), IMAGES[self.images](patients, rng))
         targets_NC = np.eye(labels)[rng.choice(labels, patients, p=self.shares)[rows_N]]
         scores_NC = 1.5 * targets_NC + noise(rows_N, patients, labels, rng) + np.log(self.shares) / 3
         decisions_NC = np.eye(labels, dtype=bool)[scores_NC.argmax(axis=1)]
-        drawn = Predictions(
+        drawn = ModelOutput(
             targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=decisions_NC, exclusive=True
         )
         return drawn, rows_N
@@ -156,9 +156,9 @@ def noise(rows_N: np.ndarray, patients: int, labels: int, rng: np.random.Generat
     return (of_patient_PC[rows_N] + rng.normal(size=(len(rows_N), labels))) / np.sqrt(2)
 
 
-def predictions(targets_NC, scores_NC, shift_C, cut_C) -> Predictions:
+def predictions(targets_NC, scores_NC, shift_C, cut_C) -> ModelOutput:
     """Probabilities as if every label had a prevalence of 0.27."""
-    return Predictions(
+    return ModelOutput(
         targets_NC=targets_NC,
         scores_NC=scores_NC,
         decisions_NC=scores_NC >= cut_C,
@@ -167,7 +167,7 @@ def predictions(targets_NC, scores_NC, shift_C, cut_C) -> Predictions:
     )
 
 
-def value(metric: Metric, drawn: Predictions) -> float:
+def value(metric: Metric, drawn: ModelOutput) -> float:
     values = metric.values(drawn)
     return float(np.nanmean(values)) if np.ndim(values) else float(values)
 
@@ -181,7 +181,7 @@ def percentile(metric: Metric, resampled: Resampled) -> tuple[float, float]:
     return tuple(np.percentile(mean_B, [2.5, 97.5]))
 
 
-def shown_metrics(drawn: Predictions, one_label: bool) -> list[Metric]:
+def shown_metrics(drawn: ModelOutput, one_label: bool) -> list[Metric]:
     return [
         metric
         for metric in METRICS

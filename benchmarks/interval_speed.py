@@ -12,14 +12,15 @@ import time
 
 import numpy as np
 
-from analysis.predictors import Scored
-from analysis.score_table import score_setting
-from analysis.test_split import TestSplit
+from analysis.judging.evaluation_set import EvaluationSet
+from analysis.judging.score_table import score_setting
+from analysis.judging.scored_row import ScoredRow
 from benchmarks.machine import processor
 from cohort.labels import CHEXPERT_14
+from scoring.decision_rule import DecisionRule
 from scoring.paired_tests import paired_permutation
+from scoring.predictions import TRIAL, Origin
 from scoring.resampling import patient_weights
-from vlm.predictor import DecisionRule
 
 IMAGES, PATIENTS, SETTINGS, RESAMPLES = 575, 555, 10, 10_000
 POSITIVES = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
@@ -30,7 +31,7 @@ def main() -> None:
     targets_NC = np.zeros((IMAGES, len(CHEXPERT_14)))
     for c, count in enumerate(POSITIVES):
         targets_NC[rng.permutation(IMAGES)[:count], c] = 1
-    split = TestSplit(
+    split = EvaluationSet(
         rows_N=np.arange(IMAGES),
         targets_NC=targets_NC,
         patients_N=np.arange(IMAGES) % PATIENTS,
@@ -40,10 +41,11 @@ def main() -> None:
         counts=(),
     )
     settings = [
-        Scored(
+        ScoredRow(
+            id=f"trial/{k}",
             name=f"setting-{k}",
-            note="",
-            predictor=None,
+            role=TRIAL,
+            origin=Origin(note=""),
             rule=DecisionRule.fixed(len(CHEXPERT_14)),
             ranks_only=False,
             constant=False,

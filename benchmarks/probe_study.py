@@ -40,8 +40,9 @@ from study.interrupts import Interrupts
 from study.linear_probe import Adapter
 from study.run_folder import RunFolder
 from study.study_file import stored_file, validated
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import STRENGTHS, train_logistic
 from trainables.linear_probe import train_bank
-from trainables.logistic import STRENGTHS, train_logistic
 from trainables.trial_data import ProbeData
 
 
@@ -188,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         started = time.perf_counter()
         with threadpool_limits(1):
-            floor = train_logistic(data, objective_name="macro_ap").chosen
+            floor = chosen(train_logistic(data, objective_name="macro_ap"))
         grid = (time.perf_counter() - started) / len(STRENGTHS)
         print(
             f"scikit-learn LogisticRegression, {len(STRENGTHS)} values of C: {grid:.2f} s a value, "

@@ -16,10 +16,12 @@ import torch
 
 from benchmarks.machine import processor
 from cohort.errors import InputError
+from scoring.decision_rule import DecisionRule
+from scoring.predictions import Origin
 from vlm.encoders import load_encoder
 from vlm.feature_kinds import base_kind
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 from vlm.saliency import METHODS, saliency_maps
 from vlm.saliency.target import BATCH, LabelLogits
 

@@ -6,8 +6,8 @@ A test split holds few annotated patients; here all count. Patients are dealt in
 logistic regression on the encoder's features (deep ones where it has them) is fitted on four at the strength
 that is best by out-of-fold average precision over the labels drawn, and its maps, like the location atlas,
 are of the fifth. Zero-shot stands beside it where there is a text tower. Printed are the scores of
-`analysis.saliency.scores`, and of map x atlas the report's control: the maps of other patients with the label
-in the place of a patient's own, each of a head that has not seen the patient whose map it is.
+`analysis.inside.saliency.scores`, and of map x atlas the report's control: the maps of other patients with
+the label in the place of a patient's own, each of a head that has not seen the patient whose map it is.
 """
 
 from __future__ import annotations
@@ -20,24 +20,27 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from analysis.inside.saliency.annotated import Pair, annotated_pairs
+from analysis.inside.saliency.localisation import CEILING, FLOORS, Localisation
+from analysis.inside.saliency.looking import Looking, Maps, SquareMaps
+from analysis.inside.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, OTHERS, Key, scores
+from analysis.inside.saliency.tables import averaged
 from analysis.number_format import p_text, score
-from analysis.saliency.annotated import Pair, annotated_pairs
-from analysis.saliency.localisation import CEILING, FLOORS, Localisation
-from analysis.saliency.looking import Looking, Maps, SquareMaps
-from analysis.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, OTHERS, Key, scores
-from analysis.saliency.tables import averaged
 from cohort.manifest import Cohort
 from cohort.patients import patient_folds
+from scoring.decision_rule import DecisionRule
 from scoring.intervals import MIN_PATIENTS
 from scoring.permuted_matches import Matches
-from trainables.logistic import train_logistic
+from scoring.predictions import Origin
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import train_logistic
 from trainables.trial_data import ProbeData
 from vlm.embeddings import embed
 from vlm.encoders import load_encoder
 from vlm.encoders.base import Encoder
 from vlm.feature_kinds import DEEP, PROJECTED, base_kind
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 from vlm.prompts import Wording, text_prototypes
 from vlm.saliency import OF_ATTENTION
 from vlm.saliency.layers import transformer_blocks
@@ -62,8 +65,8 @@ def predictor_of(name: str, encoder: Encoder, labels: tuple[str, ...], head: Lin
 
 def cross_fitted_heads(data: ProbeData, kind: str) -> tuple[list[LinearHead], float, float]:
     """A head a fold, trained on the others; the strength, and the out-of-fold macro average precision."""
-    chosen = train_logistic(data, objective_name="macro_ap", kind=kind).chosen
-    strength, heads = chosen.params["C"], []
+    best = chosen(train_logistic(data, objective_name="macro_ap", kind=kind))
+    strength, heads = best.params["C"], []
     for fold in tqdm(range(FOLDS), desc="regressions", disable=None, leave=False):
         own_N = data.fold_N == fold
         thresholds_N = np.where(own_N, data.patients_N % 2, -1)  # needed by the judge, not by the head
@@ -75,9 +78,9 @@ def cross_fitted_heads(data: ProbeData, kind: str) -> tuple[list[LinearHead], fl
             threshold_fold_N=thresholds_N,
             objective_labels_C=data.objective_labels_C & judged_C,
         )
-        (record,) = train_logistic(alone, objective_name="macro_ap", kind=kind, strengths=(strength,)).records
+        (record,) = train_logistic(alone, objective_name="macro_ap", kind=kind, strengths=(strength,))
         heads.append(record.head)
-    return heads, strength, chosen.objective
+    return heads, strength, best.objective
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -50,11 +50,12 @@ from search_spaces.configuration import Configuration
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.linear_probe import lagging
 from trainables.bank_training import BankTraining
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import train_logistic
+from trainables.baselines.text_informed import text_informed
 from trainables.ensemble import select_ensemble
 from trainables.linear_probe import train_bank
-from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, ranking
-from trainables.text_informed import text_informed
 from trainables.trial_data import ProbeData
 from vlm.embeddings import embed
 from vlm.encoders import load_encoder
@@ -183,7 +184,7 @@ def rules(
     searched_kinds = [base, *([DEEP] if DEEP in encoder.kinds else [])]
 
     by_split = ranking(searched(dealt.given, [base], configurations, seed))[0]
-    split_logreg = train_logistic(dealt.given, objective_name=OBJECTIVE, kind=base).chosen
+    split_logreg = chosen(train_logistic(dealt.given, objective_name=OBJECTIVE, kind=base))
     found = {
         "split-best": dealt.score([by_split.head], features_ND),
         "split-logreg": dealt.score([split_logreg.head], features_ND),
@@ -192,7 +193,7 @@ def rules(
     for kind in encoder.kinds:
         row = {base: "logreg", DEEP: "logreg-deep"}.get(kind, f"logreg:{kind}")
         grid = train_logistic(dealt.folds, objective_name=OBJECTIVE, kind=kind)
-        found[row] = dealt.score([grid.chosen.head], features_ND)
+        found[row] = dealt.score([chosen(grid).head], features_ND)
         if kind in searched_kinds:
             grids[row] = grid
     found["pixels"] = _pixels(cohort, cache, dealt)
@@ -200,7 +201,7 @@ def rules(
     found["best"] = dealt.score([records[0].head], features_ND)
     plain = {}
     for row, grid in grids.items():
-        plain |= {f"{row} {record.params['C']:g}": record for record in grid.records}
+        plain |= {f"{row} {record.params['C']:g}": record for record in grid}
     if dealt.folds.text_CD is not None:
         informed = text_informed(dealt.folds, OBJECTIVE)
         found["text-informed"] = dealt.score([max(informed, key=lambda one: one.objective).head], features_ND)
@@ -227,7 +228,7 @@ def _pixels(cohort: Cohort, cache: str, dealt: Dealt) -> float:
             kinds=encoder.kinds,
             text_CD=None,
         )
-        record = train_logistic(data, objective_name=OBJECTIVE, common_scale=True).chosen
+        record = chosen(train_logistic(data, objective_name=OBJECTIVE, common_scale=True))
         if record.objective > best:
             best, score = record.objective, dealt.score([record.head], features_ND)
     return score

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.overlay_effects import with_controls
-from analysis.overlays import overlays
-from analysis.separability import PERMUTATIONS, Points, separability
+from analysis.inside.overlay_effects import with_controls
+from analysis.inside.overlays import overlays
+from analysis.inside.separability import PERMUTATIONS, Points, separability
 from benchmarks.machine import processor
 from sample.phantoms import draw_cohort
 from vlm.cohort_features import CohortFeatures

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -45,6 +46,8 @@ from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
 from cohort.parquet_files import read_parquet
 from cohort.remote_files import fetch_folder, is_remote
 
+TEST_ACCESS = "test_access.jsonl"
+"""See `cohort.ledger`."""
 MANIFEST = "cohort.parquet"
 ANNOTATIONS = "annotations.parquet"
 """What people drew on the images, see `cohort.annotations`."""
@@ -336,7 +339,16 @@ def write_cohort(
     known = CohortFacts(**facts)
     with replacing_folder(folder, lambda folder: check_output_folder(folder, images_root)) as staging:
         write_manifest(staging, columns, targets_NC, known, images_root=images_root)
+        keep_test_access(folder, staging)
     return Cohort.open(folder)
+
+
+def keep_test_access(folder: Path | str, staging: Path) -> None:
+    """A cohort that is built anew in the place of another keeps the record of test access: the same patients
+    may be in its test split."""
+    before = Path(folder) / TEST_ACCESS
+    if before.is_file() and not before.is_symlink():
+        shutil.copyfile(before, staging / TEST_ACCESS)
 
 
 def check_output_folder(folder: Path | str, images_root: Path | str | None = None) -> None:
@@ -348,7 +360,7 @@ def check_output_folder(folder: Path | str, images_root: Path | str | None = Non
         return
     own = set()
     if (folder / MANIFEST).exists():
-        own = {MANIFEST, ANNOTATIONS}
+        own = {MANIFEST, ANNOTATIONS, TEST_ACCESS}
         with suppress(OSError, pa.ArrowException, *_WRONG_METADATA):  # damaged, so that it lists nothing
             metadata = pq.read_schema(folder / MANIFEST).metadata or {}
             own |= set(json.loads(metadata.get(b"radtune", b"{}")).get("contents", ()))

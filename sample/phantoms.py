@@ -25,7 +25,7 @@ from cohort.annotations import SOFTWARE, Region, mask_region, write_annotations
 from cohort.errors import InputError
 from cohort.files import replacing_folder
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
-from cohort.manifest import Cohort, CohortFacts, check_output_folder, write_manifest
+from cohort.manifest import Cohort, CohortFacts, check_output_folder, keep_test_access, write_manifest
 from cohort.splits import stratified_split, too_rare_for_three_sides
 from sample.anatomy import BOTH, KINDS, LEFT, RIGHT, Body, Finding, Pose, draw_body, draw_pose
 from sample.appearance import SAMPLE, Appearance
@@ -296,6 +296,7 @@ def draw_cohort(folder: Path | str, images: int = 1200, size: int = 128, seed: i
             images_root=staging / "images",
         )
         write_annotations(staging, regions)
+        keep_test_access(folder, staging)
     return Cohort.open(folder)
 
 

@@ -27,7 +27,7 @@ from scoring.resampling import (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Predictions:
+class ModelOutput:
     """What one model says of one set of images, and the sums that several metrics share."""
 
     targets_NC: np.ndarray
@@ -56,12 +56,12 @@ class Predictions:
         constant_NC = np.broadcast_to(self.prevalences_C, self.targets_NC.shape)
         return metrics.squared_errors(self.targets_NC, constant_NC)
 
-    def of_domains(self, domains: Mapping[str, Sequence[int]]) -> Predictions:
+    def of_domains(self, domains: Mapping[str, Sequence[int]]) -> ModelOutput:
         """A column a domain (name -> columns of its labels), without probabilities.
 
         A domain takes the highest of its labels' scores and is decided for where any of them is.
         """
-        return Predictions(
+        return ModelOutput(
             targets_NC=metrics.domain_targets(self.targets_NC, domains),
             scores_NC=metrics.domain_scores(self.scores_NC, domains),
             decisions_NC=metrics.domain_scores(self.decisions_NC, domains),
@@ -72,7 +72,7 @@ class Predictions:
 class Resampled:
     """The same sums under B weightings of the patients, (C, B) each."""
 
-    predictions: Predictions
+    predictions: ModelOutput
     rows_N: np.ndarray
     """int, the row of `weights_RB` that weighs each image."""
     weights_RB: np.ndarray
@@ -115,12 +115,12 @@ class Metric:
     """Of what it is one value: a label, an image, or the counts of all labels. A table shows a label's values
     and their average over labels, and the mean over images. A class is a label of which only the average is
     shown, over all that occur."""
-    values: Callable[[Predictions], np.ndarray]
+    values: Callable[[ModelOutput], np.ndarray]
     """float64 (C,), (N,) or (), by scope; NaN where the data leave it undefined."""
-    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]] | None = None
+    share: Callable[[ModelOutput], tuple[np.ndarray, np.ndarray]] | None = None
     """Of what rises with a share of entries: hits and entries of each image, (N, C), or (N, 1) of what is no
     label's own; bool, counts, or hits in part in [0, 1]. None: its interval is of `replicates`."""
-    of_share: Callable[[np.ndarray, Predictions], np.ndarray] = lambda share, _: share
+    of_share: Callable[[np.ndarray, ModelOutput], np.ndarray] = lambda share, _: share
     """The value that belongs to a share."""
     replicates: Callable[[Resampled, np.ndarray], np.ndarray] | None = None
     """Of the label's values (C, B) or of the mean over images (B,); the second argument is what `values`
@@ -148,50 +148,50 @@ class Metric:
         return low, float(labels) if high == "labels" else high
 
 
-def _known(p: Predictions) -> np.ndarray:
+def _known(p: ModelOutput) -> np.ndarray:
     return ~np.isnan(p.targets_NC)
 
 
-def _of_decided(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _of_decided(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     return p.decisions_NC & (p.targets_NC == 1), p.decisions_NC & _known(p)
 
 
-def _of_positives(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _of_positives(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     return p.decisions_NC & (p.targets_NC == 1), p.targets_NC == 1
 
 
-def _of_negatives(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _of_negatives(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     return ~p.decisions_NC & (p.targets_NC == 0), p.targets_NC == 0
 
 
-def _of_either(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _of_either(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     """Jaccard's index: F1 = 2 J / (1 + J) rises with it (Hand, Christen and Kirielle, Machine Learning 110,
     2021)."""
     positive_NC = p.targets_NC == 1
     return p.decisions_NC & positive_NC, (p.decisions_NC & _known(p)) | positive_NC
 
 
-def _f1_of(share: np.ndarray, _: Predictions) -> np.ndarray:
+def _f1_of(share: np.ndarray, _: ModelOutput) -> np.ndarray:
     return 2 * share / (1 + share)
 
 
-def _squared_errors(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _squared_errors(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     known_NC = _known(p)
     return np.where(known_NC, (p.probs_NC - np.nan_to_num(p.targets_NC)) ** 2, 0), known_NC
 
 
-def _right(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _right(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     """Of images with exclusive labels."""
     hits_NC, entries_NC = _of_positives(p)
     return hits_NC.sum(axis=1, keepdims=True), entries_NC.sum(axis=1, keepdims=True)
 
 
-def _exact(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
+def _exact(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
     right_N1 = metrics.exact_match(p.targets_NC, p.decisions_NC)[:, None]
     return right_N1 == 1, ~np.isnan(right_N1)
 
 
-def _kappa_of(share: np.ndarray, p: Predictions) -> np.ndarray:
+def _kappa_of(share: np.ndarray, p: ModelOutput) -> np.ndarray:
     """Of an accuracy, where as much agreement is by chance as there was (Cohen 1960)."""
     images = p.counts.tp + p.counts.fn
     by_chance = float((images * (p.counts.tp + p.counts.fp)).sum()) / float(images.sum()) ** 2
@@ -203,7 +203,7 @@ def _kappa_of(share: np.ndarray, p: Predictions) -> np.ndarray:
 def _of_decisions(
     name: str,
     function: Callable[[Confusion], np.ndarray],
-    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]],
+    share: Callable[[ModelOutput], tuple[np.ndarray, np.ndarray]],
     **more,
 ) -> Metric:
     return Metric(
@@ -219,7 +219,7 @@ def _of_decisions(
 def _micro(
     name: str,
     function: Callable[[Confusion], np.ndarray],
-    share: Callable[[Predictions], tuple[np.ndarray, np.ndarray]],
+    share: Callable[[ModelOutput], tuple[np.ndarray, np.ndarray]],
     **more,
 ) -> Metric:
     return Metric(
@@ -363,7 +363,7 @@ class Score:
 
 
 def averages(
-    predictions: Predictions, averaged_C: np.ndarray | None = None, table: Sequence[Metric] = METRICS
+    predictions: ModelOutput, averaged_C: np.ndarray | None = None, table: Sequence[Metric] = METRICS
 ) -> list[Score]:
     """The average of every metric that can be taken of these predictions, in the order of the table.
 
@@ -402,7 +402,7 @@ def averages(
     return scores
 
 
-def by_label(predictions: Predictions, labels: Sequence[str]) -> list[Score]:
+def by_label(predictions: ModelOutput, labels: Sequence[str]) -> list[Score]:
     """Every metric of each label, metric by metric in the order of the table; `labels` names the columns."""
     targets_NC = predictions.targets_NC
     if len(labels) != targets_NC.shape[1]:
@@ -423,7 +423,7 @@ def by_label(predictions: Predictions, labels: Sequence[str]) -> list[Score]:
     ]
 
 
-def _applicable(table: Sequence[Metric], predictions: Predictions) -> list[Metric]:
+def _applicable(table: Sequence[Metric], predictions: ModelOutput) -> list[Metric]:
     labels = "exclusive" if predictions.exclusive else "independent"
     return [
         metric

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from scoring.metric_table import METRICS, Metric, Predictions
+from scoring.metric_table import METRICS, Metric, ModelOutput
 
 MODES = ("minmax", "cosine", "temperature")
 
@@ -93,7 +93,7 @@ def with_zero_division(metric: Metric) -> Metric:
     which nothing is known stays out.
     """
 
-    def values(predictions: Predictions) -> np.ndarray:
+    def values(predictions: ModelOutput) -> np.ndarray:
         values = metric.values(predictions)
         known_NC, positive_NC = ~np.isnan(predictions.targets_NC), predictions.targets_NC == 1
         if metric.name == "average_precision":

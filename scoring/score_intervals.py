@@ -28,7 +28,7 @@ from scoring.intervals import (
     satterthwaite,
     spread,
 )
-from scoring.metric_table import Metric, Predictions, Resampled
+from scoring.metric_table import Metric, ModelOutput, Resampled
 from scoring.metrics import Confusion
 from scoring.shares import Shares
 
@@ -100,7 +100,7 @@ class MetricIntervals:
         return interval(float(np.nanmean(values)), error, number - 1, number, self._bounds, self.level)
 
     @property
-    def _predictions(self) -> Predictions:
+    def _predictions(self) -> ModelOutput:
         return self.resampled.predictions
 
     @cached_property

@@ -8,15 +8,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from analysis.predictors import Candidate, HeldOut
 from study.cluster import Capacity
 from study.config import StudyConfig
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
+from study.selection import ChosenTrial
+from trainables.candidates import Candidate, OutOfFold
 from trainables.records import TrialRecord
 from vlm.encoders import Encoder
 from vlm.predictor import Predictor
+
+ANSWER_NAME = "study"
+"""Of the row of an answer that is made of several configurations."""
 
 
 class Adapter(Protocol):
@@ -63,8 +67,8 @@ class Adapter(Protocol):
         what came of it."""
 
     def answer(self) -> Candidate | None:
-        """What a finished study answers with where it is made of several trials, as the row `study` of the
-        tables; None where the best trial alone is its answer."""
+        """What a finished study answers with where it is made of several trials, as the row of the
+        role `answer`; None where the best trial alone is its answer."""
 
     def analysed(self, top: int) -> int:
         """How many of the best, `top` or fewer, can be analysed: those whose weights are kept."""
@@ -78,25 +82,27 @@ def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
     return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
 
 
-def trial_row(trainable: Adapter, record: TrialRecord, name: str, note: str) -> Candidate:
-    """A finished trial, one with a head, as the row `name` of the tables; InputError where its weights are
+def trial_candidate(trainable: Adapter, row: ChosenTrial) -> Candidate:
+    """A finished configuration with a head, on its way into the tables; InputError where its weights are
     gone."""
-    inputs = trainable.inputs
+    inputs, record = trainable.inputs, row.record
     predictor = record.predictor(
-        name,
+        row.name,
         inputs.cohort.labels,
         trainable.encoder(record),
-        note=note,
+        note=row.note,
         study=trainable.config.name,
         trainable=trainable.config.trainable,
     )
     if record.held_out_MC is not None and record.fold_objectives:
-        return Candidate(predictor, HeldOut(inputs.data.rows_N[inputs.data.judged_N()], record.held_out_MC))
-    return held_out_on_validation(predictor, inputs, trainable.config.cache)
+        own = OutOfFold(inputs.data.rows_N[inputs.data.judged_N()], record.held_out_MC)
+    else:
+        own = scores_on_validation(predictor, inputs, trainable.config.cache)
+    return Candidate(id=row.id, role=row.role, predictor=predictor, out_of_fold=own)
 
 
-def held_out_on_validation(predictor: Predictor, inputs: Inputs, cache: str) -> Candidate:
-    """What was trained on the training split: it has not seen the validation split."""
+def scores_on_validation(predictor: Predictor, inputs: Inputs, cache: str) -> OutOfFold:
+    """Of what was trained on the training split: it has not seen the validation split."""
     rows_N = inputs.given.rows_N[inputs.given.judged_N()]
     features_ND = inputs.features(cache)(predictor.encoder, predictor.precision)
-    return Candidate(predictor, HeldOut(rows_N, predictor.scores(features_ND[rows_N])))
+    return OutOfFold(rows_N, predictor.scores(features_ND[rows_N]))

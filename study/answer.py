@@ -9,36 +9,44 @@ trained on the training split alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from analysis.predictors import STUDY, TEXT_INFORMED, Candidate, HeldOut
+from scoring.decision_rule import DecisionRule
 from scoring.judging import SHRINKAGE, judge
+from scoring.predictions import ANSWER, Origin
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import SPACE
+from study.adapter import ANSWER_NAME
 from study.config import StudyConfig
 from study.inputs import Inputs
 from trainables.bank_training import training_of
+from trainables.baselines import LOGREG, LOGREG_DEEP, TEXT_INFORMED
+from trainables.baselines.base import name_of
+from trainables.baselines.text_informed import text_informed
+from trainables.candidates import Candidate, OutOfFold
 from trainables.ensemble import FINALISTS, Ensemble, select_ensemble
 from trainables.linear_probe import train_bank
-from trainables.logistic import LogisticGrid
 from trainables.records import TrialRecord, ranking
-from trainables.text_informed import text_informed
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 
 def weighed(
     records: Iterable[TrialRecord],
-    regressions: Mapping[str, LogisticGrid],
+    kept: Mapping[str, Sequence[TrialRecord]],
     inputs: Inputs,
     config: StudyConfig,
 ) -> Ensemble:
-    """The ensemble of the best configurations, of all plain regressions, and of text and class means."""
+    """The ensemble of the best configurations, of all plain regressions, and of text and class means.
+
+    Args:
+        kept: id of a baseline -> its records.
+    """
     plain = {}
-    for row, grid in regressions.items():
-        plain |= {f"{row} C={record.params['C']:g}": record for record in grid.records}
+    for id in (LOGREG, LOGREG_DEEP):
+        plain |= {f"{name_of(id)} C={record.params['C']:g}": record for record in kept.get(id, ())}
     if inputs.data.text_CD is not None:
         informed = text_informed(inputs.data, config.search.objective)
-        plain |= {f"{TEXT_INFORMED} {record.params['strength']:g}": record for record in informed}
+        plain |= {f"{name_of(TEXT_INFORMED)} {record.params['strength']:g}": record for record in informed}
     search = config.search
     return select_ensemble(
         ranking(records), plain, inputs.data, objective_name=search.objective, seed=search.seed
@@ -46,11 +54,11 @@ def weighed(
 
 
 def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candidate:
-    """The ensemble as the row `study`: its thresholds are those of its own out-of-fold scores."""
+    """The ensemble as the study's answer: its thresholds are those of its own out-of-fold scores."""
     data = inputs.data
     (judged,) = judge(ensemble.held_out_MC[None], data.judged(), [SHRINKAGE])
     predictor = Predictor(
-        name=STUDY,
+        name=ANSWER_NAME,
         labels=data.labels,
         encoder=inputs.encoder,
         heads=ensemble.heads,
@@ -69,7 +77,8 @@ def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candi
             objective=ensemble.objective,
         ),
     )
-    return Candidate(predictor, HeldOut(data.rows_N[data.judged_N()], ensemble.held_out_MC))
+    own = OutOfFold(data.rows_N[data.judged_N()], ensemble.held_out_MC)
+    return Candidate(id=ANSWER, role=ANSWER, predictor=predictor, out_of_fold=own)
 
 
 def chosen_by_split(

@@ -356,8 +356,7 @@ def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
 
     asked_for = [f"analysis.looked_at={json.dumps(arguments.image)}"] if arguments.image else []
     study = Study.open(run, [*arguments.overrides, *asked_for])
-    result = study.analyze(arguments.only, skip=arguments.skip)
-    print(result.text)
+    result = study.analyze(arguments.only, skip=arguments.skip, echo=_say)
     for name, reason in result.failed.items():
         print(f"section {name} could not be made: {reason}")
     for remark in result.remarks:

@@ -16,7 +16,7 @@ def add_command_to(commands: Commands, encoders: str) -> None:
         commands,
         "compare",
         _compare,
-        "hold encoders side by side on the test patients of cohorts: separability, probes, overlaid text",
+        "hold encoders side by side on cohorts: separability, probes, overlaid text",
         "radtune compare --cohort cohorts/mine --cohort cohorts/theirs --encoder biomedclip "
         "--encoder ViT-B-16/laion2b_s34b_b88k --features projected,deep --out comparisons/mine",
     )
@@ -44,6 +44,13 @@ def add_command_to(commands: Commands, encoders: str) -> None:
         metavar="KINDS",
         help="of projected, pooled, deep, as far as an encoder has them (default: projected)",
     )
+    compare.add_argument(
+        "--on",
+        choices=("development", "test"),
+        default="development",
+        help="score out of fold on training and validation patients, so that the choice of an encoder leaves "
+        "the test split unseen, or open the test split (default: %(default)s)",
+    )
     compare.add_argument("--cache", default="cache", help="cache folder (default: %(default)s)")
     compare.add_argument("--seed", type=int, default=0, help="of folds and draws (default: %(default)s)")
 
@@ -59,6 +66,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         arguments.encoders,
         arguments.out,
         features=arguments.features,
+        on=arguments.on,
         cache=arguments.cache,
         seed=arguments.seed,
         echo=lambda line: print(line, flush=True),

@@ -52,8 +52,8 @@ def add_command_to(commands: Commands) -> None:
 
 
 def _saliency(arguments: argparse.Namespace) -> None:
+    from analysis.inside.saliency.pictures import draw_saliency
     from analysis.number_format import counted
-    from analysis.saliency.pictures import draw_saliency
     from cohort.image_files import find_images
     from cohort.look_alikes import as_written
     from study.study import Study

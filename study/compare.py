@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,11 +21,14 @@ from analysis.compare import (
     paired,
 )
 from analysis.comparison_page import headline, write_comparison
-from analysis.test_split import TestSplit, open_test_split
+from analysis.judging.evaluation_set import EvaluationSet, development_set, open_test_split
 from cohort.errors import InputError
 from cohort.files import refuse_foreign
+from cohort.ledger import Ledger
 from cohort.manifest import SPLITS, Cohort
+from cohort.remote_files import mirror
 from study.inputs import Inputs
+from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
 from vlm.embeddings import embed
 from vlm.encoder_names import PIXELS, name_for, shown_apart, told_apart
@@ -35,7 +39,9 @@ RESAMPLES = 2000
 """Behind each interval."""
 DRAWS = 10_000
 """Of each paired test at least."""
-OWN = ("comparison.csv", "paired.csv", "report.html", "figures", "openings.jsonl")
+OWN = ("comparison.csv", "paired.csv", "report.html", "figures")
+ON = ("development", "test")
+"""The images that encoders may be compared on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +62,20 @@ def compare_encoders(
     out: Path | str,
     *,
     features: Sequence[str] = (PROJECTED,),
+    on: Literal["development", "test"] = "development",
     cache: Path | str = "cache",
     seed: int = 0,
     echo: Callable[[str], None] = print,
 ) -> ComparisonResult:
-    """Measure every encoder, and raw pixels, on every cohort's test patients and write a page.
+    """Measure every encoder, and raw pixels, on every cohort's patients and write a page.
 
     Each image is embedded once an encoder, and never where the cache holds it.
 
     Args:
         features: kinds of `vlm.feature_kinds`; an encoder without projected ones gives its pooled ones in
             their place, and one without any of the others leaves those out.
+        on: development compares by out-of-fold scores of training and validation patients, so that an encoder
+            may be chosen by it and be judged on test afterwards; test opens the test labels.
         out: its folder; an earlier comparison there is replaced.
 
     Raises:
@@ -75,8 +84,8 @@ def compare_encoders(
     """
     folder = Path(out)
     refuse_foreign(folder, OWN, "comparison")
-    opened = _opened(cohorts)
-    splits: dict[str, TestSplit] = {}
+    opened = _opened(cohorts, on)
+    splits: dict[str, EvaluationSet] = {}
     measured: list[Measured] = []
     wanted = [*(name for name in dict.fromkeys(encoders) if name != PIXELS), PIXELS]
     for asked, called in zip(wanted, shown_apart(wanted), strict=True):
@@ -93,8 +102,7 @@ def compare_encoders(
                 selection="cross_validation",
             ).data
             if name not in splits:
-                why = f"compare encoders on {name}"
-                splits[name] = open_test_split(cohort, data.scored_C, folder / "openings.jsonl", why)
+                splits[name] = _evaluated(cohort, data, on, Ledger(cohort, mirror(cache)))
             candidates = Candidates(
                 cohort=cohort,
                 name=name,
@@ -121,7 +129,14 @@ def compare_encoders(
     return ComparisonResult(headline=headline(comparison), table=comparison.table, report=report)
 
 
-def _opened(cohorts: Sequence[Path | str]) -> dict[str, Cohort]:
+def _evaluated(cohort: Cohort, data: ProbeData, on: str, ledger: Ledger) -> EvaluationSet:
+    """The images that encoders are compared on."""
+    if on == "test":
+        return open_test_split(cohort, data.scored_C, ledger, "compare encoders")
+    return development_set(cohort, data.rows_N, data.scored_C)
+
+
+def _opened(cohorts: Sequence[Path | str], on: str) -> dict[str, Cohort]:
     """By the names of their folders, with as much of their paths as tells them apart; InputError where one
     cannot be compared on."""
     names = told_apart([str(path) for path in cohorts])
@@ -129,10 +144,11 @@ def _opened(cohorts: Sequence[Path | str]) -> dict[str, Cohort]:
     if len(opened) < len(cohorts):
         raise InputError("--cohort: the same cohort is given twice")
     for name, cohort in opened.items():
-        if lacking := [split for split in SPLITS if split not in cohort.splits]:
+        needed = SPLITS if on == "test" else ("train", "val")
+        if lacking := [split for split in needed if split not in cohort.splits]:
             raise InputError(
-                f"{name}: a comparison trains probes and scores them on test, and this cohort has no "
-                f"{lacking[0]} split; build it with one"
+                f"{name}: a comparison on {on} images needs the splits {', '.join(needed)}, and this cohort "
+                f"has no {lacking[0]}; build it with one"
             )
     return opened
 

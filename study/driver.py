@@ -6,11 +6,11 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import optuna
 
-from analysis.predictors import regressed_kinds
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.remote_files import check_place
@@ -30,10 +30,12 @@ from study.search import Asking, BankSearcher, taken_up
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
+from study.study_rows import StudyRows, baseline_inputs, keep_predictions
 from study.tracked_study import tracked_study
 from study.tracking import StudyTracker, record_opening
 from study.warm_start import earlier_starts
-from trainables.logistic import GivenUp, train_logistic
+from trainables.baselines import logistic
+from trainables.baselines.base import GivenUp
 from trainables.records import TrialRecord, ranking
 
 AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
@@ -113,7 +115,7 @@ class Conductor:
         self._deadline = time.time() + left  # workers on other machines have no other clock in common
         self._records = run.records()
         # What is damaged is refused before anything is trained.
-        self._fitted = set(run.regressions())
+        run.baseline_records()
         run.plan()
         self._done_before = len(self._records)
         self._logreg = math.nan
@@ -240,22 +242,19 @@ class Conductor:
     def _fit_floors(self) -> None:
         """The logistic regressions that the progress lines name once they are known, and against which the
         configurations are weighed at the end; none where time is short."""
-        data = self._inputs.data
-        for row, kind in regressed_kinds(data.kinds).items():
-            if row not in self._fitted:
-                try:
-                    grid = train_logistic(
-                        data,
-                        objective_name=self._config.search.objective,
-                        kind=kind,
-                        given_up=lambda: self._interrupted or time.time() >= self._deadline,
-                    )
-                except GivenUp:
-                    return
-                for line in grid.chosen.warnings:
-                    self._echo(f"{row}: {line}")
-                self._run.write_regressions(row, grid)
-            self._logreg = self._run.logreg()
+        inputs = baseline_inputs(
+            self._config,
+            self._inputs,
+            self._run,
+            given_up=lambda: self._interrupted or time.time() >= self._deadline,
+        )
+        with suppress(GivenUp):
+            for baseline in logistic.fit(inputs):
+                if baseline.id not in inputs.kept:
+                    for line in baseline.chosen.warnings:
+                        self._echo(f"{baseline.name}: {line}")
+                    self._run.write_baseline(baseline.id, baseline.records)
+                self._logreg = self._run.logreg()
 
     # Progress ----------------------------------------------------------------------------------------------
 
@@ -317,12 +316,16 @@ class Conductor:
     def _finish(self) -> None:
         config, run, records = self._config, self._run, self._records.values()
         budget = config.search.time_budget or math.inf
+        run.predictions_file.unlink(missing_ok=True)
         lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
+        nothing = nothing_completed(records)
+        if not nothing and not self._out_of_time:  # otherwise the analysis makes them
+            self._say("computing the predictions of every row, the baselines' among them")
+            keep_predictions(StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._adapter))
         write_atomically(run.environment_file, environment().encode())
         figures = figures_of(config, run) | {"seconds": self._seconds()}
         complaint = self._tracker.close(records, run.kept_with_mlflow(), figures)
         run.write_trials(records, self._tracker.run_ids)
-        nothing = nothing_completed(records)
         came_of_it = nothing or f"{counted(records)}; {self._progress()}"
         how = "ended" if nothing else "finished"
         reached = "finished"

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.predictors import STUDY, Candidate
 from cohort.errors import InputError
 from cohort.image_store import IMAGES, image_store
 from cohort.remote_files import MirroredFolder, inside, is_remote
+from scoring.predictions import ANSWER
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
-from study.adapter import held_out_on_validation
+from study.adapter import ANSWER_NAME, scores_on_validation
 from study.cluster import Capacity
 from study.config import StudyConfig
 from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, search_answer, with_weights
@@ -24,6 +24,7 @@ from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
 from trainables.bank_training import BankTraining
+from trainables.candidates import Candidate
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
 from trainables.fine_tune import Compute
 from trainables.fine_tune_state import checkpoint_bytes, load_best
@@ -252,14 +253,15 @@ class Adapter:
             ) from None
         encoder = with_weights(inputs.encoder, found.state)
         predictor = found.record.predictor(
-            STUDY,
+            ANSWER_NAME,
             inputs.cohort.labels,
             encoder,
             note=found.note,
             study=self.config.name,
             trainable=self.config.trainable,
         )
-        return held_out_on_validation(predictor, inputs, self.config.cache)
+        own = scores_on_validation(predictor, inputs, self.config.cache)
+        return Candidate(id=ANSWER, role=ANSWER, predictor=predictor, out_of_fold=own)
 
     def analysed(self, top: int) -> int:
         return min(top, self.settings.keep)  # of the others no weights are left

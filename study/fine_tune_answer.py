@@ -24,9 +24,10 @@ from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
 from trainables import checkpoints
 from trainables.bank_training import BankTraining
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import train_logistic
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.linear_probe import train_bank
-from trainables.logistic import train_logistic
 from trainables.records import TrialRecord, pack_bank, ranking, unpack_bank
 from trainables.soup import State, averaged, greedy_soup, interpolated
 from trainables.trial_data import FineTuneData, ProbeData
@@ -66,7 +67,7 @@ def refitted(data: ProbeData, objective_name: str, batch_size: int, seed: int) -
         objective_name=objective_name,
         seed=seed,
     )
-    regression = train_logistic(data, objective_name=objective_name, kind=kind).chosen
+    regression = chosen(train_logistic(data, objective_name=objective_name, kind=kind))
     return max([regression, *ranking(records)[:1]], key=lambda record: record.objective)
 
 

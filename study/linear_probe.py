@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from analysis.predictors import Candidate, regressed_kinds
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from search_spaces import linear_probe as space
@@ -21,6 +20,8 @@ from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
 from trainables.bank_training import RUNGS
+from trainables.baselines.logistic import regressed_kinds
+from trainables.candidates import Candidate
 from trainables.ensemble import pack_ensemble
 from trainables.fold_features import decomposed, fold_features
 from trainables.racing import Earlier
@@ -169,12 +170,12 @@ class Adapter:
         run, config = self.run, self.config
         # A published configuration is judged on other images, and so cannot be weighed against the rest.
         ranked = [record for record in ranking(records) if record.fold_objectives]
-        regressions = run.regressions()
+        kept = run.baseline_records()
         for stale in (run.answer_file, run.split_choice_file):
             stale.unlink(missing_ok=True)
-        if not ranked and not regressions:
+        if not ranked and not kept:
             return []
-        ensemble = weighed(ranked, regressions, self.inputs, config)
+        ensemble = weighed(ranked, kept, self.inputs, config)
         write_atomically(run.answer_file, pack_ensemble(ensemble))
         lines = ensemble.lines(config.search.objective)
         choice = chosen_by_split(ranked, self.inputs, config, deadline)

@@ -13,12 +13,13 @@ import pandas as pd
 
 from cohort.errors import InputError, shortened
 from cohort.files import write_atomically
+from scoring.predictions import BASELINE
 from study.command import shown_command
+from trainables.baselines import LOGREG, LOGREG_DEEP
 from trainables.records import TrialRecord, pack_bank, trials_frame, unpack_bank
 
 if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does without
     from trainables.ensemble import Ensemble
-    from trainables.logistic import LogisticGrid
 
 
 PLAN = ("configurations", "bank_size", "concurrent", "first_bank")
@@ -41,9 +42,14 @@ class RunFolder:
         return self.path / "inputs.json"
 
     @property
-    def floors(self) -> Path:
-        """The plain logistic regressions, a file a row of the tables."""
-        return self.path / "floors"
+    def baselines(self) -> Path:
+        """The baselines' records, a file each."""
+        return self.path / "baselines"
+
+    @property
+    def predictions_file(self) -> Path:
+        """What every row of the tables says of every image, see `study.predictions`."""
+        return self.path / "predictions.arrow"
 
     @property
     def answer_file(self) -> Path:
@@ -181,7 +187,7 @@ class RunFolder:
             self.plan_file,
             self.split_choice_file,
             self.trials_file,
-            *sorted(self.floors.glob("*.safetensors")),
+            *sorted(self.baselines.glob("*.safetensors")),
         ]
         return [file for file in files if file.exists()]
 
@@ -253,25 +259,25 @@ class RunFolder:
         remedy = "delete it and resume the study, which takes them from search.warm_start again"
         return _read_json(self.warm_starts_file, ["starts"], remedy)["starts"]
 
-    def write_regressions(self, row: str, grid: LogisticGrid) -> None:
-        """Keep the logistic regressions of a row of the tables."""
-        numbered = [replace(record, number=place) for place, record in enumerate(grid.records)]
-        write_atomically(self.floors / f"{row}.safetensors", pack_bank(numbered))
+    def write_baseline(self, id: str, records: Iterable[TrialRecord]) -> None:
+        """Keep the records of a baseline."""
+        numbered = [replace(record, number=place) for place, record in enumerate(records)]
+        write_atomically(self.baselines / f"{id.partition('/')[2]}.safetensors", pack_bank(numbered))
 
-    def regressions(self) -> dict[str, LogisticGrid]:
-        """Row -> what `write_regressions` kept, as far as they are there; InputError where one is damaged."""
-        from trainables.logistic import LogisticGrid
-
+    def baseline_records(self) -> dict[str, tuple[TrialRecord, ...]]:
+        """Id -> what `write_baseline` kept, as far as they are there; InputError where one is damaged."""
         return {
-            path.stem: LogisticGrid(
-                tuple(replace(record, number=-1) for record in unpack_bank(path.read_bytes(), name=str(path)))
+            f"{BASELINE}/{path.stem}": tuple(
+                replace(record, number=-1) for record in unpack_bank(path.read_bytes(), name=str(path))
             )
-            for path in sorted(self.floors.glob("*.safetensors"))
+            for path in sorted(self.baselines.glob("*.safetensors"))
         }
 
     def logreg(self) -> float:
         """The better plain regression's objective on validation; NaN before any is known."""
-        return max((grid.chosen.objective for grid in self.regressions().values()), default=math.nan)
+        kept = self.baseline_records()
+        objectives = [one.objective for id in (LOGREG, LOGREG_DEEP) for one in kept.get(id, ())]
+        return max(objectives, default=math.nan)
 
     def answer(self) -> Ensemble | None:
         """What the study answers with; None before its end, and where it chooses by the given split.

@@ -3,49 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.predictors import PUBLICATION, PUBLISHED
 from cohort.errors import InputError
+from scoring.predictions import ANSWER, PUBLISHED, TRIAL
+from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 from trainables.records import TrialRecord, ranking
 
-NOTES = {"paper": f"{PUBLISHED} ({PUBLICATION})"}
+NOTES = {"paper": f"{PUBLISHED_NAME} ({PUBLICATION})"}
 """Preset -> what it is, for the reader of a table."""
 
-SPLIT_NOTE = (
-    "trial {number}, what the given split would have chosen: trained on training alone, of the finalists the "
-    "best on validation"
-)
-"""Of the row `split-best`."""
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChosenTrial:
+    """A finished configuration as a row of the tables."""
+
+    id: str
+    name: str
+    role: str
+    """One of `scoring.predictions.ROLES`."""
+    record: TrialRecord
+    """As its scores are cut in this row."""
+    note: str
+    """Why it stands there, for the reader of a table."""
 
 
-def chosen(records: Mapping[int, TrialRecord], top: int) -> dict[str, TrialRecord]:
-    """The published configuration and the best on validation, by their names in the tables.
+def chosen(records: Mapping[int, TrialRecord], top: int, *, with_answer: bool) -> list[ChosenTrial]:
+    """The published configuration and the best on validation.
 
     A published configuration that is among the best stands there too, under its rank, and is then cut by its
-    best thresholds like its neighbours; under its own name it is cut as published. Where it is the very best,
-    and these thresholds are the published ones, its own name would say the same again and is left out.
+    best thresholds like its neighbours; in its own row it is cut as published. Where it is the very best, and
+    these thresholds are the published ones, its own row would say the same again and is left out.
+
+    Args:
+        with_answer: whether the study has an answer made of several; without one the best is its answer.
     """
-    named = {record.preset: record for record in records.values() if record.preset and record.head}
+    published = {record.preset: record for record in records.values() if record.preset and record.head}
     ranked = ranking(records.values())[:top]
     if ranked and ranked[0].preset and _cut_alike(ranked[0], as_searched(ranked[0])):
-        del named[ranked[0].preset]
-    return named | {f"best-{place}": as_searched(record) for place, record in enumerate(ranked, start=1)}
+        del published[ranked[0].preset]
+    rows = [
+        ChosenTrial(
+            id=f"{PUBLISHED}/{preset}",
+            name=preset,
+            role=PUBLISHED,
+            record=record,
+            note=_note(record, "cut as published"),
+        )
+        for preset, record in published.items()
+    ]
+    for place, record in enumerate(ranked, start=1):
+        rows.append(
+            ChosenTrial(
+                id=trial_id(record.number),
+                name=f"best-{place}",
+                role=ANSWER if place == 1 and not with_answer else TRIAL,
+                record=as_searched(record),
+                note=_note(record, "chosen on validation"),
+            )
+        )
+    return rows
 
 
-def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -> tuple[str, TrialRecord]:
-    """A trial to export and its name in the tables: the best on validation, or the one of a number.
+def trial_id(number: int) -> str:
+    """The id of a configuration's row."""
+    return f"{TRIAL}/{number}"
 
-    A published configuration that is asked for by its number is cut as published, whatever its rank.
+
+def split_choice(record: TrialRecord) -> ChosenTrial:
+    """What the given split would have chosen, and trained on training alone."""
+    return ChosenTrial(
+        id=f"split_choice/{record.number}",
+        name="split-best",
+        role=TRIAL,
+        record=record,
+        note=f"trial {record.number}, what the given split would have chosen: trained on training alone, of "
+        "the finalists the best on validation",
+    )
+
+
+def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -> ChosenTrial:
+    """A trial to export: the best on validation, or the one of a number.
+
+    A published configuration that is asked for by its number is cut as published, whatever its rank. One that
+    has no row in the tables has an empty id.
 
     Raises:
         InputError: no such trial, or one without a head.
     """
-    named = chosen(records, top)
+    rows = chosen(records, top, with_answer=False)
     if number is None:
-        return "best-1", named["best-1"]
+        return next(row for row in rows if row.role == ANSWER)
     record = records.get(number)
     if record is None or record.head is None:
         what = (
@@ -54,15 +104,16 @@ def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -
             else f"has no trained head ({record.reason})"
         )
         raise InputError(f"trial {number} {what}; those that are COMPLETE in trials.parquet have one")
-    names = [name for name, one in named.items() if one.number == number and _cut_alike(one, record)]
-    return names[0] if names else f"trial-{number}", record
+    own = [row for row in rows if row.record.number == number and _cut_alike(row.record, record)]
+    if own:
+        return own[0]
+    note = _note(record, "cut as published" if record.preset else "asked for by its number")
+    return ChosenTrial(id="", name=f"trial-{number}", role=TRIAL, record=record, note=note)
 
 
-def note(name: str, record: TrialRecord) -> str:
-    """Why a trial, as the search left it, stands in the tables under this name, for their reader."""
-    why = "asked for by its number" if name == f"trial-{record.number}" else "chosen on validation"
+def _note(record: TrialRecord, why: str) -> str:
     if record.preset:
-        why = f"{NOTES[record.preset]}, {'cut as published' if name == record.preset else why}"
+        why = f"{NOTES[record.preset]}, {why}"
     return f"trial {record.number}, {why}"
 
 

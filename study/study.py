@@ -26,11 +26,15 @@ from trainables.records import TrialRecord, ranking, trials_frame
 
 if TYPE_CHECKING:
     from analysis.analyze import AnalysisResult
-    from analysis.evidence import Evidence
-    from analysis.predictors import Candidate
+    from analysis.inside.models import Models
+    from analysis.judging.judgement import Judgement, StudyFacts
+    from cohort.ledger import Ledger
     from cohort.manifest import Cohort
+    from scoring.predictions import Predictions
     from study.adapter import Adapter
     from study.inputs import Inputs
+    from study.study_rows import StudyRows
+    from trainables.candidates import Candidate
     from vlm.predictor import Predictor
 
 NOTEBOOK_ROWS = 8
@@ -184,8 +188,14 @@ class Study:
             raise InputError(f"{self.folder.path}: {nothing}; see `radtune show`")
         return ranking(records)[0]
 
-    def analyze(self, only: Sequence[str] | None = None, *, skip: Sequence[str] = ()) -> AnalysisResult:
-        """Open the test split: score floors, zero-shot and the best configurations, write the report.
+    def analyze(
+        self,
+        only: Sequence[str] | None = None,
+        *,
+        skip: Sequence[str] = (),
+        echo: Callable[[str], None] = lambda text: None,
+    ) -> AnalysisResult:
+        """Open the test split: score baselines, zero-shot and the best configurations, write the report.
 
         What is scored was chosen on validation. The run folder, then MLflow, records every opening of the
         test split.
@@ -195,25 +205,35 @@ class Study:
                 that an earlier analysis of the same state of the study left stay. None: those of the study
                 file, which are then the whole report.
             skip: sections that are not made, such as `overlay`, which may take half an hour.
+            echo: receives what stands in the terminal, the judgement before the models are looked into.
 
         Raises:
             InputError: the study still runs, nothing has completed, the cohort or encoder has changed, or
                 there is no such section.
         """
         from analysis.analyze import checked, write_analysis
-        from analysis.saliency.asked_for import images_named
+        from analysis.images_named import images_named
         from cohort.manifest import Cohort
-        from study.tracking import record_opening
 
         sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
         # Before the test split is opened.
         checked((*(sections or ()), *skip), cohort)
         images_named(self.config.analysis.looked_at, cohort)
-        evidence = self.evidence()
-        result = write_analysis(evidence, self.folder.analysis, sections, skip=skip, merge=only is not None)
-        averages = evidence.scores[
-            (evidence.scores["label"] == "") & (evidence.scores["setting"] == evidence.best)
+        judgement = self.judgement()
+        result = write_analysis(
+            judgement,
+            self.folder.analysis,
+            sections,
+            skip=skip,
+            merge=only is not None,
+            models=lambda: self.models(judgement),
+            echo=echo,
+        )
+        averages = judgement.scores[
+            (judgement.scores["label"] == "") & (judgement.scores["setting"] == judgement.best)
         ]
+        from study.tracking import record_opening  # MLflow takes seconds to import
+
         not_recorded = record_opening(
             self.config.tracking.uri,
             self.folder.mlflow_run_file,
@@ -233,65 +253,129 @@ class Study:
 
         return sync(self.config, self.folder, echo)
 
-    def evidence(self) -> Evidence:
-        """The study's predictors on the test split, for its report or an analysis of one's own.
+    def predictions(self) -> Predictions:
+        """What baselines, zero-shot, the best configurations and the answer say of every image, with the
+        answer of the study that is compared with; no label.
+
+        Raises:
+            InputError: the study still runs, nothing has completed, or the cohort or encoder has changed.
+        """
+        from study.predictions import beside_another_study
+
+        predictions = self._own_predictions()
+        if other := self._compared_with:
+            its_own = other._own_predictions()
+            if its_own.facts["cohort_hash"] != predictions.facts["cohort_hash"]:
+                raise InputError(
+                    f"analysis.compare_with: {other.folder.path} ran on another cohort; "
+                    "one table needs one cohort"
+                )
+            predictions = beside_another_study(predictions, its_own)
+        return predictions
+
+    def _own_predictions(self) -> Predictions:
+        from study.predictions import stored_predictions
+
+        self._refuse_running("analyse it when it has finished")
+        _ = self.best  # refuses a study in which nothing completed
+        self.folder.identity()  # refuses a study that has not begun
+        if stored := stored_predictions(self.config, self.folder):
+            return stored
+        from study.study_rows import keep_predictions
+
+        return keep_predictions(self._rows)
+
+    def judgement(self, why: str = "") -> Judgement:
+        """The study's predictions held against the test labels, for its report or an analysis of one's own.
+
+        Args:
+            why: for what, as the record of test access says; empty: to analyse the study.
 
         Raises:
             InputError: as `analyze`.
         """
-        from analysis.evidence import StudyFacts, gather
-        from analysis.predictors import SPLIT
-        from analysis.saliency.asked_for import images_named
-        from study.adapter import trial_row
-        from study.provenance import revision
-        from study.selection import SPLIT_NOTE, chosen, note
+        from analysis.judging.judgement import judge_test_split
+        from cohort.ledger import note_access
+        from cohort.manifest import Cohort
 
-        self._refuse_running("analyse it when it has finished")
-        _ = self.best  # refuses a study in which nothing completed
-        inputs, trainable = self._opened()
-        finished = self.records
-        records = chosen(finished, trainable.analysed(self.config.analysis.top))
-        rows = [
-            trial_row(trainable, record, name, note(name, finished[record.number]))
-            for name, record in records.items()
-        ]
-        if split_choice := self.folder.split_choice():
-            why = SPLIT_NOTE.format(number=split_choice.number)
-            rows.append(trial_row(trainable, split_choice, SPLIT, why))
-        if answer := trainable.answer():
-            rows.append(answer)
-        ensemble = self.folder.answer()
-        published = [record.number for record in finished.values() if record.preset and record.head]
-        compared_with = self._compared_with(inputs)
-        search = self.config.search
-        return gather(
-            StudyFacts(
-                name=self.config.name,
-                objective=search.objective,
-                seed=search.seed,
-                bootstrap=self.config.analysis.bootstrap,
-                permutations=self.config.analysis.permutations,
-                images=self.config.analysis.images == "shown",
-                looked_at=images_named(self.config.analysis.looked_at, inputs.cohort),
-                operating_points=tuple(map(OperatingPoint.parse, self.config.analysis.operating_points)),
-                records=records,
-                published=published[0] if published else None,
-                regressions=self.folder.regressions(),
-                nested_objective=ensemble.nested_objective if ensemble else math.nan,
-                best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
-                finalists=ranking(finished.values())[:FINALISTS],
-                repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
-                trials=self.trials,
-                provenance={"revision": revision()},
-            ),
-            cohort=inputs.cohort,
-            data=inputs.data,
-            encoder=inputs.encoder,
-            trials=rows,
-            compared_with=compared_with,
-            features=inputs.features(self.config.cache),
-            openings=self.folder.openings_file,
+        cohort, predictions = Cohort.open(self.config.cohort), self.predictions()
+        if cohort.content_hash != predictions.facts["cohort_hash"]:
+            raise InputError(
+                f"{self.folder.path}: the cohort is no longer what the study ran with; put the former back, "
+                "or start a study under another name"
+            )
+        facts, why = self._facts(cohort, predictions), why or f"analyze {self.config.name}"
+        cohort.indices("test")  # there is something to open
+        note_access(self.folder.openings_file, why)
+        if other := self._compared_with:
+            note_access(other.folder.openings_file, f"compared with by {self.config.name}")
+        return judge_test_split(predictions, cohort, facts, self._ledger(cohort), why)
+
+    def models(self, judgement: Judgement) -> Models:
+        """What looks inside the models of a judgement of this study.
+
+        Raises:
+            InputError: the cohort or encoder has changed.
+        """
+        from analysis.inside.models import Models
+        from scoring.predictions import OTHER_STUDY
+        from study.study_rows import openers
+
+        rows = self._rows
+        of_rows = dict(openers(lambda: rows, judgement.predictions))
+        for row in judgement.predictions.of_role(OTHER_STUDY):
+            of_rows[row.id] = lambda name=row.name: replace(self._compared_with.predictor()[0], name=name)
+        return Models(
+            judgement=judgement,
+            encoder=rows.inputs.encoder,
+            data=rows.inputs.data,
+            features=rows.inputs.features(self.config.cache),
+            openers=of_rows,
         )
+
+    def _facts(self, cohort: Cohort, predictions: Predictions) -> StudyFacts:
+        """What the report says of the study itself."""
+        from analysis.images_named import images_named
+        from analysis.judging.judgement import StudyFacts
+        from study.provenance import revision
+        from study.selection import chosen
+
+        finished, ensemble, analysis = self.records, self.folder.answer(), self.config.analysis
+        published = [record.number for record in finished.values() if record.preset and record.head]
+        rows = chosen(finished, analysis.top, with_answer=predictions.answer.origin.trial is None)
+        there = {row.id for row in predictions.rows}  # of other configurations no weights are left
+        return StudyFacts(
+            name=self.config.name,
+            objective=self.config.search.objective,
+            seed=self.config.search.seed,
+            bootstrap=analysis.bootstrap,
+            permutations=analysis.permutations,
+            images=analysis.images == "shown",
+            looked_at=images_named(analysis.looked_at, cohort),
+            operating_points=tuple(map(OperatingPoint.parse, analysis.operating_points)),
+            records={row.id: row.record for row in rows if row.id in there},
+            published=published[0] if published else None,
+            baselines={id: ranking(kept)[0] for id, kept in self.folder.baseline_records().items()},
+            nested_objective=ensemble.nested_objective if ensemble else math.nan,
+            best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
+            finalists=ranking(finished.values())[:FINALISTS],
+            repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
+            trials=self.trials,
+            provenance={"revision": revision()},
+        )
+
+    def _ledger(self, cohort: Cohort) -> Ledger:
+        from cohort.ledger import Ledger
+        from cohort.remote_files import mirror
+
+        return Ledger(cohort, mirror(self.config.cache))
+
+    @property
+    def _rows(self) -> StudyRows:
+        from study.study_rows import StudyRows
+
+        inputs, trainable = self._opened()
+        return StudyRows(config=self.config, run=self.folder, inputs=inputs, trainable=trainable)
 
     def export(self, folder: str | Path, *, trial: int | None = None, with_encoder: bool = False) -> Path:
         """Write a bundle that `radtune predict` reads on another machine.
@@ -307,30 +391,43 @@ class Study:
         Raises:
             InputError: no such configuration, one without a head, or a folder that holds something else.
         """
-        from analysis.analyze import read_tables
+        from analysis.judging.evaluation_set import open_split_counts
         from analysis.model_card import model_card
-        from analysis.test_split import open_split_counts
+        from cohort.ledger import note_access
         from study.provenance import revision
         from vlm.bundle import save_bundle
 
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
-        predictor = self._predictor(trainable, trial)
+        candidate = self._candidate(trainable, trial)
+        predictor = candidate.predictor
         own_tower = predictor.encoder is not inputs.encoder
+        why = f"export {predictor.name} of {self.config.name}"
+        judgement = self.judgement(why) if self._is_analysed() else None
+        if judgement is None:
+            if "test" in inputs.cohort.splits:
+                note_access(self.folder.openings_file, why)
+            counts = open_split_counts(inputs.cohort, self._ledger(inputs.cohort), why)
         card = model_card(
             predictor,
             inputs.cohort,
             own_tower=own_tower,
             objective=self.config.search.objective,
-            tables=read_tables(self.folder.analysis, predictor),
-            split_counts=open_split_counts(
-                inputs.cohort, self.folder.openings_file, f"export {predictor.name} of {self.config.name}"
-            ),
+            row=candidate.id,
+            judgement=judgement,
+            split_counts=judgement.split.counts if judgement else counts,
             provenance={"revision": revision()},
         )
         return save_bundle(
             folder, predictor, inputs.cohort, card=card, with_encoder=with_encoder or own_tower
         )
+
+    def _is_analysed(self) -> bool:
+        """Whether the analysis that lies there is of the study as it is: only then are its figures known."""
+        from analysis.report_parts import judged_predictions
+
+        judged = judged_predictions(self.folder.analysis)
+        return bool(judged) and judged == self.predictions().content_hash
 
     def register(self, bundle: str | Path, target: str) -> str:
         """Register an exported bundle in the study's MLflow store as the newest version of the model NAME of
@@ -353,19 +450,18 @@ class Study:
         """
         _ = self.best  # refuses a study in which nothing completed
         inputs, trainable = self._opened()
-        return self._predictor(trainable, None), inputs.cohort
+        return self._candidate(trainable, None).predictor, inputs.cohort
 
-    def _predictor(self, trainable: Adapter, trial: int | None) -> Predictor:
-        """Of a configuration by its number; None: of the answer."""
-        from study.adapter import trial_row
-        from study.selection import exported, note
+    def _candidate(self, trainable: Adapter, trial: int | None) -> Candidate:
+        """Of a configuration by its number; None: the answer."""
+        from study.adapter import trial_candidate
+        from study.selection import exported
 
-        row = trainable.answer() if trial is None else None
-        if row is None:
-            top, finished = trainable.analysed(self.config.analysis.top), self.records
-            name, record = exported(finished, top, trial)
-            row = trial_row(trainable, record, name, note(name, finished[record.number]))
-        return row.predictor
+        answer = trainable.answer() if trial is None else None
+        if answer is not None:
+            return answer
+        top = trainable.analysed(self.config.analysis.top)
+        return trial_candidate(trainable, exported(self.records, top, trial))
 
     def _opened(self) -> tuple[Inputs, Adapter]:
         """Cohort, encoder and features as they were when the study ran, and its trainable."""
@@ -376,28 +472,14 @@ class Study:
         inputs = open_inputs(self.config, self.folder)
         return inputs, adapter(self.config, inputs, self.folder)
 
-    def _compared_with(self, inputs: Inputs) -> Candidate | None:
-        """The answer of the study in the same tables, under that study's name; None without."""
-        from analysis.test_split import note_opening
-        from study.adapter import trial_row
-        from study.selection import as_searched, note
-
+    @property
+    def _compared_with(self) -> Study | None:
+        """The study whose answer stands in the same tables; None without."""
         if not self.config.analysis.compare_with:
             return None
         other = Study.open(self.config.analysis.compare_with)
         other._refuse_running("analyse when it has finished", "analysis.compare_with: ")
-        best = as_searched(other.best)
-        its_inputs, trainable = other._opened()
-        if its_inputs.cohort.content_hash != inputs.cohort.content_hash:
-            raise InputError(
-                f"analysis.compare_with: {other.folder.path} ran on another cohort; "
-                "one table needs one cohort"
-            )
-        note_opening(other.folder.openings_file, f"compared with by {self.config.name}")
-        name = other.config.name
-        if answer := trainable.answer():
-            return replace(answer, predictor=replace(answer.predictor, name=name))
-        return trial_row(trainable, best, name, note(name, other.best))
+        return other
 
     def _refuse_running(self, remedy: str, where: str = "") -> None:
         if is_locked(self.folder.lock_file):

@@ -410,7 +410,7 @@ def record_opening(
     Args:
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
-        openings: the run folder's own record, which is the truth; see `analysis.test_split`.
+        openings: the run folder's own record, which is the truth; see `analysis.judging.evaluation_set`.
         report: the page; it, its tables and its figures are kept with the run (`analysis.report_parts`), and
             what is kept there of an earlier report and is no longer of this one is deleted.
 

@@ -18,7 +18,7 @@ from trainables.records import unpack_bank
 
 
 def verify(folder: Path | str) -> list[str]:
-    """What is wrong with a study's folder, a line each: bank files, regressions, the answer and weights
+    """What is wrong with a study's folder, a line each: bank files, baselines, the answer and weights
     against their checksums, and whether the rest can be read."""
     run = RunFolder(Path(folder))
     readers: list[tuple[Path, Callable[[Path], Any], str]] = [
@@ -31,7 +31,7 @@ def verify(folder: Path | str) -> list[str]:
         (run.journal, _journal, "resume the study, which writes it anew"),
         (run.answer_file, lambda _: run.answer(), ""),
         *((path, _bank, "") for path in run.bank_files()),
-        *((path, _bank, "") for path in sorted(run.floors.glob("*.safetensors"))),
+        *((path, _bank, "") for path in sorted(run.baselines.glob("*.safetensors"))),
         (run.split_choice_file, _bank, ""),
         *(
             (path, checkpoints.read, "delete its folder and resume the study")

@@ -17,11 +17,13 @@ import numpy as np
 import pandas as pd
 
 from cohort.errors import InputError
-from scoring.judging import SHRINKAGE, Judged, objective
+from scoring.decision_rule import DecisionRule
+from scoring.judging import SHRINKAGE, Judged, Scale, objective
+from scoring.predictions import Origin
 from trainables.packed import pack, unpack
 from trainables.trial_data import TrialData
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 if TYPE_CHECKING:
     from vlm.encoders import Encoder  # brings torch along, which a page of text does without
@@ -75,6 +77,10 @@ class TrialRecord:
     """Per label, whether its positive patients are too few for a threshold of its own."""
     exclusive: bool = False
     """Whether the thresholds decide for exactly one label an image."""
+    ranks_only: bool = False
+    """The scores of its head are no logits: only their order means something."""
+    scale: tuple[float, float] = (0.0, 1.0)
+    """Centre and width of the scale on which thresholds cut, see `scoring.judging.Scale`."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """By name: those of the trained head (`LinearHead.tensors`), the average of its folds' heads, and of
     cross-validation `held_out_MC`, float32 logits of each judged row by the head that did not see it, on one
@@ -100,7 +106,11 @@ class TrialRecord:
         0.5; where labels are exclusive, which nothing was published of, that is its most probable label."""
         strategy = "fixed" if self.preset else self.strategy
         return DecisionRule.fitted(
-            strategy, self.thresholds[strategy], np.array(self.few), exclusive=self.exclusive
+            strategy,
+            self.thresholds[strategy],
+            np.array(self.few),
+            scale=Scale(*self.scale),
+            exclusive=self.exclusive,
         )
 
     def predictor(
@@ -130,6 +140,7 @@ class TrialRecord:
             labels=labels,
             encoder=encoder,
             heads=(self.head,),
+            ranks_only=self.ranks_only,
             rule=self.rule(),
             precision=self.precision,
             origin=Origin(

@@ -39,8 +39,10 @@ from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
 from cohort.threads import in_threads
 from cohort.version import VERSION
+from scoring.decision_rule import DecisionRule
 from scoring.judging import Scale
 from scoring.metrics import prevalences
+from scoring.predictions import Origin
 from vlm.bundle_description import (
     CARD,
     DESCRIPTION,
@@ -57,7 +59,7 @@ from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoder_names import HubAccess, name_in, shown, split_path
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
 from vlm.views import Views
 

@@ -20,13 +20,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cohort.errors import InputError
 from cohort.labels import NO_FINDING
 from cohort.manifest import Cohort
-from vlm.encoders import Encoder
+
+if TYPE_CHECKING:
+    from vlm.encoders import Encoder  # brings torch along, which a page of text does without
 
 STYLES = ("name", "ensemble", "pair")
 

@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 
 from analysis.analyze import write_analysis
+from scoring.decision_rule import DecisionRule
 from tests.analysis.synthetic import CLASSES, finished_study
-from vlm.predictor import DecisionRule
 
 
 @pytest.fixture(scope="package")
 def analysed(tmp_path_factory):
-    """The made-up study, its evidence, its analysis folder and result; nothing is masked, so sklearn can
+    """The made-up study, its judgement, models, analysis folder and result; nothing is masked, so sklearn can
     follow."""
     folder = tmp_path_factory.mktemp("analysis")
     study = finished_study(images=900, masked=0.0, name="a <b>study</b>", bootstrap=1000)
-    evidence = study.evidence(folder)
+    judgement = study.judgement(folder)
     return SimpleNamespace(
-        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
+        study=study,
+        judgement=judgement,
+        models=(models := study.models(judgement)),
+        folder=folder,
+        result=write_analysis(judgement, folder, models=lambda: models),
     )
 
 
@@ -31,17 +35,20 @@ def scores(analysed):
 
 @pytest.fixture(scope="package")
 def published_best(analysed):
-    """The made-up study's evidence, had the published configuration been the best on validation: its row
+    """The made-up study's judgement, had the published configuration been the best on validation: its row
     differs from `best-1` in its thresholds alone."""
-    evidence = analysed.evidence
-    best = evidence.row("best-1")
-    origin = replace(best.predictor.origin, trial=0, note="trial 0, the published configuration")
-    best = replace(best, predictor=replace(best.predictor, origin=origin))
-    paper = replace(best, name="paper", rule=DecisionRule.fixed(len(best.rule.thresholds_C)))
-    rows = {row.name: row for row in evidence.rows} | {"best-1": best, "paper": paper}
-    records = evidence.study.records
-    facts = replace(evidence.study, records=records | {"best-1": records["paper"]}, bootstrap=200)
-    return replace(evidence, rows=tuple(rows.values()), study=facts)
+    judgement = analysed.judgement
+    best = judgement.answer
+    origin = replace(best.origin, trial=0, note="trial 0, the published configuration")
+    best = replace(best, origin=origin)
+    paper = replace(judgement.row(judgement.published), rule=DecisionRule.fixed(len(best.rule.thresholds_C)))
+    paper = replace(
+        paper, val_scores_NC=best.val_scores_NC, test_scores_NC=best.test_scores_NC, origin=origin
+    )
+    rows = {row.id: row for row in judgement.rows} | {best.id: best, paper.id: paper}
+    records = judgement.study.records
+    facts = replace(judgement.study, records=records | {best.id: records[paper.id]}, bootstrap=200)
+    return replace(judgement, rows=tuple(rows.values()), study=facts)
 
 
 @pytest.fixture(scope="package")
@@ -56,11 +63,15 @@ def uninformed(tmp_path_factory):
         study,
         trials=[replace(best, heads=(replace(best.heads[0], weight_DC=weight_DC),))],
         cohort=replace(study.cohort, modality="medical image"),
-        facts=replace(study.facts, seed=1, records={"best-1": study.facts.records["best-1"]}),
+        facts=replace(study.facts, seed=1, records={"trial/41": study.facts.records["trial/41"]}),
     )
-    evidence = study.evidence(folder)
+    judgement = study.judgement(folder)
     return SimpleNamespace(
-        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
+        study=study,
+        judgement=judgement,
+        models=(models := study.models(judgement)),
+        folder=folder,
+        result=write_analysis(judgement, folder, models=lambda: models),
     )
 
 
@@ -70,7 +81,11 @@ def of_classes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("of_classes")
     study = finished_study(images=1200, labels=CLASSES, exclusive=True, bootstrap=400)
     study = replace(study, cohort=replace(study.cohort, label_names={"viral": "viral pneumonia"}))
-    evidence = study.evidence(folder)
+    judgement = study.judgement(folder)
     return SimpleNamespace(
-        study=study, evidence=evidence, folder=folder, result=write_analysis(evidence, folder)
+        study=study,
+        judgement=judgement,
+        models=(models := study.models(judgement)),
+        folder=folder,
+        result=write_analysis(judgement, folder, models=lambda: models),
     )

@@ -5,6 +5,7 @@
 
 import sys
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,16 +15,22 @@ import pyarrow as pa
 import torch
 
 from analysis.analyze import write_analysis
-from analysis.evidence import Evidence, StudyFacts, gather
-from analysis.predictors import Candidate
+from analysis.inside.models import Models
+from analysis.judging.judgement import Judgement, StudyFacts, judge_test_split
+from analysis.judging.scored_row import ScoredRow
 from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.labels import CHEXPERT_14, LabelPolicy
+from cohort.ledger import Ledger
 from cohort.manifest import Cohort
 from scoring.judging import SHRINKAGE, judge
+from scoring.predictions import ANSWER, PUBLISHED, TRIAL, Predictions
 from study.inputs import development_data
-from study.selection import note
-from trainables.logistic import train_logistic
+from study.predictions import beside_another_study
+from study.study_rows import all_baselines, table_of
+from trainables.baselines.base import BaselineInputs, chosen
+from trainables.baselines.logistic import train_logistic
+from trainables.candidates import Candidate
 from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
 from vlm.encoders.pixels import SIDE
@@ -138,7 +145,7 @@ def made_up_cohort(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Finished:
-    """What `analysis.evidence.gather` takes."""
+    """What a judgement and its models are made of."""
 
     facts: StudyFacts
     cohort: Cohort
@@ -150,17 +157,62 @@ class Finished:
     features_of: dict[str, np.ndarray]
     """Encoder -> features of all images."""
 
-    def evidence(self, folder: Path) -> Evidence:
-        """Opens the test split, as `openings.jsonl` in `folder` then says."""
-        return gather(
-            self.facts,
+    @cached_property
+    def inputs(self) -> BaselineInputs:
+        return BaselineInputs(
             cohort=self.cohort,
             data=self.data,
             encoder=self.encoder,
-            trials=[Candidate(trial, None) for trial in self.trials],
-            compared_with=self.compared_with and Candidate(self.compared_with, None),
             features=self.features,
-            openings=folder / "openings.jsonl",
+            objective=self.facts.objective,
+            seed=self.facts.seed,
+        )
+
+    @cached_property
+    def candidates(self) -> dict[str, Candidate]:
+        found = {}
+        for trial in self.trials:
+            published = bool(trial.origin.preset)
+            role = PUBLISHED if published else ANSWER if trial.name == "best-1" else TRIAL
+            id = "published/paper" if published else f"trial/{trial.origin.trial}"
+            found[id] = Candidate(id=id, role=role, predictor=trial, out_of_fold=None)
+        return found
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Every row, with another study's best as one more where there is one."""
+        rows = [one.prediction_row(self.inputs) for one in all_baselines(self.inputs).values()]
+        rows += [one.row(self.features, self.data.rows_N) for one in self.candidates.values()]
+        facts = {"study": self.facts.name}
+        predictions = table_of(self.inputs, rows, facts)
+        if self.compared_with:
+            other = Candidate(id="answer", role=ANSWER, predictor=self.compared_with, out_of_fold=None)
+            row = other.row(self.features, self.data.rows_N)
+            facts = facts | {"study": self.compared_with.name}
+            predictions = beside_another_study(predictions, table_of(self.inputs, [row], facts))
+        return predictions
+
+    def judgement(self, folder: Path) -> Judgement:
+        """Opens the test split, as the cohort's ledger under `folder` then says."""
+        return judge_test_split(
+            self.predictions, self.cohort, self.facts, ledger_in(folder, self.cohort), "analyze synthetic"
+        )
+
+    def models(self, judgement: Judgement) -> Models:
+        baselines = all_baselines(self.inputs)
+        openers = {id: (lambda id=id: self.candidates[id].predictor) for id in self.candidates}
+        for id, baseline in baselines.items():
+            if baseline.records:
+                openers[id] = lambda baseline=baseline: baseline.candidate(self.data).predictor
+        if judgement.compared_with:
+            name = judgement.names[judgement.compared_with]
+            openers[judgement.compared_with] = lambda: replace(self.compared_with, name=name)
+        return Models(
+            judgement=judgement,
+            encoder=self.encoder,
+            data=self.data,
+            features=self.features,
+            openers=openers,
         )
 
     def features(self, encoder, precision: str) -> np.ndarray:
@@ -196,7 +248,7 @@ def finished_study(
     data = development_data(made_up, SimpleNamespace(features_ND=features_ND, precision="fp32"), seed=0)
     if has_text:
         data = replace(data, text_CD=direction_CD.astype(np.float32))
-    plain = train_logistic(data, objective_name=objective, strengths=(1e-2,)).chosen.head
+    plain = chosen(train_logistic(data, objective_name=objective, strengths=(1e-2,))).head
     records, repeats = {}, {}
     for row, number, noise in (
         ("paper", 0, 0.6),
@@ -217,6 +269,9 @@ def finished_study(
             }
 
     encoder = SyntheticEncoder(direction_CD, labels, has_text)
+    ids = {
+        row: "published/paper" if row == "paper" else f"trial/{one.number}" for row, one in records.items()
+    }
     return Finished(
         facts=StudyFacts(
             name=name,
@@ -224,7 +279,7 @@ def finished_study(
             seed=0,
             bootstrap=bootstrap,
             permutations=bootstrap,
-            records=records,
+            records={ids[row]: record for row, record in records.items()},
             published=0,
             repeats=repeats,
             trials=trials_table(objective, max(record.objective for record in records.values()), rng),
@@ -235,12 +290,21 @@ def finished_study(
         encoder=encoder,
         trials=[
             record.predictor(
-                row, labels, encoder, note=note(row, record), study=name, trainable="linear_probe"
+                row,
+                labels,
+                encoder,
+                note=f"trial {record.number}, {why(row)}",
+                study=name,
+                trainable="linear_probe",
             )
             for row, record in records.items()
         ],
         features_of={encoder.name: features_ND, "pixels": pixels_ND},
     )
+
+
+def why(row: str) -> str:
+    return "the published configuration, cut as published" if row == "paper" else "chosen on validation"
 
 
 def finished_record(
@@ -298,6 +362,16 @@ def trials_table(objective: str, best: float, rng: np.random.Generator, count: i
     )
 
 
+def ledger_in(folder: Path, cohort: Cohort) -> Ledger:
+    """That of a made-up cohort, which has no folder of its own."""
+    return Ledger(replace(cohort, folder=folder / "cohort"), folder)
+
+
+def named(judgement: Judgement, name: str) -> ScoredRow:
+    """The row of a name."""
+    return next(row for row in judgement.rows if row.name == name)
+
+
 def targets_of(study: Finished) -> np.ndarray:
     """Of the test split, (N, C)."""
     return study.cohort.targets_NC(study.cohort.indices("test"))
@@ -305,7 +379,7 @@ def targets_of(study: Finished) -> np.ndarray:
 
 def logits_of(study: Finished, name: str) -> tuple[Predictor, np.ndarray]:
     """A trial and its float64 logits on test, (N, C)."""
-    trial = next(trial for trial in study.trials if trial.name == name)
+    trial = next(trial for trial in study.trials if name in (trial.name, f"trial/{trial.origin.trial}"))
     features_ND = study.features_of[study.encoder.name]
     return trial, trial.scores(features_ND[study.cohort.indices("test")])
 
@@ -313,4 +387,6 @@ def logits_of(study: Finished, name: str) -> tuple[Predictor, np.ndarray]:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     of_classes = {"labels": CLASSES, "exclusive": True} if "exclusive" in sys.argv else {}
-    print(write_analysis(finished_study(2800, bootstrap=10_000, **of_classes).evidence(folder), folder).text)
+    study = finished_study(2800, bootstrap=10_000, **of_classes)
+    judgement = study.judgement(folder)
+    print(write_analysis(judgement, folder, models=lambda: study.models(judgement)).text)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from analysis.figures import STYLE, new_figure, powers_of_ten, short, write
-from analysis.sections.search import learning_curves, search_history, search_slices
+from analysis.judging.sections.search import learning_curves, search_history, search_slices
 from trainables.records import TrialRecord
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from analysis.figures import STYLE, new_figure, write
 from analysis.fonts import FIRST, as_drawn, bold_file, drawable, families
-from analysis.overlays import overlays
+from analysis.inside.overlays import overlays
 
 ELSEWHERE = "\u20dd"
 """COMBINING ENCLOSING CIRCLE: DejaVu Sans has none, STIXGeneral does, and matplotlib brings both along."""

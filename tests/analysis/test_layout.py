@@ -88,7 +88,8 @@ def report(request, analysed, tmp_path_factory):
     points = (OperatingPoint.parse("sensitivity 0.95"),)
     study = replace(study, facts=replace(study.facts, operating_points=points))
     folder = tmp_path_factory.mktemp("report")
-    result = write_analysis(study.evidence(folder), folder)
+    judgement = study.judgement(folder)
+    result = write_analysis(judgement, folder, models=lambda: study.models(judgement))
     assert not result.failed
     return result.report.read_text()
 

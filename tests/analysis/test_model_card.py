@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.analyze import read_tables
 from analysis.model_card import model_card
 from analysis.number_format import ranged
 from cohort.intensity import Intensity
-from vlm.predictor import DecisionRule
+from scoring.decision_rule import DecisionRule
 
 
 @pytest.fixture
@@ -24,8 +23,9 @@ def card(analysed, best):
             "cohort": analysed.study.cohort,
             "own_tower": False,
             "objective": "macro_ap",
-            "tables": read_tables(analysed.folder, best),
-            "split_counts": analysed.evidence.split.counts,
+            "row": "trial/41",
+            "judgement": analysed.judgement,
+            "split_counts": analysed.judgement.split.counts,
             "provenance": {"revision": "abc123", "nothing": ""},
         }
         return model_card(predictor, **arguments | changes)
@@ -69,7 +69,8 @@ def test_it_says_how_pixels_become_probabilities_and_not_where_the_encoder_lies(
 
 def test_it_says_labels_by_their_names_and_which_publication_stands_behind_a_row(card, analysed):
     assert "`paper` is the published configuration (Sadman et al. 2025, arXiv 2506.14136)." in card()
-    text = card(cohort=replace(analysed.study.cohort, label_names={"No Finding": "healthy"}))
+    cohort = replace(analysed.study.cohort, label_names={"No Finding": "healthy"})
+    text = card(cohort=cohort, judgement=replace(analysed.judgement, cohort=cohort))
     assert "| No Finding (healthy) |" in text and "- healthy: AUROC" in text
 
 
@@ -88,11 +89,11 @@ def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card):
 
 def test_a_published_configuration_is_not_called_chosen(card, analysed):
     paper = analysed.study.trials[0]
-    text = card(paper, tables=read_tables(analysed.folder, paper))
+    text = card(paper, row="published/paper")
     assert "trained and cut as published" in text
     assert "chosen on validation by" not in text
     assert "Strategy: fixed at 0.5." in text
-    text = card(paper, tables=None)
+    text = card(paper, row="published/paper", judgement=None)
     assert "by which it was chosen" not in text
 
 
@@ -105,7 +106,7 @@ def test_scores_stand_with_their_intervals_and_the_claims(card, analysed):
 
 
 def test_decisions_stand_with_their_counts_specificity_and_the_f1_of_all_positive(card, analysed):
-    decisions = analysed.evidence.label_decisions.set_index("label")
+    decisions = analysed.judgement.label_decisions.set_index("label")
     idle = {claim.label for claim in analysed.result.claims if claim.idle_decisions}
     table = card().split("| label | patients with / without |")[1].split("\n\n")[0].splitlines()[2:]
     assert len(table) == len(decisions)
@@ -121,12 +122,12 @@ def test_decisions_stand_with_their_counts_specificity_and_the_f1_of_all_positiv
 def test_it_counts_the_images_that_are_scored_and_the_rare_labels_of_an_average(card, analysed):
     counts = [
         replace(one, scored_images=one.images - 14, scored_patients=one.patients - 3)
-        for one in analysed.evidence.split.counts
+        for one in analysed.judgement.split.counts
     ]
     test = counts[-1]
     text = card(split_counts=counts)
     assert f"on these {test.scored_images} images of\n{test.scored_patients} patients" in text
-    rare = int((analysed.evidence.split.fewer_patients_C[analysed.evidence.split.averaged_C] < 10).sum())
+    rare = int((analysed.judgement.split.fewer_patients_C[analysed.judgement.split.averaged_C] < 10).sum())
     assert (
         f"({rare} of them with fewer than 10 patients on the smaller side"
         in text.split("Macro averages over")[1]
@@ -165,18 +166,20 @@ def test_a_name_of_a_label_makes_no_link_and_no_image(card, analysed, name, harm
 
 
 def test_positives_are_those_of_the_counts_it_was_given(card, analysed):
-    train, val, test = analysed.evidence.split.counts
+    train, val, test = analysed.judgement.split.counts
     c = analysed.study.cohort.labels.index("Edema")
     cells = [f"{one.positives_C[c]} ({one.patients_C[c]})" for one in (train, val, test)]
     assert f"| Edema | {' | '.join(cells)} | {train.positives_C[c] / train.images:.1%} |" in card()
-    text = card(split_counts=[train, val], tables=None)
+    text = card(split_counts=[train, val], judgement=None)
     assert "| positive images (patients) | train | val | training prevalence |" in text
 
 
 def test_scores_that_only_rank_have_no_brier_skill(card, analysed, best):
-    scores, comparisons = read_tables(analysed.folder, best)
-    tables = scores[~scores["metric"].str.contains("brier")], comparisons
-    (line,) = (one for one in card(tables=tables).split("## Scores")[1].splitlines() if "| No Finding" in one)
+    ranking = tuple(
+        replace(row, ranks_only=row.id == "trial/41" or row.ranks_only) for row in analysed.judgement.rows
+    )
+    lines = card(judgement=replace(analysed.judgement, rows=ranking)).split("## Scores")[1].splitlines()
+    (line,) = (one for one in lines if "| No Finding" in one)
     _label, _patients, auroc, _ap, _f1, _specificity, skill, *_ = (
         cell.strip() for cell in line.split("|")[1:-1]
     )
@@ -201,7 +204,7 @@ def test_no_label_shares_a_threshold_where_none_has_its_own(card, best):
 
 
 def test_a_predictor_that_was_not_scored_says_so(card, best):
-    for text in (card(tables=None), card(replace(best, name="trial-99"))):
+    for text in (card(judgement=None), card(replace(best, name="trial-99"), row="")):
         assert "Not scored: it is not among those" in text
         assert "macro average precision" in text
 
@@ -226,8 +229,9 @@ def test_a_card_of_exclusive_labels_says_that_one_is_decided(of_classes):
         of_classes.study.cohort,
         own_tower=False,
         objective="macro_ap",
-        tables=read_tables(of_classes.folder, best),
-        split_counts=of_classes.evidence.split.counts,
+        row="trial/41",
+        judgement=of_classes.judgement,
+        split_counts=of_classes.judgement.split.counts,
         provenance={},
     )
     assert "| setting | macro AUROC | macro AP | macro F1 | accuracy | balanced accuracy |" in text

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from analysis import figures
-from analysis.claims import rules
+from analysis.judging.claims import rules
+from analysis.judging.sections.limits import limits_of
 from analysis.page import section_html, study_head, write_page
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import OF_EXCLUSIVE, SECTIONS
-from analysis.sections.limits import limits_of
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def page(analysed, tmp_path):
 
     def written(*parts):
         sections = [("A title", section_html(Section(parts=parts), tmp_path))]
-        return write_page(study_head(analysed.evidence), sections, tmp_path).read_text()
+        return write_page(study_head(analysed.judgement), sections, tmp_path).read_text()
 
     return written
 

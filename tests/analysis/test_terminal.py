@@ -8,7 +8,7 @@ from analysis.terminal import WIDTH
 
 def test_every_row_stands_with_its_scores(analysed):
     lines = analysed.result.text.splitlines()
-    for row in analysed.evidence.rows:
+    for row in analysed.judgement.rows:
         own = analysed.result.scores.query("setting == @row.name and metric == 'macro_ap'").iloc[0]
         assert any(line.startswith(f"{row.name} ") and ranged(own) in line for line in lines)
 
@@ -27,7 +27,7 @@ def test_headline_gap_and_claims_are_there(analysed):
 
 
 def test_it_says_over_how_many_labels_the_averages_are(analysed):
-    averaged = int(analysed.evidence.split.averaged_C.sum())
+    averaged = int(analysed.judgement.split.averaged_C.sum())
     assert f"macro averages over {averaged} labels, the same in every row" in analysed.result.text
 
 

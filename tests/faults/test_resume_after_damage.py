@@ -31,14 +31,14 @@ def resume(study: Study) -> list[str]:
         {"optuna.journal": cut_at_a_line, "trials.parquet": cut},
         {"optuna.journal": flipped, "ended.txt": deleted},
         {"optuna.journal": one_line(b'{"op": 3}'), "driver.lock": holding(b"\xff\x00")},
-        {"optuna.journal": torn, "answer.safetensors": cut, "floors": deleted},
+        {"optuna.journal": torn, "answer.safetensors": cut, "baselines": deleted},
         {"trials.parquet": deleted, "answer.safetensors": deleted, "split-choice.safetensors": deleted},
         {"answer.safetensors": flipped, "split-choice.safetensors": emptied, "inputs.json": deleted},
         {"mlflow_run_id": deleted},
         {"mlflow_run_id": holding(b"\xff\xfe")},
         {"../../mlflow.db": deleted},
         {"../../mlflow.db": deleted, "mlflow_run_id": emptied, "tune": deleted, "environment.txt": deleted},
-        {"../../cache": deleted, "floors": deleted},
+        {"../../cache": deleted, "baselines": deleted},
     ],
     ids=lambda harms: " and ".join(f"{file} {harm.__name__}" for file, harm in harms.items()),
 )
@@ -106,7 +106,7 @@ def test_damaged_features_are_refused_and_computed_again_when_they_are_deleted(c
 
 
 def test_damaged_regressions_are_refused_and_fitted_again_when_they_are_deleted(copied, studied, capsys):
-    file = copied.folder.floors / "logreg.safetensors"
+    file = copied.folder.baselines / "logreg.safetensors"
     flipped(file)
     assert main(["run", str(study_file(copied)), "--resume"]) == 2
     assert f"{file}: not a whole bank file" in only_line(capsys.readouterr().err)

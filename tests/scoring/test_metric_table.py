@@ -8,13 +8,13 @@ import pytest
 from scipy.special import expit
 
 from scoring import metrics
-from scoring.metric_table import METRICS, Predictions, Resampled, averages, by_label
+from scoring.metric_table import METRICS, ModelOutput, Resampled, averages, by_label
 from scoring.resampling import patient_weights
 from tests.scoring.drawn import exclusive_bank, random_bank
 
 
 def of_probs(targets_NC, probs_NC, prevalence):
-    return Predictions(
+    return ModelOutput(
         targets_NC=targets_NC,
         scores_NC=probs_NC,
         decisions_NC=probs_NC >= 0.5,
@@ -48,7 +48,7 @@ def metric(request):
 
 @pytest.fixture
 def made_for_it(metric, made, made_of_classes):
-    """Predictions of which the metric is shown."""
+    """ModelOutput of which the metric is shown."""
     return made_of_classes if metric.of == "exclusive" else made
 
 
@@ -162,7 +162,7 @@ def test_a_table_says_what_each_value_rests_on():
 def test_a_table_without_probabilities_has_no_brier_and_averages_the_labels_it_is_told():
     targets_NC, scores_KNC = random_bank(heads=1)
     averaged_C = np.array([True, False, True, False, False, False])
-    made = Predictions(targets_NC=targets_NC, scores_NC=scores_KNC[0], decisions_NC=scores_KNC[0] > 0)
+    made = ModelOutput(targets_NC=targets_NC, scores_NC=scores_KNC[0], decisions_NC=scores_KNC[0] > 0)
     rows = averages(made, averaged_C) + by_label(made, list("abcdef"))
     assert not [row for row in rows if "brier" in row.name]
     macro_auroc = next(row for row in rows if row.name == "macro_auroc")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from scoring.metric_table import METRICS, Predictions, averages
+from scoring.metric_table import METRICS, ModelOutput, averages
 from scoring.paper_rules import HEADLINE, PRESETS, scores, with_zero_division
 from tests.scoring.drawn import predictions
 
@@ -32,7 +32,7 @@ def test_a_preset_gives_scikit_learns_averages_with_zero_division_0(drawn, name)
     s, y = preset.scores(logits_NC), targets_NC.astype(int)
     d = preset.decisions(s)
     labels = range(y.shape[1])
-    made = Predictions(targets_NC=targets_NC, scores_NC=s, decisions_NC=d)
+    made = ModelOutput(targets_NC=targets_NC, scores_NC=s, decisions_NC=d)
     rows = averages(made, table=[with_zero_division(metric) for metric in METRICS])
     value = {row.name: row.value for row in rows}
     with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def test_a_preset_gives_scikit_learns_averages_with_zero_division_0(drawn, name)
 def test_an_image_of_which_nothing_is_known_stays_out_of_the_published_means():
     targets_NC = np.array([[1.0, 0.0], [np.nan, np.nan], [0.0, 0.0]])
     scores_NC = np.array([[0.1, 0.9], [0.5, 0.5], [0.2, 0.3]])
-    made = Predictions(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC >= 0.5)
+    made = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC >= 0.5)
     rows = {row.name: row for row in averages(made, table=HEADLINE)}
     assert list(rows) == ["macro_f1", "exact_match", "lrap", "coverage_error", "ranking_loss"]
     assert (rows["lrap"].value, rows["lrap"].images) == ((1 / 2 + 1) / 2, 2)

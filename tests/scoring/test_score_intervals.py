@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.special import expit
 
 from scoring.effective_patients import LabelPatients
-from scoring.metric_table import METRICS, Predictions, Resampled
+from scoring.metric_table import METRICS, ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from scoring.score_intervals import MetricIntervals
 
@@ -16,7 +16,7 @@ BY_NAME = {metric.name: metric for metric in METRICS}
 def intervals(name, targets_NC, scores_NC, cut=0.0, rows_N=None, resamples=200, seed=0, **more):
     rows_N = np.arange(len(targets_NC)) if rows_N is None else rows_N
     constant = more.pop("constant", False)
-    predictions = Predictions(
+    predictions = ModelOutput(
         targets_NC=targets_NC,
         scores_NC=scores_NC,
         decisions_NC=scores_NC >= cut,

@@ -14,7 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from analysis.sections import claims, scores
+from analysis.judging.sections import claims, scores
 from cohort.manifest import Cohort
 from cohort.readers import READERS
 from study import Study

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.saliency.localisation import CEILING, FLOORS
-from analysis.saliency.pictures import overlay
-from analysis.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, ALL, AREA, METRICS, OTHERS, USUAL
-from analysis.saliency.sides import ABOVE_CHANCE, BY_CHANCE, SIDE, ZONE
-from analysis.sections import saliency
+from analysis.inside.saliency.localisation import CEILING, FLOORS
+from analysis.inside.saliency.pictures import overlay
+from analysis.inside.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, ALL, AREA, METRICS, OTHERS, USUAL
+from analysis.inside.saliency.sides import ABOVE_CHANCE, BY_CHANCE, SIDE, ZONE
+from analysis.inside.sections import saliency
 from cohort.annotations import mask_region, write_annotations
 from cohort.errors import InputError
 from cohort.manifest import Cohort
@@ -214,12 +214,13 @@ def test_a_finer_map_has_the_images_own_pixels(looked_at):
 
 @pytest.mark.slow
 def test_an_answer_that_depends_on_nothing_has_no_maps_and_says_so(looked_at):
-    evidence = Study.open(looked_at / "runs" / "squares").evidence()
-    best = evidence.row(evidence.best)
-    heads = tuple(replace(head, weight_DC=np.zeros_like(head.weight_DC)) for head in best.predictor.heads)
-    dead = replace(best, predictor=replace(best.predictor, heads=heads))
-    rows = tuple(dead if row.name == best.name else row for row in evidence.rows)
-    section = saliency.run(replace(evidence, rows=rows))
+    study = Study.open(looked_at / "runs" / "squares")
+    models = study.models(study.judgement())
+    best = models.best
+    heads = tuple(replace(head, weight_DC=np.zeros_like(head.weight_DC)) for head in best.heads)
+    dead = replace(best, heads=heads)
+    openers = {**models.openers, models.judgement.best: lambda: dead}
+    section = saliency.run(replace(models, openers=openers, _opened={}))
     (said,) = section.parts
     assert "There are no maps: " in said.text and "zero throughout" in said.text
     assert section.tables == {}

@@ -37,7 +37,7 @@ def test_what_cannot_be_verified_is_said(tmp_path, capsys):
     [
         ("cohort", "cohort/cohort.parquet"),
         ("study", "runs/squares/banks/bank-0003.safetensors"),
-        ("study", "runs/squares/floors/logreg.safetensors"),
+        ("study", "runs/squares/baselines/logreg.safetensors"),
         ("study", "runs/squares/answer.safetensors"),
         ("cache", "cache/images-*/images.npy"),
         ("cache", "cache/embeddings-*/features.arrow"),

@@ -13,7 +13,7 @@ from PIL import Image
 import vlm.embeddings
 from cohort.errors import InputError
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import TEST_ACCESS, Cohort, write_cohort
 from study.cli import main
 from study.compare import compare_encoders
 from tests.study.conftest import square_cohort
@@ -160,8 +160,21 @@ def test_the_page_says_that_no_label_is_shared_and_tests_the_probes_in_pairs(com
     assert (paired["p_holm"].dropna() >= paired["p"].dropna()).all()
     # Fewer than ten patients on the smaller sides together are not tested.
     assert (paired["p"].isna() == (paired["patients"] < 10)).all()
-    openings = (compared.folder / "out/openings.jsonl").read_text().splitlines()
-    assert len(openings) == 2 and "compare encoders on gray" in openings[0]
+
+
+def test_encoders_are_compared_out_of_fold_and_test_labels_read_only_where_asked_for(compared):
+    ledger = compared.folder / "gray" / TEST_ACCESS
+    assert not ledger.exists() and "out of fold on development patients" in compared.result.headline
+    result = compare_encoders(
+        [compared.folder / "gray"],
+        ["pixels"],
+        compared.folder / "on-test",
+        on="test",
+        cache=compared.folder / "cache",
+        echo=str,
+    )
+    (line,) = ledger.read_text().splitlines()
+    assert "compare encoders" in line and "on test patients" in result.headline
 
 
 def test_labels_that_cohorts_share_stand_side_by_side_and_smaller_pixels_are_another_encoder(compared):

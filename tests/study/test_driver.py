@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 from ray import tune
 
+from analysis.inside.sections import overlay
 from analysis.section import Picture
-from analysis.sections import overlay
 from cohort.errors import InputError
 from cohort.manifest import Cohort
 from search_spaces import linear_probe as space
@@ -28,6 +28,7 @@ from study.run_folder import RunFolder
 from study.tracking import NUMBER_TAG
 from study.warm_start import earlier_starts
 from tests.study.conftest import LABELS, settings, square_cohort
+from trainables.baselines import LOGREG, LOGREG_DEEP
 from trainables.records import ranking
 from vlm.bundle import Bundle
 from vlm.embeddings import Embeddings, embed
@@ -133,14 +134,14 @@ def test_the_answer_is_of_the_best_by_out_of_fold_score_and_of_plain_regressions
     assert 0 not in {member.trial for member in answer.members}  # the published one is judged elsewhere
     assert sum(member.weight for member in answer.members) == pytest.approx(1)
     assert answer.objective >= 0.95 * study.best.objective
-    assert set(study.folder.regressions()) == {"logreg"}
+    assert LOGREG in study.folder.baseline_records() and LOGREG_DEEP not in study.folder.baseline_records()
 
 
 def test_the_answer_is_the_weighted_average_of_its_members_heads(studied):
     """To 1e-5 of the spread of its logits: one linear head says what its members' average says."""
     study, _ = studied
     answer = study.folder.answer()
-    grid = {f"logreg C={one.params['C']:g}": one for one in study.folder.regressions()["logreg"].records}
+    grid = {f"logreg C={one.params['C']:g}": one for one in study.folder.baseline_records()[LOGREG]}
     heads = {f"trial {number}": record for number, record in study.records.items()} | grid
     cohort = Cohort.open(study.config.cohort)
     features_ND = embed(cohort, load_encoder("pixels"), cache=study.config.cache).features_ND
@@ -163,28 +164,31 @@ def test_what_the_given_split_would_have_chosen_is_trained_on_training_alone(stu
 
 def test_each_row_is_held_against_images_that_it_did_not_see(studied):
     study, _ = studied
-    evidence = study.evidence()
-    assert evidence.best == "study" and evidence.cross_validated
-    answer = evidence.row("study").val_scores_NC
-    np.testing.assert_array_equal(answer, study.folder.answer().held_out_MC)
-    regression = study.folder.regressions()["logreg"].chosen
-    np.testing.assert_array_equal(evidence.row("logreg").val_scores_NC, regression.held_out_MC)
-    best = evidence.row("best-1")
-    np.testing.assert_array_equal(best.val_scores_NC, study.best.held_out_MC)
+    judgement = study.judgement()
+    assert judgement.best == "answer" and judgement.cross_validated
+    cohort, rows_N = judgement.cohort, judgement.predictions.images.judged_N
+    # Development rows are training images first, the table's in the order of the manifest.
+    order_N = np.argsort(np.concatenate([cohort.indices("train"), cohort.indices("val")]))
+    held_out_NC = study.folder.answer().held_out_MC[order_N]
+    np.testing.assert_array_equal(judgement.answer.val_scores_NC, held_out_NC)
+    regression = ranking(study.folder.baseline_records()[LOGREG])[0]
+    np.testing.assert_array_equal(judgement.row(LOGREG).val_scores_NC, regression.held_out_MC[order_N])
+    best = next(row for row in judgement.rows if row.name == "best-1")
+    np.testing.assert_array_equal(best.val_scores_NC, study.best.held_out_MC[order_N])
     # The published configuration was trained on the training split: of that it has no honest score.
-    cohort, rows_N = evidence.cohort, evidence.data.rows_N[evidence.data.judged_N()]
     on_training = np.isin(rows_N, cohort.indices("train"))
-    for name in ("paper", "split-best"):
-        np.testing.assert_array_equal(np.isnan(evidence.row(name).val_scores_NC).all(axis=1), on_training)
-    gap = evidence.gap.set_index("setting")
+    for row in judgement.rows:
+        if row.name in ("paper", "split-best"):
+            np.testing.assert_array_equal(np.isnan(row.val_scores_NC).all(axis=1), on_training)
+    gap = judgement.shown(judgement.gap).set_index("setting")
     assert np.isfinite(gap.loc[["study", "best-1", "paper", "split-best", "logreg", "pixels"], "gap"]).all()
 
 
 def test_overlaid_images_go_through_the_studys_own_cache_and_its_own_encoder(studied):
     """Raw pixels see every letter; what is measured is said, drawn and kept."""
     study, _ = studied
-    evidence = study.evidence()
-    section = overlay.run(evidence)
+    models = study.models(study.judgement())
+    section = overlay.run(models)
     table = section.tables["overlay"]
     assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
     assert set(table["setting"]) == {"frozen", "study"}
@@ -198,7 +202,7 @@ def test_overlaid_images_go_through_the_studys_own_cache_and_its_own_encoder(stu
     assert {part.name for part in section.parts if isinstance(part, Picture)} == {"overlay", "overlay_images"}
     cache = Path(study.config.cache)
     shards = {path: path.stat().st_mtime_ns for path in cache.glob("altered-*/shard-*.arrow")}
-    again = overlay.run(evidence).tables["overlay"]
+    again = overlay.run(models).tables["overlay"]
     assert {path: path.stat().st_mtime_ns for path in cache.glob("altered-*/shard-*.arrow")} == shards
     np.testing.assert_array_equal(again["value"], table["value"])
 
@@ -212,7 +216,7 @@ def test_the_same_seed_gives_the_same_answer_to_the_last_bit(tmp_path):
         config = settings(tmp_path, name=name, configurations=16) | {"encoder": "phantom-clip"}
         study = Study.from_dict(config).run(echo=lambda line: None)
         packed.append(study.folder.answer_file.read_bytes())
-        assert set(study.folder.regressions()) == {"logreg", "logreg-deep"}
+        assert {LOGREG, LOGREG_DEEP} <= set(study.folder.baseline_records())
     assert packed[0] == packed[1]
 
 
@@ -237,7 +241,8 @@ def test_a_study_by_the_given_split_repeats_its_finalists_and_has_the_best_for_i
         assert all(0 < value <= 1 for value in one["seeds"] + one["splits"])
     assert study.folder.answer() is None
     assert not any(record.fold_objectives for record in study.records.values())
-    assert study.evidence().best == "best-1"
+    answer = study.judgement().answer
+    assert (answer.name, answer.role) == ("best-1", "answer")
 
 
 def test_a_study_begun_by_the_given_split_is_not_resumed_by_cross_validation(by_split):

@@ -14,9 +14,10 @@ from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, refitted, sear
 from tests.trainables.single_split import probe_data
 from tests.trainables.towers import build_tower
 from trainables.bank_training import BankTraining
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import train_logistic
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.linear_probe import train_bank
-from trainables.logistic import train_logistic
 from trainables.records import TrialRecord
 from trainables.trial_data import FineTuneData
 from vlm.encoders import load_encoder
@@ -163,7 +164,7 @@ def test_the_refitted_head_is_the_better_of_the_probes_bank_and_the_regressions(
         data,
         training=BankTraining(batch_size=16),
     )
-    regression = train_logistic(data, objective_name="macro_ap").chosen
+    regression = chosen(train_logistic(data, objective_name="macro_ap"))
     best = max([*bank, regression], key=lambda record: record.objective)
     found = refitted(data, "macro_ap", 16, 0)
     assert found.objective == best.objective

@@ -172,7 +172,7 @@ def test_what_is_passed_on_does_not_say_where_things_lie(tuned, tmp_path):
     assert "local-dir:vit" in (bundle / "README.md").read_text()
 
 
-def test_weights_of_another_epoch_than_the_record_are_refused(tuned):
+def test_weights_of_another_epoch_than_the_record_are_refused(tuned, tmp_path):
     study, _ = tuned
     file = CheckpointFolder(study.folder.checkpoints, study.best.number).best / BEST
     whole = file.read_bytes()
@@ -182,12 +182,12 @@ def test_weights_of_another_epoch_than_the_record_are_refused(tuned):
             file, tensors | {"linear_head/bias_C": tensors["linear_head/bias_C"] + 1}, description
         )
         with pytest.raises(InputError, match=f"weights of trial {study.best.number} are of another epoch"):
-            study.analyze()
+            study.export(tmp_path / "bundle", trial=study.best.number)
         file.write_bytes(whole[:-1])
         with pytest.raises(
             InputError, match=f"weights of trial {study.best.number} are not there or damaged"
         ):
-            study.analyze()
+            study.export(tmp_path / "bundle", trial=study.best.number)
     finally:
         file.write_bytes(whole)
 

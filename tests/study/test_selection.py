@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from study.selection import chosen, exported, note
+from study.selection import chosen, exported
 from trainables.records import TrialRecord
 from vlm.linear_head import LinearHead
 
@@ -34,40 +34,50 @@ RECORDS = {
 
 
 def test_the_published_configuration_and_the_best_are_chosen_in_their_order():
-    named = chosen(RECORDS, top=2)
-    assert {name: one.number for name, one in named.items()} == {"paper": 0, "best-1": 2, "best-2": 0}
-    assert named["paper"].rule().strategy == "fixed" and named["best-2"].rule().strategy == "global"
+    rows = chosen(RECORDS, top=2, with_answer=True)
+    assert [(row.id, row.name, row.role, row.record.number) for row in rows] == [
+        ("published/paper", "paper", "published", 0),
+        ("trial/2", "best-1", "trial", 2),
+        ("trial/0", "best-2", "trial", 0),
+    ]
+    assert rows[0].record.rule().strategy == "fixed" and rows[2].record.rule().strategy == "global"
+
+
+def test_without_an_answer_of_several_the_best_is_the_answer():
+    rows = chosen(RECORDS, top=2, with_answer=False)
+    assert [row.role for row in rows] == ["published", "answer", "trial"]
 
 
 @pytest.mark.parametrize("top", [1, 2])
 def test_a_published_configuration_is_exported_as_published_inside_and_outside_the_top(top):
-    name, one = exported(RECORDS, top, number=0)
-    assert name == "paper" and one.rule().strategy == "fixed"
-    assert note(name, one) == (
+    row = exported(RECORDS, top, number=0)
+    assert row.id == "published/paper" and row.record.rule().strategy == "fixed"
+    assert row.note == (
         "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), cut as published"
     )
 
 
 def test_the_published_configuration_that_is_the_best_stands_once_where_it_is_cut_alike():
     published = record(0, 0.9, "paper")
-    assert list(chosen(RECORDS | {0: published}, 2)) == ["paper", "best-1", "best-2"]
+    rows = chosen(RECORDS | {0: published}, 2, with_answer=True)
+    assert [row.name for row in rows] == ["paper", "best-1", "best-2"]
     fixed = {0: replace(published, strategy="fixed")}
-    named = chosen(RECORDS | fixed, 2)
-    assert {name: one.number for name, one in named.items()} == {"best-1": 0, "best-2": 2}
-    assert note("best-1", fixed[0]) == (
+    rows = chosen(RECORDS | fixed, 2, with_answer=True)
+    assert [(row.name, row.record.number) for row in rows] == [("best-1", 0), ("best-2", 2)]
+    assert rows[0].note == (
         "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), chosen on validation"
     )
-    assert exported(RECORDS | fixed, 2, number=0)[0] == "best-1"
+    assert exported(RECORDS | fixed, 2, number=0).name == "best-1"
 
 
 def test_by_default_the_best_on_validation_is_exported():
-    name, one = exported(RECORDS, 1, number=None)
-    assert (name, one.number, note(name, one)) == ("best-1", 2, "trial 2, chosen on validation")
+    row = exported(RECORDS, 1, number=None)
+    assert (row.name, row.id, row.note) == ("best-1", "trial/2", "trial 2, chosen on validation")
 
 
-def test_another_trial_is_not_called_chosen():
-    name, one = exported(RECORDS, 1, number=1)
-    assert (name, note(name, one)) == ("trial-1", "trial 1, asked for by its number")
+def test_another_trial_is_not_called_chosen_and_has_no_row():
+    row = exported(RECORDS, 1, number=1)
+    assert (row.name, row.id, row.note) == ("trial-1", "", "trial 1, asked for by its number")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tests.trainables.single_split import probe_data
-from trainables.logistic import train_logistic
+from trainables.baselines.base import chosen
+from trainables.baselines.logistic import train_logistic
 from trainables.pooling import pooled
 from trainables.trial_data import ProbeData
 
@@ -97,7 +98,7 @@ def test_regressions_on_noise_have_no_score_below_chance(exclusive):
             classes = np.where(targets_NC.any(axis=1), targets_NC.argmax(axis=1), 2)
             targets_NC = np.eye(3, dtype=np.float32)[classes]
         data = of_patients(x_ND, targets_NC, patients_N, exclusive)
-        found.append(train_logistic(data, objective_name="macro_auroc", strengths=(1e-3,)).chosen.objective)
+        found.append(chosen(train_logistic(data, objective_name="macro_auroc", strengths=(1e-3,))).objective)
     assert np.mean(found) == pytest.approx(0.5, abs=0.04)
 
 
@@ -110,7 +111,7 @@ def test_thresholds_found_on_pooled_scores_fit_the_exported_head():
         x_ND, targets_NC, patients_N = drawn(rng, signal=2, prevalence=0.25, patients=650)
         own = patients_N < 150
         data = of_patients(x_ND[own], targets_NC[own], patients_N[own])
-        record = train_logistic(data, objective_name="macro_ap", strengths=(0.1,)).chosen
+        record = chosen(train_logistic(data, objective_name="macro_ap", strengths=(0.1,)))
         thresholds_C = record.rule().thresholds_C
         probs_NC = 1 / (1 + np.exp(-record.head.logits(x_ND[~own]).astype(float)))
         truth_NC = targets_NC[~own]

@@ -15,6 +15,8 @@ from cohort.errors import InputError
 from cohort.geometry import apply_geometry
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
+from scoring.decision_rule import DecisionRule
+from scoring.predictions import Origin
 from study.cli import main
 from tests.vlm.encoders.models import add_code, change_text
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
@@ -24,7 +26,7 @@ from vlm.embeddings import embed
 from vlm.encoder_names import HubAccess
 from vlm.encoders import Encoder, load_encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 LABELS = ("Edema", "Cardiomegaly")
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scoring.decision_rule import DecisionRule
+from scoring.predictions import Origin
 from vlm.bundle import Bundle, save_bundle
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 LABELS = ("Edema", "Cardiomegaly")
 

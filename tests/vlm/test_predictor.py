@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from scoring.decision_rule import DecisionRule
 from scoring.judging import LOGITS, Scale
+from scoring.predictions import Origin
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 LABELS = ("Edema", "Effusion", "Fracture")
 

@@ -11,13 +11,15 @@ from transformers import AutoTokenizer
 
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort, write_cohort
+from scoring.decision_rule import DecisionRule
+from scoring.predictions import Origin
 from tests.hostile.models.guarded_process import GuardedProcess
 from tests.vlm.encoders.models import small_clip
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.bundle import save_bundle
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 
 LABELS = ("Edema", "Cardiomegaly")
 

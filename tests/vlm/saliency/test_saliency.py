@@ -14,11 +14,13 @@ from torch import nn
 
 from cohort.errors import InputError
 from cohort.geometry import Geometry
+from scoring.decision_rule import DecisionRule
+from scoring.predictions import Origin
 from tests.vlm.encoders.models import small_clip
 from vlm.encoders import load_encoder
 from vlm.encoders.base import Encoder, ImageTower
 from vlm.linear_head import LinearHead
-from vlm.predictor import DecisionRule, Origin, Predictor
+from vlm.predictor import Predictor
 from vlm.saliency import METHODS, saliency_maps
 from vlm.saliency.cams import CAMS, cam, cam_by_layer
 from vlm.saliency.layers import PUBLISHED, Layer, all_layers, named_layers

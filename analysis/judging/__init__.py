@@ -1,0 +1,1 @@
+"""What a table of predictions and a cohort's labels support; no encoder and no torch."""

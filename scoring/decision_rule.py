@@ -1,0 +1,79 @@
+"""When a finding is decided present: thresholds on the scale of probabilities.
+
+Shape legend: N images, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoring.exclusive_thresholds import decide_one
+from scoring.judging import LOGITS, Scale
+from scoring.thresholds import shares_global
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DecisionRule:
+    """When a finding is decided present: where its probability, the score on the rule's scale, is at least
+    its threshold; of exclusive labels the one with the highest log(probability) - logit(threshold)."""
+
+    strategy: str
+    """How the thresholds were fitted; one of the STRATEGIES of `scoring.thresholds`, or of
+    `scoring.exclusive_thresholds`."""
+    thresholds_C: np.ndarray
+    """float64 in [0, 1]."""
+    shared_C: np.ndarray
+    """bool: labels that hold the global threshold, of exclusive labels 0.5, for want of positive patients of
+    their own."""
+    scale: Scale = LOGITS
+    exclusive: bool = False
+    """Whether exactly one label is decided for an image, and the probabilities of an image sum to 1."""
+
+    def __post_init__(self) -> None:
+        thresholds_C = self.thresholds_C
+        if thresholds_C.ndim != 1 or not ((thresholds_C >= 0) & (thresholds_C <= 1)).all():
+            raise ValueError(f"thresholds_C must be one number in [0, 1] a label, not {thresholds_C}")
+        if self.shared_C.shape != thresholds_C.shape or self.shared_C.dtype != bool:
+            raise ValueError(f"shared_C must be bool {thresholds_C.shape}, not {self.shared_C}")
+        if not isinstance(self.exclusive, bool):
+            raise ValueError(f"exclusive must be true or false, not {self.exclusive!r}")
+
+    @classmethod
+    def fitted(
+        cls,
+        strategy: str,
+        thresholds_C: Sequence[float],
+        few_C: np.ndarray,
+        scale: Scale = LOGITS,
+        exclusive: bool = False,
+    ) -> DecisionRule:
+        """A strategy's thresholds; `few_C` (bool) are the labels too rare for one of their own."""
+        return cls(
+            strategy=strategy,
+            thresholds_C=np.asarray(thresholds_C, dtype=np.float64),
+            shared_C=shares_global(strategy, few_C),
+            scale=scale,
+            exclusive=exclusive,
+        )
+
+    @classmethod
+    def fixed(cls, labels: int, exclusive: bool = False) -> DecisionRule:
+        """0.5 for every label."""
+        return cls.fitted("fixed", np.full(labels, 0.5), np.zeros(labels, dtype=bool), exclusive=exclusive)
+
+    def probabilities(self, scores_NC: np.ndarray) -> np.ndarray:
+        """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds cut."""
+        return self.scale.unit(scores_NC, exclusive=self.exclusive)
+
+    def decide(self, scores_NC: np.ndarray) -> np.ndarray:
+        """bool (N, C)."""
+        return self.cut(self.probabilities(scores_NC))
+
+    def cut(self, probs_NC: np.ndarray) -> np.ndarray:
+        """bool (N, C): the decisions of what `probabilities` gave."""
+        if self.exclusive:
+            return decide_one(probs_NC, self.thresholds_C)
+        return probs_NC >= self.thresholds_C
