@@ -222,7 +222,7 @@ def two_blocks():
 
         def __init__(self) -> None:
             super().__init__()
-            self.tower = tower_of(visual)
+            self.visual, self.tower = visual, tower_of(visual)
 
         def reads(self, column):
             return self.tower.reads("projected")
