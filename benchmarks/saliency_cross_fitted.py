@@ -43,8 +43,8 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 from vlm.prompts import Wording, text_prototypes
 from vlm.saliency import OF_ATTENTION
-from vlm.saliency.layers import transformer_blocks
 from vlm.saliency.target import LabelLogits
+from vlm.towers.tokens import TokenTower
 
 FOLDS, SEED, SHIFTS = 5, 0, 3
 FINE: Key = ("probe", f"layercam, {SHIFTS} x {SHIFTS}")
@@ -181,7 +181,7 @@ def _of_fold(
     maps: dict[Key, Sequence[np.ndarray]] = {
         (floor, ""): drawn for floor, drawn in localisation.floors(probe).items()
     }
-    attended = transformer_blocks(LabelLogits(probe).visual) is not None
+    attended = isinstance(LabelLogits(probe).tower, TokenTower)
     for setting, predictor in settings.items():
         for method in ("layercam", "gradcam", *(OF_ATTENTION if attended else ())):
             maps[setting, method] = localisation.maps(predictor, method)

@@ -90,6 +90,8 @@ def test_no_two_files_import_each_other_even_by_a_detour():
             ),
         ),
         ("matplotlib", ("analysis/",)),
+        ("open_clip", ("vlm/towers/", "vlm/encoders/", "sample/train_clip.py")),
+        ("timm", ("vlm/towers/", "vlm/encoders/")),
     ],
 )
 def test_a_heavy_library_stays_in_its_place(library, allowed):

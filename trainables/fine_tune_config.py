@@ -26,7 +26,7 @@ class Method:
     lora_dropout: float = 0.0
     """Dropout before the addition."""
     lora_targets: str = ""
-    """Kinds of layers (`trainables.tower.LAYER_KINDS`) or names of layers, joined by +; those inside the
+    """Kinds of layers (`vlm.towers.base.LORA_KINDS`) or names of layers, joined by +; those inside the
     blocks are meant."""
 
 

@@ -5,14 +5,13 @@ lora          low-rank additions to some layers (Hu et al., ICLR 2022), by the `
 last_blocks   the last n blocks, and the final norm and projection above them.
 bitfit        biases (Ben Zaken et al., ACL 2022) and the weights of norms.
 
-A tower is a stack of numbered layers: 0 the stem (patches, positions, first norm), 1..n the blocks, the last
-with the final norm, and n + 1 the projection into the joint space. That is open_clip's own numbering where
-it locks a tower, and timm's where it decays learning rates.
+A tower is a stack of numbered layers, see `vlm.towers.base.Tower.blocks`: 0 the stem, 1..n the blocks, and
+n + 1 the projection into the joint space.
 
 Running means and variances of batch norms are never updated: with a few dozen images a step they would be
 noise, and they would depend on how a batch is cut to fit the memory.
 
-Shape legend: B images of a batch, T tokens, D features, S features of a head of attention.
+Shape legend: B images of a batch, D features.
 """
 
 from __future__ import annotations
@@ -24,15 +23,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cohort.errors import InputError
 from search_spaces.fine_tune import PARAMETERS, SPACE
 from trainables.fine_tune_config import Method
 from vlm.encoders import Encoder
+from vlm.towers.base import LORA_KINDS
 
 METHODS = PARAMETERS["method"].search
-LAYER_KINDS = ("attention", "mlp", "convolutions")
 
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
@@ -103,13 +101,14 @@ class TrainableTower(nn.Module):
         self._where = f"encoder {encoder.name}: method {method.name}"
         if encoder.backbone is None:
             raise InputError(f"{self._where}: this encoder has no weights; fine-tune a CLIP model")
-        # In one call, so that what the two share stays shared.
-        visual, self.tower = copy.deepcopy((encoder.backbone, encoder.tower))
-        self._visual = (visual,)  # in a tuple: not another submodule, whose parameters would count twice
-        numbers, self.top_layer = numbered_layers(visual, self._where)
-        layer_of = {parameter: numbers[name] for name, parameter in visual.named_parameters()}
+        self.tower = copy.deepcopy(encoder.tower)
+        try:
+            numbers, self.top_layer = self.tower.inner.blocks()
+        except InputError as error:
+            raise InputError(f"{self._where}: {error}") from None
+        layer_of = {parameter: numbers[name] for name, parameter in self.tower.visual.named_parameters()}
         if method.name == "lora":
-            _split_projections(visual)
+            self.tower.inner.open_for_lora()
 
         used, called = self._traced()
         self.requires_grad_(False)
@@ -150,15 +149,12 @@ class TrainableTower(nn.Module):
         """The encoder with this tower's weights, on the encoder's device; the end of this tower's training.
 
         Low-rank additions are merged into the layers they were added to, and every layer is again of the
-        class that open_clip builds.
+        class that its library builds.
         """
-        visual = self._visual[0]
         _merge_lora(self.tower)
-        _join_projections(visual)
-        visual.to(self._encoder.device)
+        self.tower.inner.close_after_lora()
         self.tower.to(self._encoder.device).eval().requires_grad_(False)
-        visual.eval().requires_grad_(False)
-        return self._encoder.with_backbone(visual, self.tower)
+        return self._encoder.with_backbone(self.tower.visual, self.tower)
 
     def _traced(self) -> tuple[set[str], list[str]]:
         """Names of the parameters that the features depend on, and of the linear and convolution layers that
@@ -211,13 +207,9 @@ class TrainableTower(nn.Module):
     ) -> dict[str, tuple[nn.Parameter, int]]:
         from peft import LoraConfig, inject_adapter_in_model  # two seconds, which no other method needs
 
-        layers = {}
-        for name in called:
-            module = self.tower.get_submodule(name)
-            layer = layer_of[module.weight]
-            if 0 < layer < self.top_layer and getattr(module, "groups", 1) == 1:
-                layers[name] = layer
-        targets = self._targets(method.lora_targets, list(layers))
+        fitting = {f"visual.{name}": kinds for name, kinds in self.tower.inner.lora_targets().items()}
+        layers = {name: layer_of[self.tower.get_submodule(name).weight] for name in called if name in fitting}
+        targets = self._targets(method.lora_targets, {name: fitting[name] for name in layers})
         config = LoraConfig(
             r=method.lora_rank,
             lora_alpha=method.lora_alpha,
@@ -236,21 +228,18 @@ class TrainableTower(nn.Module):
             if ".lora_" in name
         }
 
-    def _targets(self, wanted: str, layers: list[str]) -> list[str]:
+    def _targets(self, wanted: str, layers: Mapping[str, frozenset[str]]) -> list[str]:
         """Names of the layers that `lora_targets` means, out of those that can take an addition."""
 
         def meant(target: str) -> list[str]:
-            if target == "convolutions":
-                return [name for name in layers if isinstance(self.tower.get_submodule(name), nn.Conv2d)]
-            if target in LAYER_KINDS:
-                within = {"attention": {"attn", "attention", "self_attn"}, "mlp": {"mlp"}}[target]
-                return [name for name in layers if within & set(name.split("."))]
+            if target in LORA_KINDS:
+                return [name for name, kinds in layers.items() if target in kinds]
             return [name for name in layers if f".{name}".endswith(f".{target}")]
 
         chosen: set[str] = set()
         for target in wanted.split("+"):
             if not (names := meant(target)):
-                kinds = {kind: len(meant(kind)) for kind in LAYER_KINDS if meant(kind)}
+                kinds = {kind: len(meant(kind)) for kind in LORA_KINDS if meant(kind)}
                 own = sorted({name.rpartition(".")[2] for name in layers})
                 others = ", ".join(name for name in METHODS if name != "lora")
                 remedy = f"let search.ranges be {{method: [{others}]}}"
@@ -264,104 +253,6 @@ class TrainableTower(nn.Module):
                 )
             chosen.update(names)
         return sorted(chosen)
-
-
-def numbered_layers(visual: nn.Module, where: str = "image tower") -> tuple[dict[str, int], int]:
-    """Parameter name -> number of its layer, and the greatest number; see the module.
-
-    Raises:
-        InputError: an image tower of unknown construction; the message starts with `where`.
-    """
-    from open_clip.modified_resnet import ModifiedResNet
-    from open_clip.timm_model import TimmModel
-    from open_clip.transformer import VisionTransformer
-
-    names = [name for name, _ in visual.named_parameters()]
-    trunk_of = visual.trunk if isinstance(visual, TimmModel) else visual
-    if hasattr(trunk_of, "group_matcher"):
-        from timm.models._manipulate import group_with_matcher
-
-        # A name that no pattern matches falls into the group above all blocks.
-        above = "?"
-        behind = isinstance(visual, TimmModel)  # whose own projection stands above the trunk
-        trunk = [name.removeprefix("trunk.") for name in names if not behind or name.startswith("trunk.")]
-        numbers = group_with_matcher(
-            ((name, None) for name in [*trunk, above]), trunk_of.group_matcher(), reverse=True
-        )
-        layers = {name: numbers.get(name.removeprefix("trunk."), numbers[above]) for name in names}
-        return layers, numbers[above]
-    if isinstance(visual, VisionTransformer):
-        blocks = len(visual.transformer.resblocks)
-        stem = ("conv1", "class_embedding", "positional_embedding", "ln_pre")
-
-        def layer(name: str) -> int:
-            if match := re.match(r"transformer\.resblocks\.(\d+)\.", name):
-                return int(match[1]) + 1
-            return 0 if name.startswith(stem) else blocks if name.startswith("ln_post") else blocks + 1
-
-    elif isinstance(visual, ModifiedResNet):
-        stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
-        first = [1 + sum(len(stage) for stage in stages[:i]) for i in range(5)]
-        blocks = first[-1] - 1
-
-        def layer(name: str) -> int:
-            if match := re.match(r"layer(\d)\.(\d+)\.", name):
-                return first[int(match[1]) - 1] + int(match[2])
-            return blocks + 1 if name.startswith("attnpool") else 0
-
-    else:
-        raise InputError(
-            f"{where}: image towers of the class {type(visual).__name__} cannot be fine-tuned; choose a "
-            "model with a timm trunk, open_clip's VisionTransformer or ModifiedResNet"
-        )
-    return {name: layer(name) for name in names}, blocks + 1
-
-
-# ---- open_clip's self-attention as LoRA needs it ----
-
-
-class SplitAttention(nn.Module):
-    """The self-attention of `nn.MultiheadAttention` with its two products as linear layers of their own.
-
-    `nn.MultiheadAttention` calls no layer: it hands its weights to one function. `peft` (0.21) then ignores
-    an addition to `out_proj` without a word; targeted as a whole, it adds the product of the additions to
-    the frozen weights before each forward pass and subtracts it afterwards, so that these drift by rounding
-    as training goes on, and leaves dropout out. Here the additions are ordinary ones.
-    """
-
-    def __init__(self, attention: nn.MultiheadAttention) -> None:
-        super().__init__()
-        self.heads = attention.num_heads
-        self.qkv = _linear(attention.in_proj_weight, attention.in_proj_bias)
-        self.proj = _linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.original = (attention,)  # in a tuple: not a submodule; it holds the same parameters
-
-    def forward(self, x_BTD: Tensor, *_keys_and_values: Tensor, attn_mask=None, **_) -> tuple[Tensor, None]:
-        """As open_clip's blocks call attention: query, key and value are one tensor (B, T, D)."""
-        q_BHTS, k_BHTS, v_BHTS = self.qkv(x_BTD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x_BHTS = F.scaled_dot_product_attention(q_BHTS, k_BHTS, v_BHTS, attn_mask=attn_mask)
-        return self.proj(x_BHTS.transpose(1, 2).flatten(2)), None
-
-
-def _linear(weight: nn.Parameter, bias: nn.Parameter | None) -> nn.Linear:
-    """A linear layer that holds these very parameters."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight, layer.bias = weight, bias
-    return layer
-
-
-def _split_projections(visual: nn.Module) -> None:
-    from open_clip.transformer import ResidualAttentionBlock
-
-    for block in visual.modules():
-        if isinstance(block, ResidualAttentionBlock) and block.attn.batch_first:
-            block.attn = SplitAttention(block.attn)
-
-
-def _join_projections(visual: nn.Module) -> None:
-    for block in list(visual.modules()):
-        if isinstance(getattr(block, "attn", None), SplitAttention):
-            block.attn = block.attn.original[0]
 
 
 def _merge_lora(tower: nn.Module) -> None:

@@ -1,7 +1,5 @@
 """Shape legend: B images, H height, W width, C channels, T tokens, D features."""
 
-import copy
-import dataclasses
 import re
 
 import pytest
@@ -12,11 +10,9 @@ from cohort.errors import InputError
 from tests.trainables.towers import KINDS
 from trainables.fine_tune_config import Method
 from trainables.tower import (
-    SplitAttention,
     TrainableTower,
     check_method,
     check_space,
-    numbered_layers,
 )
 from vlm.encoders import load_encoder
 
@@ -139,72 +135,6 @@ def test_dropout_is_part_of_the_additions_to_attention(encoders):
     assert torch.equal(tower(images_BHWC), tower(images_BHWC))
 
 
-def test_split_attention_equals_torchs_own():
-    torch.manual_seed(0)
-    attention = nn.MultiheadAttention(24, 3, batch_first=True)
-    nn.init.normal_(attention.in_proj_bias)
-    x_BTD = torch.randn(2, 5, 24)
-    mask_TT = torch.full((5, 5), -torch.inf).triu(1)
-    split = SplitAttention(attention)
-    for mask in (None, mask_TT):
-        expected_BTD = attention(x_BTD, x_BTD, x_BTD, need_weights=False, attn_mask=mask)[0]
-        torch.testing.assert_close(
-            split(x_BTD, x_BTD, x_BTD, need_weights=False, attn_mask=mask)[0], expected_BTD
-        )
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected", "top"),
-    [
-        (
-            "timm",
-            {
-                "trunk.patch_embed.proj.weight": 0,
-                "trunk.pos_embed": 0,
-                "trunk.blocks.0.norm1.weight": 1,
-                "trunk.blocks.5.mlp.fc2.bias": 6,
-                "trunk.norm.weight": 6,
-                "head.proj.weight": 7,
-            },
-            7,
-        ),
-        (
-            "vit",
-            {
-                "class_embedding": 0,
-                "conv1.weight": 0,
-                "ln_pre.bias": 0,
-                "transformer.resblocks.0.attn.in_proj_weight": 1,
-                "transformer.resblocks.2.ln_2.weight": 3,
-                "ln_post.weight": 3,
-                "proj": 4,
-            },
-            4,
-        ),
-        (
-            "resnet",
-            {
-                "conv3.weight": 0,
-                "bn1.weight": 0,
-                "layer1.0.conv1.weight": 1,
-                "layer2.0.bn2.bias": 2,
-                "layer2.1.conv3.weight": 3,
-                "layer4.0.downsample.0.weight": 5,
-                "attnpool.positional_embedding": 6,
-            },
-            6,
-        ),
-    ],
-)
-def test_layers_are_numbered_from_the_stem_to_the_projection(encoders, kind, expected, top):
-    visual = encoders[kind].clip.visual
-    layers, top_layer = numbered_layers(visual)
-    assert top_layer == top
-    assert expected.items() <= layers.items()
-    assert set(layers) == {name for name, _ in visual.named_parameters()}
-    assert set(layers.values()) == set(range(top + 1))
-
-
 def test_an_addition_is_in_the_layer_it_is_added_to(encoders):
     tower = TrainableTower(encoders["timm"], lora("timm"), seed=0)
     for name, layer in tower.layer.items():
@@ -281,14 +211,6 @@ def test_a_method_that_does_not_fit_is_refused_in_one_line(encoders, kind, metho
 def test_an_encoder_without_weights_is_refused():
     with pytest.raises(InputError, match="encoder pixels: method full: this encoder has no weights"):
         check_method(load_encoder("pixels"), Method(name="full"))
-
-
-def test_a_tower_of_unknown_construction_is_refused(encoders):
-    encoder = encoders["vit"]
-    clip = copy.copy(encoder.clip)
-    clip._modules = dict(clip._modules) | {"visual": nn.Linear(2, 2)}
-    with pytest.raises(InputError, match="image towers of the class Linear cannot be fine-tuned"):
-        check_method(dataclasses.replace(encoder, clip=clip), Method(name="full"))
 
 
 def test_a_method_is_counted_by_hand(encoders):

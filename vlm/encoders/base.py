@@ -20,6 +20,7 @@ from cohort.errors import InputError
 from cohort.geometry import Geometry
 from vlm.encoder_names import shown
 from vlm.feature_kinds import FeatureKind, side_by_side
+from vlm.towers.base import Tower
 from vlm.views import Views
 
 
@@ -27,10 +28,24 @@ class ImageTower(nn.Module):
     """From 8-bit pixels to features: normalisation and image tower on one device."""
 
     def __init__(
-        self, visual: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]
+        self,
+        visual: nn.Module,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        *,
+        inner: Tower | None = None,
+        kinds: Sequence[str] = (),
     ) -> None:
+        """
+        Args:
+            visual: the image model as its library builds it.
+            mean: as `Encoder.mean`.
+            std: as `Encoder.std`.
+            inner: of `visual`, which gives the features of `kinds`; without it they are its own output.
+            kinds: of features, as `vlm.towers.base.Tower.features` has them.
+        """
         super().__init__()
-        self.visual = visual
+        self.visual, self.inner, self.kinds = visual, inner, tuple(kinds)
         self.register_buffer("mean_C11", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std_C11", torch.tensor(std).view(3, 1, 1), persistent=False)
 
@@ -46,9 +61,10 @@ class ImageTower(nn.Module):
 
     def of_normalised(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """float32 (B, D)."""
-        features = self.visual(x_BCHW)
-        # CoCa's image tower returns (pooled, tokens).
-        return (features[0] if isinstance(features, tuple) else features).float()
+        if self.inner is None:
+            return self.visual(x_BCHW).float()
+        found = self.inner.features(x_BCHW, self.kinds)
+        return torch.cat([block_BD for blocks in found.values() for block_BD in blocks], dim=1).float()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,16 +157,12 @@ class Encoder:
         for."""
         if views == self.views:
             return self
-        if views.resolution is not None:
-            size = views.resolution
-            try:
-                with torch.inference_mode():
-                    self.tower(torch.zeros(1, size, size, 3, dtype=torch.uint8))
-            except (RuntimeError, ValueError, AssertionError) as error:
-                raise InputError(
-                    f"views.resolution: encoder {self.name} takes {self.geometry.size} x "
-                    f"{self.geometry.size} pixels only; leave it out, or choose a convolutional encoder"
-                ) from error
+        inner = self.tower.inner
+        if views.resolution is not None and not (inner and inner.resizable(views.resolution)):
+            raise InputError(
+                f"views.resolution: encoder {self.name} takes {self.geometry.size} x {self.geometry.size} "
+                "pixels only; leave it out, or choose a convolutional encoder"
+            )
         described = json.dumps([self.fingerprint, views.to_dict()], sort_keys=True)
         return replace(self, views=views, fingerprint=hashlib.sha256(described.encode()).hexdigest())
 

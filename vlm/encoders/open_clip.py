@@ -31,7 +31,6 @@ from vlm.encoder_names import LOCAL, TUNED, HubAccess, shown
 from vlm.encoders import KINDS
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
-from vlm.encoders.layers import block_widths, kinds_tower
 from vlm.encoders.model_files import (
     CONFIG_FILE,
     TEXT_CONFIG_FILE,
@@ -45,6 +44,7 @@ from vlm.encoders.model_files import (
 )
 from vlm.feature_kinds import PROJECTED
 from vlm.tensor_files import check_pickle, write_tensors
+from vlm.towers import tower_of
 
 ALIASES = {"biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"}
 PHANTOM_CLIP = Path(__file__).parents[1] / "phantom_clip"
@@ -344,8 +344,16 @@ def _encoder(
         fill=preprocess["fill_color"],
     )
     mean, std = (tuple(float(value) for value in preprocess[key]) for key in ("mean", "std"))
-    visual, blocks = _seen(name, clip.visual, features, geometry.size)
-    tower = ImageTower(visual, mean, std).eval()
+    inner = tower_of(clip.visual)
+    has = inner.widths(geometry.size)
+    for kind in features or ():
+        if kind not in has:
+            raise InputError(
+                f"encoder {name}: its {type(clip.visual).__name__} has no {kind} features; it has "
+                f"{', '.join(has)}"
+            )
+    blocks = {kind: widths for kind, widths in has.items() if kind in (features or has)}
+    tower = ImageTower(clip.visual, mean, std, inner=inner, kinds=tuple(blocks)).eval()
     architecture = _without_locations(files.model_config)
     return OpenClipEncoder(
         name=name,
@@ -359,30 +367,6 @@ def _encoder(
         tokenizer=tokenizer,
         config={"model_cfg": files.model_config, "preprocess_cfg": preprocess},
     )
-
-
-def _seen(
-    name: str, visual: nn.Module, features: tuple[str, ...] | None, size: int
-) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
-    """The module that gives these kinds of features, and their blocks."""
-    tower = kinds_tower(visual)
-    if tower is None:
-        with torch.inference_mode():
-            output = visual(torch.zeros(1, 3, size, size))
-        # CoCa's image tower returns (pooled, tokens).
-        width = (output[0] if isinstance(output, tuple) else output).shape[1]
-        has = {PROJECTED: (width,)}
-    else:
-        has = block_widths(tower, size)
-    for kind in features or ():
-        if kind not in has:
-            raise InputError(
-                f"encoder {name}: its {type(visual).__name__} has no {kind} features; it has {', '.join(has)}"
-            )
-    blocks = {kind: widths for kind, widths in has.items() if kind in (features or has)}
-    if tower is None or tuple(blocks) == (PROJECTED,):
-        return visual, blocks
-    return kinds_tower(visual, tuple(blocks)), blocks
 
 
 def _without_locations(model_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from cohort.labels import did_you_mean
 from vlm.encoder_names import TIMM, TUNED, HubAccess, split_path
 from vlm.encoders.base import Encoder, ImageTower, fingerprint
 from vlm.encoders.hub import hub_folder
-from vlm.encoders.layers import block_widths, kinds_tower
 from vlm.tensor_files import CorruptFile, check_pickle, read_tensors, write_tensors
+from vlm.towers import tower_of
 
 WEIGHTS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
@@ -90,10 +90,10 @@ def load(name: str, features: tuple[str, ...] | None, hub: HubAccess) -> TimmEnc
         interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
     )
     mean, std = (tuple(float(value) for value in config[key]) for key in ("mean", "std"))
-    tower = kinds_tower(model)
-    if tower is None:
+    inner = tower_of(model)
+    has = inner.widths(height)
+    if not has:
         raise InputError(f"encoder {name}: this architecture of timm gives no outputs of its layers")
-    has = block_widths(tower, height)
     for kind in features or ():
         if kind not in has:
             raise InputError(f"encoder {name}: has no {kind} features; it has {', '.join(has)}")
@@ -105,7 +105,7 @@ def load(name: str, features: tuple[str, ...] | None, hub: HubAccess) -> TimmEnc
         mean=mean,
         std=std,
         fingerprint="",
-        tower=ImageTower(kinds_tower(model, tuple(blocks)), mean, std).eval(),
+        tower=ImageTower(model, mean, std, inner=inner, kinds=tuple(blocks)).eval(),
         architecture=architecture,
         model=model,
     )

@@ -19,8 +19,8 @@ from pytorch_grad_cam import EigenCAM, GradCAM, LayerCAM
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vlm.saliency.layers import Layer
 from vlm.saliency.target import BATCH, LabelLogits, ZeroGradient
+from vlm.towers.base import Layer
 
 CAMS = {"gradcam": GradCAM, "layercam": LayerCAM, "eigencam": EigenCAM}
 

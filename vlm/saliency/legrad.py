@@ -18,9 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlm.encoders.layers import BLOCKS
-from vlm.saliency.attention import over_patches, recorded, refuse_zero
-from vlm.saliency.layers import attended_blocks
+from vlm.saliency.attention import over_patches, refuse_zero, token_tower
 from vlm.saliency.target import BATCH, LabelLogits
 
 LEGRAD = "legrad"
@@ -28,13 +26,13 @@ LEGRAD = "legrad"
 
 def legrad(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[int]) -> np.ndarray:
     """float32 (B, C, h, w); arguments and errors as of `vlm.saliency.relevance.attention_relevance`."""
-    blocks, prefix = attended_blocks(model.visual, LEGRAD)
-    taken = range(max(0, len(blocks) - BLOCKS), len(blocks))
+    tower = token_tower(model.tower, LEGRAD)
+    blocks = list(tower.parts().values())
     parts = []
     for start in range(0, len(x_BCHW), BATCH):
         pixels = x_BCHW[start : start + BATCH].detach()
         outputs: list[Tensor] = []
-        with torch.enable_grad(), recorded(blocks) as attentions:
+        with torch.enable_grad(), tower.attention() as attentions:
             handles = [
                 block.register_forward_hook(lambda m, i, output, into=outputs: into.append(output))
                 for block in blocks
@@ -46,7 +44,7 @@ def legrad(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[int]) -> np.nda
                     handle.remove()
         attended = list(attentions)
         gradients_CL: list[list[Tensor | None]] = [[] for _ in columns]
-        for number in taken:
+        for number in tower.deep_blocks:
             with torch.enable_grad(), _stopped(blocks, number, outputs[number]):
                 scores = model(pixels)
             for gradients, column in zip(gradients_CL, columns, strict=True):
@@ -58,7 +56,7 @@ def legrad(model: LabelLogits, x_BCHW: Tensor, columns: Sequence[int]) -> np.nda
         for gradients, column in zip(gradients_CL, columns, strict=True):
             refuse_zero(gradients, LEGRAD, model.labels[column])
             row_BT = sum(one.clamp_min(0).mean(dim=(1, 2)) for one in gradients if one is not None)
-            each.append(over_patches(row_BT, prefix, LEGRAD))
+            each.append(over_patches(row_BT, tower.layout, LEGRAD))
         parts.append(torch.stack(each, dim=1))
     return torch.cat(parts).float().cpu().numpy()
 

@@ -26,7 +26,7 @@ def cascade(model: LabelLogits, seed: int) -> Iterator[tuple[str, LabelLogits]]:
     redrawn = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     yield "heads", _redraw(redrawn, [head.weight_DC for head in redrawn.heads], generator)
-    for name, parameters in named_parts(redrawn.visual).items():
+    for name, parameters in named_parts(redrawn.tower).items():
         yield name, _redraw(redrawn, parameters, generator)
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cohort.errors import InputError
-from vlm.encoders.layers import KindsTower
 from vlm.feature_kinds import DEEP
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
+from vlm.towers.base import Tower
+from vlm.towers.tokens import Read
 
 BATCH = 8
 """Images that are looked at together. The graph of 8 images of 224 px under EfficientNet-Lite0 keeps 0.6 GB,
@@ -33,6 +34,11 @@ class TorchHead(nn.Module):
         for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
             self.register_buffer(name, torch.from_numpy(np.array(getattr(head, name))))
 
+    def weighs(self, start: int, stop: int, labels: slice) -> bool:
+        """Whether any of these columns of an encoder's features has a weight for any of these labels."""
+        first, last = (max(column - self.columns.start, 0) for column in (start, stop))
+        return bool(self.weight_DC[first:last, labels].any())
+
     def forward(self, features_BF: Tensor) -> Tensor:
         x_BD = features_BF[:, self.columns]
         if self.l2:
@@ -48,25 +54,33 @@ class LabelLogits(nn.Module):
         self.labels = predictor.labels
         self.image_tower = predictor.encoder.tower
         self.heads = nn.ModuleList(TorchHead(head) for head in predictor.heads)
-        self.deep = predictor.encoder.kinds.get(DEEP)
+        self.kinds = [predictor.encoder.kinds[name] for name in predictor.encoder.features]
 
     @property
-    def visual(self) -> nn.Module:
-        """The image model as its library builds it."""
-        tower = self.image_tower.visual
-        return tower.visual if isinstance(tower, KindsTower) else tower
+    def tower(self) -> Tower:
+        """What is looked into."""
+        return self.image_tower.inner
 
     @property
     def reads_deep(self) -> bool:
         """Whether a head has weights on outputs of earlier layers."""
-        if self.deep is None:
-            return False
-        for head in self.heads:
-            first = max(self.deep.columns.start - head.columns.start, 0)
-            stop = max(self.deep.columns.stop - head.columns.start, 0)
-            if head.weight_DC[first:stop].abs().sum() > 0:
-                return True
-        return False
+        return any(kind == DEEP for kind, _ in self._read_blocks(slice(None)))
+
+    def reads(self, column: int) -> list[Read]:
+        """The tokens that a label's score is made of, of a TokenTower; those of a block of features that no
+        head has weights on are left out."""
+        return [self.tower.reads(kind)[place] for kind, place in self._read_blocks(slice(column, column + 1))]
+
+    def _read_blocks(self, columns: slice) -> list[tuple[str, int]]:
+        """Kind and place of the blocks of features that heads have weights on, for some of the labels."""
+        found = []
+        for kind in self.kinds:
+            start = kind.first
+            for place, width in enumerate(kind.blocks):
+                if any(head.weighs(start, start + width, columns) for head in self.heads):
+                    found.append((kind.name, place))
+                start += width
+        return found
 
     def pixels(self, images_BHWC: np.ndarray) -> Tensor:
         """Normalised, on the model's device; uint8 images of 1 or 3 channels."""

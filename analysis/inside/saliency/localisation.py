@@ -23,7 +23,7 @@ from vlm.encoders import Encoder
 from vlm.predictor import Predictor
 from vlm.saliency.cams import cam, cam_by_layer
 from vlm.saliency.gradient import input_gradient
-from vlm.saliency.layers import Layer, all_layers, named_layers, named_parts
+from vlm.saliency.layers import named_layers, named_parts
 from vlm.saliency.randomisation import cascade
 from vlm.saliency.target import LabelLogits, ZeroGradient
 
@@ -193,7 +193,7 @@ class Localisation:
         """Layer -> a map a pair, of each block's first norm or each stage; a layer at which a label's
         gradient is zero throughout has nothing on that label's maps."""
         model = LabelLogits(predictor).to(predictor.encoder.device).eval()
-        layers = [layer for name, layer in all_layers(model.visual).items() if not name.endswith(".attn")]
+        layers = [layer for name, layer in model.tower.layers().items() if not name.endswith(".attn")]
 
         def looked_at(images: np.ndarray, label: str) -> np.ndarray:
             column = predictor.labels.index(label)
@@ -212,7 +212,7 @@ class Localisation:
 
     def sanity_maps(self, predictor: Predictor) -> int:
         """How many maps `sanity` draws."""
-        parts = named_parts(LabelLogits(predictor).visual)
+        parts = named_parts(LabelLogits(predictor).tower)
         return min(len(self.pairs), SANITY_PAIRS) * (2 + len(parts))  # trained, and redrawn heads
 
     def sanity(self, predictor: Predictor, method: str) -> list[tuple[str, float]]:
@@ -228,7 +228,7 @@ class Localisation:
         names = [layer.name for layer in named_layers(model, "")]
 
         def drawn(of: LabelLogits) -> list[np.ndarray]:
-            layers: list[Layer] = [all_layers(of.visual)[name] for name in names]
+            layers = [of.tower.layers()[name] for name in names]
             return self.looking.cells(
                 looks,
                 self.encoder,

@@ -23,10 +23,12 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 from vlm.saliency import METHODS, saliency_maps
 from vlm.saliency.cams import CAMS, cam, cam_by_layer
-from vlm.saliency.layers import PUBLISHED, Layer, all_layers, named_layers
+from vlm.saliency.layers import PUBLISHED, named_layers
 from vlm.saliency.legrad import legrad
 from vlm.saliency.relevance import attention_relevance
 from vlm.saliency.target import LabelLogits, ZeroGradient
+from vlm.towers import tower_of
+from vlm.towers.base import CHANNELS_FIRST, Layer, Layout
 
 LABELS = ("Edema", "Mass")
 
@@ -94,6 +96,10 @@ class LinearTower(nn.Module):
             torch.manual_seed(0)
             self.patches = nn.Conv2d(3, 4, 8, stride=8)
 
+    @property
+    def layer(self):
+        return Layer("patches", self.patches, Layout(CHANNELS_FIRST))
+
     def forward(self, x_BCHW):
         return self.patches(x_BCHW).mean(dim=(2, 3))
 
@@ -118,11 +124,11 @@ def test_the_maps_of_a_linear_tower_are_their_closed_form():
     weight_DC = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
     model = logits_of(tower, weight_DC)
     x_BCHW = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    found = cam("gradcam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0, 1])
+    found = cam("gradcam", model, [tower.layer], x_BCHW, [0, 1])
     activations = tower.patches(x_BCHW).numpy()
     expected = np.einsum("bdhw,dc->bchw", activations, weight_DC) / 9  # each cell has a ninth of the gradient
     np.testing.assert_allclose(found, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
-    layered = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])
+    layered = cam("layercam", model, [tower.layer], x_BCHW, [0])
     positive = np.einsum("bdhw,d->bhw", activations, np.maximum(weight_DC[:, 0], 0)) / 9
     np.testing.assert_allclose(layered[:, 0], np.maximum(positive, 0), rtol=1e-4, atol=1e-6)
 
@@ -159,7 +165,7 @@ def test_behind_the_last_attention_of_a_class_token_there_is_nothing_and_it_is_s
         ):
             saliency_maps(predictor, images_BHWC, ["Edema"], method=method, layer=PUBLISHED)
         assert saliency_maps(predictor, images_BHWC, ["Edema"], method=method).max() > 0
-    earlier = next(iter(all_layers(LabelLogits(predictor).visual)))
+    earlier = next(iter(LabelLogits(predictor).tower.layers()))
     assert (saliency_maps(predictor, images_BHWC, ["Edema"], layer=earlier) >= 0).all()  # and no refusal
 
 
@@ -218,7 +224,10 @@ def two_blocks():
 
         def __init__(self) -> None:
             super().__init__()
-            self.visual = visual
+            self.visual, self.tower = visual, tower_of(visual)
+
+        def reads(self, column):
+            return self.tower.reads("projected")
 
         def forward(self, x):
             return visual(x) @ head_DC
@@ -230,7 +239,7 @@ def test_relevance_of_a_two_block_tower_is_the_formula_written_out():
     model, x_BCHW, head_DC = two_blocks()
     found = attention_relevance(model, x_BCHW, [0, 1])
     for column in (0, 1):
-        expected = relevance_written_out(model.visual, head_DC, x_BCHW.requires_grad_(True), column)
+        expected = relevance_written_out(model.tower.visual, head_DC, x_BCHW.requires_grad_(True), column)
         np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -274,7 +283,7 @@ def test_legrad_of_a_two_block_tower_is_the_formula_written_out():
     model, x_BCHW, head_DC = two_blocks()
     found = legrad(model, x_BCHW, [0, 1])
     for column in (0, 1):
-        expected = legrad_written_out(model.visual, head_DC, x_BCHW.requires_grad_(True), column)
+        expected = legrad_written_out(model.tower.visual, head_DC, x_BCHW.requires_grad_(True), column)
         np.testing.assert_allclose(found[:, column].reshape(2, 16), expected, rtol=1e-3, atol=1e-7)
 
 
@@ -356,13 +365,13 @@ def test_a_bright_spot_that_decides_is_where_the_map_is_largest():
     model = logits_of(tower, np.ones((4, 2), np.float32))
     x_BCHW = torch.zeros(1, 3, 32, 32)
     x_BCHW[:, :, 16:24, 8:16] = 1.0
-    (map_hw,) = cam("layercam", model, [Layer("patches", tower.patches, None)], x_BCHW, [0])[0]
+    (map_hw,) = cam("layercam", model, [tower.layer], x_BCHW, [0])[0]
     assert np.unravel_index(map_hw.argmax(), map_hw.shape) == (2, 1)
 
 
 def test_layers_of_one_pass_are_those_of_a_pass_each(phantom_clip):
     model = LabelLogits(predictor_of(phantom_clip))
-    layers = list(all_layers(model.visual).values())
+    layers = list(model.tower.layers().values())
     x_BCHW = model.pixels(pictures(phantom_clip, 2))
     each = cam_by_layer("layercam", model, layers, x_BCHW, [0, 1])
     for layer, maps in zip(layers, each, strict=True):

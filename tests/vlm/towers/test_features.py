@@ -11,7 +11,7 @@ import torch
 
 from tests.vlm.encoders.models import random_images, small_clip
 from vlm.encoders import load_encoder
-from vlm.encoders.layers import TimmKinds, block_widths
+from vlm.towers import tower_of
 
 
 def hooked(modules, run):
@@ -97,12 +97,12 @@ def test_biomedclips_timm_trunk_gives_the_same_kinds(miniature, miniature_folder
 )
 def test_plain_timm_models_give_pooled_and_deep(architecture, size, expected):
     model = timm.create_model(architecture, pretrained=False, num_classes=0).eval()
-    tower = TimmKinds(model)
-    assert block_widths(tower, size) == expected
+    tower = tower_of(model)
+    assert tower.widths(size) == expected
     x_BCHW = torch.rand(2, 3, size, size)
     with torch.inference_mode():
-        both_BD = tower(x_BCHW)
-        torch.testing.assert_close(both_BD[:, : expected["pooled"][0]], model(x_BCHW))
+        (pooled_BD,) = tower.features(x_BCHW)["pooled"]
+        torch.testing.assert_close(pooled_BD, model(x_BCHW))
 
 
 def test_a_tower_of_kinds_is_copied_with_what_it_reads(tmp_path):
