@@ -22,7 +22,7 @@ from analysis.overlay_effects import (
 from analysis.overlays import Overlay, overlays
 from cohort.geometry import Geometry
 from cohort.labels import LabelPolicy
-from cohort.manifest import write_cohort
+from cohort.writing import write_cohort
 from vlm.cohort_features import CohortFeatures
 from vlm.encoders.base import Encoder, ImageTower
 from vlm.linear_head import LinearHead

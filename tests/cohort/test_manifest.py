@@ -9,16 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cohort.errors import InputError
+from cohort.facts import CohortFacts
 from cohort.files import replacing_folder
 from cohort.labels import LabelPolicy
-from cohort.manifest import (
-    MANIFEST,
-    Cohort,
-    CohortFacts,
-    check_output_folder,
-    write_cohort,
-    write_manifest,
-)
+from cohort.manifest import MANIFEST, Cohort
+from cohort.writing import check_output_folder, write_cohort, write_manifest
 
 NAN = np.nan
 TARGETS = np.array([[1, 0], [0, NAN], [1, 1], [0, 1], [NAN, NAN], [0, 0], [1, 0]])

@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import Cohort
+from cohort.writing import write_cohort
 from tests.hostile.models.guarded_process import GuardedProcess
 from tests.vlm.encoders.models import small_clip
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
