@@ -111,7 +111,7 @@ def test_coco_has_boxes_polygons_and_run_lengths(cohort, tmp_path):
     boxes(cohort, tmp_path, json.dumps(content), "coco", name="coco.json")
     masks = {(region.x, region.y): region for region in Annotations.open(cohort).regions}
     np.testing.assert_array_equal(masks[5, 3].mask(), mask_HW)
-    assert masks[10, 10].mask().sum() == 25 and masks[0, 0].mask().sum() == 1 and masks[1, 2].runs is None
+    assert masks[10, 10].mask().sum() == 16 and masks[0, 0].mask().sum() == 1 and masks[1, 2].runs is None
 
 
 def test_chexlocalize_and_siim(cohort, tmp_path):
