@@ -13,4 +13,4 @@ def test_every_loop_gives_a_line(capsys):
     printed = capsys.readouterr().out
     assert "vit_tiny_patch16_224" in printed
     for loop in ("bare", "trial", "trial, distorted", "PNG"):
-        assert re.search(rf"^{loop} +\d+\.\d +\d+%", printed, re.M)
+        assert re.search(rf"^{loop} +\d+\.\d +\d+\.\d%", printed, re.M)
