@@ -11,6 +11,7 @@ and the share counts only the arithmetic of the bank's two products a step.
 
 import argparse
 import time
+from collections.abc import Sequence
 
 import optuna
 import torch
@@ -45,7 +46,7 @@ def draw_configs(heads: int, mix: str) -> list[Configuration]:
     return [Configuration(space.SPACE, number, space.suggest(study.ask(), fixed)) for number in range(heads)]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch's threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of so many is printed")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     on = torch.cuda.get_device_name() if args.device.startswith("cuda") else processor()

@@ -23,7 +23,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +136,7 @@ class PNGs(torch.utils.data.Dataset):
         return self.transform(Image.open(self.files[i])), self.targets_NC[i]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, help="images at once (default: the batch)")
     parser.add_argument("--png-side", type=int, default=1024, help="side of the PNGs (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the trial's tower")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     device = torch.device(options.device)
     on_gpu = device.type == "cuda"
     tower = options.tower or ("vit_base_patch16_224" if on_gpu else "vit_tiny_patch16_224")

@@ -188,7 +188,7 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
         figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=128, help="of the probe (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--out", type=Path, required=True, help="folder for studies, tables and picture")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.cohort, options.out = options.cohort.absolute(), options.out.absolute()
     options.out.mkdir(parents=True, exist_ok=True)
     encoders = options.encoders.split(",")

@@ -1,6 +1,6 @@
 """How often the intervals of `scoring.score_intervals` hold the truth, by simulation.
 
-    python -m benchmarks.interval_coverage [repeats]
+    python -m benchmarks.interval_coverage [repeats] [--splits 1000] [--truth-from 100000]
 
 Scores are normal, shifted for positives, half of their variance the patient's; of a patient with a finding
 the first image shows it and each further one in seven of ten cases. One label with few positive and with few
@@ -13,10 +13,10 @@ Beside the interval in use stands, of what is resampled, the percentile interval
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,6 @@ from scoring.resampling import patient_weights
 from scoring.score_intervals import MetricIntervals
 
 RESAMPLES = 1000
-BIG = 100_000
-"""Patients from whom the truth is taken."""
-SPLITS = 1000
-"""Further splits, whose mean is the expected average."""
 AGAIN = 0.7
 IMAGES = {
     "1": lambda patients, rng: np.ones(patients, dtype=int),
@@ -234,17 +230,33 @@ def coverage(case: Draw, repeats: int, seed: int, splits: int, big: int) -> Iter
         yield metric.named("" if not one_label else "label"), truth[metric.name], 100 * used, plain, width
 
 
-def main(repeats: int, labels=LABELS, averages=AVERAGES, splits: int = SPLITS, big: int = BIG) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("repeats", type=int, nargs="?", default=1000, help="default: %(default)s")
+    parser.add_argument(
+        "--splits", type=int, default=1000, help="whose mean is the expected average (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--truth-from",
+        type=int,
+        default=100_000,
+        help="patients from whom the truth is taken (default: %(default)s)",
+    )
+    asked = parser.parse_args(arguments)
     start = time.time()
-    print(f"{processor()}, {os.cpu_count()} cores; {repeats} repeats")
+    print(f"{processor()}, {os.cpu_count()} cores; {asked.repeats} repeats")
     print(f"{'metric':24s}{'truth':>8s}{'in use':>8s}{'percentile':>12s}{'width':>8s}")
-    for case in tqdm([*labels, *averages], disable=None, mininterval=5):
+    for case in tqdm([*LABELS, *AVERAGES], disable=None, mininterval=5):
         print(f"{case}:")
-        for name, truth, used, plain, width in coverage(case, repeats, 0, splits, big):
+        for name, truth, used, plain, width in coverage(
+            case, asked.repeats, 0, asked.splits, asked.truth_from
+        ):
             beside = f"{plain:12.1f}" if np.isfinite(plain) else f"{'':12s}"
             print(f"  {name:22s}{truth:8.3f}{used:8.1f}{beside}{width:8.3f}", flush=True)
     print(f"{time.time() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main()

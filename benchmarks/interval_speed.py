@@ -1,14 +1,16 @@
 """Time of the test analysis on IU-Xray's scale: 575 images, 14 labels, 10 settings, 10,000 resamples.
 
-    python -m benchmarks.interval_speed
+    python -m benchmarks.interval_speed [--resamples 10000]
 
 Prints CPU seconds for the intervals of all settings and for one paired test; about 5 s on one core.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,11 +24,16 @@ from scoring.paired_tests import paired_permutation
 from scoring.predictions import TRIAL, Origin
 from scoring.resampling import patient_weights
 
-IMAGES, PATIENTS, SETTINGS, RESAMPLES = 575, 555, 10, 10_000
+IMAGES, PATIENTS, SETTINGS = 575, 555, 10
 POSITIVES = (10, 62, 77, 25, 7, 5, 10, 32, 3, 19, 8, 19, 24, 360)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--resamples", type=int, default=10_000, help="default: %(default)s")
+    resamples = parser.parse_args(arguments).resamples
     rng = np.random.default_rng(0)
     targets_NC = np.zeros((IMAGES, len(CHEXPERT_14)))
     for c, count in enumerate(POSITIVES):
@@ -56,16 +63,16 @@ def main() -> None:
     ]
     print(f"{processor()}, {os.cpu_count()} cores")
     start = time.process_time()
-    weights_PB = patient_weights(split.patients, RESAMPLES, seed=0)
+    weights_PB = patient_weights(split.patients, resamples, seed=0)
     for setting in settings:
         score_setting(split, setting, weights_PB)
     columns = len(split.labels) + len(split.domains)
-    rows = f"{SETTINGS} settings, {columns} labels and domains, {RESAMPLES:,} resamples"
+    rows = f"{SETTINGS} settings, {columns} labels and domains, {resamples:,} resamples"
     print(f"{rows}: {time.process_time() - start:.1f} s CPU")
     start = time.process_time()
     first, second = settings[0].test_scores_NC, settings[1].test_scores_NC
-    paired_permutation(targets_NC, first, second, split.patients_N, draws=RESAMPLES)
-    print(f"one paired test of two settings, {RESAMPLES:,} draws: {time.process_time() - start:.1f} s CPU")
+    paired_permutation(targets_NC, first, second, split.patients_N, draws=resamples)
+    print(f"one paired test of two settings, {resamples:,} draws: {time.process_time() - start:.1f} s CPU")
 
 
 if __name__ == "__main__":

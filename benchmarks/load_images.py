@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,17 +69,17 @@ def measure(images: int, encoder: str) -> None:
             )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, nargs="+", default=[2000, 20_000, 200_000])
     parser.add_argument("--encoder", default="pixels", help="default: %(default)s")
-    arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cpus, {arguments.encoder}")
+    asked = parser.parse_args(arguments)
+    print(f"{processor()}, {os.cpu_count()} cpus, {asked.encoder}")
     print(f"{'images':>7} {'step':<20} {'seconds':>8} {'peak MB':>8} {'of it alone':>12}")
-    for images in arguments.images:
-        measure(images, arguments.encoder)
+    for images in asked.images:
+        measure(images, asked.encoder)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.machine import processor
@@ -81,22 +82,22 @@ def study(folder: Path, configurations: int) -> None:
     print(f"analyze: {seconds:.1f} s, at most {analysis.peak:.0f} MB")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--configurations", type=int, default=5000, help="default: %(default)s")
     parser.add_argument("--images", type=int, default=600, help="of the cohort (default: %(default)s)")
-    arguments = parser.parse_args()
+    asked = parser.parse_args(arguments)
     print(f"{processor()}, {os.cpu_count()} cpus", flush=True)
     imports()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        images = str(arguments.images)
+        images = str(asked.images)
         Watched(
             folder, "cohort", "sample", "--out", "cohorts/sample", "--images", images, "--size", "64"
         ).end()
-        study(folder, arguments.configurations)
+        study(folder, asked.configurations)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a study's scores say where there is nothing to find: 256 configurations on features that are noise.
 
-    python -m benchmarks.null_study [studies]
+    python -m benchmarks.null_study [studies] [--configurations 256]
 
 100 patients with 1 to 5 images each, alike in features and in labels; four labels on 15 % of the images, 16
 features that have nothing to do with them; macro AUROC, so that 0.5 is the truth of every score. Training,
@@ -11,7 +11,8 @@ Monte-Carlo error. About 5 s a study on one core.
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Sequence
 
 import numpy as np
 import optuna
@@ -27,7 +28,6 @@ from trainables.linear_probe import train_bank
 from trainables.records import TrialRecord, ranking
 from trainables.trial_data import ProbeData
 
-CONFIGURATIONS = 256
 PATIENTS, LABELS, FEATURES, PREVALENCE = 100, 4, 16, 0.15
 VALIDATION = 20
 """Patients of the given validation split, which the folds replace."""
@@ -62,23 +62,23 @@ def draw(seed: int) -> ProbeData:
     return data.cross_validated(5, 0, 5)
 
 
-def search(data: ProbeData, seed: int) -> list[TrialRecord]:
+def search(data: ProbeData, configurations: int, seed: int) -> list[TrialRecord]:
     """The records of a study of random configurations, raced as in a study."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     records: list[TrialRecord] = []
-    for first in range(0, CONFIGURATIONS, LARGEST_BANK):
+    for first in range(0, configurations, LARGEST_BANK):
         bank = [
             Configuration(SPACE, number, SPACE.suggest(study.ask(), FIXED, RANGES))
-            for number in range(first, first + LARGEST_BANK)
+            for number in range(first, min(first + LARGEST_BANK, configurations))
         ]
         records += train_bank(bank, data, objective_name="macro_auroc", seed=seed, earlier=lagging(records))
     return records
 
 
-def scores(seed: int) -> dict[str, float]:
+def scores(seed: int, configurations: int) -> dict[str, float]:
     """Of one study, by what they are."""
     data = draw(seed)
-    complete = ranking(search(data, seed))
+    complete = ranking(search(data, configurations, seed))
     answer = select_ensemble(complete, {}, data, objective_name="macro_auroc", seed=seed)
     return {
         "completed configurations, mean": float(np.mean([record.objective for record in complete])),
@@ -89,15 +89,22 @@ def scores(seed: int) -> dict[str, float]:
     }
 
 
-def main(studies: int) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("studies", type=int, nargs="?", default=24, help="default: %(default)s")
+    parser.add_argument("--configurations", type=int, default=256, help="default: %(default)s")
+    asked = parser.parse_args(arguments)
+    studies, configurations = asked.studies, asked.configurations
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = [scores(seed) for seed in tqdm(range(studies), unit="study")]
-    print(f"{studies} studies of {CONFIGURATIONS} configurations on noise, macro AUROC, {processor()}")
+    found = [scores(seed, configurations) for seed in tqdm(range(studies), unit="study")]
+    print(f"{studies} studies of {configurations} configurations on noise, macro AUROC, {processor()}")
     for name in found[0]:
         values = np.array([one[name] for one in found])
         print(f"  {name:<68} {values.mean():.3f} ± {values.std(ddof=1) / np.sqrt(studies):.3f}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 24)
+    main()

@@ -10,6 +10,7 @@ every configuration.
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,8 +85,14 @@ def disturbed(folder: Path, given: dict, target: str, seconds: float) -> tuple[b
     return met, study, drivers
 
 
-def main(kills: int = 25, seed: int = 0) -> None:
-    rng, folder = random.Random(seed), Path(tempfile.mkdtemp(prefix="kills"))
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kills", type=int, nargs="?", default=25, help="default: %(default)s")
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="default: %(default)s")
+    asked = parser.parse_args(arguments)
+    rng, folder = random.Random(asked.seed), Path(tempfile.mkdtemp(prefix="kills"))
     square_cohort(folder / "cohort")
     build_tower("vit", folder / "vit")
     probe = settings(folder, configurations=64, fixed={"epochs": 60})
@@ -94,7 +102,7 @@ def main(kills: int = 25, seed: int = 0) -> None:
         _, study, _ = disturbed(folder, given | {"name": f"{kind}-undisturbed"}, "nobody", 0)
         references[kind] = table(study)
     equal = 0
-    for kill in range(kills):
+    for kill in range(asked.kills):
         kind, given = ("fine-tune", tune) if kill % 3 == 2 else ("probe", probe)
         target = rng.choice(TARGETS)
         seconds = rng.uniform(1, 12)
@@ -104,8 +112,8 @@ def main(kills: int = 25, seed: int = 0) -> None:
         what = f"{target} after {seconds:.1f} s" if met else "nothing (it had ended)"
         said = "equal" if same else "DIFFERS"
         print(f"{kill:>3} {kind:<9} killed {what}; {drivers} drivers; table {said}", flush=True)
-    print(f"{equal} of {kills} tables equal the undisturbed ones")
+    print(f"{equal} of {asked.kills} tables equal the undisturbed ones")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

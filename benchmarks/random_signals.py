@@ -1,6 +1,6 @@
 """Ends studies by Ctrl-C or SIGTERM at random moments, on a machine with other work, and looks how they end.
 
-    python -m benchmarks.random_signals [SIGNALS] [SEED]
+    python -m benchmarks.random_signals [SIGNALS] [SEED] [--latest 32]
 
 Two processes of other work keep two cores busy. Each signal comes 1 to 32 s after `radtune run` was
 started, so some come while its libraries are imported, and some while Ray starts. A study has ended well
@@ -10,6 +10,7 @@ there, is then resumed by the next one. Printed is a line a signal, and how many
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import random
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -57,8 +59,15 @@ def interrupted(file: Path, how: signal.Signals, after: float, *more: str) -> tu
     return driver.returncode, time.monotonic() - begin, error
 
 
-def main(signals: int = 50, seed: int = 0) -> None:
-    rng = random.Random(seed)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("signals", type=int, nargs="?", default=50, help="default: %(default)s")
+    parser.add_argument("seed", type=int, nargs="?", default=0, help="default: %(default)s")
+    parser.add_argument("--latest", type=float, default=32, help="seconds (default: %(default)s)")
+    asked = parser.parse_args(arguments)
+    rng = random.Random(asked.seed)
     others = [multiprocessing.Process(target=work, daemon=True) for _ in range(BUSY)]
     for other in others:
         other.start()
@@ -66,8 +75,8 @@ def main(signals: int = 50, seed: int = 0) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         square_cohort(folder / "cohort")
-        for number in range(signals):
-            how, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(1, 32)
+        for number in range(asked.signals):
+            how, after = rng.choice([signal.SIGINT, signal.SIGTERM]), rng.uniform(1, asked.latest)
             name = f"study-{number // 4}"  # a new one after every fourth, before all is done
             file = folder / f"{name}.yaml"
             study = settings(folder, name=name, configurations=64, fixed={"epochs": 100})
@@ -81,8 +90,8 @@ def main(signals: int = 50, seed: int = 0) -> None:
                 print(error, flush=True)
     for other in others:
         other.kill()
-    print(f"{well} of {signals} ended well")
+    print(f"{well} of {asked.signals} ended well")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -1,15 +1,15 @@
 """How fast maps are, against the tower's own forward and backward pass on the same images.
 
-    python -m benchmarks.saliency [ENCODER]
+    python -m benchmarks.saliency [ENCODER] [--images 128] [--runs 3]
 
-One label, 128 images, batches of 32; the least of three runs each.
+One label, batches of 32; the least of the runs each.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,11 +25,16 @@ from vlm.predictor import Predictor
 from vlm.saliency import METHODS, saliency_maps
 from vlm.saliency.target import BATCH, LabelLogits
 
-IMAGES, RUNS = 128, 3
 
-
-def main() -> None:
-    encoder = load_encoder(sys.argv[1] if len(sys.argv) > 1 else "phantom-clip", features=None)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("encoder", nargs="?", default="phantom-clip", help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=128, help="default: %(default)s")
+    parser.add_argument("--runs", type=int, default=3, help="default: %(default)s")
+    asked = parser.parse_args(arguments)
+    encoder = load_encoder(asked.encoder, features=None)
     kind = base_kind(encoder.kinds)
     rng = np.random.default_rng(0)
     head = LinearHead.plain(rng.normal(size=(kind.width, 1)), first=kind.first)
@@ -42,36 +47,38 @@ def main() -> None:
         origin=Origin(note=""),
     )
     size = encoder.geometry.size
-    images_BHWC = rng.integers(0, 256, (IMAGES, size, size, 1), dtype=np.uint8)
+    images_BHWC = rng.integers(0, 256, (asked.images, size, size, 1), dtype=np.uint8)
     model = LabelLogits(predictor).to(encoder.device).eval()
 
     def bare() -> None:
-        for start in range(0, IMAGES, BATCH):
+        for start in range(0, asked.images, BATCH):
             x_BCHW = model.pixels(images_BHWC[start : start + BATCH]).requires_grad_(True)
             model(x_BCHW).sum().backward()
 
     print(f"{processor()}, {torch.get_num_threads()} threads, {encoder.name}, {encoder.device}")
-    own = _speed(bare)
+    own = asked.images / _seconds(bare, asked.runs)
     print(f"forward and backward  {own:8.1f} images/s")
     for method in METHODS:
         try:
-            speed = _speed(
-                lambda method=method: saliency_maps(predictor, images_BHWC, ["label"], method=method)
+            seconds = _seconds(
+                lambda method=method: saliency_maps(predictor, images_BHWC, ["label"], method=method),
+                asked.runs,
             )
         except InputError as error:
             print(f"{method:<22}{error}")
             continue
+        speed = asked.images / seconds
         print(f"{method:<22}{speed:8.1f} images/s, {speed / own:.0%}")
 
 
-def _speed(work: Callable[[], object]) -> float:
-    """Images a second."""
+def _seconds(work: Callable[[], object], runs: int) -> float:
+    """Of the fastest run."""
     seconds = []
-    for _ in range(RUNS + 1):  # the first warms up
+    for _ in range(runs + 1):  # the first warms up
         started = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - started)
-    return IMAGES / min(seconds[1:])
+    return min(seconds[1:])
 
 
 if __name__ == "__main__":

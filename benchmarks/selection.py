@@ -297,7 +297,7 @@ def _cell(one: Mapping[str, float], deals: int) -> str:
     return f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), {one['wins']}/{deals}"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -311,7 +311,7 @@ def main() -> None:
         "--lines", type=Path, default=Path("selection.jsonl"), help="a line a deal, as they end"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/selection.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(arguments)
 
     lines = (
         [json.loads(line) for line in arguments.lines.read_text().splitlines()]

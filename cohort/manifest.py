@@ -22,11 +22,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,15 +32,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cohort.errors import InputError
 from cohort.exclusive import check_exclusive
-from cohort.files import refuse_foreign, replacing_file, replacing_folder
+from cohort.facts import CohortFacts
 from cohort.html_table import html_table
 from cohort.image_files import ImageFiles
-from cohort.intensity import Intensity
-from cohort.labels import MODALITIES, LabelPolicy, check_wording, did_you_mean
+from cohort.labels import did_you_mean
 from cohort.parquet_files import read_parquet
 from cohort.remote_files import fetch_folder, is_remote
 
@@ -55,10 +51,9 @@ FORMAT = 6
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."
-LONGEST_LICENCE = 200
 
 # What reading a manifest's metadata raises where something else stands in it than was written.
-_WRONG_METADATA = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+WRONG_METADATA = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 COLUMNS = {
     "image": pa.string(),
@@ -73,7 +68,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cohort:
+class Cohort(CohortFacts):
     """An opened cohort. Positions always count the rows of `present`, in manifest order."""
 
     folder: Path
@@ -81,59 +76,8 @@ class Cohort:
     table: pa.Table
     """All rows, those with a missing file among them."""
 
-    labels: tuple[str, ...]
-
-    source: str
-    """What it was built from, in words."""
-
-    reader: str
-    """Module of `cohort.readers` that read it; "" where none did."""
-
-    drawn: bool
-    """Whether the images were drawn in code, so that nothing learnt from them is about patients."""
-
-    modality: str
-    """What the images are: one of `MODALITIES`."""
-
-    licence: str
-    """Terms under which the images may be used, in a line; "" where nobody stated them."""
-
-    exclusive: bool
-    """Whether the labels are the classes of one question, such as a diagnosis: every row has exactly one of
-    them, or is masked whole."""
-
-    label_names: dict[str, str]
-    """Label -> how it is said to people and to a text tower; labels that are said as they are written stay
-    out."""
-
-    label_prompts: dict[str, tuple[str, ...]]
-    """Label -> sentences for a text tower instead of those of the modality; only where some were given."""
-
-    policy: LabelPolicy
-
     images_root: Path
     """Folder or zip archive that `file` is relative to."""
-
-    channels: int
-    """1 where every image is gray, otherwise 3."""
-
-    intensity: Intensity | None
-    """Which values of 16-bit gray are black and white; None where no image has 16 bits."""
-
-    flow: tuple[tuple[str, int], ...]
-    """From rows read to images kept: what, and how many were left after it."""
-
-    warnings: tuple[str, ...]
-
-    contradictions: tuple[str, ...]
-    """Ids of the images whose source states "No Finding" together with a finding."""
-
-    uncertain: dict[str, int]
-    """Label -> how many cells of the source were uncertain."""
-
-    duplicates: tuple[tuple[str, str, float | None], ...]
-    """Pairs of ids of images that are the same (None) or nearly so (their correlation), the former first; see
-    `cohort.duplicates`."""
 
     content_hash: str
     """sha256 over all rows, labels, whether these are exclusive, the policy and the intensity; not over where
@@ -161,7 +105,7 @@ class Cohort:
                 raise InputError("its metadata are no longer those that it was written with")
         except InputError as error:
             raise InputError(f"{path}: {error}; build the cohort again") from error
-        except (OSError, pa.ArrowException, *_WRONG_METADATA) as error:
+        except (OSError, pa.ArrowException, *WRONG_METADATA) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"{path}: damaged ({reason}); build the cohort again") from error
         if remote and not cohort.images_root.is_relative_to(folder):
@@ -173,51 +117,28 @@ class Cohort:
 
     @classmethod
     def _read(cls, folder: Path, table: pa.Table, metadata: Mapping[str, Any]) -> Cohort:
-        """The cohort of a manifest that anybody may have written; InputError, or one of `_WRONG_METADATA`,
+        """The cohort of a manifest that anybody may have written; InputError, or one of `WRONG_METADATA`,
         for what `write_manifest` would not write."""
         labels = metadata["labels"]
         _check_columns(table, labels)
         columns = {name: table[name].to_pylist() for name in ("image", "patient", "split")}
-        _check_rows(columns)
+        check_rows(columns)
         targets_NC = _targets(table, labels)
         if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
             raise InputError("a label cell must be 1, 0 or masked")
-        if metadata["channels"] not in (1, 3):
-            raise InputError(f"channels must be 1 or 3, got {metadata['channels']!r}")
-        prompts = {label: tuple(texts) for label, texts in metadata["label_prompts"].items()}
-        check_facts(metadata["drawn"], metadata["modality"], metadata["licence"])
-        check_wording(labels, metadata["label_names"], prompts)
-        if metadata["exclusive"]:
+        facts = CohortFacts.from_dict(metadata)
+        if facts.exclusive:
             check_exclusive(targets_NC, labels, columns["image"])
-        policy = LabelPolicy.from_dict(metadata["policy"])
-        intensity = metadata["intensity"] and Intensity(**metadata["intensity"])
-        if _content_hash(table, labels, metadata["exclusive"], policy, intensity) != metadata["content_hash"]:
+        if content_hash(table, facts) != metadata["content_hash"]:
             raise InputError("its rows, labels or rules are no longer those that it was written with")
+        _check_duplicates(facts.duplicates, table.filter(pc.field("present"))["image"].to_pylist())
         root = Path(metadata["images_root"])
-        _check_words(metadata)
-        _check_duplicates(metadata["duplicates"], table.filter(pc.field("present"))["image"].to_pylist())
         return cls(
             folder=folder,
             table=table.replace_schema_metadata(None),
-            labels=tuple(metadata["labels"]),
-            source=metadata["source"],
-            reader=metadata["reader"],
-            drawn=metadata["drawn"],
-            modality=metadata["modality"],
-            licence=metadata["licence"],
-            exclusive=metadata["exclusive"],
-            label_names=metadata["label_names"],
-            label_prompts=prompts,
-            policy=policy,
             images_root=root if root.is_absolute() else folder / root,
-            channels=metadata["channels"],
-            intensity=intensity,
-            flow=tuple((what, count) for what, count in metadata["flow"]),
-            warnings=tuple(metadata["warnings"]),
-            contradictions=tuple(metadata["contradictions"]),
-            uncertain=metadata["uncertain"],
-            duplicates=tuple((first, second, alike) for first, second, alike in metadata["duplicates"]),
             content_hash=metadata["content_hash"],
+            **vars(facts),
         )
 
     def __repr__(self) -> str:
@@ -297,165 +218,6 @@ class Cohort:
         return self.present[name].to_pylist()
 
 
-@dataclass(frozen=True, kw_only=True)
-class CohortFacts:
-    """What a manifest says beside its rows: the fields of `Cohort` of the same names."""
-
-    labels: Sequence[str]
-    source: str
-    policy: LabelPolicy
-    reader: str = ""
-    drawn: bool = False
-    modality: str = "medical image"
-    licence: str = ""
-    exclusive: bool = False
-    label_names: Mapping[str, str] = field(default_factory=dict)
-    label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    channels: int = 1
-    intensity: Intensity | None = None
-    flow: Sequence[tuple[str, int]] = ()
-    warnings: Sequence[str] = ()
-    contradictions: Sequence[str] = ()
-    uncertain: Mapping[str, int] = field(default_factory=dict)
-    duplicates: Sequence[tuple[str, str, float | None]] = ()
-
-    def __post_init__(self) -> None:
-        check_facts(self.drawn, self.modality, self.licence)
-        check_wording(self.labels, self.label_names, self.label_prompts)
-
-
-def write_cohort(
-    folder: Path | str,
-    columns: Mapping[str, Sequence[Any]],
-    targets_NC: np.ndarray,
-    *,
-    images_root: Path | str,
-    **facts: Any,
-) -> Cohort:
-    """Write a cohort whose images lie elsewhere, and open it; an existing cohort in `folder` is replaced.
-
-    `facts` are those of `CohortFacts`, errors those of `write_manifest` and `check_output_folder`.
-    """
-    known = CohortFacts(**facts)
-    with replacing_folder(folder, lambda folder: check_output_folder(folder, images_root)) as staging:
-        write_manifest(staging, columns, targets_NC, known, images_root=images_root)
-        keep_test_access(folder, staging)
-    return Cohort.open(folder)
-
-
-def keep_test_access(folder: Path | str, staging: Path) -> None:
-    """A cohort that is built anew in the place of another keeps the record of test access: the same patients
-    may be in its test split."""
-    before = Path(folder) / TEST_ACCESS
-    if before.is_file() and not before.is_symlink():
-        shutil.copyfile(before, staging / TEST_ACCESS)
-
-
-def check_output_folder(folder: Path | str, images_root: Path | str | None = None) -> None:
-    """InputError where writing a cohort to `folder` would destroy something: files that no cohort put
-    there, or the images that the new cohort is to be made of.
-    """
-    folder = Path(folder)
-    if not folder.exists():
-        return
-    own = set()
-    if (folder / MANIFEST).exists():
-        own = {MANIFEST, ANNOTATIONS, TEST_ACCESS}
-        with suppress(OSError, pa.ArrowException, *_WRONG_METADATA):  # damaged, so that it lists nothing
-            metadata = pq.read_schema(folder / MANIFEST).metadata or {}
-            own |= set(json.loads(metadata.get(b"radtune", b"{}")).get("contents", ()))
-    refuse_foreign(folder, own, "cohort")
-    if images_root is not None and Path(images_root).resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{folder}: the images lie inside this output folder; choose another one")
-
-
-def check_facts(drawn: bool, modality: str, licence: str) -> None:
-    """InputError for what `Cohort` does not take for these fields."""
-    if not isinstance(drawn, bool):
-        raise InputError(f"drawn must be true or false, got {drawn!r}")
-    if modality not in MODALITIES:
-        raise InputError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
-    if not isinstance(licence, str) or not licence.isprintable() or len(licence) > LONGEST_LICENCE:
-        raise InputError(
-            f"licence must be one line of at most {LONGEST_LICENCE} characters, got {str(licence)[:40]!r}; "
-            "give its name or an address"
-        )
-
-
-def write_manifest(
-    folder: Path,
-    columns: Mapping[str, Sequence[Any]],
-    targets_NC: np.ndarray,
-    facts: CohortFacts,
-    *,
-    images_root: Path | str,
-) -> None:
-    """Write `cohort.parquet` into a folder, usually a staging one of `cohort.files.replacing_folder`.
-
-    `columns` holds the columns named in this module's table except the labels: all of `COLUMNS`, and any
-    `keep.<name>`. `targets_NC` is (N, C) with 1, 0 and NaN for masked. `images_root` inside `folder` is
-    recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
-    of the cohort's splits are the first warnings.
-
-    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and exclusive
-    labels of which a row has two or none.
-    """
-    labels = facts.labels
-    missing = [name for name in COLUMNS if name not in columns]
-    unknown = [name for name in columns if name not in COLUMNS and not name.startswith(KEEP)]
-    if missing or unknown:
-        raise ValueError(f"columns must be {list(COLUMNS)} and {KEEP}*; missing {missing}, unknown {unknown}")
-    targets_NC = np.asarray(targets_NC, dtype=np.float32)
-    if targets_NC.shape != (len(columns["image"]), len(labels)):
-        raise ValueError(f"targets_NC must be {(len(columns['image']), len(labels))}, got {targets_NC.shape}")
-    if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
-        raise ValueError("targets_NC must hold 0, 1 and NaN only")
-    if facts.exclusive:
-        check_exclusive(targets_NC, labels, columns["image"])
-    _check_rows(columns)
-
-    arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}
-    arrays |= {
-        name: pa.array(values, from_pandas=True) for name, values in columns.items() if name.startswith(KEEP)
-    }
-    for c, label in enumerate(labels):
-        masked_N = np.isnan(targets_NC[:, c])
-        arrays[LABEL + label] = pa.array(
-            np.where(masked_N, 0, targets_NC[:, c]).astype(np.int8), mask=masked_N
-        )
-    table = pa.table(arrays)
-
-    folder = Path(folder).absolute()
-    root = Path(images_root).absolute()
-    metadata = {
-        "format": FORMAT,
-        "labels": list(labels),
-        "source": facts.source,
-        "reader": facts.reader,
-        "drawn": facts.drawn,
-        "modality": facts.modality,
-        "licence": facts.licence,
-        "exclusive": facts.exclusive,
-        "label_names": dict(facts.label_names),
-        "label_prompts": {label: list(texts) for label, texts in facts.label_prompts.items()},
-        "policy": facts.policy.to_dict(),
-        "images_root": root.relative_to(folder).as_posix() if root.is_relative_to(folder) else str(root),
-        "channels": facts.channels,
-        "intensity": facts.intensity and facts.intensity.to_dict(),
-        "flow": [[what, int(count)] for what, count in facts.flow],
-        "warnings": [*_one_sided(targets_NC, columns["split"], labels), *facts.warnings],
-        "contradictions": list(facts.contradictions),
-        "uncertain": {label: int(count) for label, count in facts.uncertain.items()},
-        "duplicates": [list(pair) for pair in facts.duplicates],
-        "contents": sorted(entry.name for entry in folder.iterdir() if entry.name != MANIFEST),
-        "content_hash": _content_hash(table, labels, facts.exclusive, facts.policy, facts.intensity),
-    }
-    metadata["checksum"] = metadata_checksum(metadata)
-    table = table.replace_schema_metadata({b"radtune": json.dumps(metadata).encode()})
-    with replacing_file(folder / MANIFEST) as partial:
-        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
-
-
 def metadata_checksum(metadata: Mapping[str, Any]) -> str:
     """sha256 of a manifest's metadata but this checksum itself. With the content hash, which is over the
     rows, it tells of every byte that means anything whether it is the one that was written."""
@@ -474,25 +236,6 @@ def _check_columns(table: pa.Table, labels: Sequence[str]) -> None:
             raise InputError(f"column {name!r} has {table[name].null_count} empty cells")
 
 
-def _check_words(metadata: Mapping[str, Any]) -> None:
-    """InputError where what is shown to people is of another kind than is written."""
-
-    def texts(words: Any) -> bool:
-        return isinstance(words, list) and all(isinstance(word, str) for word in words)
-
-    flow, uncertain = metadata["flow"], metadata["uncertain"]
-    right = {
-        "source": isinstance(metadata["source"], str),
-        "reader": isinstance(metadata["reader"], str),
-        "warnings": texts(metadata["warnings"]),
-        "contradictions": texts(metadata["contradictions"]),
-        "flow": all(isinstance(what, str) and isinstance(count, int) for what, count in flow),
-        "uncertain": all(isinstance(count, int) for count in uncertain.values()),
-    }
-    if wrong := [name for name, is_right in right.items() if not is_right]:
-        raise InputError(f"{wrong[0]} must be what this version writes, got another kind")
-
-
 def _check_duplicates(pairs: Any, images: Sequence[str]) -> None:
     known = set(images)
     for first, second, alike in pairs:
@@ -500,7 +243,8 @@ def _check_duplicates(pairs: Any, images: Sequence[str]) -> None:
             raise InputError(f"duplicates: {first!r} and {second!r} are no pair of its images")
 
 
-def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
+def check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
+    """InputError for no row, a duplicate image id, an unknown split, and a patient on two sides."""
     images, patients, splits = columns["image"], columns["patient"], columns["split"]
     image, count = Counter(images).most_common(1)[0] if len(images) else ("", 0)
     if count == 0:
@@ -519,37 +263,16 @@ def _check_rows(columns: Mapping[str, Sequence[Any]]) -> None:
             )
 
 
-def _one_sided(targets_NC: np.ndarray, splits: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """Warnings for labels that a split cannot score: no positive, or no negative, among its unmasked
-    cells; none for a split that is not there."""
-    warnings = []
-    splits_N = np.asarray(splits, dtype=object)
-    for split in SPLITS:
-        side_NC = targets_NC[splits_N == split]
-        if not len(side_NC):
-            continue
-        for value, word in ((1, "positive"), (0, "negative")):
-            without = [label for c, label in enumerate(labels) if not (side_NC[:, c] == value).any()]
-            if without:
-                warnings.append(f"no {word} in {split}: {', '.join(without)}")
-    return warnings
-
-
 def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
     """float32 (N, C): 0, 1, or NaN where masked."""
     columns = [table[LABEL + label].cast(pa.float32()).to_numpy(zero_copy_only=False) for label in labels]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _content_hash(
-    table: pa.Table,
-    labels: Sequence[str],
-    exclusive: bool,
-    policy: LabelPolicy,
-    intensity: Intensity | None,
-) -> str:
-    levels = intensity and [intensity.low, intensity.high]
-    what = [list(labels), exclusive, policy.to_dict(), levels]
+def content_hash(table: pa.Table, facts: CohortFacts) -> str:
+    """sha256 over what `Cohort.content_hash` says."""
+    levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
+    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())

@@ -1,5 +1,6 @@
 """Masks as runs: how many pixels are out, then in, then out, ... down one column after the other, which is
-COCO's order.
+COCO's order. pycocotools, which reads polygons, is not asked: of runs that do not fill the image it gives
+memory that nobody wrote.
 
 Shape legend: H height, W width.
 """

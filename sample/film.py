@@ -5,7 +5,7 @@ metal add attenuation, air in the lungs takes it away, and a saturating film cur
 into gray values, bright where much is absorbed. Nothing here is a simulation of X-rays; it is a drawing that
 resembles a chest film at a glance, so that a pipeline can be exercised without patients.
 
-Shape legend: H height, W width (both `size`), P points of a curve, R ribs, K strokes.
+Shape legend: H height, W width (both `size`), P points of a curve, R ribs.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from cohort.labels import CHEXPERT_14
 from sample.anatomy import BOTH, LEFT, RIGHT, SIDES, Body, Finding, Pose
+from sample.canvas import Canvas, body_to_film
 
 _RIBS = 11
 
@@ -35,18 +36,13 @@ class Film:
     def __init__(self, body: Body, pose: Pose, findings: Mapping[str, Finding], size: int) -> None:
         self.body, self.pose, self.findings, self.size = body, pose, findings, size
         self.texture = np.random.default_rng(pose.seed)
-        self.oversampling = max(1, round(384 / size))
         self.masks_HW = np.zeros((size, size), dtype=np.uint16)
 
-        turn = np.deg2rad(pose.rotation)
-        self._to_film = pose.scale * np.array(
-            [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]], dtype=np.float32
-        )
-        self._shift = np.array([pose.shift_x, pose.shift_y], dtype=np.float32)
         steps = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
         self.film_x_HW, self.film_y_HW = np.meshgrid(steps, steps)
-        (a, b), (c, d) = np.linalg.inv(self._to_film)
-        u_HW, v_HW = self.film_x_HW - self._shift[0], self.film_y_HW - self._shift[1]
+        to_film, shift = body_to_film(pose)
+        (a, b), (c, d) = np.linalg.inv(to_film)
+        u_HW, v_HW = self.film_x_HW - shift[0], self.film_y_HW - shift[1]
         self.x_HW = (a * u_HW + b * v_HW).astype(np.float32)
         self.y_HW = (c * u_HW + d * v_HW).astype(np.float32)
         # The narrowest edge that this film can show.
@@ -160,16 +156,7 @@ class Film:
         return np.clip(field * (0.9 + 0.25 * self.noise(rng, 18)), 0, 1)
 
     def canvas(self) -> Canvas:
-        return Canvas(self)
-
-    def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Body coordinates (..., 2) to pixels of an oversampled canvas."""
-        film = np.asarray(points, dtype=np.float32) @ self._to_film.T + self._shift
-        return (film + 1) * (0.5 * self.size * self.oversampling)
-
-    @property
-    def pixels_per_unit(self) -> float:
-        return 0.5 * self.size * self.oversampling * self.pose.scale
+        return Canvas(self.pose, self.size)
 
     # ------------------------------------------------------------------------------------- structures
 
@@ -405,56 +392,3 @@ class Film:
         if pose.view == "AP":
             canvas.text("PORTABLE", -0.62 * side, -0.90, 0.085)
         return np.maximum(image, 0.92 * np.clip(canvas.paint() * 1.3, 0, 1))
-
-
-class Canvas:
-    """Lines, bands and discs in body coordinates, drawn at several times the film's resolution.
-
-    Later strokes lie over earlier ones; values are 0 to 255.
-    """
-
-    def __init__(self, film: Film) -> None:
-        self._film = film
-        side = film.size * film.oversampling
-        self._image = Image.new("L", (side, side))
-        self._draw = ImageDraw.Draw(self._image)
-
-    def line(self, points_P2: np.ndarray, width: float, value: int) -> None:
-        self.lines(points_P2[None], np.array([width]), np.array([value]))
-
-    def lines(self, points_KP2: np.ndarray, width_K: np.ndarray, value_K: np.ndarray) -> None:
-        """K strokes, each with its width and value."""
-        pixels_KV = self._film.pixels(points_KP2).reshape(len(points_KP2), -1).tolist()
-        thick_K = np.maximum(width_K * self._film.pixels_per_unit, 1).round().astype(int).tolist()
-        for pixels, thick, value in zip(pixels_KV, thick_K, value_K.astype(int).tolist(), strict=True):
-            self._draw.line(pixels, value, thick)
-
-    def bands(self, points_KP2: np.ndarray, half_width_K: np.ndarray, value: int) -> None:
-        """K strokes of smooth outline: the polygons between each curve's two offsets."""
-        along = np.gradient(points_KP2, axis=1)
-        normal = np.stack([-along[..., 1], along[..., 0]], axis=-1)
-        normal *= half_width_K[:, None, None] / np.maximum(
-            np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9
-        )
-        outline = np.concatenate([points_KP2 + normal, (points_KP2 - normal)[:, ::-1]], axis=1)
-        for pixels in self._film.pixels(outline).reshape(len(outline), -1).tolist():
-            self._draw.polygon(pixels, value)
-
-    def polygon(self, points_P2: np.ndarray, value: int) -> None:
-        self._draw.polygon(self._film.pixels(points_P2).ravel().tolist(), fill=value)
-
-    def disc(self, centre_2: np.ndarray, radius: float, value: int) -> None:
-        x, y = self._film.pixels(centre_2[None])[0]
-        r = radius * self._film.pixels_per_unit
-        self._draw.ellipse((x - r, y - r, x + r, y + r), fill=value)
-
-    def text(self, text: str, film_x: float, film_y: float, height: float) -> None:
-        """Upright letters; the place is on the film, not in the body."""
-        side = self._image.width
-        font = ImageFont.load_default(max(4, height * side / 2))
-        self._draw.text(((film_x + 1) * side / 2, (film_y + 1) * side / 2), text, 255, font, anchor="mm")
-
-    def paint(self) -> np.ndarray:
-        """float32 H x W, 0 to 1, at the film's resolution."""
-        image = self._image.reduce(self._film.oversampling)
-        return np.asarray(image, dtype=np.float32) / 255

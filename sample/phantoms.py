@@ -23,10 +23,12 @@ from tqdm import tqdm
 
 from cohort.annotations import SOFTWARE, Region, mask_region, write_annotations
 from cohort.errors import InputError
+from cohort.facts import CohortFacts
 from cohort.files import replacing_folder
 from cohort.labels import CHEXPERT_14, NO_FINDING, LabelPolicy
-from cohort.manifest import Cohort, CohortFacts, check_output_folder, keep_test_access, write_manifest
+from cohort.manifest import Cohort
 from cohort.splits import stratified_split, too_rare_for_three_sides
+from cohort.writing import check_output_folder, keep_test_access, write_manifest
 from sample.anatomy import BOTH, KINDS, LEFT, RIGHT, Body, Finding, Pose, draw_body, draw_pose
 from sample.appearance import SAMPLE, Appearance
 from sample.findings import draw_radiograph

@@ -17,7 +17,7 @@ that is CLIP's loss.
 Writes an open_clip `local-dir:` (configuration, weights in fp16, tokenizer) and `training_log.jsonl`. The
 same seed on the same machine with the same number of threads gives the same weights.
 
-Shape legend: N images, B batch, C labels, H height, W width, D features.
+Shape legend: N images, B batch, C labels, H height, W width, D features, T patches.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,22 @@ def zero_shot_auroc(
     return float(macro(auroc(labels_NC, scores_NC)).value)
 
 
+@dataclass(frozen=True)
+class Films:
+    """Films to train on, and what is to be seen in them."""
+
+    plan: Sequence[Phantom]
+    images_NHW: torch.Tensor
+    """uint8."""
+    patches_NTC: torch.Tensor
+    """bool, see `patch_labels`."""
+
+    @classmethod
+    def drawn(cls, plan: Sequence[Phantom]) -> Films:
+        images_NHW, masks_NHW = draw_phantoms(plan, SIZE)
+        return cls(plan, torch.from_numpy(images_NHW), torch.from_numpy(patch_labels(masks_NHW)))
+
+
 def train(
     out: Path,
     *,
@@ -231,36 +248,14 @@ def train(
     unseen = plan_phantoms(
         held_out, seed=2 * seed + 1002, appearance=TRAINING, prevalence=TRAINING_PREVALENCE
     )
-    images_NHW, masks_NHW = draw_phantoms(plan, SIZE)
-    images_NHW, patches_NTC = torch.from_numpy(images_NHW), torch.from_numpy(patch_labels(masks_NHW))
-    facts = [phantom.facts for phantom in plan]
+    films = Films.drawn(plan)
     unseen_NHW = torch.from_numpy(draw_phantoms(unseen, SIZE)[0])
     unseen_labels_NC = targets_of(unseen)
-
-    words = vocabulary(plan)
-    write_tokenizer(out, words)
-    config = MODEL_CONFIG | {"text_cfg": MODEL_CONFIG["text_cfg"] | {"vocab_size": len(words)}}
-    (out / CONFIG_FILE).write_text(
-        json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS_CONFIG}, indent=2) + "\n"
-    )
-    tokenizer = HFTokenizer(str(out), context_length=config["text_cfg"]["context_length"])
-
-    torch.manual_seed(seed)
+    model, locate, tokenizer = _untrained(out, plan, seed)
     rng = np.random.default_rng(seed)
-    model = CLIP(**config)
-    locate = nn.Linear(config["vision_cfg"]["width"], len(CHEXPERT_14))
     parameters = [*model.parameters(), *locate.parameters()]
-    decayed = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=learning_rate,
-        betas=(0.9, 0.98),
-    )
     steps = epochs * (images // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.05, cycle_momentum=False
-    )
+    optimizer, schedule = _optimizer(parameters, learning_rate, steps)
     half = multiplies_in_bf16(torch.device("cpu"))
 
     losses: list[float] = []
@@ -273,18 +268,7 @@ def train(
             if position == 0:
                 order_N = rng.permutation(images)
             rows_B = order_N[position * batch_size : (position + 1) * batch_size]
-            captions = [caption(plan[n], rng) for n in rows_B]
-            tokens = tokenizer([statement.text for statement in captions])
-            true_BB = true_captions([facts[n] for n in rows_B], captions)
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                pooled_BW, tokens_BTW = image_tokens(model, exposed_anew(normalise(images_NHW[rows_B]), rng))
-                image_BD = F.normalize(pooled_BW @ model.visual.proj, dim=1)
-                patch_logits_BTC = locate(tokens_BTW)
-                text_BD = model.encode_text(tokens, normalize=True)
-            loss = contrastive_loss(model.logit_scale.exp() * image_BD.float() @ text_BD.float().T, true_BB)
-            loss = loss + LOCATION_WEIGHT * F.binary_cross_entropy_with_logits(
-                patch_logits_BTC.float(), patches_NTC[rows_B].float(), pos_weight=torch.tensor(10.0)
-            )
+            loss = _loss(model, locate, tokenizer, films, rows_B, rng, half)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -295,12 +279,11 @@ def train(
             losses.append(loss.item())
             bar.update()
             if step % logged_every == 0 or step == steps:
+                held_out_auroc = zero_shot_auroc(model, tokenizer, unseen_NHW, unseen_labels_NC, half)
                 entry = {
                     "step": step,
                     "loss": round(float(np.mean(losses)), 4),
-                    "held_out_zero_shot_macro_auroc": round(
-                        zero_shot_auroc(model, tokenizer, unseen_NHW, unseen_labels_NC, half), 4
-                    ),
+                    "held_out_zero_shot_macro_auroc": round(held_out_auroc, 4),
                     "seconds": round(time.perf_counter() - start, 1),
                 }
                 log.write(json.dumps(entry) + "\n")
@@ -309,6 +292,62 @@ def train(
                 losses.clear()
 
     write_tensors(out / SAFE_WEIGHTS, {name: tensor.half() for name, tensor in model.state_dict().items()})
+
+
+def _untrained(out: Path, plan: Sequence[Phantom], seed: int) -> tuple[CLIP, nn.Linear, HFTokenizer]:
+    """The model, the layer that locates findings in its patches, and its tokenizer, whose files and the
+    configuration are written."""
+    words = vocabulary(plan)
+    write_tokenizer(out, words)
+    config = MODEL_CONFIG | {"text_cfg": MODEL_CONFIG["text_cfg"] | {"vocab_size": len(words)}}
+    (out / CONFIG_FILE).write_text(
+        json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS_CONFIG}, indent=2) + "\n"
+    )
+    tokenizer = HFTokenizer(str(out), context_length=config["text_cfg"]["context_length"])
+    torch.manual_seed(seed)
+    model = CLIP(**config)
+    return model, nn.Linear(config["vision_cfg"]["width"], len(CHEXPERT_14)), tokenizer
+
+
+def _optimizer(
+    parameters: Sequence[nn.Parameter], learning_rate: float, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    decayed = [p for p in parameters if p.ndim >= 2]
+    others = [p for p in parameters if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
+        lr=learning_rate,
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learning_rate, total_steps=max(steps, 2), pct_start=0.05, cycle_momentum=False
+    )
+    return optimizer, schedule
+
+
+def _loss(
+    model: CLIP,
+    locate: nn.Linear,
+    tokenizer: HFTokenizer,
+    films: Films,
+    rows_B: np.ndarray,
+    rng: np.random.Generator,
+    half: bool,
+) -> torch.Tensor:
+    """Of one batch with new captions and exposures: contrastive, and of where the findings are."""
+    captions = [caption(films.plan[n], rng) for n in rows_B]
+    tokens = tokenizer([statement.text for statement in captions])
+    true_BB = true_captions([films.plan[n].facts for n in rows_B], captions)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        x_BCHW = exposed_anew(normalise(films.images_NHW[rows_B]), rng)
+        pooled_BW, tokens_BTW = image_tokens(model, x_BCHW)
+        image_BD = F.normalize(pooled_BW @ model.visual.proj, dim=1)
+        patch_logits_BTC = locate(tokens_BTW)
+        text_BD = model.encode_text(tokens, normalize=True)
+    loss = contrastive_loss(model.logit_scale.exp() * image_BD.float() @ text_BD.float().T, true_BB)
+    return loss + LOCATION_WEIGHT * F.binary_cross_entropy_with_logits(
+        patch_logits_BTC.float(), films.patches_NTC[rows_B].float(), pos_weight=torch.tensor(10.0)
+    )
 
 
 def main() -> None:

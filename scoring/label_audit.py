@@ -3,9 +3,9 @@
 A label is contradicted where a model that did not train on the image holds the opposite for likelier, and is
 as sure of it as it is, on average, of images that bear the opposite label (Northcutt, Jiang and Chuang,
 "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021, eq. 2, as the library cleanlab has
-it, which knows no masked labels). That equation alone would call an absent rare label with a probability of
-0.02 contradicted where the images that bear it have no more on average. What is contradicted is a candidate
-for a second look: a model's errors are among it.
+it; that imports pandas and scikit-learn, which this room does without). That equation alone would call an
+absent rare label with a probability of 0.02 contradicted where the images that bear it have no more on
+average. What is contradicted is a candidate for a second look: a model's errors are among it.
 
 Shape legend: N images, C labels.
 """

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cohort.errors import InputError
 from cohort.readers import READERS
-from cohort.readers.shared_arguments import add_shared_arguments
 from study.command import Commands, add_command, shown_command
 
 
@@ -18,7 +17,14 @@ def add_commands(commands: Commands) -> None:
         "cohort", help="build a cohort, or show one", description="Build a cohort, or show one."
     )
     kinds = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
+    _add_sample(kinds)
+    for name in READERS:
+        _add_reader(kinds, name)
+    _add_annotate(kinds)
+    _add_show(kinds)
 
+
+def _add_sample(kinds: Commands) -> None:
     sample = add_command(
         kinds,
         "sample",
@@ -31,13 +37,16 @@ def add_commands(commands: Commands) -> None:
     sample.add_argument("--seed", type=int, default=0, help="same seed, same files (default: %(default)s)")
     sample.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
 
-    for name in READERS:
-        reader = import_module(f"cohort.readers.{name}")
-        command = add_command(kinds, name.replace("_", "-"), _read, reader.HELP, reader.EXAMPLE)
-        reader.arguments(command)
-        add_shared_arguments(command)
-        command.set_defaults(reader=reader)
 
+def _add_reader(kinds: Commands, name: str) -> None:
+    reader = import_module(f"cohort.readers.{name}")
+    command = add_command(kinds, name.replace("_", "-"), _read, reader.HELP, reader.EXAMPLE)
+    reader.arguments(command)
+    command.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
+    command.set_defaults(reader=reader)
+
+
+def _add_annotate(kinds: Commands) -> None:
     annotate = add_command(
         kinds,
         "annotate",
@@ -96,6 +105,8 @@ def add_commands(commands: Commands) -> None:
         "1024,1024)",
     )
 
+
+def _add_show(kinds: Commands) -> None:
     show = add_command(kinds, "show", _show, "counts, prevalence, patients, what is missing or contradicts")
     show.add_argument("cohort", metavar="DIR", help="a cohort folder")
     show.add_argument(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["RAY_ADDRESS"] = "local"  # a Ray that runs on this machine is none of the tests'
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Tests run beside others: the Rays of each worker lie in a folder of its own, by a short path for their
+    # sockets, and a process has one thread.
+    os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 # What a shell's script starts in the background ignores Ctrl-C, and its children with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

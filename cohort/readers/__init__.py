@@ -1,6 +1,6 @@
 """One file per source of images and labels; each turns it into manifest rows.
 
-To add one, write its file here (`cohort.readers.shared_arguments` says what it holds) and name it below.
+To add one, write its file here (`cohort.readers.options` says what it holds) and name it below.
 """
 
 READERS = ("iu_xray", "table")

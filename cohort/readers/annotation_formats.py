@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
+from pycocotools import mask as coco_mask
 
 from cohort.annotations import LARGEST_SIDE
 from cohort.errors import InputError, shortened
@@ -37,6 +37,9 @@ OTHER_NAMES = {"nih": {"Infiltrate": "Infiltration"}}
 BY_PEOPLE = ("nih", "vindr", "chexlocalize", "siim")
 """Formats of releases whose regions radiologists drew."""
 SIIM_LABEL = "Pneumothorax"
+LONGEST_OUTLINE = 2_000_000
+"""Pixels of a mask's outline that are believed, and no more than its image has; pycocotools takes some thirty
+bytes for each."""
 
 _COLUMNS = {
     "image": ("image", "image_id", "imageid", "image index", "filename", "file_name", "file"),
@@ -109,6 +112,7 @@ def read_siim(path: Path) -> Iterator[Drawn]:
 
 
 def read_coco(path: Path) -> Iterator[Drawn]:
+    """A mask without a pixel is no region."""
     content = _json(path)
     try:
         images = {one["id"]: one for one in content["images"]}
@@ -121,7 +125,9 @@ def read_coco(path: Path) -> Iterator[Drawn]:
             label = categories[one["category_id"]]
             drawn = {"where": where, "image": str(image["file_name"]), "label": label, "size": size}
             if one.get("segmentation"):
-                yield Drawn(**drawn, mask_HW=_segmentation(one["segmentation"], size, where))
+                mask_HW = _segmentation(one["segmentation"], size, where)
+                if mask_HW.any():
+                    yield Drawn(**drawn, mask_HW=mask_HW)
             else:
                 x, y, w, h = (_number(value, where) for value in one["bbox"])
                 yield Drawn(**drawn, box=(x, y, w, h))
@@ -214,15 +220,24 @@ def _json(path: Path) -> Any:
 
 
 def _segmentation(of: Any, size: tuple[int, int], where: str) -> np.ndarray:
+    """bool (H, W), of polygons by COCO's own rule for their edges."""
     if isinstance(of, Mapping):
         return _run_lengths(of, where)
-    line = Image.new("1", size)
+    width, height = size
+    # Checked here, for pycocotools takes what it is given.
+    left, polygons = min(LONGEST_OUTLINE, (width + 4) * (height + 4)), []
     for polygon in of:
         if len(polygon) < 6 or len(polygon) % 2:
             raise InputError(f"{where}: a polygon needs three points, got {len(polygon)} numbers")
-        numbers = [_number(value, where) for value in polygon]
-        ImageDraw.Draw(line).polygon(list(zip(numbers[::2], numbers[1::2], strict=True)), fill=1)
-    return np.asarray(line)
+        polygons.append([_number(value, where) for value in polygon])
+        corners = np.reshape([*polygons[-1], *polygons[-1][:2]], (-1, 2))
+        left -= np.abs(np.diff(corners, axis=0)).sum()
+        if left < 0:
+            raise InputError(
+                f"{where}: its polygons' outline is longer than the image of {width} x {height} has pixels; "
+                "give the size of the image that they were drawn on"
+            )
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))).astype(bool)
 
 
 def _run_lengths(of: Mapping[str, Any], where: str) -> np.ndarray:

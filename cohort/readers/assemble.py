@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,14 +16,17 @@ import numpy as np
 from cohort.decoding import IMAGE_ENDINGS
 from cohort.duplicates import Pair, across, described, find_duplicates, first_pairs, joined
 from cohort.errors import InputError
+from cohort.facts import CohortFacts
 from cohort.image_files import ImageFiles, Inspected, inspect_images, list_files
 from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
-from cohort.labels import NO_FINDING, LabelPolicy, check_wording
-from cohort.manifest import KEEP, Cohort, check_facts, write_cohort
+from cohort.labels import NO_FINDING, LabelPolicy
+from cohort.manifest import KEEP, Cohort
 from cohort.other_formats import ENDINGS, HEAD, other_format
 from cohort.readers.named_files import FileIndex, find_files, without_ending
+from cohort.readers.options import SharedOptions
 from cohort.spellings import folded, spelled_alike
 from cohort.splits import FRACTIONS, stratified_split, unfit_for_a_study
+from cohort.writing import write_cohort
 
 _NAMED = 3
 
@@ -51,32 +54,20 @@ class SourceRows:
     source: str
     reader: str
     modality: str
-    licence: str
     flow: list[tuple[str, int]]
-    fractions: Sequence[float] = FRACTIONS
-    """Of the split that is drawn."""
-    seed: int = 0
+    licence: str = ""
+    """The source's own, where the options name none."""
     exclusive: bool = False
-    label_names: Mapping[str, str] = field(default_factory=dict)
-    label_prompts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     where_to_get: str = "check the images' folder and the names in the table"
     """What to do about missing files, for the warning."""
 
 
-def assemble(
-    rows: SourceRows,
-    images: Path | str,
-    out: Path | str,
-    *,
-    intensity: str = "full",
-    skip_unreadable: bool = False,
-    allow_duplicates: bool = False,
-) -> Cohort:
+def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: SharedOptions) -> Cohort:
     """Find and open every image of `rows` in `images` (folder or zip archive), then write the cohort.
 
-    `intensity` is the rule for 16-bit gray, one of `cohort.intensity.RULES`; percentiles and full scale are
-    those of the training images, or of all where none of the former has 16 bits.
+    Percentiles and full scale of 16-bit gray are those of the training images, or of all where none of them
+    has 16 bits.
 
     A split that is drawn keeps together patients whose names differ in spelling only and, unless
     `allow_duplicates`, those who share an image.
@@ -87,62 +78,61 @@ def assemble(
     do not decode, and unless `allow_duplicates` for images that are the same or nearly so in several splits.
     """
     # Before the images are read, which may take an hour.
-    parse_rule(intensity)
-    check_facts(False, rows.modality, rows.licence)
-    check_wording(rows.labels, rows.label_names, rows.label_prompts)
-    split = _split(rows, ())
+    parse_rule(options.intensity)
+    facts = CohortFacts(
+        labels=rows.labels,
+        source=rows.source,
+        policy=rows.policy,
+        reader=rows.reader,
+        modality=rows.modality,
+        licence=rows.licence if options.licence is None else options.licence,
+        exclusive=rows.exclusive,
+        label_names=options.label_names or {},
+        label_prompts=options.label_prompts or {},
+        contradictions=[rows.image[n] for n in rows.contradictions],
+        uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
+    )
+    split = _split(rows, (), options)
     count = len(rows.image)
     found, absent = _find_images(rows, images)
     there = [n for n in range(count) if found[n] is not None]
     files = ImageFiles(images, [found[n] for n in there])
     inspected = inspect_images(files, _training(split, there))
     unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
-    warnings = [*rows.warnings, *_unreadable_warnings(unreadable, found, skip_unreadable)]
+    warnings = [*rows.warnings, *_unreadable_warnings(unreadable, found, options.skip_unreadable)]
     pairs = [
         Pair(there[pair.first], there[pair.second], pair.correlation)
         for pair in find_duplicates(inspected.pixels, inspected.thumbnails_NHW)
     ]
-    if rows.split is None and across(pairs, rows.patient) and not allow_duplicates:
-        split = _split(rows, pairs)
+    if rows.split is None and across(pairs, rows.patient) and not options.allow_duplicates:
+        split = _split(rows, pairs, options)
         if inspected.gray_16_bit:  # their values are those of other training images
             inspected = inspect_images(files, _training(split, there))
 
-    levels = find_intensity(intensity, inspected.counts_V) if inspected.gray_16_bit else None
-    warnings += _pixel_warnings(inspected, levels, intensity)
+    levels = find_intensity(options.intensity, inspected.counts_V) if inspected.gray_16_bit else None
+    warnings += _pixel_warnings(inspected, levels, options.intensity)
     if inspected.blank:
         first = _first([found[there[i]] for i in inspected.blank])
         warnings.append(f"{len(inspected.blank)} images are blank, every pixel the same ({first})")
     digest = [""] * count
     for n, image_digest in zip(there, inspected.digests, strict=True):
         digest[n] = image_digest
-    warnings += _duplicate_warnings(rows, split, pairs, images, allow_duplicates)
+    warnings += _duplicate_warnings(rows, split, pairs, images, options.allow_duplicates)
     warnings += _row_warnings(rows, split)
     warnings += unfit_for_a_study(rows.targets_NC, rows.patient, split, rows.split is not None)
     flow = [*rows.flow, ("image file there", len(there))]
     if unreadable:
         flow.append(("image readable", len(there) - len(unreadable)))
-    return write_cohort(
-        out,
-        _columns(rows, split, found, digest),
-        rows.targets_NC,
-        labels=rows.labels,
-        source=rows.source,
-        reader=rows.reader,
-        modality=rows.modality,
-        licence=rows.licence,
-        exclusive=rows.exclusive,
-        label_names=rows.label_names,
-        label_prompts=rows.label_prompts,
-        policy=rows.policy,
-        images_root=images,
+    facts = replace(
+        facts,
         channels=inspected.channels,
         intensity=levels,
         flow=flow,
         warnings=[*warnings, *absent],  # what is not there stands last, where it is seen
-        contradictions=[rows.image[n] for n in rows.contradictions],
-        uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
         duplicates=[(rows.image[pair.first], rows.image[pair.second], pair.correlation) for pair in pairs],
     )
+    columns = _columns(rows, split, found, digest)
+    return write_cohort(out, columns, rows.targets_NC, images_root=images, **vars(facts))
 
 
 def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None], list[str]]:
@@ -194,7 +184,7 @@ def _columns(
     } | {KEEP + name: cells for name, cells in rows.keep.items()}
 
 
-def _split(rows: SourceRows, pairs: Sequence[Pair]) -> Sequence[str]:
+def _split(rows: SourceRows, pairs: Sequence[Pair], options: SharedOptions) -> Sequence[str]:
     """The split that the source gives, or one that keeps together the patients of each pair of images, and
     those whose names are one in several spellings."""
     if rows.split is not None:
@@ -203,7 +193,7 @@ def _split(rows: SourceRows, pairs: Sequence[Pair]) -> Sequence[str]:
     names = [first.setdefault(folded(patient), patient) for patient in rows.patient]
     groups_N = joined(names, [pair[:2] for pair in pairs])
     try:
-        return stratified_split(rows.targets_NC, groups_N, rows.fractions, rows.seed)
+        return stratified_split(rows.targets_NC, groups_N, options.fractions or FRACTIONS, options.seed)
     except InputError as error:
         shared = _in_words(across(pairs, rows.patient), rows.image, rows.patient)
         if not shared:

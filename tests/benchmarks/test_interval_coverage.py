@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import interval_coverage
-from benchmarks.interval_coverage import AVERAGES, LABELS, Classes, OneLabel, coverage
+from benchmarks.interval_coverage import AVERAGES, LABELS, Classes, OneLabel, coverage, main
 
 
 def test_every_kind_of_case_gives_a_line_a_metric(monkeypatch):
@@ -33,3 +33,10 @@ def test_a_patient_has_as_many_images_as_the_case_says():
     assert (images_P.min(), images_P.max()) == (1, 10) and images_P.mean() == pytest.approx(5.5, abs=0.3)
     sick_P = np.bincount(rows_N, weights=drawn.targets_NC[:, 0]) > 0
     assert sick_P.mean() == pytest.approx(0.3, abs=0.06)
+
+
+def test_every_case_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(interval_coverage, "RESAMPLES", 20)
+    main(["1", "--splits", "2", "--truth-from", "2000"])
+    printed = capsys.readouterr().out
+    assert all(f"{case}:\n" in printed for case in (*LABELS, *AVERAGES))

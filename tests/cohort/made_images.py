@@ -7,7 +7,7 @@ from PIL import Image
 
 from cohort.image_files import ImageFiles, inspect_images, list_files
 from cohort.labels import LabelPolicy
-from cohort.manifest import write_cohort
+from cohort.writing import write_cohort
 
 
 def encode(array, file_format="PNG", mode=None, **options):

@@ -8,7 +8,7 @@ from cohort.contact_sheet import contact_sheet
 from cohort.errors import InputError
 from cohort.image_files import ImageFiles, inspect_images
 from cohort.labels import LabelPolicy
-from cohort.manifest import write_cohort
+from cohort.writing import write_cohort
 
 
 def test_the_sheet_shows_images_spread_over_the_cohort(tmp_path):

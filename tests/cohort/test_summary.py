@@ -3,8 +3,8 @@
 import numpy as np
 
 from cohort.labels import NO_FINDING, LabelPolicy
-from cohort.manifest import write_cohort
 from cohort.summary import describe
+from cohort.writing import write_cohort
 
 
 def test_the_summary_counts_by_hand(tmp_path):

@@ -169,7 +169,7 @@ def any_bytes_as_a_csv_table(folder, data):
 )
 def any_cells_as_a_table_of_labels(folder, rows, named, kind):
     """Through to the cohort, with images that are there."""
-    from cohort.readers.table import read_table
+    from cohort.readers.table import TableOptions, read_table
 
     if named:
         rows = [(f"{i}.png", f"p{i}", "1" if i % 2 else "0", row[3]) for i, row in enumerate(rows)]
@@ -183,10 +183,7 @@ def any_cells_as_a_table_of_labels(folder, rows, named, kind):
         folder / "t.csv",
         images,
         folder / "out",
-        image_column="image",
-        patient_column="patient",
-        keep=["Finding"],
-        **how,
+        TableOptions(image_column="image", patient_column="patient", keep=["Finding"], **how),
     )
     from cohort.summary import describe
 

@@ -1,7 +1,6 @@
 """Images, folders and archives that want to hang, to fill the memory or to lead elsewhere."""
 
 import io
-import os
 import struct
 import zipfile
 import zlib
@@ -44,28 +43,6 @@ def predict(image):
 def gray_png(width, height, compressed=None):
     rows = bytes(height * (1 + width)) if compressed is None else compressed
     return png(width, height, 8, 0, rows)
-
-
-@pytest.mark.parametrize("kind", ["a FIFO", "/dev/zero", "a folder", "a link to itself", "/dev/stdin"])
-@pytest.mark.parametrize("by", [build, predict])
-def test_only_a_regular_file_is_read(tmp_path, kind, by):
-    write_images(tmp_path / "images", 12)
-    path = tmp_path / "images" / "0.png"
-    path.unlink()
-    if kind == "a FIFO":
-        os.mkfifo(path)
-    elif kind == "a folder":
-        path.mkdir()
-    else:
-        path.symlink_to("0.png" if kind == "a link to itself" else kind)
-    if by is predict:
-        outcome = confined(predict, str(path), writes=tmp_path, seconds=20)
-    else:
-        outcome = build(tmp_path, seconds=20)
-        if kind == "a folder":
-            assert outcome.code == 0 and "1 of 12 image files are missing (0.png)" in outcome.output
-            return
-    assert "0.png" in refusal(outcome)
 
 
 def test_images_of_most_pixels_are_decoded_one_after_the_other(tmp_path):

@@ -1,6 +1,5 @@
 """A study file that wants to hang, to fill the memory or to end in a traceback: it is refused in one line."""
 
-import os
 import re
 
 import pytest
@@ -65,25 +64,6 @@ def test_a_hostile_study_file_is_refused_in_one_line(tmp_path, what):
     message = refusal(outcome)
     assert message.startswith("study.yaml: ")
     assert re.search(reason, message), message
-
-
-@pytest.mark.parametrize(
-    "kind", ["a folder", "a FIFO", "/dev/zero", "a link to itself", "absent", "too long"]
-)
-def test_only_a_regular_file_is_read(tmp_path, kind):
-    path = tmp_path / "study.yaml"
-    if kind == "a folder":
-        path.mkdir()
-    elif kind == "a FIFO":
-        os.mkfifo(path)
-    elif kind == "/dev/zero":
-        path.symlink_to("/dev/zero")
-    elif kind == "a link to itself":
-        path.symlink_to("study.yaml")
-    name = "s" * 5000 + ".yaml" if kind == "too long" else "study.yaml"
-    assert refusal(
-        confined(radtune, tmp_path, "run", name, writes=tmp_path, seconds=20, memory=MEMORY)
-    ).startswith(name[:100])
 
 
 @pytest.mark.parametrize(

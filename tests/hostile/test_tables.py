@@ -1,6 +1,5 @@
 """Tables that want to hang, to fill the memory or to end in a traceback: refused in one line."""
 
-import os
 import re
 
 import numpy as np
@@ -57,22 +56,6 @@ def test_a_hostile_csv_table_is_refused_in_one_line(tmp_path, what):
     message = refusal(build(tmp_path, "t.csv"))
     assert message.startswith("t.csv") and re.search(reason, message), message
     assert not (tmp_path / "cohort").exists()
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
-@pytest.mark.parametrize("kind", ["a folder", "a FIFO", "/dev/zero", "3 GB of zeros", "absent"])
-def test_only_a_regular_file_of_bounded_size_is_read(tmp_path, kind, name):
-    path = tmp_path / name
-    if kind == "a folder":
-        path.mkdir()
-    elif kind == "a FIFO":
-        os.mkfifo(path)
-    elif kind == "/dev/zero":
-        path.symlink_to("/dev/zero")
-    elif kind == "3 GB of zeros":
-        path.touch()
-        os.truncate(path, 3 << 30)
-    assert refusal(build(tmp_path, name, seconds=20)).startswith(name)
 
 
 def test_10000_label_columns_are_read(tmp_path):

@@ -182,10 +182,10 @@ def test_two_steps_of_training_give_a_model_that_loads_and_the_same_one_again(tm
         for name in ("first", "again"):
             train(
                 tmp_path / name,
-                images=90,
-                held_out=60,
+                images=40,
+                held_out=30,
                 epochs=1,
-                batch_size=45,
+                batch_size=20,
                 seed=3,
                 logged_every=1,
             )

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import Cohort
+from cohort.writing import write_cohort
 
 LABELS = ("Bright", "Left", "Rare")
 

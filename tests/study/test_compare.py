@@ -13,7 +13,8 @@ from PIL import Image
 import vlm.embeddings
 from cohort.errors import InputError
 from cohort.labels import LabelPolicy
-from cohort.manifest import TEST_ACCESS, Cohort, write_cohort
+from cohort.manifest import TEST_ACCESS, Cohort
+from cohort.writing import write_cohort
 from study.cli import main
 from study.compare import compare_encoders
 from tests.study.conftest import square_cohort

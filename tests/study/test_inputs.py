@@ -10,7 +10,8 @@ from PIL import Image
 
 from cohort.errors import InputError
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import Cohort
+from cohort.writing import write_cohort
 from study import Study
 from study.cli import main
 from study.inputs import open_inputs, searched, study_space

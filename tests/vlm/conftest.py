@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import Cohort
+from cohort.writing import write_cohort
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from vlm.encoders import Encoder, load_encoder
 

@@ -21,7 +21,7 @@ from analysis.inside.overlay_effects import (
 from analysis.inside.overlays import Overlay, overlays
 from cohort.geometry import Geometry
 from cohort.labels import LabelPolicy
-from cohort.manifest import write_cohort
+from cohort.writing import write_cohort
 from scoring.decision_rule import DecisionRule
 from scoring.predictions import Origin
 from vlm.cohort_features import CohortFeatures

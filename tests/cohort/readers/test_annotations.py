@@ -106,12 +106,15 @@ def test_coco_has_boxes_polygons_and_run_lengths(cohort, tmp_path):
                 "category_id": 1,
                 "segmentation": {"size": [20, 20], "counts": [0, 1, 399]},
             },
+            {"id": 5, "image_id": 7, "category_id": 1, "segmentation": {"size": [20, 20], "counts": [400]}},
+            {"id": 6, "image_id": 7, "category_id": 1, "segmentation": [[3, 3, 3, 3, 3, 3]]},
         ],
     }
     boxes(cohort, tmp_path, json.dumps(content), "coco", name="coco.json")
     masks = {(region.x, region.y): region for region in Annotations.open(cohort).regions}
+    assert len(masks) == 4  # a mask without a pixel is no region
     np.testing.assert_array_equal(masks[5, 3].mask(), mask_HW)
-    assert masks[10, 10].mask().sum() == 25 and masks[0, 0].mask().sum() == 1 and masks[1, 2].runs is None
+    assert masks[10, 10].mask().sum() == 16 and masks[0, 0].mask().sum() == 1 and masks[1, 2].runs is None
 
 
 def test_chexlocalize_and_siim(cohort, tmp_path):

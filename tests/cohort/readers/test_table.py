@@ -15,7 +15,7 @@ from cohort.intensity import Intensity, find_intensity
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from cohort.manifest import Cohort
 from cohort.readers.name_lists import comma_separated
-from cohort.readers.table import read_table
+from cohort.readers.table import TableOptions, read_table
 from cohort.summary import describe
 
 PATIENTS = 30
@@ -65,7 +65,7 @@ def read(source, table=None, images=None, **arguments):
     arguments = {"image_column": "file", "patient_column": "pid"} | arguments
     if "label_column" not in arguments:
         arguments = {"labels": ["Edema", "Fracture"]} | arguments
-    return read_table(table, images or folder / "images", folder / "cohort", **arguments)
+    return read_table(table, images or folder / "images", folder / "cohort", TableOptions(**arguments))
 
 
 def test_a_table_with_a_column_a_label(source):
@@ -681,12 +681,14 @@ def test_the_real_nih_cohort_comes_out_as_its_readme_says(real_data, tmp_path):
         folder / "labels.csv",
         folder / "images",
         tmp_path / "nih",
-        image_column="image_id",
-        patient_column="patient_id",
-        view_column="view",
-        labels=[*NIH_14, NO_FINDING],
-        split_column="split",
-        keep=["sex", "age"],
+        TableOptions(
+            image_column="image_id",
+            patient_column="patient_id",
+            view_column="view",
+            labels=[*NIH_14, NO_FINDING],
+            split_column="split",
+            keep=["sex", "age"],
+        ),
     )
     positives = dict(zip(cohort.labels, cohort.targets_NC().sum(axis=0).astype(int).tolist(), strict=True))
     assert positives == dict(
@@ -700,22 +702,21 @@ def test_the_real_nih_cohort_comes_out_as_its_readme_says(real_data, tmp_path):
             folder / "labels.csv",
             folder / "images",
             tmp_path / "kcr",
-            image_column="image_id",
-            patient_column="patient_id",
-            labels=NIH_14,
-            split_column="kcr_split",
+            TableOptions(
+                image_column="image_id",
+                patient_column="patient_id",
+                labels=NIH_14,
+                split_column="kcr_split",
+            ),
         )
 
 
 def test_the_nih_label_cells_say_the_same_as_its_columns(real_data, tmp_path):
     folder = real_data / "nih_cxr64"
     arguments = {"image_column": "image_id", "patient_column": "patient_id", "split_column": "split"}
-    wide = read_table(
-        folder / "labels.csv", folder / "images", tmp_path / "a", labels=[*NIH_14, NO_FINDING], **arguments
-    )
-    long = read_table(
-        folder / "labels.csv", folder / "images", tmp_path / "b", label_column="finding_labels", **arguments
-    )
+    source = folder / "labels.csv", folder / "images"
+    wide = read_table(*source, tmp_path / "a", TableOptions(labels=[*NIH_14, NO_FINDING], **arguments))
+    long = read_table(*source, tmp_path / "b", TableOptions(label_column="finding_labels", **arguments))
     assert wide.labels == long.labels
     np.testing.assert_array_equal(wide.targets_NC(), long.targets_NC())
 
@@ -726,9 +727,7 @@ def test_the_real_paediatric_archive_is_read_one_label_an_image(real_data, tmp_p
         folder / "labels.csv",
         folder / "images.zip",
         tmp_path / "k",
-        image_column="image",
-        patient_column="patient",
-        label_column="label",
+        TableOptions(image_column="image", patient_column="patient", label_column="label"),
     )
     assert cohort.labels == ("bacterial_pneumonia", "normal", "viral_pneumonia")
     assert cohort.targets_NC().sum(axis=0).tolist() == [320, 320, 320]

@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort, write_cohort
+from cohort.manifest import Cohort
+from cohort.writing import write_cohort
 from scoring.decision_rule import DecisionRule
 from scoring.predictions import Origin
 from tests.hostile.models.guarded_process import GuardedProcess

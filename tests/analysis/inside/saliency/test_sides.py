@@ -21,7 +21,7 @@ from analysis.inside.saliency.sides import (
     zone_of,
 )
 from cohort.labels import CHEXPERT_14
-from cohort.readers.iu_xray import read_mesh
+from cohort.readers.mesh import read_mesh
 from sample.phantoms import draw_cohort
 
 
