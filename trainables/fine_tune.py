@@ -31,9 +31,9 @@ from scoring.judging import OBJECTIVES, judge, objective
 from search_spaces.configuration import Configuration
 from trainables.augmentation import STRONGEST, Draw, distort, draw
 from trainables.fine_tune_config import Training, learning_rate_factor, tower_method, tower_rate
-from trainables.fine_tune_head import Head
 from trainables.fine_tune_state import Best, TrainingState, load_newest, save_best, save_checkpoint
 from trainables.image_batches import Batches
+from trainables.initial_weights import xavier_uniform
 from trainables.losses import BankLoss, plain_loss
 from trainables.records import TrialRecord, judged_fields
 from trainables.tower import TrainableTower
@@ -41,6 +41,7 @@ from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
 from vlm.precision import resolve_precision
+from vlm.torch_head import TorchHead
 
 # Looking at a loss waits for the device, so it is looked at in groups of this many steps.
 _STEPS_BETWEEN_LOOKS = 50
@@ -135,9 +136,11 @@ class FineTuneTrial:
 
         self._tower = TrainableTower(encoder, tower_method(config), seed=self._key("tower")).to(self.device)
         if config["init_head"] == "probe":
-            self._head = Head(head).to(self.device)
+            start = head
         else:
-            self._head = Head.fresh(encoder.width, labels, (config.seed, config.number)).to(self.device)
+            weight_CD = xavier_uniform(encoder.width, labels, (config.seed, config.number))
+            start = LinearHead.plain(weight_CD.T)
+        self._head = TorchHead(start).to(self.device)
         self._features = self._tower
         if compute.compile_tower:
             # Graphs of the trials before it in this process count against the limit, past which nothing is

@@ -21,10 +21,10 @@ from search_spaces.fine_tune import SPACE
 from trainables import checkpoints
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune_config import tower_method
-from trainables.fine_tune_head import Head
 from trainables.tower import TrainableTower
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
+from vlm.torch_head import TorchHead
 
 CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 _HEAD = "linear_head/"
@@ -51,7 +51,7 @@ class TrainingState:
     """What is trained, `tower.<name>` and `head.<name>`."""
     averages: dict[str, Tensor] | None
     """Running means of the parameters; None where there are none."""
-    head: Head
+    head: TorchHead
     new_optimizer: Callable[[], torch.optim.AdamW]
     fresh_optimizer: bool
     """Every epoch starts a new optimiser, so that its moments need not be kept."""

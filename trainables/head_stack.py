@@ -19,6 +19,7 @@ from torch import Tensor
 from search_spaces.configuration import Configuration
 from trainables.bank_training import BankTraining
 from trainables.fold_features import fold_features
+from trainables.initial_weights import xavier_uniform
 from trainables.losses import LOSSES, BankLoss
 from trainables.racing import CONTENDERS
 from trainables.trial_data import ProbeData
@@ -97,13 +98,12 @@ class Head:
 
     def initial_weights(self, coordinates: int, labels: int) -> np.ndarray:
         """weight_CE, float32: zeros, from which a loss that is all but convex descends as well as from
-        anywhere and has nothing to forget; a published configuration as published, Xavier-uniform (Glorot and
-        Bengio, AISTATS 2010, eq. 16) and bias 0."""
+        anywhere and has nothing to forget; a published configuration as published, Xavier-uniform and
+        bias 0."""
         weight_CE = np.zeros((labels, coordinates + 1), np.float32)
         if self.config.preset:
-            bound = math.sqrt(6 / (coordinates + labels))
-            draw = np.random.default_rng([self.config.seed, WEIGHTS, self.config.number])
-            weight_CE[:, :-1] = draw.uniform(-bound, bound, (labels, coordinates))
+            key = (self.config.seed, WEIGHTS, self.config.number)
+            weight_CE[:, :-1] = xavier_uniform(coordinates, labels, key)
         return weight_CE
 
     def begin_fold(self) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from cohort.errors import InputError
 from vlm.encoders.layers import KindsTower
 from vlm.feature_kinds import DEEP
-from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
+from vlm.torch_head import TorchHead
 
 BATCH = 8
 """Images that are looked at together. The graph of 8 images of 224 px under EfficientNet-Lite0 keeps 0.6 GB,
@@ -24,22 +24,6 @@ class ZeroGradient(InputError):
     """A label's score does not depend on what a map would be made of."""
 
 
-class TorchHead(nn.Module):
-    """`LinearHead` in torch."""
-
-    def __init__(self, head: LinearHead) -> None:
-        super().__init__()
-        self.columns, self.l2 = head.columns, head.l2
-        for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
-            self.register_buffer(name, torch.from_numpy(np.array(getattr(head, name))))
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        x_BD = features_BF[:, self.columns]
-        if self.l2:
-            x_BD = x_BD / x_BD.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return ((x_BD - self.mean_D) / self.scale_D) @ self.weight_DC + self.bias_C
-
-
 class LabelLogits(nn.Module):
     """From normalised pixels (B, 3, H, W) to scores (B, C), float32, as `Predictor.scores` has them."""
 
@@ -47,7 +31,7 @@ class LabelLogits(nn.Module):
         super().__init__()
         self.labels = predictor.labels
         self.image_tower = predictor.encoder.tower
-        self.heads = nn.ModuleList(TorchHead(head) for head in predictor.heads)
+        self.heads = nn.ModuleList(TorchHead(head).requires_grad_(False) for head in predictor.heads)
         self.deep = predictor.encoder.kinds.get(DEEP)
 
     @property
