@@ -174,7 +174,7 @@ class FineTuneTrial:
     def finished(self) -> bool:
         """Whether the last epoch is done, the patience spent, or the trial has failed."""
         patience = self.training.patience
-        stale = patience is not None and self.state.waited >= patience
+        stale = patience is not None and self.state.epochs_waited >= patience
         return self.state.epoch >= self.config["epochs"] or stale or bool(self._failure)
 
     @property
@@ -220,14 +220,14 @@ class FineTuneTrial:
             torch.cuda.reset_peak_memory_stats(self.device)
         try:
             with torch.random.fork_rng(devices=[self.device] if cuda else []):
-                train_loss, waited = self._train(deadline)
+                train_loss, wait_seconds = self._train(deadline)
             training_seconds = time.perf_counter() - started
             point = {
                 "epoch": self.state.epoch + 1,
                 "train_loss": train_loss,
                 **self._judge(),
                 "images_per_second": len(self._train_N) / training_seconds,
-                "data_wait_share": waited / training_seconds,
+                "data_wait_share": wait_seconds / training_seconds,
                 "peak_device_memory_mb": _peak_memory(self.device) / 2**20,
                 "tower_learning_rate": self.state.optimizer.param_groups[0]["lr"],
                 "head_learning_rate": self.state.optimizer.param_groups[-1]["lr"],
@@ -243,7 +243,7 @@ class FineTuneTrial:
         return point
 
     def _train(self, deadline: float) -> tuple[float, float]:
-        """One epoch of steps; the training loss and the seconds waited for data. TimeoutError."""
+        """One epoch of steps; the training loss and the seconds spent waiting for data. TimeoutError."""
         config, training, steps = self.config, self.training, self.steps_an_epoch
         self._tower.train()
         if training.fresh_optimizer:
@@ -270,7 +270,7 @@ class FineTuneTrial:
             self._update(position)
             if (step + 1) % _STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
                 self._check_finite(losses_S[: step + 1])
-        return ((plain_S * entries_S).sum() / entries_S.sum()).item(), batches.waited
+        return ((plain_S * entries_S).sum() / entries_S.sum()).item(), batches.wait_seconds
 
     def _gradients(self, images_BHWC: Tensor, targets_BC: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Leaves the gradients of the batch's loss in the parameters; returns that loss and the plain one.
@@ -400,9 +400,9 @@ class FineTuneTrial:
         shrinkage_K = [self.config["threshold_shrinkage"]]
         value = float(objective(self.objective_name, logits_NC[None], self._judged, shrinkage_K)[0])
         score = value if self.training.best_by == "objective" else -val_loss
-        self.state.waited += 1
+        self.state.epochs_waited += 1
         if score > self.state.best.score:
-            self.state.waited = 0
+            self.state.epochs_waited = 0
             kept = self.state.averages or self.state.parameters
             weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in kept.items()}
             self.state.best = Best(self.state.epoch + 1, score, weights, logits_NC)

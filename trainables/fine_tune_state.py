@@ -62,7 +62,7 @@ class TrainingState:
     """Epochs trained."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """What `FineTuneTrial.run_epoch` returned, one entry an epoch."""
-    waited: int = 0
+    epochs_waited: int = 0
     """Epochs since the best one."""
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
@@ -91,7 +91,7 @@ class TrainingState:
             "epoch": self.epoch,
             "curve": [dict(point) for point in self.curve],
             "micro_batch": self.micro_batch,
-            "waited": self.waited,
+            "epochs_waited": self.epochs_waited,
             "seconds": self.seconds,
             "best_epoch": self.best.epoch,
             "best_score": self.best.score,
@@ -126,7 +126,7 @@ class TrainingState:
             self.scaler.load_state_dict(progress["scaler"])
         self.epoch, self.curve = progress["epoch"], [dict(point) for point in progress["curve"]]
         self.micro_batch = progress["micro_batch"]
-        self.waited, self.seconds = progress["waited"], progress["seconds"]
+        self.epochs_waited, self.seconds = progress["epochs_waited"], progress["seconds"]
         self.best = Best(epoch=progress["best_epoch"], score=progress["best_score"])
         if self.best.epoch:
             # Kept weights that are the current ones stand in the file once.

@@ -22,7 +22,7 @@ LORA = {
     "lora_dropout": 0.2,
     "lora_targets": "attention+mlp",
 }
-BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
+BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "pos_weight_power": 0.5}
 
 
 def params(**changes) -> dict:

@@ -452,7 +452,7 @@ def test_softmax_trains_a_tower_on_exclusive_labels(vit, data):
     one_each_NC = np.eye(3, dtype=np.float32)[one_each_NC.argmax(1)]
     one_each_NC[5] = np.nan
     classes = dataclasses.replace(data, targets_NC=one_each_NC, exclusive=True)
-    some_trial = trial(vit, classes, loss="softmax", positive_weight=0.5, micro_batch=3)
+    some_trial = trial(vit, classes, loss="softmax", pos_weight_power=0.5, micro_batch=3)
     points = [some_trial.run_epoch() for _ in range(4)]
     assert points[-1]["train_loss"] < points[0]["train_loss"]
     record = some_trial.record()

@@ -63,7 +63,7 @@ def config(number=0, seed=0, **changes) -> Configuration:
         "epochs": 6,
         "normalisation": "none",
         "loss": "bce",
-        "positive_weight": 0.0,
+        "pos_weight_power": 0.0,
         "threshold_shrinkage": 5.0,
     }
     params = plain | changes
@@ -76,7 +76,7 @@ def mixed_bank() -> list[Configuration]:
     """Every normalisation under every loss, with lengths, rates and decays of their own."""
     losses = [
         {"loss": "bce"},
-        {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5},
+        {"loss": "focal", "focal_gamma": 2.0, "pos_weight_power": 0.5},
         {
             "loss": "asymmetric",
             "asymmetric_gamma_negative": 4.0,
@@ -201,7 +201,7 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
         "bce": ({}, binary_cross_entropy_with_logits),
         "penalised": ({"l2_penalty": 0.2}, binary_cross_entropy_with_logits),
         "weighted": (
-            {"positive_weight": 0.5},
+            {"pos_weight_power": 0.5},
             lambda x, y: binary_cross_entropy_with_logits(x, y, pos_weight=weight_C),
         ),
         "focal": (
@@ -498,7 +498,7 @@ def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
         ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
-        ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
+        ({"pos_weight_power": 1.01}, "pos_weight_power must be a number from 0 to 1, not 1.01"),
         ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),
     ],
 )
@@ -802,7 +802,7 @@ def test_softmax_reaches_the_multinomial_regression_of_the_same_penalty():
 def test_a_mixed_bank_on_exclusive_labels_equals_its_heads_one_by_one():
     data, losses = draw_classes(), ("softmax", "bce", "softmax")
     configs = [
-        config(number, loss=loss, positive_weight=0.5, epochs=10) for number, loss in enumerate(losses)
+        config(number, loss=loss, pos_weight_power=0.5, epochs=10) for number, loss in enumerate(losses)
     ]
     how = BankTraining(batch_size=32, rungs=(3,))
     for record, one in zip(train_bank(configs, data, training=how), configs, strict=True):
