@@ -24,7 +24,6 @@ from trainables.fine_tune import Compute, FineTuneTrial, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
 from trainables.linear_probe import train_bank
-from trainables.racing import Earlier
 from trainables.records import TrialRecord, as_on_given_split, pack_bank
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import Encoder
@@ -61,17 +60,18 @@ class LinearProbeBank(tune.Trainable):
         asked = [
             Configuration(linear_probe.SPACE, seed=task.seed, **one) for one in self.config["configurations"]
         ]
+        training = training_of(asked[0].preset, task.batch_size)
         records = train_bank(
             asked,
-            task.given if asked[0].preset else task.data,
-            training=training_of(asked[0].preset, task.batch_size),
+            task.given if training.on_given_split else task.data,
+            training=training,
             objective_name=task.objective_name,
             seed=task.seed,
-            earlier=Earlier() if asked[0].preset else self.config["earlier"],
+            earlier=self.config["earlier"],
             device=task.device,
             deadline=self.config["deadline"],
         )
-        if asked[0].preset and task.data.folds > 1:
+        if training.on_given_split and task.data.folds > 1:
             records = [as_on_given_split(record) for record in records]
         done = [record.objective for record in records if record.state == "COMPLETE"]
         return {
