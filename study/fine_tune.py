@@ -25,7 +25,7 @@ from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
 from trainables.bank_training import BankTraining
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
-from trainables.fine_tune import Compute
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_state import checkpoint_bytes, load_best
 from trainables.linear_probe import train_bank
 from trainables.records import TrialRecord, ranking

@@ -70,6 +70,11 @@ class TrainingState:
     def __post_init__(self) -> None:
         self.optimizer = self.new_optimizer()
 
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers are trained, the head's included."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
     def tensors(self) -> dict[str, Tensor]:
         """Trained weights, AdamW's moments, running means, best weights and logits."""
         tensors = {f"weights/{name}": parameter.detach() for name, parameter in self.parameters.items()}

@@ -1,7 +1,8 @@
 """What runs in a Ray worker: a bank of linear probes in one step, or one fine-tuning an epoch a step.
 
 Both report their records as the bytes of a bank file. They hold training and validation and nothing of the
-test split, and are reused for trial after trial, so that Python, torch and the data are loaded once.
+test split, and are reused for bank after bank or trial after trial, so that Python, torch and the data are
+loaded once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from search_spaces import fine_tune, linear_probe
 from search_spaces.configuration import Configuration
 from trainables.bank_training import training_of
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
-from trainables.fine_tune import Compute, FineTuneTrial, TrialFailed
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
 from trainables.linear_probe import train_bank

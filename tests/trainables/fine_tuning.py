@@ -7,7 +7,8 @@ import torch
 
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
-from trainables.fine_tune import Compute, FineTuneTrial
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_state import load_best
 from vlm.encoders import Encoder

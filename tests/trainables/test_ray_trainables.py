@@ -17,7 +17,7 @@ from tests.trainables.single_split import probe_data, single_split
 from trainables import ray_trainables
 from trainables.bank_training import RUNGS
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
-from trainables.fine_tune import Compute
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_best
 from trainables.racing import Earlier
