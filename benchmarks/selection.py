@@ -53,7 +53,8 @@ from trainables.bank_training import BankTraining
 from trainables.ensemble import select_ensemble
 from trainables.linear_probe import train_bank
 from trainables.logistic import train_logistic
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.text_informed import text_informed
 from trainables.trial_data import ProbeData
 from vlm.embeddings import embed

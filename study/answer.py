@@ -18,10 +18,11 @@ from search_spaces.linear_probe import SPACE
 from study.config import StudyConfig
 from study.inputs import Inputs
 from trainables.bank_training import training_of
-from trainables.ensemble import FINALISTS, Ensemble, select_ensemble
+from trainables.ensemble import CANDIDATES, Ensemble, select_ensemble
 from trainables.linear_probe import train_bank
 from trainables.logistic import LogisticGrid
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.text_informed import text_informed
 from vlm.predictor import DecisionRule, Origin, Predictor
 
@@ -83,7 +84,7 @@ def chosen_by_split(
     Returns:
         its record; None where none completed, or the deadline, a `time.time()`, passed before all were.
     """
-    finalists = ranking(records)[:FINALISTS]
+    finalists = ranking(records)[:CANDIDATES]
     if not finalists:
         return None
     bank = [

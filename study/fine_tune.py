@@ -28,7 +28,8 @@ from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, Corrupt
 from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_state import checkpoint_bytes, load_best
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.tower import check_space
 from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder

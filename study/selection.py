@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.predictors import PUBLICATION, PUBLISHED
 from cohort.errors import InputError
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 
 NOTES = {"paper": f"{PUBLISHED} ({PUBLICATION})"}
 """Preset -> what it is, for the reader of a table."""

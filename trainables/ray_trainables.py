@@ -19,6 +19,7 @@ from cohort.errors import InputError
 from cohort.image_store import finished_store
 from search_spaces import fine_tune, linear_probe
 from search_spaces.configuration import Configuration
+from trainables.bank_files import pack_bank
 from trainables.bank_training import training_of
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
 from trainables.fine_tune import FineTuneTrial
@@ -26,7 +27,7 @@ from trainables.fine_tune_compute import Compute, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, as_on_given_split, pack_bank
+from trainables.records import TrialRecord, as_on_given_split
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
