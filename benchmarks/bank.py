@@ -41,7 +41,7 @@ def draw_configs(heads: int, mix: str) -> list[Configuration]:
     """`heads` configurations: all of plain BCE on standardised features, or as random search draws them."""
     fixed = {"epochs": EPOCHS, **space.plain("projected")}
     if mix == "bce":
-        fixed |= {"loss": "bce", "positive_weight": 0.0, "normalisation": "standardize"}
+        fixed |= {"loss": "bce", "pos_weight_power": 0.0, "normalisation": "standardize"}
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     return [Configuration(space.SPACE, number, space.suggest(study.ask(), fixed)) for number in range(heads)]
 

@@ -38,7 +38,8 @@ from tqdm import tqdm
 from cohort.geometry import apply_geometry
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
-from trainables.fine_tune import Compute, FineTuneTrial
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import Training
 from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder, load_encoder

@@ -25,7 +25,8 @@ from search_spaces.linear_probe import SPACE
 from study.linear_probe import LARGEST_BANK, lagging
 from trainables.ensemble import select_ensemble
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 
 PATIENTS, LABELS, FEATURES, PREVALENCE = 100, 4, 16, 0.15

@@ -55,7 +55,8 @@ from trainables.baselines.logistic import train_logistic
 from trainables.baselines.text_informed import text_informed
 from trainables.ensemble import select_ensemble
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.embeddings import embed
 from vlm.encoders import load_encoder

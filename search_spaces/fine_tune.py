@@ -128,7 +128,7 @@ PAPER: dict[str, Any] = {
     "weight_decay": 1e-2,
     "epochs": 10,
     "loss": "bce",
-    "positive_weight": 0.0,
+    "pos_weight_power": 0.0,
     "ema_decay": 0.0,
     "augmentation": 0.0,
     "init_head": "fresh",
@@ -154,7 +154,7 @@ _START = {
     "epochs": 8,
     "loss": "bce",
     **losses.USUAL,  # for a study that fixes another loss; `warm_starts` leaves out what that does not have
-    "positive_weight": 0.5,
+    "pos_weight_power": 0.5,
     "ema_decay": 0.0,
     "augmentation": 0.5,
     "init_head": "probe",

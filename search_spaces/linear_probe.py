@@ -85,7 +85,7 @@ PAPER: dict[str, Any] = {
     "l2_penalty": 0.0,
     "epochs": 10,
     "loss": "bce",
-    "positive_weight": 0.0,
+    "pos_weight_power": 0.0,
     "threshold_shrinkage": 1.0,
     "normalisation": "none",
 }
@@ -103,7 +103,7 @@ COLUMNS = {
         "weight_decay",
         "epochs",
         "loss",
-        "positive_weight",
+        "pos_weight_power",
         "normalisation",
     )
 }
@@ -115,7 +115,7 @@ _START = {
     "epochs": 50,
     "loss": "bce",
     **losses.USUAL,  # for a study that fixes another loss; `warm_starts` leaves out what that does not have
-    "positive_weight": 0.0,
+    "pos_weight_power": 0.0,
     "threshold_shrinkage": 10.0,
 }
 

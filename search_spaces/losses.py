@@ -46,7 +46,7 @@ PARAMETERS: dict[str, Parameter] = {
         under=_ASYMMETRIC,
         meaning="negatives of a probability below this cost nothing",
     ),
-    "positive_weight": Parameter(
+    "pos_weight_power": Parameter(
         search=Interval(low=0, high=1),
         allowed=Interval(low=0, high=1),
         meaning="a positive entry weighs (negatives / positives of its label) to this power",

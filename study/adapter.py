@@ -57,7 +57,7 @@ class Adapter(Protocol):
     def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
         """The Tune trainable with its resources, and the scheduler that stops lagging trials or None.
 
-        What it reports holds `objective`, finite, and `bank_file`: its records by `records.pack_bank`."""
+        What it reports holds `objective`, finite, and `bank_file`: its records by `bank_files.pack_bank`."""
 
     def tidy(self, records: Iterable[TrialRecord]) -> None:
         """Delete what no finished trial needs; called after each."""

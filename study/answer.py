@@ -24,9 +24,10 @@ from trainables.baselines import LOGREG, LOGREG_DEEP, TEXT_INFORMED
 from trainables.baselines.base import name_of
 from trainables.baselines.text_informed import text_informed
 from trainables.candidates import Candidate, OutOfFold
-from trainables.ensemble import FINALISTS, Ensemble, select_ensemble
+from trainables.ensemble import CANDIDATES, Ensemble, select_ensemble
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from vlm.predictor import Predictor
 
 
@@ -92,7 +93,7 @@ def chosen_by_split(
     Returns:
         its record; None where none completed, or the deadline, a `time.time()`, passed before all were.
     """
-    finalists = ranking(records)[:FINALISTS]
+    finalists = ranking(records)[:CANDIDATES]
     if not finalists:
         return None
     bank = [

@@ -36,7 +36,8 @@ from study.tracking import StudyTracker, record_opening
 from study.warm_start import earlier_starts
 from trainables.baselines import logistic
 from trainables.baselines.base import GivenUp
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 
 AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 OVERTIME = 0.1

@@ -26,10 +26,11 @@ from study.search_plan import SearchPlan
 from trainables.bank_training import BankTraining
 from trainables.candidates import Candidate
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
-from trainables.fine_tune import Compute
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_state import checkpoint_bytes, load_best
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.tower import check_space
 from trainables.trial_data import FineTuneData
 from vlm.encoders import Encoder

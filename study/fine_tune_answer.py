@@ -23,12 +23,14 @@ from tqdm import tqdm
 from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
 from trainables import checkpoints
+from trainables.bank_files import pack_bank, unpack_bank
 from trainables.bank_training import BankTraining
 from trainables.baselines.base import chosen
 from trainables.baselines.logistic import train_logistic
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.linear_probe import train_bank
-from trainables.records import TrialRecord, pack_bank, ranking, unpack_bank
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from trainables.soup import State, averaged, greedy_soup, interpolated
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.embeddings import embed_images, embedding_precision

@@ -19,13 +19,15 @@ from study.inputs import Inputs, searched
 from study.repeats import Repeats, repeat_finalists
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
+from trainables.bank_files import pack_bank
 from trainables.bank_training import RUNGS
 from trainables.baselines.logistic import regressed_kinds
 from trainables.candidates import Candidate
 from trainables.ensemble import pack_ensemble
 from trainables.fold_features import decomposed, fold_features
 from trainables.racing import Earlier
-from trainables.records import TrialRecord, pack_bank, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 from vlm.encoders import Encoder
 from vlm.feature_kinds import base_kind
 
@@ -159,7 +161,7 @@ class Adapter:
         """Nothing to delete: a head is a few kilobytes in its bank file."""
 
     def close(self, records: Iterable[TrialRecord], deadline: float) -> list[str]:
-        """Weigh the finalists against each other; by the given split alone, train them again instead."""
+        """Weigh the best against each other; by the given split alone, train the finalists again instead."""
         return self._train_again(records, deadline) if self._by_split else self._weigh(records, deadline)
 
     @property

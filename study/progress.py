@@ -11,7 +11,8 @@ from study.command import shown_command
 from study.lock import is_locked
 from study.run_folder import RunFolder
 from study.study_file import load_stored
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 
 ROWS = 8
 RUNNING, FINISHED = "running", "finished"

@@ -15,8 +15,10 @@ from cohort.errors import InputError, shortened
 from cohort.files import write_atomically
 from scoring.predictions import BASELINE
 from study.command import shown_command
+from trainables.bank_files import pack_bank, unpack_bank
 from trainables.baselines import LOGREG, LOGREG_DEEP
-from trainables.records import TrialRecord, pack_bank, trials_frame, unpack_bank
+from trainables.ranking import trials_frame
+from trainables.records import TrialRecord
 
 if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does without
     from trainables.ensemble import Ensemble

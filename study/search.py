@@ -25,7 +25,8 @@ from cohort.files import write_atomically
 from study.journal import ASKED, Start, asked_banks, open_study, queue_start, told
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan, kept_plan
-from trainables.records import TrialRecord, pack_bank, unpack_bank
+from trainables.bank_files import pack_bank, unpack_bank
+from trainables.records import TrialRecord
 
 TRIES = 3
 """How often a bank is handed out whose worker dies, in one run of the study."""

@@ -10,7 +10,8 @@ import numpy as np
 from cohort.errors import InputError
 from scoring.predictions import ANSWER, PUBLISHED, TRIAL
 from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 
 NOTES = {"paper": f"{PUBLISHED_NAME} ({PUBLICATION})"}
 """Preset -> what it is, for the reader of a table."""

@@ -22,7 +22,8 @@ from study.lock import is_locked
 from study.run_folder import RunFolder
 from study.sqlite_uri import sqlite_file
 from study.study_file import load_config, load_stored, validated
-from trainables.records import TrialRecord, ranking, trials_frame
+from trainables.ranking import ranking, trials_frame
+from trainables.records import TrialRecord
 
 if TYPE_CHECKING:
     from analysis.analyze import AnalysisResult

@@ -62,7 +62,8 @@ from study.tracked_study import (
     description,
     with_own_words,
 )
-from trainables.records import TrialRecord, ranking
+from trainables.ranking import ranking
+from trainables.records import TrialRecord
 
 EXPERIMENT = "radtune"
 KIND_TAG = "mlflow.experimentKind"

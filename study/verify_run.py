@@ -13,8 +13,8 @@ from cohort.errors import InputError
 from study.run_folder import RunFolder
 from study.study_file import load_stored
 from trainables import checkpoints
+from trainables.bank_files import unpack_bank
 from trainables.checkpoints import CorruptCheckpoint
-from trainables.records import unpack_bank
 
 
 def verify(folder: Path | str) -> list[str]:

@@ -12,7 +12,7 @@ from cohort.files import write_atomically
 from study.config import StudyConfig
 from study.run_folder import RunFolder
 from study.study_file import load_stored
-from trainables.records import ranking
+from trainables.ranking import ranking
 
 MOST = 16
 """Configurations that a study takes over."""

@@ -26,6 +26,12 @@ class BankTraining:
     or loss for the lowest validation loss (`trainables.losses.plain_loss`)."""
     clip_norm: float | None = 1.0
     """Greatest Euclidean norm of a head's gradient; None: not clipped."""
+    initial_weights: str = "zeros"
+    """zeros, or xavier for Xavier-uniform, see `trainables.head_stack.initial_weights`."""
+    raced: bool = True
+    """Whether heads that lag behind others are stopped, at rungs and between folds."""
+    on_given_split: bool = False
+    """Whether heads are judged on the given validation split even where the study judges by folds."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -36,6 +42,8 @@ class BankTraining:
             raise ValueError(f"patience must be at least 1 or None, not {self.patience}")
         if self.best_by not in ("objective", "loss"):
             raise ValueError(f"best_by must be objective or loss, not {self.best_by!r}")
+        if self.initial_weights not in ("zeros", "xavier"):
+            raise ValueError(f"initial_weights must be zeros or xavier, not {self.initial_weights!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm must be positive or None, not {self.clip_norm}")
 
@@ -46,9 +54,13 @@ PAPER_TRAINING = BankTraining(
     patience=5,
     best_by="loss",
     clip_norm=None,
+    initial_weights="xavier",
+    raced=False,
+    on_given_split=True,
 )
-"""Of the paper's configuration (arXiv 2506.14136): batch 24, and after every epoch a look at the validation
-loss, which chooses the weights and ends training after five looks without gain."""
+"""Of the paper's configuration (arXiv 2506.14136): batch 24, initial weights drawn at random, and after every
+epoch an evaluation of the validation loss, which chooses the weights and ends training after five without
+gain."""
 
 
 def training_of(preset: str, batch_size: int) -> BankTraining:

@@ -32,7 +32,7 @@ from trainables.scaling import affine, temperature
 from trainables.trial_data import ProbeData
 from vlm.linear_head import LinearHead, combined
 
-FINALISTS = 40
+CANDIDATES = 40
 """Configurations that are weighed: the best by out-of-fold score."""
 BAGS = 8
 """Selections, each from another random half of the candidates, whose weights are averaged."""
@@ -102,7 +102,7 @@ def select_ensemble(
     """Select the ensemble, and once more for each fold without that fold's patients.
 
     Args:
-        searched: every completed configuration, each with `held_out_MC`; the best `FINALISTS` are weighed.
+        searched: every completed configuration, each with `held_out_MC`; the best `CANDIDATES` are weighed.
         plain: methods that are weighed in any case, by name, each with `held_out_MC`. One record at least,
             here or there.
         data: on whose folds they were judged.
@@ -195,8 +195,8 @@ def _chosen(
             for record in records[:searched]
         ]
     )
-    finalists = np.argsort(-alone_T, kind="stable")[:FINALISTS].tolist()
-    candidates = finalists + list(range(searched, len(records)))
+    best = np.argsort(-alone_T, kind="stable")[:CANDIDATES].tolist()
+    candidates = best + list(range(searched, len(records)))
     logits_KMC = np.stack([records[one].held_out_MC[some_M] for one in candidates])
     fit = temperature if rows.exclusive else affine
     fits = [fit(logits_MC.astype(np.float64), own.targets_NC) for logits_MC in logits_KMC]

@@ -21,10 +21,10 @@ from search_spaces.fine_tune import SPACE
 from trainables import checkpoints
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune_config import tower_method
-from trainables.fine_tune_head import Head
 from trainables.tower import TrainableTower
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
+from vlm.torch_head import TorchHead
 
 CHECKPOINT, BEST = "trial.safetensors", "best.safetensors"
 _HEAD = "linear_head/"
@@ -51,7 +51,7 @@ class TrainingState:
     """What is trained, `tower.<name>` and `head.<name>`."""
     averages: dict[str, Tensor] | None
     """Running means of the parameters; None where there are none."""
-    head: Head
+    head: TorchHead
     new_optimizer: Callable[[], torch.optim.AdamW]
     fresh_optimizer: bool
     """Every epoch starts a new optimiser, so that its moments need not be kept."""
@@ -62,13 +62,18 @@ class TrainingState:
     """Epochs trained."""
     curve: list[dict[str, float]] = field(default_factory=list)
     """What `FineTuneTrial.run_epoch` returned, one entry an epoch."""
-    waited: int = 0
+    epochs_waited: int = 0
     """Epochs since the best one."""
     seconds: float = 0.0
     best: Best = field(default_factory=Best)
 
     def __post_init__(self) -> None:
         self.optimizer = self.new_optimizer()
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers are trained, the head's included."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
 
     def tensors(self) -> dict[str, Tensor]:
         """Trained weights, AdamW's moments, running means, best weights and logits."""
@@ -91,7 +96,7 @@ class TrainingState:
             "epoch": self.epoch,
             "curve": [dict(point) for point in self.curve],
             "micro_batch": self.micro_batch,
-            "waited": self.waited,
+            "epochs_waited": self.epochs_waited,
             "seconds": self.seconds,
             "best_epoch": self.best.epoch,
             "best_score": self.best.score,
@@ -126,7 +131,7 @@ class TrainingState:
             self.scaler.load_state_dict(progress["scaler"])
         self.epoch, self.curve = progress["epoch"], [dict(point) for point in progress["curve"]]
         self.micro_batch = progress["micro_batch"]
-        self.waited, self.seconds = progress["waited"], progress["seconds"]
+        self.epochs_waited, self.seconds = progress["epochs_waited"], progress["seconds"]
         self.best = Best(epoch=progress["best_epoch"], score=progress["best_score"])
         if self.best.epoch:
             # Kept weights that are the current ones stand in the file once.

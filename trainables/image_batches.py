@@ -20,8 +20,8 @@ class Batches:
     def __init__(self, images_NHWC: np.ndarray, rows: Sequence[np.ndarray], device: torch.device) -> None:
         """`rows`: the rows of each batch, in order; within the store, which is not looked at again."""
         self._images_NHWC, self._rows, self._device = images_NHWC, rows, device
-        self.waited = 0.0
-        """Seconds for which a batch was asked for and not yet there."""
+        self.wait_seconds = 0.0
+        """For which a batch was asked for and not yet there."""
 
     def __iter__(self) -> Iterator[Tensor]:
         """uint8 (B, H, W, C) on the device."""
@@ -30,7 +30,7 @@ class Batches:
             for i in range(len(self._rows)):
                 started = time.perf_counter()
                 images_BHWC = ahead.pop().result()
-                self.waited += time.perf_counter() - started
+                self.wait_seconds += time.perf_counter() - started
                 if i + 1 < len(self._rows):
                     ahead.append(thread.submit(self._gather, self._rows[i + 1]))
                 yield images_BHWC.to(self._device, non_blocking=True)

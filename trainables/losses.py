@@ -272,8 +272,8 @@ class BankLoss:
 
         parameters = {name: values_K(name) for loss in LOSSES.values() for name in loss.parameters}
         pos_weight_KC = None
-        if any(head["positive_weight"] for head in heads):
-            pos_weight_KC = positive_weights(targets_NC, values_K("positive_weight"))
+        if any(head["pos_weight_power"] for head in heads):
+            pos_weight_KC = positive_weights(targets_NC, values_K("pos_weight_power"))
         return cls([head["loss"] for head in heads], parameters, pos_weight_KC)
 
     def select(self, heads: Sequence[int]) -> BankLoss:

@@ -1,4 +1,12 @@
-"""Who lags behind: what a bank is told of earlier configurations, and which heads go on to the next fold."""
+"""Who lags behind: what a bank is told of earlier configurations, and which heads go on to the next fold.
+
+The idea is that of Optuna's `WilcoxonPruner`, and of F-race before it (Birattari et al., "A Racing Algorithm
+for Configuring Metaheuristics", GECCO 2002): configurations are compared on the same folds, and one that is
+behind on those so far is not trained on the rest. WilcoxonPruner compares with the best trial alone, by a
+signed-rank test over the folds, which at its default threshold of 0.1 rejects after four folds at the
+earliest. Here a head is compared with the CONTENDERS-th best, since the answer averages many, and by the
+spread that the missing folds may still bring, estimated on all configurations.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from trainables.stopping import Ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +71,14 @@ def contending(
     variance = float((apart**2).sum()) / ((len(measured) - 1) * (most - 1))
     floor = means[CONTENDERS - 1] - math.sqrt(2 * variance * (1 / done - 1 / folds))
     return [bool(np.mean(one) >= floor) for one in fold_objectives]
+
+
+def fallen_behind(fold_objectives: Sequence[float], epochs: int) -> Ending:
+    """How a head of so many epochs a fold ends that `contending` lets go after these folds."""
+    folds = len(fold_objectives)
+    return Ending(
+        folds * epochs,
+        "PRUNED",
+        f"mean objective {np.nanmean(fold_objectives):.4f} over {folds} fold{'s' * (folds > 1)} is "
+        f"behind that of the best {CONTENDERS}",
+    )

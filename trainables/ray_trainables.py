@@ -1,7 +1,8 @@
 """What runs in a Ray worker: a bank of linear probes in one step, or one fine-tuning an epoch a step.
 
 Both report their records as the bytes of a bank file. They hold training and validation and nothing of the
-test split, and are reused for trial after trial, so that Python, torch and the data are loaded once.
+test split, and are reused for bank after bank or trial after trial, so that Python, torch and the data are
+loaded once.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from cohort.errors import InputError
 from cohort.image_store import finished_store
 from search_spaces import fine_tune, linear_probe
 from search_spaces.configuration import Configuration
+from trainables.bank_files import pack_bank
 from trainables.bank_training import training_of
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
-from trainables.fine_tune import Compute, FineTuneTrial, TrialFailed
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute, TrialFailed
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_config import training_of as fine_tuning_of
 from trainables.linear_probe import train_bank
-from trainables.racing import Earlier
-from trainables.records import TrialRecord, as_on_given_split, pack_bank
+from trainables.records import TrialRecord, as_on_given_split
 from trainables.trial_data import FineTuneData, ProbeData
 from vlm.encoders import Encoder
 from vlm.linear_head import LinearHead
@@ -61,17 +63,18 @@ class LinearProbeBank(tune.Trainable):
         asked = [
             Configuration(linear_probe.SPACE, seed=task.seed, **one) for one in self.config["configurations"]
         ]
+        training = training_of(asked[0].preset, task.batch_size)
         records = train_bank(
             asked,
-            task.given if asked[0].preset else task.data,
-            training=training_of(asked[0].preset, task.batch_size),
+            task.given if training.on_given_split else task.data,
+            training=training,
             objective_name=task.objective_name,
             seed=task.seed,
-            earlier=Earlier() if asked[0].preset else self.config["earlier"],
+            earlier=self.config["earlier"],
             device=task.device,
             deadline=self.config["deadline"],
         )
-        if asked[0].preset and task.data.folds > 1:
+        if training.on_given_split and task.data.folds > 1:
             records = [as_on_given_split(record) for record in records]
         done = [record.objective for record in records if record.state == "COMPLETE"]
         return {

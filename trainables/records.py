@@ -1,26 +1,23 @@
 """One configuration's result: the only shape in which it travels from a trial to the report.
 
-A bank's records travel and rest as one safetensors file: arrays as tensors, the rest as JSON in its metadata,
-a checksum over both. It is the first thing on disk after a bank has trained; the journal, MLflow and
-`trials.parquet` follow.
+`trainables.bank_files` writes and reads it, `trainables.ranking` sets several side by side.
+
+Shape legend: M judged images, C labels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from cohort.errors import InputError
 from scoring.decision_rule import DecisionRule
 from scoring.judging import SHRINKAGE, Judged, Scale, objective
 from scoring.predictions import Origin
-from trainables.packed import pack, unpack
 from trainables.trial_data import TrialData
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
@@ -184,80 +181,7 @@ def fold_objectives(objective_name: str, held_out_MC: np.ndarray, data: TrialDat
     return found
 
 
-def ranking(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Completed configurations, the best objective on validation first; ties go to the lower number.
-
-    A published configuration that was judged on the given split is not comparable with others that were not,
-    and stands here only where it is alone.
-    """
-    complete = [record for record in records if record.state == "COMPLETE"]
-    compared = [record for record in complete if not record.on_given_split]
-    return sorted(compared or complete, key=lambda record: (-record.objective, record.number))
-
-
 def as_on_given_split(record: TrialRecord) -> TrialRecord:
     """The record of a published configuration in a study that judges all others by folds."""
     metrics = {f"given_split.{name.removeprefix('val.')}": value for name, value in record.metrics.items()}
     return replace(record, metrics=metrics, on_given_split=True)
-
-
-def pack_bank(records: Iterable[TrialRecord]) -> bytes:
-    """Serialise a bank's records; `unpack_bank` is the inverse."""
-    tensors: dict[str, np.ndarray] = {}
-    described = []
-    for record in records:
-        plain = {one.name: getattr(record, one.name) for one in fields(record) if one.name != "arrays"}
-        described.append(plain)
-        tensors |= {f"{record.number}/{name}": array for name, array in record.arrays.items()}
-    return pack(tensors, described)
-
-
-def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
-    """Read what `pack_bank` wrote.
-
-    Raises:
-        InputError: `data` is not a whole bank file; the message starts with `name`.
-    """
-    try:
-        tensors, described = unpack(data)
-        records = []
-        for plain in described:
-            prefix = f"{plain['number']}/"
-            arrays = {
-                key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)
-            }
-            record = TrialRecord(**plain, arrays=arrays)
-            _ = record.head  # damaged arrays are found here, not in the middle of an analysis
-            records.append(record)
-        return records
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{name}: not a whole bank file ({error}); delete it and resume the study") from None
-
-
-def trials_frame(records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> pd.DataFrame:
-    """One row a configuration, sorted by number, with the columns number, preset, state, reason, `params.*`,
-    `val.*`, `given_split.*`, epoch, seconds, precision, strategy, mlflow_run_id."""
-    rows = [
-        {"number": record.number, "preset": record.preset, "state": record.state, "reason": record.reason}
-        | {f"params.{name}": value for name, value in record.params.items()}
-        | record.metrics
-        | {
-            "epoch": record.epoch,
-            "seconds": record.seconds,
-            "precision": record.precision,
-            "strategy": record.strategy,
-            "mlflow_run_id": mlflow_runs.get(record.number, ""),
-        }
-        for record in sorted(records, key=lambda record: record.number)
-    ]
-    frame = pd.DataFrame(rows)
-    middle = [
-        column
-        for prefix in ("params.", "val.", "given_split.")
-        for column in frame.columns
-        if str(column).startswith(prefix)
-    ]
-    head = ["number", "preset", "state", "reason"]
-    return frame.reindex(
-        columns=[*head, *middle, "epoch", "seconds", "precision", "strategy", "mlflow_run_id"]
-    )

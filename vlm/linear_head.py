@@ -1,5 +1,7 @@
 """A linear head: the one place where features are normalised and turned into logits.
 
+`vlm.torch_head` is the same head in torch; this module imports numpy alone, so that judging can.
+
 Shape legend: N images, D features, C labels.
 """
 
@@ -27,17 +29,24 @@ def standardisation(features_ND: np.ndarray, *, one_scale: bool = False) -> tupl
     return mean_D, np.where(constant_D, 1.0, deviation_D)
 
 
+SMALLEST_NORM = 1e-12
+"""A row of features with a smaller Euclidean norm is divided by this instead, as
+`torch.nn.functional.normalize` does: a row of zeros stays zeros, and rounding is not blown up to length 1."""
+
+
+def unit_rows(x_ND: np.ndarray) -> np.ndarray:
+    """x / max(|x|, SMALLEST_NORM) row by row, (N, D), in the dtype of x."""
+    return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), SMALLEST_NORM)
+
+
 def normalised(x_ND: np.ndarray, mean_D: np.ndarray, scale_D: np.ndarray, *, l2: bool) -> np.ndarray:
-    """(x - mean) / scale, (N, D), with x / |x| in place of x where `l2`; a row of zeros stays zeros."""
-    if l2:
-        norm_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
-        x_ND = x_ND / np.where(norm_N1 == 0, np.float32(1), norm_N1)
-    return (x_ND - mean_D) / scale_D
+    """(x - mean) / scale, (N, D), of `unit_rows` in place of x where `l2`."""
+    return ((unit_rows(x_ND) if l2 else x_ND) - mean_D) / scale_D
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LinearHead:
-    """logits = ((x - mean) / scale) @ weight + bias, with x / |x| in place of x where `l2` is set."""
+    """logits = ((x - mean) / scale) @ weight + bias, of `unit_rows` in place of x where `l2` is set."""
 
     weight_DC: np.ndarray
     """float32 (D, C)."""
@@ -48,7 +57,7 @@ class LinearHead:
     scale_D: np.ndarray
     """float32 (D,), positive: ones where the features are not standardised."""
     l2: bool = False
-    """Divide each feature row by its Euclidean norm first; a row of zeros stays zeros."""
+    """Divide each feature row by its Euclidean norm first, see `unit_rows`."""
     first: int = 0
     """Column of an encoder's features with which its own D begin, see `vlm.feature_kinds`."""
 

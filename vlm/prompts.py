@@ -27,6 +27,7 @@ import numpy as np
 from cohort.errors import InputError
 from cohort.labels import NO_FINDING
 from cohort.manifest import Cohort
+from vlm.linear_head import unit_rows
 
 if TYPE_CHECKING:
     from vlm.encoders import Encoder  # brings torch along, which a page of text does without
@@ -187,7 +188,7 @@ def text_prototypes(
 
 def _mean_directions(encoder: Encoder, groups: Sequence[Sequence[str]]) -> np.ndarray:
     features_PD = encoder.text_features([prompt for group in groups for prompt in group]).cpu().numpy()
-    features_PD = features_PD / np.linalg.norm(features_PD, axis=1, keepdims=True)
+    features_PD = unit_rows(features_PD)
     ends = np.cumsum([len(group) for group in groups])[:-1]
     mean_CD = np.stack([part_PD.mean(axis=0) for part_PD in np.split(features_PD, ends)])
-    return mean_CD / np.linalg.norm(mean_CD, axis=1, keepdims=True)
+    return unit_rows(mean_CD)

@@ -355,7 +355,7 @@ def trials_table(objective: str, best: float, rng: np.random.Generator, count: i
             "params.weight_decay": decay,
             "params.epochs": rng.integers(10, 80, count),
             "params.loss": rng.choice(["bce", "focal", "asymmetric"], count),
-            "params.positive_weight": rng.random(count),
+            "params.pos_weight_power": rng.random(count),
             "params.normalisation": rng.choice(["none", "l2", "standardize"], count),
             f"val.{objective}": objective_T,
         }

@@ -347,7 +347,7 @@ def test_configurations_are_folded_with_their_strategies(analysed):
         "search_weight_decay",
         "search_epochs",
         "search_loss",
-        "search_positive_weight",
+        "search_pos_weight_power",
         "search_normalisation",
         "learning_curves",
     ]

@@ -26,8 +26,8 @@ from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
+from trainables.bank_files import unpack_bank
 from trainables.packed import unpack
-from trainables.records import unpack_bank
 
 LONG = {"configurations": 64, "fixed": {"epochs": 100}}
 """Heads that train long enough for a fault to come in the middle of them."""

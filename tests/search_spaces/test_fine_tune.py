@@ -14,7 +14,7 @@ UNDER_METHOD = {
     "lora": {"adapter_learning_rate", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets"},
 }
 ALWAYS = {
-    *("method", "head_learning_rate", "weight_decay", "epochs", "loss", "positive_weight", "ema_decay"),
+    *("method", "head_learning_rate", "weight_decay", "epochs", "loss", "pos_weight_power", "ema_decay"),
     *("augmentation", "init_head", "threshold_shrinkage"),
 }
 
@@ -61,7 +61,7 @@ def test_the_papers_configuration():
     assert PAPER["method"] == "full" and PAPER["init_head"] == "fresh" and PAPER["loss"] == "bce"
     assert PAPER["tower_learning_rate"] == PAPER["head_learning_rate"] == 1e-5
     assert (PAPER["weight_decay"], PAPER["epochs"], PAPER["layer_decay"]) == (1e-2, 10, 1)
-    assert PAPER["augmentation"] == PAPER["ema_decay"] == PAPER["positive_weight"] == 0
+    assert PAPER["augmentation"] == PAPER["ema_decay"] == PAPER["pos_weight_power"] == 0
 
 
 @pytest.mark.parametrize(

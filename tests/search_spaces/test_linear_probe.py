@@ -162,9 +162,9 @@ def test_a_search_is_no_worse_than_the_best_logistic_regression_of_a_grid(seed):
             "search.fixed.learning_rate: must be a number from 1e-08 to 10, not 'fast'",
         ),
         (
-            {"positive_weight": float("nan")},
+            {"pos_weight_power": float("nan")},
             {},
-            "search.fixed.positive_weight: must be a number from 0 to 1, not nan",
+            "search.fixed.pos_weight_power: must be a number from 0 to 1, not nan",
         ),
         ({"loss": "hinge"}, {}, "search.fixed.loss: must be one of bce, focal, asymmetric"),
         (

@@ -29,7 +29,7 @@ from study.tracking import NUMBER_TAG
 from study.warm_start import earlier_starts
 from tests.study.conftest import LABELS, settings, square_cohort
 from trainables.baselines import LOGREG, LOGREG_DEEP
-from trainables.records import ranking
+from trainables.ranking import ranking
 from vlm.bundle import Bundle
 from vlm.embeddings import Embeddings, embed
 from vlm.encoders import load_encoder

@@ -8,7 +8,8 @@ from study.cli import main
 from study.lock import driver_lock
 from study.progress import _table, describe_run, progress, status
 from study.run_folder import RunFolder
-from trainables.records import TrialRecord, as_on_given_split, pack_bank, unpack_bank
+from trainables.bank_files import pack_bank, unpack_bank
+from trainables.records import TrialRecord, as_on_given_split
 
 
 def record(number, objective, preset=""):

@@ -17,7 +17,9 @@ from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
 from study.search import TRIES, Asking, taken_up
 from study.search_plan import SearchPlan
-from trainables.records import TrialRecord, as_on_given_split, pack_bank, ranking
+from trainables.bank_files import pack_bank
+from trainables.ranking import ranking
+from trainables.records import TrialRecord, as_on_given_split
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

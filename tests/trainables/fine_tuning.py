@@ -7,7 +7,8 @@ import torch
 
 from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
-from trainables.fine_tune import Compute, FineTuneTrial
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_state import load_best
 from vlm.encoders import Encoder
@@ -22,7 +23,7 @@ LORA = {
     "lora_dropout": 0.2,
     "lora_targets": "attention+mlp",
 }
-BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
+BUSY = {"ema_decay": 0.9, "augmentation": 1.0, "loss": "focal", "focal_gamma": 2.0, "pos_weight_power": 0.5}
 
 
 def params(**changes) -> dict:

@@ -13,8 +13,9 @@ from search_spaces.configuration import Configuration
 from search_spaces.fine_tune import PAPER, SPACE
 from tests.trainables.fine_tuning import BUSY, LORA, best, params, random_head, trial, weights
 from tests.trainables.towers import KINDS
-from trainables import fine_tune
-from trainables.fine_tune import Compute, Diverged, FineTuneTrial, OutOfMemory
+from trainables import fine_tune_judging, fine_tune_step
+from trainables.fine_tune import FineTuneTrial
+from trainables.fine_tune_compute import Compute, Diverged, OutOfMemory
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_checkpoint
 from trainables.losses import plain_loss
@@ -136,7 +137,7 @@ def test_gradients_do_not_depend_on_the_micro_batch(vit, data):
     images_NHWC, targets_NC = training(dataclasses.replace(data, targets_NC=targets_NC))
     whole, cut = (trial(vit, data, **BUSY, micro_batch=size) for size in (8, 3))
     for one in (whole, cut):
-        loss, plain = one._gradients(images_NHWC[:8], targets_NC[:8], step=0)
+        loss, plain = one.steps.gradients(images_NHWC[:8], targets_NC[:8], step=0)
         one.found = [loss.item(), plain.item(), *(p.grad for p in one.state.parameters.values())]
     for a, b in zip(whole.found, cut.found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
@@ -146,19 +147,19 @@ def test_the_gradient_is_that_of_the_masked_mean(vit, data):
     tuned = trial(vit, data, micro_batch=3)
     images_BHWC, targets_BC = training(data)
     assert targets_BC.isnan().any()
-    tuned._gradients(images_BHWC, targets_BC, step=0)
-    got_DC = tuned._head.weight_DC.grad.clone()
-    logits_BC = tuned._head(tuned._tower(images_BHWC))
+    tuned.steps.gradients(images_BHWC, targets_BC, step=0)
+    got_DC = tuned.model.head.weight_DC.grad.clone()
+    logits_BC = tuned.model.head(tuned.model.tower(images_BHWC))
     entries_BC = torch.nn.functional.binary_cross_entropy_with_logits(
         logits_BC, targets_BC.nan_to_num(), reduction="none"
     )
     mean = entries_BC[~targets_BC.isnan()].mean()
-    torch.testing.assert_close(got_DC, torch.autograd.grad(mean, tuned._head.weight_DC)[0])
+    torch.testing.assert_close(got_DC, torch.autograd.grad(mean, tuned.model.head.weight_DC)[0])
 
 
 def test_running_means_by_hand(vit, data):
     tuned = trial(vit, data, ema_decay=0.15, training=Training(batch_size=12, patience=None, clip_norm=None))
-    bias = tuned._head.bias_C
+    bias = tuned.model.head.bias_C
     seen = [bias.detach().clone()]
     update = tuned.state.optimizer.step
     tuned.state.optimizer.step = lambda *a, **k: (update(*a, **k), seen.append(bias.detach().clone()))
@@ -189,18 +190,18 @@ def test_a_fresh_optimiser_forgets_the_epoch_before(vit, data):
     training = Training(batch_size=8, patience=None, fresh_optimizer=True)
     tuned = trial(vit, data, training=training)
     tuned.run_epoch(), tuned.run_epoch()
-    assert tuned.state.optimizer.state[tuned._head.bias_C]["step"].item() == 3
+    assert tuned.state.optimizer.state[tuned.model.head.bias_C]["step"].item() == 3
     assert not any(name.startswith("first/") for name in weights(tuned))
 
 
 def test_patience_ends_a_trial_and_the_best_epoch_is_kept(vit, data, monkeypatch):
     values = iter([0.4, 0.6, 0.5, 0.55])
-    monkeypatch.setattr(fine_tune, "objective", lambda *_: np.array([next(values, 0.0)]))
+    monkeypatch.setattr(fine_tune_judging, "objective", lambda *_: np.array([next(values, 0.0)]))
     tuned = trial(vit, data, training=Training(batch_size=8, patience=2), epochs=8)
     heads = []
     while not tuned.finished:
         tuned.run_epoch()
-        heads.append(tuned._head.bias_C.detach().clone())
+        heads.append(tuned.model.head.bias_C.detach().clone())
     record = tuned.record()
     assert (record.state, record.epoch, record.objective, len(record.curve)) == ("COMPLETE", 2, 0.6, 4)
     assert record.reason == "no better objective in 2 epochs up to epoch 4"
@@ -259,7 +260,7 @@ def test_a_loss_that_is_no_number_names_step_and_learning_rate(vit, data, tmp_pa
     tuned = trial(vit, data)
     tuned.run_epoch()
     with torch.no_grad():
-        tuned._head.bias_C.fill_(math.nan)
+        tuned.model.head.bias_C.fill_(math.nan)
     with pytest.raises(
         Diverged, match=r"^diverged: the training loss was nan in step 4 \(epoch 2\) at learning"
     ):
@@ -272,16 +273,16 @@ def test_a_loss_that_is_no_number_names_step_and_learning_rate(vit, data, tmp_pa
         tuned.save_checkpoint(tmp_path)
 
 
-def test_weights_that_are_no_numbers_after_the_last_step_are_noticed(vit, data):
-    tuned = trial(vit, data)
-    update = tuned._update
+def test_weights_that_are_no_numbers_after_the_last_step_are_noticed(vit, data, monkeypatch):
+    tuned, update, steps = trial(vit, data), fine_tune_step.update, []
 
-    def last_step_breaks(position: int) -> None:
-        update(position)
-        if position == tuned.steps_an_epoch - 1:
-            tuned._head.bias_C.data.fill_(math.nan)
+    def last_step_breaks(*arguments) -> None:
+        update(*arguments)
+        steps.append(None)
+        if len(steps) == tuned.steps.an_epoch:
+            tuned.model.head.bias_C.data.fill_(math.nan)
 
-    tuned._update = last_step_breaks
+    monkeypatch.setattr(fine_tune_step, "update", last_step_breaks)
     with pytest.raises(
         Diverged, match=r"^diverged: a logit on validation was not finite in step 3 \(epoch 1\)"
     ):
@@ -311,9 +312,9 @@ class SmallMemory(torch.nn.Module):
 
 def test_a_full_memory_halves_the_micro_batch_and_changes_no_result(vit, data):
     small, cut = trial(vit, data, **LORA, **BUSY), trial(vit, data, **LORA, **BUSY, micro_batch=2)
-    small._features = SmallMemory(small._tower, holds=3)
+    small.model.features = SmallMemory(small.model.tower, holds=3)
     point = small.run_epoch()
-    assert small._features.tried[:5] == [8, 4, 2, 2, 2]
+    assert small.model.features.tried[:5] == [8, 4, 2, 2, 2]
     assert point["micro_batch"] == small.state.micro_batch == 2
     assert cut.run_epoch()["train_loss"] == point["train_loss"]
     expected = weights(cut)
@@ -322,10 +323,10 @@ def test_a_full_memory_halves_the_micro_batch_and_changes_no_result(vit, data):
 
 def test_a_memory_that_holds_no_image_fails_the_trial(vit, data):
     small = trial(vit, data)
-    small._features = SmallMemory(small._tower, holds=0)
+    small.model.features = SmallMemory(small.model.tower, holds=0)
     with pytest.raises(OutOfMemory, match=r"^out of memory: one image of encoder"):
         small.run_epoch()
-    assert small._features.tried == [8, 4, 2, 1]
+    assert small.model.features.tried == [8, 4, 2, 1]
     assert small.record().state == "FAIL"
 
 
@@ -439,7 +440,7 @@ def test_a_vit_b_16_of_biomedclips_construction_takes_two_steps(tmp_path, make_d
     assert tuned.trained_parameters > 86e6
     point = tuned.run_epoch()
     assert math.isfinite(point["train_loss"]) and math.isfinite(point["val_loss"])
-    assert tuned.steps_an_epoch == 2
+    assert tuned.steps.an_epoch == 2
     tuned.save_checkpoint(tmp_path)
     again = trial(encoder, data, training=Training(batch_size=4, patience=None), **BUSY)
     load_checkpoint(tmp_path, again.state, again.identity)
@@ -452,7 +453,7 @@ def test_softmax_trains_a_tower_on_exclusive_labels(vit, data):
     one_each_NC = np.eye(3, dtype=np.float32)[one_each_NC.argmax(1)]
     one_each_NC[5] = np.nan
     classes = dataclasses.replace(data, targets_NC=one_each_NC, exclusive=True)
-    some_trial = trial(vit, classes, loss="softmax", positive_weight=0.5, micro_batch=3)
+    some_trial = trial(vit, classes, loss="softmax", pos_weight_power=0.5, micro_batch=3)
     points = [some_trial.run_epoch() for _ in range(4)]
     assert points[-1]["train_loss"] < points[0]["train_loss"]
     record = some_trial.record()

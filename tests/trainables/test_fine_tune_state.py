@@ -15,7 +15,7 @@ from PIL import Image
 from cohort.errors import InputError
 from tests.trainables.fine_tuning import BUSY, LORA, best, trial, weights
 from tests.trainables.towers import KINDS
-from trainables import fine_tune
+from trainables import fine_tune_judging
 from trainables.checkpoints import CorruptCheckpoint
 from trainables.fine_tune_config import Training
 from trainables.fine_tune_state import CHECKPOINT, checkpoint_bytes, load_best, load_checkpoint
@@ -67,7 +67,7 @@ def test_the_resumed_run_equals_the_uninterrupted_one_bit_for_bit(vit, data, tmp
 
 def test_a_resumed_trial_keeps_the_best_epoch_before_it(vit, data, tmp_path, monkeypatch):
     values = iter([0.6, 0.5])
-    monkeypatch.setattr(fine_tune, "objective", lambda *_: np.array([next(values, 0.1)]))
+    monkeypatch.setattr(fine_tune_judging, "objective", lambda *_: np.array([next(values, 0.1)]))
     first = trial(vit, data)
     first.run_epoch(), first.run_epoch()
     first.save_checkpoint(tmp_path)
@@ -213,7 +213,7 @@ def test_the_best_epoch_alone_is_kept_and_loaded(vit, data, tmp_path):
     encoder, head = load_best(tmp_path, vit)
     images_BHWC = data.images_NHWC[:3]
     with torch.no_grad():  # one epoch: the best weights are the current ones
-        expected_BD = tuned._tower.eval()(torch.tensor(images_BHWC))
+        expected_BD = tuned.model.tower.eval()(torch.tensor(images_BHWC))
     torch.testing.assert_close(encoder.image_features(images_BHWC), expected_BD, atol=1e-5, rtol=1e-5)
     assert encoder.fingerprint != vit.fingerprint
     assert all(np.array_equal(a, tuned.best_head().tensors()[name]) for name, a in head.tensors().items())

@@ -9,4 +9,4 @@ def test_batches_are_the_rows_asked_for_in_their_order(data):
     batches = Batches(data.images_NHWC, rows, torch.device("cpu"))
     for rows_B, images_BHWC in zip(rows, batches, strict=True):
         assert np.array_equal(images_BHWC.numpy(), data.images_NHWC[rows_B])
-    assert batches.waited > 0
+    assert batches.wait_seconds > 0

@@ -22,7 +22,7 @@ from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, SPACE
 from tests.trainables.single_split import probe_data, training, validation
-from trainables import linear_probe as module
+from trainables import fold_fit as module
 from trainables.bank_training import PAPER_TRAINING, BankTraining, training_of
 from trainables.linear_probe import train_bank
 from trainables.losses import BankLoss
@@ -63,7 +63,7 @@ def config(number=0, seed=0, **changes) -> Configuration:
         "epochs": 6,
         "normalisation": "none",
         "loss": "bce",
-        "positive_weight": 0.0,
+        "pos_weight_power": 0.0,
         "threshold_shrinkage": 5.0,
     }
     params = plain | changes
@@ -76,7 +76,7 @@ def mixed_bank() -> list[Configuration]:
     """Every normalisation under every loss, with lengths, rates and decays of their own."""
     losses = [
         {"loss": "bce"},
-        {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5},
+        {"loss": "focal", "focal_gamma": 2.0, "pos_weight_power": 0.5},
         {
             "loss": "asymmetric",
             "asymmetric_gamma_negative": 4.0,
@@ -148,11 +148,10 @@ def test_the_same_seed_gives_the_same_numbers_to_the_last_bit(seed):
         assert one.metrics == other.metrics and one.curve == other.curve
 
 
-def test_number_and_seed_of_a_published_head_and_the_seed_of_the_order_each_change_it():
-    """A searched head begins at zero, whatever its number."""
+def test_number_and_seed_of_a_head_that_begins_at_random_and_the_seed_of_the_order_each_change_it():
     data = draw_data()
-    plain = replace(config(3, normalisation="l2"), preset="paper")
-    how = BankTraining(batch_size=32)
+    plain = config(3, normalisation="l2")
+    how = BankTraining(batch_size=32, initial_weights="xavier")
     heads = train_bank([plain, replace(plain, number=4), replace(plain, seed=1)], data, training=how)
     heads += train_bank([plain], data, training=how, seed=1)
     weights = [head.head.weight_DC for head in heads]
@@ -164,11 +163,11 @@ def test_number_and_seed_of_a_published_head_and_the_seed_of_the_order_each_chan
 # ---- one head against an independent reference ----
 
 
-def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int, loss, clip_norm=1.0):
+def torch_probe(one: Configuration, data: ProbeData, how: BankTraining, seed: int, loss):
     """The same head by autograd, `torch.optim.AdamW` and torch's cosine schedule: weight_CD and bias_C."""
     x_ND, y_NC = (torch.tensor(array) for array in training(data))
     layer = torch.nn.Linear(x_ND.shape[1], y_NC.shape[1])
-    bound = math.sqrt(6 / (layer.in_features + layer.out_features)) if one.preset else 0.0
+    bound = math.sqrt(6 / (layer.in_features + layer.out_features)) * (how.initial_weights == "xavier")
     draw = np.random.default_rng([one.seed, 0, one.number])
     start_CD = draw.uniform(-bound, bound, layer.weight.shape).astype(np.float32)
     with torch.no_grad():
@@ -179,12 +178,12 @@ def torch_probe(one: Configuration, data: ProbeData, batch_size: int, seed: int,
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, one["epochs"])
     for epoch in range(1, one["epochs"] + 1):
         order_N = np.random.default_rng([seed, 1, epoch]).permutation(len(x_ND))
-        for first in range(0, len(x_ND), batch_size):
-            index_B = order_N[first : first + batch_size]
+        for first in range(0, len(x_ND), how.batch_size):
+            index_B = order_N[first : first + how.batch_size]
             optimiser.zero_grad()
             penalty = one["l2_penalty"] / 2 * layer.weight.square().sum() / layer.out_features
             (loss(layer(x_ND[index_B]), y_NC[index_B]) + penalty).backward()
-            torch.nn.utils.clip_grad_norm_(layer.parameters(), clip_norm)
+            torch.nn.utils.clip_grad_norm_(layer.parameters(), how.clip_norm)
             optimiser.step()
         schedule.step()
     return layer.weight.detach().numpy(), layer.bias.detach().numpy()
@@ -201,7 +200,7 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
         "bce": ({}, binary_cross_entropy_with_logits),
         "penalised": ({"l2_penalty": 0.2}, binary_cross_entropy_with_logits),
         "weighted": (
-            {"positive_weight": 0.5},
+            {"pos_weight_power": 0.5},
             lambda x, y: binary_cross_entropy_with_logits(x, y, pos_weight=weight_C),
         ),
         "focal": (
@@ -210,10 +209,10 @@ def test_a_head_follows_torchs_adamw_cosine_schedule_and_gradient_clip(loss, cli
         ),
     }[loss]
     one = config(7, weight_decay=0.5, epochs=8, seed=2, **changes)
-    one = replace(one, preset="paper" if loss == "penalised" else "")  # which begins elsewhere
-    how = BankTraining(batch_size=48, rungs=(), clip_norm=clip_norm)
+    start = "xavier" if loss == "penalised" else "zeros"
+    how = BankTraining(batch_size=48, rungs=(), clip_norm=clip_norm, initial_weights=start)
     [result] = train_bank([one], data, training=how, seed=5)
-    weight_CD, bias_C = torch_probe(one, data, 48, 5, reference, clip_norm)
+    weight_CD, bias_C = torch_probe(one, data, how, 5, reference)
     np.testing.assert_allclose(result.head.weight_DC, weight_CD.T, atol=2e-5)
     np.testing.assert_allclose(result.head.bias_C, bias_C, atol=2e-5)
 
@@ -249,7 +248,7 @@ def test_one_step_worked_by_hand():
     """Adam's first step is the learning rate against the gradient's sign, after the decay of the weight.
 
     A positive image with a positive feature: weight and bias rise. From zero both are 0.1 then; of a
-    published head, which begins at w0, w = w0 (1 - 0.1 * 0.5) + 0.1.
+    head that begins at w0, w = w0 (1 - 0.1 * 0.5) + 0.1.
     """
     data = probe_data(
         np.array([[2.0]]),
@@ -263,7 +262,7 @@ def test_one_step_worked_by_hand():
     searched = config(9, learning_rate=0.1, weight_decay=0.5, epochs=1)
     [result] = train_bank([searched], data)
     assert result.head.weight_DC[0, 0] == pytest.approx(0.1, abs=1e-5)
-    [result] = train_bank([replace(searched, preset="paper")], data)
+    [result] = train_bank([searched], data, training=BankTraining(initial_weights="xavier"))
     w0 = np.random.default_rng([0, 0, 9]).uniform(-math.sqrt(3), math.sqrt(3))
     assert result.head.weight_DC[0, 0] == pytest.approx(w0 * 0.95 + 0.1, abs=1e-5)
     assert result.head.bias_C[0] == pytest.approx(0.1, abs=1e-5)
@@ -460,6 +459,15 @@ def test_a_head_below_the_floor_of_a_rung_is_pruned_and_one_at_the_floor_goes_on
             assert len(result.curve) == 3
 
 
+def test_heads_that_are_not_raced_are_stopped_neither_at_a_rung_nor_between_folds():
+    how = BankTraining(rungs=(2,), raced=False)
+    earlier = Earlier(prune_below={2: 1.0}, fold_objectives=[[0.9] * 5] * (CONTENDERS + 5))
+    for data in (draw_data(), folded()):
+        [free] = train_bank([config()], data, training=how)
+        [result] = train_bank([config()], data, training=how, earlier=earlier)
+        assert (result.state, result.objective) == ("COMPLETE", free.objective)
+
+
 def test_a_head_that_ends_at_a_rung_is_complete_however_low():
     how = BankTraining(rungs=(4,))
     [result] = train_bank(
@@ -498,7 +506,7 @@ def test_heads_of_different_length_are_judged_after_their_own_last_epoch():
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
         ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
-        ({"positive_weight": 1.01}, "positive_weight must be a number from 0 to 1, not 1.01"),
+        ({"pos_weight_power": 1.01}, "pos_weight_power must be a number from 0 to 1, not 1.01"),
         ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),
     ],
 )
@@ -523,6 +531,7 @@ def test_params_must_be_exactly_one_whole_configuration():
         ({"patience": 0}, "patience must be at least 1 or None, not 0"),
         ({"best_by": "luck"}, "best_by must be objective or loss, not 'luck'"),
         ({"clip_norm": 0.0}, "clip_norm must be positive or None, not 0.0"),
+        ({"initial_weights": "ones"}, "initial_weights must be zeros or xavier, not 'ones'"),
     ],
 )
 def test_ways_of_training_that_make_no_sense_are_refused(changes, message):
@@ -819,7 +828,7 @@ def test_softmax_reaches_the_multinomial_regression_of_the_same_penalty():
 def test_a_mixed_bank_on_exclusive_labels_equals_its_heads_one_by_one():
     data, losses = draw_classes(), ("softmax", "bce", "softmax")
     configs = [
-        config(number, loss=loss, positive_weight=0.5, epochs=10) for number, loss in enumerate(losses)
+        config(number, loss=loss, pos_weight_power=0.5, epochs=10) for number, loss in enumerate(losses)
     ]
     how = BankTraining(batch_size=32, rungs=(3,))
     for record, one in zip(train_bank(configs, data, training=how), configs, strict=True):

@@ -339,7 +339,7 @@ def test_the_plain_loss_is_softmax_for_the_heads_that_were_trained_with_it():
 
 
 def test_the_loss_of_configurations_has_their_parameters_and_positive_weights():
-    own = PAPER | {"loss": "focal", "focal_gamma": 2.0, "positive_weight": 0.5}
+    own = PAPER | {"loss": "focal", "focal_gamma": 2.0, "pos_weight_power": 0.5}
     heads = [Configuration(SPACE, number, params) for number, params in enumerate((PAPER, own))]
     targets_NC = torch.tensor([[1, math.nan], [0, 1], [0, 0], [0, 0]])
     bank = BankLoss.of(heads, targets_NC)

@@ -15,14 +15,14 @@ from search_spaces.fine_tune import PAPER
 from tests.trainables.fine_tuning import PARAMS
 from tests.trainables.single_split import probe_data, single_split
 from trainables import ray_trainables
+from trainables.bank_files import unpack_bank
 from trainables.bank_training import RUNGS
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
-from trainables.fine_tune import Compute
+from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_best
 from trainables.racing import Earlier
 from trainables.ray_trainables import FineTune, FineTuneTask, LinearProbeBank, ProbeTask
-from trainables.records import unpack_bank
 from trainables.trial_data import FineTuneData
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead

@@ -26,7 +26,7 @@ from trainables.pooling import pooled
 from trainables.records import TrialRecord
 from trainables.trial_data import ProbeData
 from vlm.feature_kinds import PROJECTED
-from vlm.linear_head import LinearHead, combined, normalised
+from vlm.linear_head import LinearHead, combined, unit_rows
 
 STRENGTHS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Of the images against the text, 1 / (2 lambda tau); 0 is the text alone."""
@@ -57,8 +57,8 @@ def text_informed(data: ProbeData, objective_name: str) -> list[TrialRecord]:
     text_CD = data.text_CD
     kind = data.kinds[PROJECTED]
     raw_ND = data.features_ND[:, kind.columns]
-    x_ND = normalised(raw_ND, np.zeros(kind.width), np.ones(kind.width), l2=True)
-    text_DC = (text_CD / np.linalg.norm(text_CD, axis=1, keepdims=True)).T
+    x_ND = unit_rows(raw_ND).astype(np.float64)
+    text_DC = unit_rows(text_CD).T
     judged_N = data.judged_N()
     found = []
     for strength in STRENGTHS:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cohort.errors import InputError
 from vlm.feature_kinds import DEEP
-from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
+from vlm.torch_head import TorchHead
 from vlm.towers.base import Tower
 from vlm.towers.tokens import Read
 
@@ -25,27 +25,6 @@ class ZeroGradient(InputError):
     """A label's score does not depend on what a map would be made of."""
 
 
-class TorchHead(nn.Module):
-    """`LinearHead` in torch."""
-
-    def __init__(self, head: LinearHead) -> None:
-        super().__init__()
-        self.columns, self.l2 = head.columns, head.l2
-        for name in ("weight_DC", "bias_C", "mean_D", "scale_D"):
-            self.register_buffer(name, torch.from_numpy(np.array(getattr(head, name))))
-
-    def weighs(self, start: int, stop: int, labels: slice) -> bool:
-        """Whether any of these columns of an encoder's features has a weight for any of these labels."""
-        first, last = (max(column - self.columns.start, 0) for column in (start, stop))
-        return bool(self.weight_DC[first:last, labels].any())
-
-    def forward(self, features_BF: Tensor) -> Tensor:
-        x_BD = features_BF[:, self.columns]
-        if self.l2:
-            x_BD = x_BD / x_BD.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return ((x_BD - self.mean_D) / self.scale_D) @ self.weight_DC + self.bias_C
-
-
 class LabelLogits(nn.Module):
     """From normalised pixels (B, 3, H, W) to scores (B, C), float32, as `Predictor.scores` has them."""
 
@@ -53,7 +32,7 @@ class LabelLogits(nn.Module):
         super().__init__()
         self.labels = predictor.labels
         self.image_tower = predictor.encoder.tower
-        self.heads = nn.ModuleList(TorchHead(head) for head in predictor.heads)
+        self.heads = nn.ModuleList(TorchHead(head).requires_grad_(False) for head in predictor.heads)
         self.kinds = [predictor.encoder.kinds[name] for name in predictor.encoder.features]
 
     @property
