@@ -138,7 +138,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
             gone.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # bank files are the state; Tune's is never read
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would call an interrupted study finished
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # `study.tune_callbacks.WorkerDeaths` says them in a line

@@ -15,6 +15,8 @@ from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
+from study.ask_tell import Asking
+from study.bank_queue import BankQueue
 from study.cluster import Capacity, check_cluster, joined_ray, ray_cluster
 from study.config import StudyConfig
 from study.credentials import masked
@@ -26,7 +28,8 @@ from study.progress import counted, nothing_completed, progress
 from study.provenance import environment
 from study.resumable import refuse_changes
 from study.run_folder import RunFolder
-from study.search import Asking, BankSearcher, taken_up
+from study.search import BankSearcher
+from study.search_plan import kept_plan
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
@@ -168,18 +171,14 @@ class Conductor:
             warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
             told=trainable.told,
         )
-        searcher, mended = taken_up(
-            config.name,
-            self._run,
-            trainable.plan(capacity, self._done_before, self._deadline),
-            asking,
-            self._on_bank,
-        )
-        self._announce([*trainable.announcement(searcher.plan, capacity), *lines, *filter(None, [mended])])
+        plan = kept_plan(trainable.plan(capacity, self._done_before, self._deadline), self._run)
+        banks = BankQueue(config.name, self._run, plan, asking)
+        searcher = BankSearcher(banks, self._on_bank)
+        self._announce([*trainable.announcement(plan, capacity), *lines])
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
             self._echo(f"{config.name}: training begins after {self._seconds():.0f} s")
-            self._train(searcher, *trainable.trainable(searcher.plan, capacity))
-        searcher.tell_rest()
+            self._train(searcher, *trainable.trainable(plan, capacity))
+        banks.tell_rest()
         self._out_of_time, self._given_up = searcher.out_of_time, searcher.given_up
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:

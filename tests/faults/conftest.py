@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from study import Study
-from study.journal import told
+from study.ask_tell import told
 from study.lock import is_locked
 from study.study_file import load_config, stored_file
 from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS

@@ -22,7 +22,7 @@ from study import Study, inputs
 from study.cli import main
 from study.config import StudyConfig
 from study.inputs import development_data
-from study.journal import journal_storage
+from study.journal import shown_journal
 from study.progress import describe_run, status
 from study.run_folder import RunFolder
 from study.tracking import NUMBER_TAG
@@ -45,7 +45,7 @@ class Broken(tune.Trainable):
 
 
 def journal_trials(study):
-    storage = journal_storage(study.folder.journal)
+    storage = shown_journal(study.folder.journal)
     return optuna.load_study(study_name=study.config.name, storage=storage).trials
 
 
