@@ -48,9 +48,9 @@ def add_commands_to(commands: Commands) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
+    from study.mlflow_experiment import pages
     from study.mlflow_store import is_server
     from study.sqlite_uri import sqlite_file, with_file
-    from study.tracking import pages
 
     uri = arguments.uri
     try:

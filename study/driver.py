@@ -34,8 +34,9 @@ from study.search_plan import kept_plan
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
+from study.tracked_analysis import record_opening
 from study.tracked_study import tracked_study
-from study.tracking import StudyTracker, record_opening
+from study.tracking import StudyTracker
 from study.warm_start import earlier_starts
 from trainables.logistic import GivenUp, train_logistic
 from trainables.records import TrialRecord, ranking

@@ -203,7 +203,7 @@ class Study:
         from analysis.analyze import checked, write_analysis
         from analysis.saliency.asked_for import images_named
         from cohort.manifest import Cohort
-        from study.tracking import record_opening
+        from study.tracked_analysis import record_opening
 
         sections, cohort = only or self.config.analysis.sections, Cohort.open(self.config.cohort)
         # Before the test split is opened.

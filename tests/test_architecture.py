@@ -84,7 +84,9 @@ def test_no_two_files_import_each_other_even_by_a_detour():
             "mlflow",
             (
                 "study/mlflow_store.py",
-                "study/tracking.py",
+                "study/mlflow_experiment.py",
+                "study/study_runs.py",
+                "study/tracked_analysis.py",
                 "study/registered_model.py",
                 "study/served_bundle.py",
             ),

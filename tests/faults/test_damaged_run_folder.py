@@ -8,8 +8,9 @@ import pytest
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
+from study.tracked_analysis import record_opening
 from study.tracked_study import tracked_study
-from study.tracking import StudyTracker, record_opening
+from study.tracking import StudyTracker
 from tests.faults.conftest import only_line, study_file
 from tests.faults.harms import cut, deleted, emptied, flipped, holding
 from tests.study.test_driver import mlflow_children

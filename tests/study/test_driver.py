@@ -25,7 +25,7 @@ from study.inputs import development_data
 from study.journal import shown_journal
 from study.progress import describe_run, status
 from study.run_folder import RunFolder
-from study.tracking import NUMBER_TAG
+from study.study_runs import NUMBER_TAG
 from study.warm_start import earlier_starts
 from tests.study.conftest import LABELS, settings, square_cohort
 from trainables.records import ranking
