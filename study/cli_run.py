@@ -8,6 +8,7 @@ import signal
 from cohort.errors import InputError
 from study.command import Commands, add_command, shown_command, shown_path
 from study.interrupts import block_alarm, held_back
+from study.log import show_warnings
 from study.streams import close_stdout
 
 
@@ -29,6 +30,9 @@ def add_commands_to(commands: Commands) -> None:
         dest="overrides",
         help="set one key of the study file; may be given again",
     )
+    said = runs.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="print errors alone; run.log has the rest")
+    said.add_argument("--verbose", action="store_true", help="print what libraries warn of, too")
     runs.add_argument(
         "--resume",
         action="store_true",
@@ -68,11 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
         study = Study.from_copy(arguments.copy, arguments.overrides)
     else:
         study = Study.from_yaml(arguments.study, arguments.overrides)
-    study.run(resume=arguments.resume, echo=_say)
+    if arguments.verbose:
+        show_warnings()
+    say = (lambda line: None) if arguments.quiet else _say
+    study.run(resume=arguments.resume, echo=say)
     folder = shown_path(study.folder.path)
     if nothing_completed(study.records.values()):
         return 1  # the study's last line said why
-    print(
+    say(
         f"next: {shown_command('analyze', folder)}    (test scores with floors and intervals, and the report)"
     )
     return 0

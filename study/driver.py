@@ -23,6 +23,7 @@ from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
 from study.lock import driver_lock
+from study.log import LOGGER, logged, run_log
 from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
 from study.progress_lines import ProgressLines
@@ -88,7 +89,10 @@ def run_study(
             trainable.prepare(echo)
             write_atomically(run.study_file, stored_file(stored))
             run.keep_identity(inputs.identity)
-            Driver(config, run, inputs, trainable, echo, started, interrupts).drive()
+            # What is refused up to here leaves no trace in the folder.
+            driver = Driver(config, run, inputs, trainable, logged(echo), started, interrupts)
+            with run_log(run.log_file):
+                driver.drive()
 
 
 class Driver:
@@ -134,7 +138,8 @@ class Driver:
         try:
             self._search()
             self._finish()
-        except BaseException:  # Ctrl-C too
+        except BaseException as error:  # Ctrl-C too
+            LOGGER.warning("stopped: %s", repr(error))
             for thread in filter(None, (self._tracker, self._copy)):
                 thread.abandon()
             raise

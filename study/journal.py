@@ -23,10 +23,10 @@ class _DriversJournal(BaseJournalBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        self._lines: list[str] = []
+        self._path, self._lines = path, []
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        self._file = open(path, "x", encoding="utf-8")
+        self._file = open(path, "xb", buffering=0)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         return [json.loads(line) for line in self._lines[log_number_from:]]
@@ -34,8 +34,10 @@ class _DriversJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         lines = [json.dumps(log, separators=(",", ":")) for log in logs]
         self._lines += lines
-        self._file.writelines(f"{line}\n" for line in lines)
-        self._file.flush()
+        try:
+            self._file.write("".join(f"{line}\n" for line in lines).encode())
+        except OSError as error:  # which names no file: a full disk
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
 
 
 def begun_journal(path: Path) -> JournalStorage:

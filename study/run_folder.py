@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "driver.lock"
 
     @property
+    def log_file(self) -> Path:
+        """What the drivers of the study said, and what libraries warned of; only ever appended to."""
+        return self.path / "run.log"
+
+    @property
     def mlflow_run_file(self) -> Path:
         """Id of the study's parent run in MLflow."""
         return self.path / "mlflow_run_id"

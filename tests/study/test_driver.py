@@ -60,6 +60,13 @@ def mlflow_children(study):
     return client.get_run(parent), runs
 
 
+def test_the_log_of_a_run_holds_each_line_that_was_said_once(studied):
+    study, lines = studied
+    logged = [line.partition(" radtune: ")[2] for line in study.folder.log_file.read_text().splitlines()]
+    said = [line for line in lines if " configurations · " in line]
+    assert said and all(logged.count(line) == 1 for line in said)
+
+
 def test_every_configuration_stands_once_in_journal_table_and_mlflow(studied):
     study, _ = studied
     expected = list(range(24))
