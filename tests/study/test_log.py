@@ -30,7 +30,7 @@ def test_what_libraries_warn_of_goes_to_the_log_and_not_to_the_console(tmp_path,
     finally:
         logging.captureWarnings(False)
     text = (tmp_path / "run.log").read_text()
-    assert text.count("an old argument") == 1 and "WARNING some.library: a slow path" in text
+    assert text.count("FutureWarning: an old argument") == 1 and "WARNING some.library: a slow path" in text
     assert capsys.readouterr() == ("", "")
 
 
