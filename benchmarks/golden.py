@@ -26,7 +26,7 @@ from typing import Any
 import optuna
 import pandas as pd
 
-from study.journal import journal_storage
+from study.journal import shown_journal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TABLES = (
@@ -93,7 +93,7 @@ def results(folder: Path, studies: Sequence[str], images: int) -> dict[str, Any]
 
 
 def _journal(path: Path, name: str) -> list[dict[str, Any]]:
-    study = optuna.load_study(study_name=name, storage=journal_storage(path))
+    study = optuna.load_study(study_name=name, storage=shown_journal(path))
     return [
         {"number": trial.number, "state": trial.state.name, "params": trial.params, "value": trial.value}
         for trial in study.get_trials(deepcopy=False)

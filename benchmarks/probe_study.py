@@ -34,7 +34,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.features import probe_data
 from search_spaces import linear_probe as space
 from search_spaces.configuration import Configuration
-from study.driver import Conductor
+from study.driver import Driver
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.interrupts import Interrupts
 from study.linear_probe import Adapter
@@ -92,7 +92,7 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
     def say(line: str) -> None:
         print("   ", line, flush=True)
 
-    Conductor(config, run, inputs, study, say, time.monotonic(), Interrupts()).conduct()
+    Driver(config, run, inputs, study, say, time.monotonic(), Interrupts()).drive()
     return time.perf_counter() - started, run.answer().objective
 
 

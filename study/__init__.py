@@ -1,4 +1,4 @@
-"""The conductor: from a study file to a finished run folder, its analysis and its export."""
+"""The driver: from a study file to a finished run folder, its analysis and its export."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
-from analysis.sections import SECTIONS
 from cohort.errors import InputError, shortened
 from cohort.readers.name_lists import comma_separated
 from cohort.version import VERSION
 from search_spaces import SPACES
-from study import cli_cohort, cli_compare, cli_export, cli_mlflow, cli_saliency, cli_verify
-from study.command import Commands, add_command, add_download_flag, shown_command
-from study.interrupts import block_alarm, held_back
+from study import (
+    cli_analyze,
+    cli_cohort,
+    cli_compare,
+    cli_export,
+    cli_mlflow,
+    cli_run,
+    cli_saliency,
+    cli_verify,
+)
+from study.command import Commands, add_command, add_download_flag
 from study.ray_watch import RayDied, end_process
-from study.streams import hide_warnings, prepare_streams
+from study.streams import close_stdout, complain, hide_warnings, prepare_streams
 
 EXAMPLES = """\
 a first study, start to end:
@@ -68,31 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         if arguments.debug:
             raise
-        _complain(f"error: {error}")
+        complain(f"error: {error}")
         return 2
     except RayDied as error:
         end_process(str(error))
     except KeyboardInterrupt:
         remedy = "; a study goes on with `radtune run STUDY.yaml --resume`"
-        _complain("interrupted" + (remedy if arguments.command is _run else ""))
+        complain("interrupted" + (remedy if arguments.command is cli_run.run else ""))
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        _close_stdout()
+        close_stdout()
         return 0
     except OSError as error:
         if arguments.debug or error.errno not in NO_ROOM:
             raise
         if error.filename is None:  # printing
-            _close_stdout()
+            close_stdout()
         place = shortened(str(error.filename or "standard output"))
-        _complain(f"error: {place}: {error.strerror}; {NO_ROOM[error.errno]}")
+        complain(f"error: {place}: {error.strerror}; {NO_ROOM[error.errno]}")
         return 2
-
-
-def _complain(line: str) -> None:
-    """Print a line on standard error, if anybody reads it."""
-    with suppress(OSError):
-        print(f"radtune: {line}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,10 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     cli_cohort.add_commands(commands)
     _add_embed(commands)
-    _add_run(commands)
+    cli_run.add_commands_to(commands)
     _add_space(commands)
-    _add_show(commands)
-    _add_analyze(commands)
+    cli_analyze.add_command_to(commands)
     cli_compare.add_command_to(commands, ENCODERS)
     cli_export.add_command_to(commands)
     _add_predict(commands)
@@ -141,37 +136,6 @@ def _add_embed(commands: Commands) -> None:
     embed.add_argument("--batch-size", type=int, default=64, help="images at a time (default: %(default)s)")
 
 
-def _add_run(commands: Commands) -> None:
-    run = add_command(
-        commands,
-        "run",
-        _run,
-        "run a study, or continue one",
-        "radtune run configs/sample_probe.yaml --set search.configurations=128",
-    )
-    run.add_argument("study", metavar="STUDY.yaml", nargs="?", help="the study file; not with --from")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="a.b=value",
-        dest="overrides",
-        help="set one key of the study file; may be given again",
-    )
-    run.add_argument(
-        "--resume",
-        action="store_true",
-        help="continue the study's run folder; with --set search.configurations=N extend it",
-    )
-    run.add_argument(
-        "--from",
-        dest="copy",
-        metavar="PLACE",
-        help="with --resume: go on from the copy at CHECKPOINTS/NAME, a folder or a URI, where the study's "
-        "own folder was lost",
-    )
-
-
 def _add_space(commands: Commands) -> None:
     space = add_command(
         commands,
@@ -181,60 +145,6 @@ def _add_space(commands: Commands) -> None:
         "radtune space linear_probe",
     )
     space.add_argument("name", metavar="NAME", choices=SPACES, help=" or ".join(SPACES))
-
-
-def _add_show(commands: Commands) -> None:
-    show = add_command(commands, "show", _show, "show a study while it runs or afterwards")
-    show.add_argument("run", metavar="RUN", help="a run folder, such as runs/sample-probe")
-    show.add_argument(
-        "--status",
-        action="store_true",
-        help="a line for scripts, and the exit code: 0 finished, 1 nothing completed, 3 to be resumed, "
-        "4 running",
-    )
-
-
-def _add_analyze(commands: Commands) -> None:
-    analyze = add_command(
-        commands,
-        "analyze",
-        _analyze,
-        "score floors, zero-shot and the best trials on the test split; write the report",
-        "radtune analyze runs/sample-probe --skip overlay,saliency\n"
-        "  radtune analyze runs/sample-probe --only scores,claims",
-    )
-    analyze.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or several")
-    analyze.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="analysis.b=value",
-        dest="overrides",
-        help="set one key of the study file's analysis, this time; may be given again",
-    )
-    analyze.add_argument(
-        "--image",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="an image of the cohort whose maps the report shows as well (analysis.looked_at); may be given "
-        "again",
-    )
-    analyze.add_argument(
-        "--only",
-        type=comma_separated,
-        metavar="A,B",
-        help=f"write these sections of the report anew and keep the others that lie there: "
-        f"{', '.join(SECTIONS)} (default: the whole report, of the sections of the study file)",
-    )
-    analyze.add_argument(
-        "--skip",
-        type=comma_separated,
-        default=(),
-        metavar="A,B",
-        help="sections not to make now, such as overlay, saliency or separability, which take longest; the "
-        "report says so",
-    )
 
 
 def _add_predict(commands: Commands) -> None:
@@ -292,80 +202,10 @@ def _embed(arguments: argparse.Namespace) -> None:
     print(f"{what}, {origin}: {embeddings.folder}")
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `study.interrupts` takes it
-    block_alarm()  # before there is a second thread
-    with held_back():  # an exception while a library's C++ is imported would abort
-        from study.progress import nothing_completed
-        from study.study import Study
-
-    if bool(arguments.copy) == bool(arguments.study):
-        raise InputError("give either STUDY.yaml, or --resume with --from PLACE")
-    if arguments.copy and not arguments.resume:
-        raise InputError("--from PLACE continues a study; give --resume with it")
-    if arguments.copy:
-        study = Study.from_copy(arguments.copy, arguments.overrides)
-    else:
-        study = Study.from_yaml(arguments.study, arguments.overrides)
-    study.run(resume=arguments.resume, echo=_say)
-    folder = _shown(study.folder.path)
-    if nothing_completed(study.records.values()):
-        return 1  # the study's last line said why
-    print(
-        f"next: {shown_command('analyze', folder)}    (test scores with floors and intervals, and the report)"
-    )
-    return 0
-
-
 def _space(arguments: argparse.Namespace) -> None:
     from search_spaces.describe import describe
 
     print(describe(arguments.name), end="")
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    from study.progress import describe_run, status
-    from study.study import Study
-
-    folder = Study.open(arguments.run).folder
-    line, code = status(folder) if arguments.status else (describe_run(folder), 0)
-    print(line)
-    return code
-
-
-def _analyze(arguments: argparse.Namespace) -> int:
-    """One study after the other; one that cannot be analysed does not keep the next from it."""
-    failed = 0
-    for run in arguments.runs:
-        if len(arguments.runs) > 1:
-            print(f"\n{run}", flush=True)
-        try:
-            _analyze_one(run, arguments)
-        except InputError as error:
-            if arguments.debug or len(arguments.runs) == 1:
-                raise
-            failed += 1
-            _complain(f"error: {error}")
-    if failed:
-        _complain(f"error: {failed} of {len(arguments.runs)} studies were not analysed")
-    return 2 if failed else 0
-
-
-def _analyze_one(run: str, arguments: argparse.Namespace) -> None:
-    from study.study import Study
-
-    asked_for = [f"analysis.looked_at={json.dumps(arguments.image)}"] if arguments.image else []
-    study = Study.open(run, [*arguments.overrides, *asked_for])
-    result = study.analyze(arguments.only, skip=arguments.skip, echo=_say)
-    for name, reason in result.failed.items():
-        print(f"section {name} could not be made: {reason}")
-    for remark in result.remarks:
-        print(remark)
-    if result.not_recorded:
-        print(result.not_recorded)
-    print(f"\nreport: {_shown(result.report)}")
-    out = f"exports/{study.config.name}"
-    print(f"next: {shown_command('export', _shown(study.folder.path), '--out', out)}")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -391,23 +231,3 @@ def _predict(arguments: argparse.Namespace) -> None:
         return
     write_atomically(arguments.out, text.encode())
     print(f"{counted(len(frame), 'image')}: {arguments.out}")
-
-
-def _say(line: str) -> None:
-    """Print a line of a study's progress; where nobody reads it any more, stop the study as Ctrl-C does."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        _close_stdout()
-        # Ray takes what is raised from its callbacks for a fault of the trial, unless it is this.
-        raise KeyboardInterrupt from None
-
-
-def _close_stdout() -> None:
-    """So that nothing more is written where it cannot be, at the interpreter's end either."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _shown(path: Path) -> Path:
-    """A path as a person would type it from here."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

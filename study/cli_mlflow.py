@@ -6,7 +6,10 @@ import argparse
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from cohort.errors import InputError
 from study.command import Commands, add_command
@@ -45,9 +48,9 @@ def add_commands_to(commands: Commands) -> None:
 
 
 def _ui(arguments: argparse.Namespace) -> None:
+    from study.mlflow_experiment import pages
     from study.mlflow_store import is_server
     from study.sqlite_uri import sqlite_file, with_file
-    from study.tracking import pages
 
     uri = arguments.uri
     try:
@@ -105,9 +108,7 @@ def _dashboard(arguments: argparse.Namespace) -> None:
             "radtune dashboard: optuna-dashboard is not installed; in the checkout, `pip install -e "
             "'.[dashboard]'` adds it"
         ) from None
-    from optuna.storages import JournalStorage
-
-    from study.journal import ReadOnlyJournal
+    from study.journal import beginning, shown_journal
 
     class Silent(WSGIRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -117,7 +118,15 @@ def _dashboard(arguments: argparse.Namespace) -> None:
     if not journal.exists():
         raise InputError(f"{arguments.run}: nothing was asked for yet, so there is no journal to show")
     refuse_used(arguments.port)
-    application = wsgi(JournalStorage(ReadOnlyJournal(journal)))
+
+    @lru_cache(maxsize=1)
+    def page(beginning: bytes) -> Callable[..., Iterable[bytes]]:
+        """Of the journal that begins so: a driver that takes the study up begins another."""
+        return wsgi(shown_journal(journal))
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        return page(beginning(journal))(environ, start_response)
+
     with make_server("127.0.0.1", arguments.port, application, handler_class=Silent) as server:
         # In a thread: while it answers, wsgiref takes Ctrl-C for a fault of the page and goes on.
         serving = threading.Thread(target=server.serve_forever, daemon=True)

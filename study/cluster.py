@@ -7,8 +7,6 @@ import logging
 import math
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,13 @@ from study.config import Resources
 from study.interrupts import held_back
 from study.nodes import resources_there, wait_for_nodes
 from study.ray_place import ray_place
+from study.ray_private import (
+    enable_token,
+    on_loopback,
+    running_address,
+    wants_token,
+    without_sigterm_handler,
+)
 from study.ray_watch import RayDied, RayWatch, Silence, dead_part, kill_own_ray, unreachable
 from study.rooms import REPOSITORY, ROOMS, shadowing
 
@@ -53,11 +58,7 @@ def running_ray() -> str:
     address = os.environ.get("RAY_ADDRESS", "")
     if address not in ("", "auto"):
         return "" if address == PRIVATE else address
-    # What `ray.init` looks up as well; nothing public answers without joining. The file outlives a crash.
-    from ray._private.services import find_bootstrap_address, find_gcs_addresses
-
-    noted = find_bootstrap_address(None)
-    return noted if noted in find_gcs_addresses() else ""
+    return running_address()
 
 
 def check_cluster(resources: Resources) -> None:
@@ -138,7 +139,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
             gone.
     """
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # a bank's result is a file, not a JSON line
-    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # the journal is the state; Tune's is never read
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "3600"  # bank files are the state; Tune's is never read
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own would call an interrupted study finished
     os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"  # `study.tune_callbacks.WorkerDeaths` says them in a line
@@ -158,7 +159,7 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         place = ray_place()
-        with _on_loopback():
+        with on_loopback():
             _init(
                 address=PRIVATE,
                 num_cpus=resources.cpus,
@@ -202,54 +203,23 @@ def ray_cluster(resources: Resources, echo: Callable[[str], None]) -> Iterator[C
                 _shut_down()
 
 
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Start Ray as where it knows no clusters, on macOS: at 127.0.0.1. Elsewhere it turns that address, when
-    it is given it, into the machine's own, and its processes listen on every interface."""
-    from ray._private import ray_constants
-
-    before, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
 def _init(**settings: Any) -> None:
     """`ray.init`, which is not left halfway: what it had started would hang, or abort this process."""
     import ray
-    from ray._private import utils
 
-    taken, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda handler: None
     try:
-        with held_back():
+        with without_sigterm_handler(), held_back():
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
     except KeyboardInterrupt:
         _shut_down()
         raise
-    finally:
-        utils.set_sigterm_handler = taken
-
-
-_ASK_WITHOUT_TOKEN = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 def _take_token(address: str) -> None:
     """Show a running Ray this user's token, which `ray.init` does not, where that Ray wants one; this process
     would want it too otherwise, of workers that have none where Ray was started without."""
-    if "RAY_AUTH_MODE" in os.environ:
-        return
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK_WITHOUT_TOKEN, address],
-        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
-        capture_output=True,
-    )
-    if b"AuthenticationError" not in asked.stderr:
-        return
-    from ray._private.authentication import authentication_token_setup as tokens
-
-    tokens.logger.setLevel("ERROR")  # it would warn of having found one
-    tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    if "RAY_AUTH_MODE" not in os.environ and wants_token(address):
+        enable_token()
 
 
 def _importing_rooms() -> Callable[[], None]:

@@ -44,3 +44,8 @@ def add_download_flag(parser: argparse.ArgumentParser) -> None:
         help="get an encoder that a bundle only names from the hub, without this machine's access token "
         "(default: nothing is asked of a network)",
     )
+
+
+def shown_path(path: Path) -> Path:
+    """A path as a person would type it from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

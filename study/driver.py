@@ -15,31 +15,36 @@ from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.remote_files import check_place
 from study.adapter import Adapter, adapter
+from study.ask_tell import Asking
+from study.bank_queue import BankQueue
 from study.cluster import Capacity, check_cluster, joined_ray, ray_cluster
 from study.config import StudyConfig
 from study.credentials import masked
 from study.inputs import Inputs, open_inputs, searched, study_space
 from study.interrupts import Interrupts
 from study.lock import driver_lock
+from study.log import LOGGER, logged, run_log
 from study.nodes import check_visible
 from study.progress import counted, nothing_completed, progress
+from study.progress_lines import ProgressLines
 from study.provenance import environment
 from study.resumable import refuse_changes
 from study.run_folder import RunFolder
-from study.search import Asking, BankSearcher, taken_up
+from study.search import BankSearcher
+from study.search_plan import kept_plan
 from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
 from study.study_rows import StudyRows, baseline_inputs, keep_predictions
+from study.tracked_analysis import record_opening
 from study.tracked_study import tracked_study
-from study.tracking import StudyTracker, record_opening
+from study.tracking import StudyTracker
 from study.warm_start import earlier_starts
 from trainables.baselines import logistic
 from trainables.baselines.base import GivenUp
 from trainables.ranking import ranking
 from trainables.records import TrialRecord
 
-AWS_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN")
 OVERTIME = 0.1
 """Share of a study's time budget, beyond its end, in which the finalists may be trained again."""
 
@@ -87,10 +92,13 @@ def run_study(
             trainable.prepare(echo)
             write_atomically(run.study_file, stored_file(stored))
             run.keep_identity(inputs.identity)
-            Conductor(config, run, inputs, trainable, echo, started, interrupts).conduct()
+            # What is refused up to here leaves no trace in the folder.
+            driver = Driver(config, run, inputs, trainable, logged(echo), started, interrupts)
+            with run_log(run.log_file):
+                driver.drive()
 
 
-class Conductor:
+class Driver:
     """One driver's work on one study, from the start of Ray to the last table."""
 
     def __init__(
@@ -114,26 +122,27 @@ class Conductor:
         self._copy = StudyCopy(run, config.shared_folder) if config.shared_folder else None
         left = (config.search.time_budget or math.inf) - self._seconds()
         self._deadline = time.time() + left  # workers on other machines have no other clock in common
+        self._lines = ProgressLines(config, echo, self._deadline)
         self._records = run.records()
         # What is damaged is refused before anything is trained.
         run.baseline_records()
         run.plan()
+        run.asked_banks()
         self._done_before = len(self._records)
         self._logreg = math.nan
         self._out_of_time = self._interrupted = False
         self._given_up: list[int] = []
         self._tracker: StudyTracker | None = None
-        self._ends: list[tuple[float, int]] = []
-        """After how many seconds each bank or trial ended, and how many configurations were done then."""
 
-    def conduct(self) -> None:
+    def drive(self) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         for earlier in (self._run.ended_file, self._run.running_file):
             earlier.unlink(missing_ok=True)
         try:
             self._search()
             self._finish()
-        except BaseException:  # Ctrl-C too
+        except BaseException as error:  # Ctrl-C too
+            LOGGER.warning("stopped: %s", repr(error))
             for thread in filter(None, (self._tracker, self._copy)):
                 thread.abandon()
             raise
@@ -144,7 +153,7 @@ class Conductor:
         with ThreadPoolExecutor(1) as meanwhile:
             store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floors)
             try:
-                with ray_cluster(self._config.resources, self._say) as capacity:
+                with ray_cluster(self._config.resources, self._lines.say) as capacity:
                     self._interrupts.take()
                     store.result()
                     self._search_on(capacity)
@@ -171,57 +180,32 @@ class Conductor:
             warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, exclusive=exclusive),
             told=trainable.told,
         )
-        searcher, mended = taken_up(
-            config.name,
-            self._run,
-            trainable.plan(capacity, self._done_before, self._deadline),
-            asking,
-            self._on_bank,
+        plan = kept_plan(trainable.plan(capacity, self._done_before, self._deadline), self._run)
+        banks = BankQueue(config.name, self._run, plan, asking)
+        searcher = BankSearcher(banks, self._on_bank)
+        self._lines.announce(
+            [*trainable.announcement(plan, capacity), *lines], self._inputs, self._done_before
         )
-        self._announce([*trainable.announcement(searcher.plan, capacity), *lines, *filter(None, [mended])])
         if not searcher.is_done():  # Tune cannot end a study of no trial without a traceback
             self._echo(f"{config.name}: training begins after {self._seconds():.0f} s")
-            self._train(searcher, *trainable.trainable(searcher.plan, capacity))
-        searcher.tell_rest()
+            self._train(searcher, *trainable.trainable(plan, capacity))
+        banks.tell_rest()
         self._out_of_time, self._given_up = searcher.out_of_time, searcher.given_up
 
     def _train(self, searcher: BankSearcher, trainable: Any, scheduler: Any) -> None:
         """Let Ray Tune train until the searcher has no more."""
-        from ray import tune
-        from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
-
         from study.tune_callbacks import BeforeEachStep, EpochLines, ForgetBankFiles, WorkerDeaths
+        from study.tune_run import train
 
-        # Tune would hand them to its actors by way of a log that outlives the study, in clear. Workers on
-        # this machine inherit them, those on others have their own.
-        ENV_VARS_TO_PROPAGATE.difference_update(AWS_SECRETS)
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=scheduler,
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: f"{trial.config['bank']:04d}-{trial.trial_id}",
+        callbacks = [
+            BeforeEachStep(self._interrupts.check, searcher.raise_fault),
+            ForgetBankFiles(),
+            WorkerDeaths(self._lines.say),
+            EpochLines(
+                self._echo, self._run.note_running, self._config.search.objective, deadline=self._deadline
             ),
-            run_config=tune.RunConfig(
-                name=self._run.tune.name,
-                storage_path=str(self._run.path.absolute()),
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                callbacks=[
-                    BeforeEachStep(self._interrupts.check, searcher.raise_fault),
-                    ForgetBankFiles(),
-                    WorkerDeaths(self._say),
-                    EpochLines(
-                        self._echo,
-                        self._run.note_running,
-                        self._config.search.objective,
-                        deadline=self._deadline,
-                    ),
-                ],
-            ),
-        ).fit()
+        ]
+        train(searcher, trainable, scheduler, self._run, callbacks)
 
     def _open_store(self) -> None:
         """MLflow's parent run."""
@@ -232,12 +216,12 @@ class Conductor:
             self._run.mlflow_run_file,
         )
         if away := self._tracker.away:
-            self._say(
+            self._lines.say(
                 f"MLflow at {masked(config.tracking.uri)} does not answer ({away}); the study goes on, and "
                 "is logged when it does"
             )
         if renamed := self._tracker.renamed:
-            self._say(renamed)
+            self._lines.say(renamed)
         self._tracker.log(self._records.values())
 
     def _fit_floors(self) -> None:
@@ -257,30 +241,9 @@ class Conductor:
                     self._run.write_baseline(baseline.id, baseline.records)
                 self._logreg = self._run.logreg()
 
-    # Progress ----------------------------------------------------------------------------------------------
-
     def _seconds(self) -> float:
         """Since the study was started, whatever the clock on the wall does meanwhile."""
         return time.monotonic() - self._started
-
-    def _say(self, line: str) -> None:
-        self._echo(f"{self._config.name}: {line}")
-
-    def _announce(self, lines: list[str]) -> None:
-        data = self._inputs.data
-        for line in lines:
-            self._say(line)
-        objective = self._config.search.objective
-        self._say(f"objective {objective} over {data.scored_C.sum()} of {len(data.labels)} labels")
-        for label in self._inputs.uncounted:
-            self._say(
-                f"{label} does not count in the objective: its positive patients all lie in one fold, so "
-                "that nothing could learn it for them"
-            )
-        if self._copy:
-            self._say(f"a copy of the study is renewed after every bank at {self._config.shared_folder}")
-        if self._done_before:
-            self._echo(f"resumed: {self._done_before} configurations are done already")
 
     def _on_bank(self, records: list[TrialRecord]) -> None:
         self._records |= {record.number: record for record in records}
@@ -289,30 +252,10 @@ class Conductor:
         self._adapter.tidy(self._records.values())
         if self._copy:
             self._copy.renew()
-        for record in records:
-            for line in record.warnings:
-                self._echo(f"#{record.number}: {line}")
-            if record.state == "FAIL":
-                self._echo(f"#{record.number} failed: {record.reason}")
-        done, wanted = len(self._records), self._config.search.configurations
-        self._ends.append((self._seconds(), done))
-        self._echo(
-            f"{done:>4}/{wanted} configurations · {self._progress()} · {self._seconds():.0f} s"
-            + self._time_left(wanted)
-        )
-
-    def _time_left(self, wanted: int) -> str:
-        """From the second one on: the first waits for its worker to start, which happens once."""
-        (first, before), (last, done) = self._ends[0], self._ends[-1]
-        if done == before or done >= wanted:
-            return ""
-        left = (last - first) / (done - before) * (wanted - done)
-        return f", about {min(left, max(self._deadline - time.time(), 0)):.0f} s left"
+        self._lines.bank(records, self._records.values(), self._logreg, self._seconds())
 
     def _progress(self) -> str:
         return progress(self._records.values(), self._logreg, self._config.search.objective)
-
-    # The end -----------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         config, run, records = self._config, self._run, self._records.values()

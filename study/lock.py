@@ -1,4 +1,4 @@
-"""One driver a study: two would tell the same journal different stories."""
+"""One driver a study: two would ask for the same banks."""
 
 from __future__ import annotations
 

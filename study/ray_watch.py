@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from study.ray_private import dead_processes, kill_own_processes
+
 POLL_SECONDS = 0.5
 SPARED = ("log_monitor",)
 """Parts without which a study comes to its end."""
@@ -68,9 +70,7 @@ class RayWatch:
 
 def dead_part() -> str:
     """Which part has died of the Ray that this process started, as a `RayWatch` wants it."""
-    from ray._private.worker import _global_node
-
-    dead = (name for name, _ in _global_node.dead_processes() if name not in SPARED)
+    dead = (name for name in dead_processes() if name not in SPARED)
     return next((f"Ray's {name} has died" for name in dead), "")
 
 
@@ -117,7 +117,4 @@ def unreachable(address: str) -> OSError | None:
 def kill_own_ray() -> None:
     """End what is left of a Ray that this process started, if it did: to shut it down in order where a part
     of it has died would take a minute, or this process."""
-    from ray._private.worker import _global_node
-
-    if _global_node and _global_node.head:
-        _global_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    kill_own_processes()

@@ -25,7 +25,11 @@ if TYPE_CHECKING:  # they bring scikit-learn along, which `radtune show` does wi
 
 
 PLAN = ("configurations", "bank_size", "concurrent", "first_bank")
-"""What `plan.json` notes: of `study.search.SearchPlan`, what a resume keeps to."""
+"""What `plan.json` notes: of `study.search_plan.SearchPlan`, what a resume keeps to."""
+
+ASKED = ("configurations", "sampler")
+"""What the note of a bank that was asked for holds: `number`, `params` and `preset` of each configuration,
+and what Optuna's sampler keeps of each meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class RunFolder:
 
     @property
     def journal(self) -> Path:
+        """Optuna's, for optuna-dashboard; every driver writes it anew."""
         return self.path / "optuna.journal"
 
     @property
@@ -80,6 +85,11 @@ class RunFolder:
     @property
     def lock_file(self) -> Path:
         return self.path / "driver.lock"
+
+    @property
+    def log_file(self) -> Path:
+        """What the drivers of the study said, and what libraries warned of; only ever appended to."""
+        return self.path / "run.log"
 
     @property
     def mlflow_run_file(self) -> Path:
@@ -153,6 +163,21 @@ class RunFolder:
         """The finished banks' files, in the order in which they were asked for."""
         return sorted(self.banks.glob("bank-*.safetensors"))
 
+    def asked_file(self, bank: int) -> Path:
+        return self.banks / f"bank-{bank:04d}.json"
+
+    def asked_files(self) -> list[Path]:
+        """The notes of what was asked for, in the order in which it was."""
+        return sorted(self.banks.glob("bank-*.json"))
+
+    def note_asked(self, bank: int, note: Mapping[str, Any]) -> None:
+        """Note what was asked for, before it is handed out: every key of `ASKED`, and others."""
+        write_atomically(self.asked_file(bank), json.dumps(note).encode())
+
+    def asked_banks(self) -> dict[int, dict[str, Any]]:
+        """What `note_asked` noted, by the bank's number; InputError where a note is damaged."""
+        return {int(path.stem.removeprefix("bank-")): asked_bank(path) for path in self.asked_files()}
+
     def finished_banks(self) -> dict[int, list[TrialRecord]]:
         """What each finished bank left, by its number; InputError where a bank file is damaged."""
         return {
@@ -180,7 +205,7 @@ class RunFolder:
         return [file for file in files if file.exists()]
 
     def kept_in_copy(self) -> list[Path]:
-        """What beside bank files and journal a copy of the study holds, for a resume on another machine."""
+        """What beside bank files a copy of the study holds, for a resume on another machine."""
         files = [
             *self.kept_with_mlflow(),
             self.mlflow_run_file,
@@ -189,6 +214,7 @@ class RunFolder:
             self.plan_file,
             self.split_choice_file,
             self.trials_file,
+            *self.asked_files(),
             *sorted(self.baselines.glob("*.safetensors")),
         ]
         return [file for file in files if file.exists()]
@@ -305,6 +331,12 @@ class RunFolder:
         if not self.repeats_file.exists():
             return {"repeated": [], "lines": []}
         return _read_json(self.repeats_file, ["repeated", "lines"], "resume the study, which writes it anew")
+
+
+def asked_bank(path: Path) -> dict[str, Any]:
+    """The note of a bank that was asked for; InputError where it is damaged."""
+    remedy = "delete it and resume the study, which asks anew for what of it was not trained"
+    return _read_json(path, ASKED, remedy)
 
 
 def _read_json(path: Path, keys: Iterable[str], remedy: str) -> dict[str, Any]:

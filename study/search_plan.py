@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.run_folder import RunFolder
@@ -33,12 +32,9 @@ class SearchPlan:
         return range(max(self.first_bank, bank - self.concurrent + 1))
 
 
-def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int]]) -> SearchPlan:
+def kept_plan(plan: SearchPlan, run: RunFolder) -> SearchPlan:
     """The plan that a study began with, or the given one, noted for its resumes: on a machine with more or
     fewer cores, or with a half of it done, the same configurations are to be tried.
-
-    Args:
-        asked: numbers of the configurations of every bank that was asked for.
 
     Raises:
         InputError: what was noted is damaged.
@@ -47,7 +43,7 @@ def kept_plan(plan: SearchPlan, run: RunFolder, asked: Mapping[int, Sequence[int
         return plan
     noted = run.plan()
     if noted.get("configurations") != plan.configurations:
-        banks = [*asked, *run.finished_banks()]
+        banks = [*run.asked_banks(), *run.finished_banks()]
         noted = {
             "configurations": plan.configurations,
             "bank_size": plan.bank_size,

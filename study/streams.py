@@ -10,6 +10,7 @@ import codecs
 import logging
 import os
 import sys
+from contextlib import suppress
 
 PLAIN = {"−": "-", "–": "-", "—": "-", "·": "|", "…": "...", "±": "+/-", "→": "->", "↑": "^", "↓": "v"}
 """What our own lines hold beyond ASCII, and how it is written where that cannot be."""
@@ -38,6 +39,17 @@ def hide_warnings() -> None:
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
     logging.captureWarnings(True)
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error, if anybody reads it."""
+    with suppress(OSError):
+        print(f"radtune: {line}", file=sys.stderr)
+
+
+def close_stdout() -> None:
+    """So that nothing more is written where it cannot be, at the interpreter's end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:

@@ -19,8 +19,8 @@ from scoring.operating_points import OperatingPoint
 from study.config import StudyConfig
 from study.interrupts import held_back
 from study.lock import is_locked
+from study.ray_snapshot import refuse_snapshot
 from study.run_folder import RunFolder
-from study.sqlite_uri import sqlite_file
 from study.study_file import load_config, load_stored, validated
 from trainables.ranking import ranking, trials_frame
 from trainables.records import TrialRecord
@@ -147,27 +147,10 @@ class Study:
         with held_back():
             from study.driver import run_study
 
-        self._refuse_snapshot()
+        refuse_snapshot(self.config)
         stored = self.config.portable(self._root)
         run_study(self.config, self.folder, stored=stored, started=started, resume=resume, echo=echo)
         return self
-
-    def _refuse_snapshot(self) -> None:
-        """`ray job submit` runs the driver in a snapshot of the working directory that Ray deletes."""
-        config = self.config
-        places = {
-            "cohort": config.cohort,
-            "storage": config.storage,
-            "cache": config.cache,
-            "checkpoints": config.checkpoints or "",
-            "tracking.uri": sqlite_file(config.tracking.uri) or "",
-        }
-        for key, place in places.items():
-            if "runtime_resources" in Path(place).parts:
-                raise InputError(
-                    f"{key}: {place} lies in Ray's disposable snapshot under `ray job submit`; give an "
-                    "absolute path outside it, or where the setting allows it a URI"
-                )
 
     @property
     def records(self) -> dict[int, TrialRecord]:
@@ -233,7 +216,7 @@ class Study:
         averages = judgement.scores[
             (judgement.scores["label"] == "") & (judgement.scores["setting"] == judgement.best)
         ]
-        from study.tracking import record_opening  # MLflow takes seconds to import
+        from study.tracked_analysis import record_opening  # MLflow takes seconds to import
 
         not_recorded = record_opening(
             self.config.tracking.uri,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from cohort.errors import InputError
@@ -19,14 +18,6 @@ from study.run_folder import RunFolder
 FOLDER = "study"
 AGAIN_SECONDS = 15.0
 """After which a store that refused is tried again."""
-
-
-@dataclass(frozen=True)
-class _Snapshot:
-    """A study at one moment, between two banks."""
-
-    banks: tuple[Path, ...]
-    journal: bytes
 
 
 class StudyCopy:
@@ -43,16 +34,16 @@ class StudyCopy:
         """Why the copy is not what the study is; empty where it is."""
         self._there: dict[Path, int] = {}
         """When each file that the place holds was last changed here, in ns."""
-        self._newest: _Snapshot | None = None
+        self._newest: list[Path] | None = None
+        """The bank files that were there when the copy was last to be renewed."""
         self._changed, self._ending = threading.Condition(), False
         self._thread = threading.Thread(target=self._renew, name="study copy", daemon=True)
         self._thread.start()
 
     def renew(self) -> None:
         """Have the copy renewed; returns at once. Called between two banks, by who writes the folder."""
-        journal = self._run.journal.read_bytes() if self._run.journal.exists() else b""
         with self._changed:
-            self._newest = _Snapshot(tuple(self._run.bank_files()), journal)
+            self._newest = self._run.bank_files()
             self._changed.notify()
 
     def close(self) -> str:
@@ -86,21 +77,19 @@ class StudyCopy:
             self._write()
 
     def _write(self) -> None:
-        """Write the newest snapshot; where the store refuses, it stays the newest."""
-        snapshot = self._newest
-        if snapshot is None:
+        """Write what is newest; where the store refuses, it stays to be written."""
+        banks = self._newest
+        if banks is None:
             return
         try:
-            # The journal last: what it says is done has its bank file there.
-            for file in [*self._run.kept_in_copy(), *snapshot.banks]:
+            for file in [*self._run.kept_in_copy(), *banks]:
                 changed = file.stat().st_mtime_ns
                 if self._there.get(file) != changed:
                     publish(file, inside(self.place, self._name(file)))
                     self._there[file] = changed
-            publish(snapshot.journal, inside(self.place, self._name(self._run.journal)))
             self.fault = ""
             with self._changed:
-                if self._newest is snapshot:
+                if self._newest is banks:
                     self._newest = None
         except (InputError, OSError) as error:
             self.fault = " ".join(str(error).split())

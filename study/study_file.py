@@ -74,6 +74,7 @@ def validated(raw: dict[str, Any], source: str = "study") -> StudyConfig:
 
 
 def _assign(raw: dict[str, Any], assignment: str) -> None:
+    # Neither OmegaConf (it merges mappings, expands ${...}) nor pydantic-settings (JSON values) serves here.
     key, separator, text = assignment.partition("=")
     if not separator or not key:
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from cohort.errors import InputError
-from study.run_folder import RunFolder
+from study.run_folder import RunFolder, asked_bank
 from study.study_file import load_stored
 from trainables import checkpoints
 from trainables.bank_files import unpack_bank
@@ -30,6 +30,7 @@ def verify(folder: Path | str) -> list[str]:
         (run.trials_file, pd.read_parquet, "resume the study, which writes it anew"),
         (run.journal, _journal, "resume the study, which writes it anew"),
         (run.answer_file, lambda _: run.answer(), ""),
+        *((path, asked_bank, "") for path in run.asked_files()),
         *((path, _bank, "") for path in run.bank_files()),
         *((path, _bank, "") for path in sorted(run.baselines.glob("*.safetensors"))),
         (run.split_choice_file, _bank, ""),

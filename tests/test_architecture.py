@@ -84,7 +84,9 @@ def test_no_two_files_import_each_other_even_by_a_detour():
             "mlflow",
             (
                 "study/mlflow_store.py",
-                "study/tracking.py",
+                "study/mlflow_experiment.py",
+                "study/study_runs.py",
+                "study/tracked_analysis.py",
                 "study/registered_model.py",
                 "study/served_bundle.py",
             ),
@@ -101,10 +103,21 @@ def test_a_heavy_library_stays_in_its_place(library, allowed):
 
 
 def test_an_analysis_reaches_no_ray_no_optuna_and_no_mlflow_by_any_detour():
-    modules = "study.inputs, analysis.analyze, analysis.model_card"
-    sections = REPOSITORY / "analysis" / "sections"
-    modules += "".join(f", analysis.sections.{path.stem}" for path in sections.glob("[a-z]*.py"))
-    assert after_importing(modules, "ray", "optuna", "mlflow") == []
+    modules = ", ".join(name for name in NAMES if name.startswith("analysis"))
+    assert after_importing(f"study.inputs, {modules}", "ray", "optuna", "mlflow") == []
+
+
+def test_judging_reaches_no_encoder_and_no_torch_by_any_detour():
+    judging = [name for name in NAMES if name.startswith("analysis.judging")]
+    modules = ", ".join([*judging, "analysis.analyze", "analysis.model_card", "study.study"])
+    assert after_importing(modules, "torch", "sklearn", "open_clip", "timm", "vlm.encoders") == []
+
+
+def test_a_study_reaches_no_analysis_while_it_trains():
+    """But for how numbers are written."""
+    modules = "study.driver, study.linear_probe, study.fine_tune, trainables.ray_trainables"
+    judged = [name for name in NAMES if name.startswith(("analysis.judging", "analysis.inside"))]
+    assert after_importing(modules, *judged, "matplotlib") == []
 
 
 def test_scoring_reaches_arrays_and_nothing_else():
@@ -122,8 +135,8 @@ def test_only_the_door_asks_for_the_test_split():
     asking = [
         path.relative_to(REPOSITORY).as_posix() for path in FILES if 'indices("test")' in path.read_text()
     ]
-    # Evidence asks which images to score, the door for their labels.
-    assert asking == ["analysis/evidence.py", "analysis/test_split.py"]
+    # A study asks whether there is such a split at all, the door for its labels.
+    assert asking == ["analysis/judging/evaluation_set.py", "study/study.py"]
 
 
 def test_no_signature_is_wider_than_eight_parameters():

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from study import Study
-from study.journal import told
+from study.ask_tell import told
 from study.lock import is_locked
 from study.study_file import load_config, stored_file
-from study.tracking import NUMBER_TAG, RESULT_TAG, STATUS
+from study.study_runs import NUMBER_TAG, RESULT_TAG, STATUS
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children

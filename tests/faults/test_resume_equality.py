@@ -41,7 +41,7 @@ def test_a_kill_between_two_starts_loses_none_of_them(tmp_path, uninterrupted, l
     """The journal as it was when so many lines of it had been written."""
     study = to_run(tmp_path, **LONG)
     killed(study, lambda: study.folder.journal.exists() and study.folder.journal.stat().st_size > 10_000)
-    for file in study.folder.bank_files():
+    for file in [*study.folder.bank_files(), *study.folder.asked_files()]:
         file.unlink()
     whole = study.folder.journal.read_bytes().splitlines(keepends=True)
     study.folder.journal.write_bytes(b"".join(whole[:lines]))

@@ -416,9 +416,9 @@ def test_what_cannot_be_printed_is_one_line(bundle):
 
 def test_a_study_that_nobody_reads_any_more_stops_as_after_ctrl_c():
     """`radtune run ... | head -2`: what is raised is no error to Ray, and nothing is printed at the end."""
-    code = "import study.cli as c, sys\n"
-    code += "def run(_):\n  while True: c._say('a line')\n"
-    code += "c._run = run\nsys.exit(c.main(['run', 'x.yaml']))"
+    code = "import study.cli as c, study.cli_run as r, sys\n"
+    code += "def run(_):\n  while True: r._say('a line')\n"
+    code += "r.run = run\nsys.exit(c.main(['run', 'x.yaml']))"
     command = f'{sys.executable} -c "$CODE" | head -2; exit ${{PIPESTATUS[0]}}'
     environment = os.environ | {"CODE": code}
     done = subprocess.run(

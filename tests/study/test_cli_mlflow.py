@@ -12,7 +12,7 @@ import pytest
 
 from study.cli import main
 from study.cli_mlflow import _show
-from study.journal import ReadOnlyJournal, journal_storage
+from study.journal import begun_journal, shown_journal
 from tests.conftest import REPOSITORY
 from tests.study.test_tracking import free_port
 
@@ -91,9 +91,9 @@ def test_a_store_that_mlflow_cannot_serve_ends_in_one_line(tmp_path, capsys):
 
 def test_a_journal_is_read_while_its_driver_writes_and_never_written_to(tmp_path):
     path = tmp_path / "optuna.journal"
-    study = optuna.create_study(study_name="a", storage=journal_storage(path), direction="maximize")
+    study = optuna.create_study(study_name="a", storage=begun_journal(path), direction="maximize")
     study.tell(study.ask(), 0.5)
-    shown = optuna.load_study(study_name="a", storage=optuna.storages.JournalStorage(ReadOnlyJournal(path)))
+    shown = optuna.load_study(study_name="a", storage=shown_journal(path))
     assert [trial.value for trial in shown.trials] == [0.5]
     study.tell(study.ask(), 0.75)
     with open(path, "ab") as file:

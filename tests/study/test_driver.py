@@ -22,10 +22,10 @@ from study import Study, inputs
 from study.cli import main
 from study.config import StudyConfig
 from study.inputs import development_data
-from study.journal import journal_storage
+from study.journal import shown_journal
 from study.progress import describe_run, status
 from study.run_folder import RunFolder
-from study.tracking import NUMBER_TAG
+from study.study_runs import NUMBER_TAG
 from study.warm_start import earlier_starts
 from tests.study.conftest import LABELS, settings, square_cohort
 from trainables.baselines import LOGREG, LOGREG_DEEP
@@ -46,7 +46,7 @@ class Broken(tune.Trainable):
 
 
 def journal_trials(study):
-    storage = journal_storage(study.folder.journal)
+    storage = shown_journal(study.folder.journal)
     return optuna.load_study(study_name=study.config.name, storage=storage).trials
 
 
@@ -59,6 +59,13 @@ def mlflow_children(study):
         max_results=1000,
     )
     return client.get_run(parent), runs
+
+
+def test_the_log_of_a_run_holds_each_line_that_was_said_once(studied):
+    study, lines = studied
+    logged = [line.partition(" radtune: ")[2] for line in study.folder.log_file.read_text().splitlines()]
+    said = [line for line in lines if " configurations · " in line]
+    assert said and all(logged.count(line) == 1 for line in said)
 
 
 def test_every_configuration_stands_once_in_journal_table_and_mlflow(studied):

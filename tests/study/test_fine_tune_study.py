@@ -15,7 +15,7 @@ from cohort.manifest import Cohort
 from study import Study
 from study.lock import driver_lock
 from study.progress import describe_run
-from study.tracking import NUMBER_TAG
+from study.study_runs import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
 from tests.trainables.towers import build_tower

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+import shutil
 import time
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from study.journal import journal_storage
+from cohort.files import write_atomically
+from study.ask_tell import Asking
+from study.bank_queue import BankQueue
+from study.journal import shown_journal
 from study.linear_probe import RUNG_OBSERVATIONS, Adapter
 from study.run_folder import RunFolder
-from study.search import TRIES, Asking, taken_up
-from study.search_plan import SearchPlan
+from study.search import TRIES, BankSearcher
+from study.search_plan import SearchPlan, kept_plan
 from trainables.bank_files import pack_bank
 from trainables.ranking import ranking
 from trainables.records import TrialRecord, as_on_given_split
@@ -55,7 +59,7 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
         told=Adapter(None, None, None).told,
     )
     run.path.mkdir(parents=True, exist_ok=True)
-    return taken_up("s", run, plan, asking, lambda records: None)[0]
+    return BankSearcher(BankQueue("s", run, kept_plan(plan, run), asking), lambda records: None)
 
 
 def drive(search, finish_first=min, train=train, banks=None):
@@ -73,12 +77,16 @@ def drive(search, finish_first=min, train=train, banks=None):
         name = finish_first(running)
         records = [train(one) for one in running.pop(name)["configurations"]]
         search.on_trial_complete(name, {"bank_file": pack_bank(records)})
-    search.tell_rest()
+    search.banks.tell_rest()
     return handed_out
 
 
 def told(folder):
-    return optuna.load_study(study_name="s", storage=journal_storage(RunFolder(folder).journal)).trials
+    return optuna.load_study(study_name="s", storage=shown_journal(RunFolder(folder).journal)).trials
+
+
+def facts(folder):
+    return [(trial.number, trial.state, trial.value, trial.params) for trial in told(folder)]
 
 
 def numbers(banks):
@@ -125,7 +133,7 @@ def test_what_was_judged_on_another_scale_is_neither_the_best_trial_nor_seen_by_
     banks = drive(searcher(tmp_path / "b", concurrent=1), train=with_published(value))
     assert [bank["configurations"] for bank in banks] == [bank["configurations"] for bank in expected]
     records = RunFolder(tmp_path / "b").records()
-    study = optuna.load_study(study_name="s", storage=journal_storage(RunFolder(tmp_path / "b").journal))
+    study = optuna.load_study(study_name="s", storage=shown_journal(RunFolder(tmp_path / "b").journal))
     assert study.best_trial.number == ranking(records.values())[0].number != 0
     assert study.trials[0].state == TrialState.PRUNED and study.trials[0].value is None
 
@@ -137,11 +145,12 @@ def test_what_was_stopped_before_it_had_an_objective_stands_above_nobody(tmp_pat
         return train(configuration)
 
     drive(searcher(tmp_path), train=train_or_stop)
-    trials = told(tmp_path)
-    assert {trial.value for trial in trials if trial.state == TrialState.PRUNED} == {None}
-    banks = RunFolder(tmp_path).bank_files()
-    assert len(banks) > 2 and searcher(tmp_path).is_done()  # a resume finds nothing to put right
-    assert told(tmp_path) == trials
+    trials = facts(tmp_path)
+    assert {value for _, state, value, _ in trials if state == TrialState.PRUNED} == {None}
+    resumed = searcher(tmp_path)
+    assert resumed.is_done()
+    resumed.banks.tell_rest()
+    assert facts(tmp_path) == trials
 
 
 def test_the_sampler_learns_between_banks(tmp_path):
@@ -164,17 +173,6 @@ def test_a_killed_driver_leaves_nothing_lost_and_nothing_twice(tmp_path):
     assert {trial.state for trial in done} == {TrialState.COMPLETE}
     values = {number: record.objective for number, record in RunFolder(tmp_path).records().items()}
     assert values == {trial.number: trial.value for trial in done}
-
-
-def test_a_crash_while_drawing_parameters_keeps_those_that_were_drawn(tmp_path):
-    search = searcher(tmp_path)
-    drive(search, banks=1)
-    half_drawn = search._study.ask()
-    x = half_drawn.suggest_float("x", -1, 1)
-    banks = drive(searcher(tmp_path))
-    (again,) = [one for bank in banks for one in bank["configurations"] if one["number"] == half_drawn.number]
-    assert again["params"]["x"] == x
-    assert set(again["params"]) >= {"loss", "x"}
 
 
 def test_a_finished_study_can_be_extended(tmp_path):
@@ -221,12 +219,12 @@ def test_what_the_deadline_cuts_off_is_asked_for_again(tmp_path):
         "a", {"bank_file": pack_bank([train(one) for one in search.suggest("a")["configurations"]])}
     )
     bank = search.suggest("b")
-    assert bank["deadline"] == search.plan.deadline
+    assert bank["deadline"] == search.banks.plan.deadline
     kept, cut = bank["configurations"][:2], bank["configurations"][2:]
     search.on_trial_complete("b", {"bank_file": pack_bank([train(one) for one in kept])})
     assert search.out_of_time and search.suggest("c") == Searcher.FINISHED
-    search.tell_rest()  # the bank that is asked for next knows the first one alone
-    assert [trial.state for trial in told(tmp_path)[:3]] == [TrialState.COMPLETE] + [TrialState.RUNNING] * 2
+    search.banks.tell_rest()
+    assert {trial.state for trial in told(tmp_path)[:3]} == {TrialState.COMPLETE}
     assert {trial.state for trial in told(tmp_path)[3:9]} == {TrialState.RUNNING}
 
     again = searcher(tmp_path, concurrent=1)
@@ -238,7 +236,7 @@ def test_a_bank_of_which_nothing_is_left_writes_no_file(tmp_path):
     search = searcher(tmp_path, deadline=time.time() + 600)
     search.suggest("a")
     search.on_trial_complete("a", {"bank_file": pack_bank([])})
-    search.tell_rest()
+    search.banks.tell_rest()
     assert RunFolder(tmp_path).bank_files() == [] and search.out_of_time
 
 
@@ -252,7 +250,7 @@ def test_a_crash_between_two_warm_starts_loses_none_of_them(tmp_path, monkeypatc
 
     monkeypatch.setattr(optuna.Study, "enqueue_trial", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        searcher(tmp_path)
+        drive(searcher(tmp_path))
     monkeypatch.undo()
     banks = drive(searcher(tmp_path))
     assert [one["params"]["x"] for one in banks[1]["configurations"][:2]] == [0.5, 0.4]
@@ -279,7 +277,7 @@ def test_a_bank_whose_worker_dies_is_handed_out_again_under_its_number(tmp_path)
         banks[config["bank"]] = config
         records = [train(one) for one in config["configurations"]]
         search.on_trial_complete(trial, {"bank_file": pack_bank(records)})
-    search.tell_rest()
+    search.banks.tell_rest()
     assert not any(deaths.values()) and search.given_up == []
     assert [banks[bank]["configurations"] for bank in sorted(banks)] == [
         one["configurations"] for one in undisturbed
@@ -314,8 +312,8 @@ class Killed(BaseException):
 
 
 def until_killed(folder, rng, patience):
-    """Drive a searcher until it is through, or is killed after so many calls of Optuna, with what trains
-    then; whether it is through."""
+    """Drive a searcher until it is through, or is killed before it asks or writes so many things, with what
+    trains then; whether it is through."""
     calls = itertools.count()
 
     def counted(call):
@@ -327,8 +325,10 @@ def until_killed(folder, rng, patience):
         return counting
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("ask", "tell", "enqueue_trial", "set_user_attr"):
+        for name in ("ask", "enqueue_trial"):
             patch.setattr(optuna.Study, name, counted(getattr(optuna.Study, name)))
+        for written in ("study.run_folder.write_atomically", "study.bank_queue.write_atomically"):
+            patch.setattr(written, counted(write_atomically))
         try:
             search = searcher(folder, concurrent=3)
             drive(search, finish_first=lambda running: rng.choice(list(running)))
@@ -338,11 +338,10 @@ def until_killed(folder, rng, patience):
 
 
 @pytest.mark.parametrize("lost", ["nothing", "the journal", "a bank file"])
-# With the last three seeds the journal is lost when a later bank has ended than one that still trains.
 @pytest.mark.parametrize("seed", [*range(6), 7, 11, 20])
 def test_a_study_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path, seed, lost):
-    """Anywhere: between two questions of one bank, between two starts that are queued, while it is told; and
-    its disk may lose something between two lives."""
+    """Anywhere: between two questions of one bank, before it is noted, before its file is written; and its
+    disk may lose something between two lives."""
     drive(searcher(tmp_path / "one", concurrent=3))
     rng = random.Random(seed)
     lives = 1
@@ -362,10 +361,48 @@ def test_a_study_that_is_killed_again_and_again_ends_as_if_it_had_not_been(tmp_p
     assert {n: (record.params, record.objective) for n, record in before.items()} == {
         n: (record.params, record.objective) for n, record in after.items()
     }
-    told_once = [(trial.number, trial.state, trial.value, trial.params) for trial in told(tmp_path / "one")]
-    assert told_once == [
-        (trial.number, trial.state, trial.value, trial.params) for trial in told(tmp_path / "other")
-    ]
+    assert facts(tmp_path / "other") == facts(tmp_path / "one")
+
+
+@pytest.mark.parametrize("journal", [None, b"", b"\xff\x00", b'{"op_code":4,"wor', b'{"op": 3}\n', "foreign"])
+def test_what_a_journal_holds_does_not_matter_to_a_study_that_is_resumed(tmp_path, journal):
+    drive(searcher(tmp_path / "a", concurrent=3))
+
+    def killed(configuration):
+        if configuration["number"] == 30:  # others train beside it
+            raise Killed
+        return train(configuration)
+
+    with pytest.raises(Killed):
+        drive(searcher(tmp_path / "b", concurrent=3), train=killed)
+    run = RunFolder(tmp_path / "b")
+    assert 20 < len(run.records()) < 64
+    if journal == "foreign":
+        drive(searcher(tmp_path / "c", seed=1))
+        shutil.copy(RunFolder(tmp_path / "c").journal, run.journal)
+    elif journal is None:
+        run.journal.unlink()
+    else:
+        run.journal.write_bytes(journal)
+    (tmp_path / "b" / f"{run.journal.name}.lock").symlink_to(run.journal)  # of an earlier release
+    drive(searcher(tmp_path / "b", concurrent=3))
+    assert facts(tmp_path / "b") == facts(tmp_path / "a")
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_where_notes_are_lost_every_configuration_is_still_tried_once(tmp_path, in_order):
+    search = searcher(tmp_path, concurrent=3, in_order=in_order)
+    asked = [search.suggest(str(bank)) for bank in range(3)]
+    records = [train(one) for one in asked[2]["configurations"]]
+    search.on_trial_complete("2", {"bank_file": pack_bank(records)})
+    run = RunFolder(tmp_path)
+    for note in run.asked_files():
+        note.unlink()
+    banks = drive(searcher(tmp_path, concurrent=3, in_order=in_order))
+    assert banks[0]["configurations"] == asked[0]["configurations"]  # the published one
+    assert sorted(numbers(banks)) == [n for n in range(64) if n not in {one.number for one in records}]
+    assert [trial.number for trial in told(tmp_path)] == sorted(run.records()) == list(range(64))
+    assert all(run.records()[one.number].params == one.params for one in records)
 
 
 def test_what_was_trained_counts_where_another_optuna_would_draw_something_else(tmp_path, monkeypatch):
@@ -376,7 +413,7 @@ def test_what_was_trained_counts_where_another_optuna_would_draw_something_else(
     trained = run.records()
     assert len(trained) == 25
     run.journal.unlink()
-    monkeypatch.setattr("study.search.TPESampler", lambda **settings: RandomSampler(seed=1))
+    monkeypatch.setattr("study.ask_tell.TPESampler", lambda **settings: RandomSampler(seed=1))
     again = drive(searcher(tmp_path))
     assert not trained.keys() & set(numbers(again))
     records = run.records()

@@ -22,7 +22,6 @@ def a_run(folder, banks=2):
     for bank in range(banks):
         run.bank_file(bank).write_text(f"bank {bank}")
     run.study_file.write_text("name: s")
-    run.journal.write_text("a journal of two banks\n")
     return run
 
 
@@ -34,11 +33,11 @@ def content(place):
     return found
 
 
-def test_a_copy_holds_what_a_resume_needs_and_the_journal_as_it_was_between_two_banks(tmp_path, s3):
+def test_a_copy_holds_what_a_resume_needs(tmp_path, s3):
     run = a_run(tmp_path / "run")
     copy = StudyCopy(run, f"{s3}/s")
     copy.renew()
-    run.journal.write_text("asked for a third\n")  # while the copy may still be written
+    run.asked_file(2).write_text("asked for a third")  # while the copy may still be written
     run.bank_file(2).write_text("bank 2")
     assert copy.close() == ""
     assert content(f"{s3}/s/study") == {
@@ -46,10 +45,10 @@ def test_a_copy_holds_what_a_resume_needs_and_the_journal_as_it_was_between_two_
         "banks/bank-0000.safetensors": b"bank 0",
         "banks/bank-0001.safetensors": b"bank 1",
         "banks/bank-0002.safetensors": b"bank 2",
-        "optuna.journal": b"asked for a third\n",
+        "banks/bank-0002.json": b"asked for a third",
     }
     restore(f"{s3}/s", RunFolder(tmp_path / "elsewhere"))
-    assert RunFolder(tmp_path / "elsewhere").journal.read_text() == "asked for a third\n"
+    assert RunFolder(tmp_path / "elsewhere").asked_file(2).read_text() == "asked for a third"
     assert [file.read_text() for file in RunFolder(tmp_path / "elsewhere").bank_files()] == [
         "bank 0",
         "bank 1",
@@ -71,8 +70,6 @@ def test_only_what_changed_travels_again(tmp_path, s3, monkeypatch):
     assert sorted(sent) == [
         "bank-0000.safetensors",
         "bank-0001.safetensors",
-        "optuna.journal",
-        "optuna.journal",
         "study.yaml",
     ]
 
@@ -91,7 +88,7 @@ def test_a_store_that_refuses_is_tried_again_and_said_at_the_end(tmp_path, s3, m
     copy.renew()
     assert "is not up to date (no network); `radtune run STUDY.yaml --resume` renews it" in copy.close()
     gone[0] = False
-    assert StudyCopy(run, f"{s3}/s").close() == "" and len(listed(f"{s3}/s/study")) == 4
+    assert StudyCopy(run, f"{s3}/s").close() == "" and len(listed(f"{s3}/s/study")) == 3
 
 
 def test_nothing_is_restored_over_a_study_or_from_nothing(tmp_path, s3):
@@ -120,7 +117,7 @@ def test_a_study_whose_machine_was_lost_goes_on_from_its_copy_and_ends_as_if_not
         system.delete_file(f"{path}/{name}")
     assert main(["run", "--resume", "--from", f"{s3}/checkpoints/squares"]) == 0
     printed = capsys.readouterr().out
-    assert "the journal was written anew from the bank files" in printed and "finished in" in printed
+    assert "resumed: 12 configurations are done already" in printed and "finished in" in printed
     again = Study.open(tmp_path / "runs" / "squares")
     assert sorted(again.records) == list(range(24))
     done = [number for number in range(24) if number < 12]

@@ -19,9 +19,12 @@ from analysis.report_parts import ReportPart, write_part
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
+from study.mlflow_experiment import KIND_TAG, pages
 from study.sqlite_uri import sqlite_uri
+from study.study_runs import CURVE_EPOCHS, NUMBER_TAG
+from study.tracked_analysis import record_opening
 from study.tracked_study import TrackedStudy
-from study.tracking import CURVE_EPOCHS, KIND_TAG, NUMBER_TAG, StudyTracker, pages, record_opening
+from study.tracking import StudyTracker
 from tests.conftest import REPOSITORY
 from tests.study.conftest import settings, square_cohort
 from trainables.records import TrialRecord, as_on_given_split
@@ -172,7 +175,7 @@ def test_the_ui_knows_a_page_of_each_study_the_latest_first_and_one_of_all(tmp_p
 
 
 def test_the_latest_studies_alone_keep_their_views(uri, tmp_path, monkeypatch):
-    monkeypatch.setattr("study.tracking.VIEWS", 2)
+    monkeypatch.setattr("study.study_runs.VIEWS", 2)
     parents = []
     for name in ("one", "two", "three"):
         (tmp_path / RUN_FILE).unlink(missing_ok=True)
@@ -298,7 +301,7 @@ def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp
     def refuse(*arguments, **options):
         raise OSError("no space left\non the device")
 
-    monkeypatch.setattr(tracker._client, "log_batch", refuse)
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
     tracker.log([record(0)])
     complaint = tracker.close([record(0)], [], {})
     assert "no space left on the device; 1 configuration missing there; `radtune sync" in complaint
