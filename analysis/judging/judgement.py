@@ -36,6 +36,7 @@ from scoring.predictions import ANSWER, OTHER_STUDY, PUBLISHED, Predictions
 from scoring.resampling import patient_weights
 from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 from trainables.baselines import (
+    ALL_POSITIVE,
     LOGREG,
     LOGREG_DEEP,
     METADATA,
@@ -296,11 +297,13 @@ class Judgement:
     def shown(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table with the names of its rows in place of their ids, which stand beside them."""
         table = table.copy()
+        # Decisions are held against all-positive ones, which of exclusive labels have no row.
+        names = {ALL_POSITIVE: "all-positive", **self.names}
         for column, beside in (("setting", "row"), ("first", "first_row"), ("second", "second_row")):
             if column in table.columns:
                 ids = table[column]
-                table[column] = ids.map(lambda id: self.names.get(id, id))
-                table[beside] = ids.where(ids.isin(list(self.names)), "")
+                table[column] = ids.map(names)
+                table[beside] = ids.where(ids.isin(list(names)), "")
         return table
 
 
