@@ -109,12 +109,7 @@ def write_analysis(
         InputError: as `checked`.
     """
     sections = _chosen(sections, skip, judgement.cohort)
-    # One that does not import or has no title is a fault of the code, found before anything is computed.
-    modules = {
-        name: importlib.import_module(f"analysis.{'inside' if name in INSIDE else 'judging'}.sections.{name}")
-        for name in sections
-    }
-    titles = {name: module.TITLE for name, module in modules.items()}
+    modules, titles = _modules(sections)
     with tqdm(total=5 + len(sections), desc="analysis", unit="step", disable=None, leave=False) as bar:
 
         def step(what: str) -> None:
@@ -122,38 +117,29 @@ def write_analysis(
             bar.update()
 
         _write_shared(judgement, folder, step)
-        state = state_of(judgement)
-        before = read_parts(folder)
-        outdated = [name for name, part in before.items() if part.state != state]
-        kept = {*sections, *skip} if not merge else set(before)
-        drop_parts(folder, [name for name in before if name in outdated or name not in kept])
-        report = _Report(judgement=judgement, folder=folder, outdated=outdated, skipped=skip)
-        report.write(waiting=sections)
-        failed: dict[str, str] = {}
-        brief: list[str] = []
-        order = [name for name in sections if name not in INSIDE]
-        order += [name for name in sections if name in INSIDE]
-        opened: Models | None = None
-        text = summary(judgement)
-        told = False
-        for place, name in enumerate(order, start=1):
-            if name in INSIDE and not told:
-                with tqdm.external_write_mode():
-                    echo(text)
-                told = True
-                opened = models() if models else None
-            step(name)
-            if name in LONG:
-                tqdm.write(f"{name}: {LONG[name]}; `--skip {name}` leaves it out", file=sys.stderr)
-            of = opened if name in INSIDE else judgement
-            part, said, why = _made(name, titles[name], modules[name], of, folder, state)
-            if why:
-                failed[name] = why
-            brief += said
-            write_part(folder, part)
-            remarks = report.write(waiting=order[place:])
+        report = _Report.begun(judgement, folder, sections, skip, merge=merge)
+        text, brief, failed, waiting = summary(judgement), [], {}, list(sections)
+
+        def add(names: Sequence[str], of: Judgement | Models | None) -> None:
+            for name in names:
+                step(name)
+                if name in LONG:
+                    tqdm.write(f"{name}: {LONG[name]}; `--skip {name}` leaves it out", file=sys.stderr)
+                part, said, why = _made(name, titles[name], modules[name], of, folder, report.state)
+                if why:
+                    failed[name] = why
+                brief.extend(said)
+                write_part(folder, part)
+                waiting.remove(name)
+                report.write(waiting)
+
+        add([name for name in sections if name not in INSIDE], judgement)
+        with tqdm.external_write_mode():
+            echo(text)
+        if inside := [name for name in sections if name in INSIDE]:
+            add(inside, models() if models else None)
         step("page")
-    for said in ([] if told else [text]) + brief:
+    for said in brief:
         echo(said)
     return AnalysisResult(
         scores=judgement.shown(judgement.scores),
@@ -164,8 +150,18 @@ def write_analysis(
         text="\n".join([text, *brief]),
         report=folder / "report.html",
         failed=failed,
-        remarks=remarks,
+        remarks=report.write(waiting=()),
     )
+
+
+def _modules(sections: Sequence[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
+    """Section -> its module, and its title: one that does not import or has none is a fault of the code,
+    found before anything is computed."""
+    modules = {
+        name: importlib.import_module(f"analysis.{'inside' if name in INSIDE else 'judging'}.sections.{name}")
+        for name in sections
+    }
+    return modules, {name: module.TITLE for name, module in modules.items()}
 
 
 def _chosen(sections: Sequence[str] | None, skip: Collection[str], cohort: Cohort) -> list[str]:
@@ -233,6 +229,27 @@ class _Report:
     skipped: Collection[str]
     outdated: Sequence[str]
     """Sections that lay there of another state of the study."""
+    state: str
+    """Of the study, as its sections bear it."""
+
+    @classmethod
+    def begun(
+        cls,
+        judgement: Judgement,
+        folder: Path,
+        sections: Sequence[str],
+        skip: Collection[str],
+        *,
+        merge: bool,
+    ) -> _Report:
+        """With what stays of an earlier report; the rest of that is deleted."""
+        state, before = state_of(judgement), read_parts(folder)
+        outdated = [name for name, part in before.items() if part.state != state]
+        kept = {*sections, *skip} if not merge else set(before)
+        drop_parts(folder, [name for name in before if name in outdated or name not in kept])
+        report = cls(judgement=judgement, folder=folder, outdated=outdated, skipped=skip, state=state)
+        report.write(waiting=sections)
+        return report
 
     def write(self, waiting: Sequence[str]) -> list[str]:
         """Write `report.html` of the sections that lie in the folder, and return its remarks.

@@ -82,18 +82,21 @@ def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
     return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
 
 
-def trial_candidate(trainable: Adapter, row: ChosenTrial) -> Candidate:
-    """A finished configuration with a head, on its way into the tables; InputError where its weights are
-    gone."""
-    inputs, record = trainable.inputs, row.record
-    predictor = record.predictor(
+def trial_predictor(trainable: Adapter, row: ChosenTrial) -> Predictor:
+    """A finished configuration with a head; InputError where its weights are gone."""
+    return row.record.predictor(
         row.name,
-        inputs.cohort.labels,
-        trainable.encoder(record),
+        trainable.inputs.cohort.labels,
+        trainable.encoder(row.record),
         note=row.note,
         study=trainable.config.name,
         trainable=trainable.config.trainable,
     )
+
+
+def trial_candidate(trainable: Adapter, row: ChosenTrial) -> Candidate:
+    """The same on its way into the tables."""
+    inputs, record, predictor = trainable.inputs, row.record, trial_predictor(trainable, row)
     if record.held_out_MC is not None and record.fold_objectives:
         own = OutOfFold(inputs.data.rows_N[inputs.data.judged_N()], record.held_out_MC)
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,6 @@ import pandas as pd
 from cohort.errors import InputError
 from cohort.files import check_place_of_folder
 from cohort.html_table import html_table
-from scoring.operating_points import OperatingPoint
 from study.config import StudyConfig
 from study.interrupts import held_back
 from study.lock import is_locked
@@ -28,7 +26,7 @@ from trainables.records import TrialRecord
 if TYPE_CHECKING:
     from analysis.analyze import AnalysisResult
     from analysis.inside.models import Models
-    from analysis.judging.judgement import Judgement, StudyFacts
+    from analysis.judging.judgement import Judgement
     from cohort.ledger import Ledger
     from cohort.manifest import Cohort
     from scoring.predictions import Predictions
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 
 NOTEBOOK_ROWS = 8
 """Configurations that a study shows in a notebook, the best first."""
-FINALISTS = 20
-"""Configurations of which a report draws how far their score can be trusted."""
 
 
 class Study:
@@ -281,6 +277,7 @@ class Study:
         from analysis.judging.judgement import judge_test_split
         from cohort.ledger import note_access
         from cohort.manifest import Cohort
+        from study.report_facts import facts_of
 
         cohort, predictions = Cohort.open(self.config.cohort), self.predictions()
         if cohort.content_hash != predictions.facts["cohort_hash"]:
@@ -288,12 +285,15 @@ class Study:
                 f"{self.folder.path}: the cohort is no longer what the study ran with; put the former back, "
                 "or start a study under another name"
             )
-        facts, why = self._facts(cohort, predictions), why or f"analyze {self.config.name}"
+        facts, why = (
+            facts_of(self.config, self.folder, cohort, predictions),
+            why or f"analyze {self.config.name}",
+        )
         cohort.indices("test")  # there is something to open
         note_access(self.folder.openings_file, why)
         if other := self._compared_with:
             note_access(other.folder.openings_file, f"compared with by {self.config.name}")
-        return judge_test_split(predictions, cohort, facts, self._ledger(cohort), why)
+        return judge_test_split(predictions, cohort, facts, self.ledger(cohort), why)
 
     def models(self, judgement: Judgement) -> Models:
         """What looks inside the models of a judgement of this study.
@@ -317,38 +317,8 @@ class Study:
             openers=of_rows,
         )
 
-    def _facts(self, cohort: Cohort, predictions: Predictions) -> StudyFacts:
-        """What the report says of the study itself."""
-        from analysis.images_named import images_named
-        from analysis.judging.judgement import StudyFacts
-        from study.provenance import revision
-        from study.selection import chosen
-
-        finished, ensemble, analysis = self.records, self.folder.answer(), self.config.analysis
-        published = [record.number for record in finished.values() if record.preset and record.head]
-        rows = chosen(finished, analysis.top, with_answer=predictions.answer.origin.trial is None)
-        there = {row.id for row in predictions.rows}  # of other configurations no weights are left
-        return StudyFacts(
-            name=self.config.name,
-            objective=self.config.search.objective,
-            seed=self.config.search.seed,
-            bootstrap=analysis.bootstrap,
-            permutations=analysis.permutations,
-            images=analysis.images == "shown",
-            looked_at=images_named(analysis.looked_at, cohort),
-            operating_points=tuple(map(OperatingPoint.parse, analysis.operating_points)),
-            records={row.id: row.record for row in rows if row.id in there},
-            published=published[0] if published else None,
-            baselines={id: ranking(kept)[0] for id, kept in self.folder.baseline_records().items()},
-            nested_objective=ensemble.nested_objective if ensemble else math.nan,
-            best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
-            finalists=ranking(finished.values())[:FINALISTS],
-            repeats={one["number"]: one for one in self.folder.repeats()["repeated"]},
-            trials=self.trials,
-            provenance={"revision": revision()},
-        )
-
-    def _ledger(self, cohort: Cohort) -> Ledger:
+    def ledger(self, cohort: Cohort) -> Ledger:
+        """The record of test access of the study's cohort."""
         from cohort.ledger import Ledger
         from cohort.remote_files import mirror
 
@@ -358,7 +328,7 @@ class Study:
     def _rows(self) -> StudyRows:
         from study.study_rows import StudyRows
 
-        inputs, trainable = self._opened()
+        inputs, trainable = self.opened()
         return StudyRows(config=self.config, run=self.folder, inputs=inputs, trainable=trainable)
 
     def export(self, folder: str | Path, *, trial: int | None = None, with_encoder: bool = False) -> Path:
@@ -376,42 +346,30 @@ class Study:
             InputError: no such configuration, one without a head, or a folder that holds something else.
         """
         from analysis.judging.evaluation_set import open_split_counts
-        from analysis.model_card import model_card
-        from cohort.ledger import note_access
-        from study.provenance import revision
-        from vlm.bundle import save_bundle
+        from analysis.report_parts import judged_predictions
+        from study.export import export_bundle
 
         _ = self.best  # refuses a study in which nothing completed
-        inputs, trainable = self._opened()
-        candidate = self._candidate(trainable, trial)
-        predictor = candidate.predictor
-        own_tower = predictor.encoder is not inputs.encoder
-        why = f"export {predictor.name} of {self.config.name}"
-        judgement = self.judgement(why) if self._is_analysed() else None
-        if judgement is None:
-            if "test" in inputs.cohort.splits:
-                note_access(self.folder.openings_file, why)
-            counts = open_split_counts(inputs.cohort, self._ledger(inputs.cohort), why)
-        card = model_card(
-            predictor,
-            inputs.cohort,
-            own_tower=own_tower,
+        inputs, trainable = self.opened()
+        candidate = self.candidate(trainable, trial)
+        why = f"export {candidate.predictor.name} of {self.config.name}"
+        judged, judgement = judged_predictions(self.folder.analysis), None
+        if judged and judged == self.predictions().content_hash:
+            judgement = self.judgement(why)
+            counts = judgement.split.counts
+        else:
+            counts = open_split_counts(
+                inputs.cohort, self.ledger(inputs.cohort), why, self.folder.openings_file
+            )
+        return export_bundle(
+            folder,
+            candidate,
+            inputs,
             objective=self.config.search.objective,
-            row=candidate.id,
             judgement=judgement,
-            split_counts=judgement.split.counts if judgement else counts,
-            provenance={"revision": revision()},
+            counts=counts,
+            with_encoder=with_encoder,
         )
-        return save_bundle(
-            folder, predictor, inputs.cohort, card=card, with_encoder=with_encoder or own_tower
-        )
-
-    def _is_analysed(self) -> bool:
-        """Whether the analysis that lies there is of the study as it is: only then are its figures known."""
-        from analysis.report_parts import judged_predictions
-
-        judged = judged_predictions(self.folder.analysis)
-        return bool(judged) and judged == self.predictions().content_hash
 
     def register(self, bundle: str | Path, target: str) -> str:
         """Register an exported bundle in the study's MLflow store as the newest version of the model NAME of
@@ -433,10 +391,10 @@ class Study:
             InputError: nothing has completed, or the cohort or encoder has changed.
         """
         _ = self.best  # refuses a study in which nothing completed
-        inputs, trainable = self._opened()
-        return self._candidate(trainable, None).predictor, inputs.cohort
+        inputs, trainable = self.opened()
+        return self.candidate(trainable, None).predictor, inputs.cohort
 
-    def _candidate(self, trainable: Adapter, trial: int | None) -> Candidate:
+    def candidate(self, trainable: Adapter, trial: int | None) -> Candidate:
         """Of a configuration by its number; None: the answer."""
         from study.adapter import trial_candidate
         from study.selection import exported
@@ -447,7 +405,7 @@ class Study:
         top = trainable.analysed(self.config.analysis.top)
         return trial_candidate(trainable, exported(self.records, top, trial))
 
-    def _opened(self) -> tuple[Inputs, Adapter]:
+    def opened(self) -> tuple[Inputs, Adapter]:
         """Cohort, encoder and features as they were when the study ran, and its trainable."""
         from study.adapter import adapter
         from study.inputs import open_inputs

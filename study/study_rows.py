@@ -12,12 +12,12 @@ import numpy as np
 
 from cohort.files import write_atomically
 from scoring.predictions import PredictedImages, PredictionRow, Predictions, write_predictions
-from study.adapter import Adapter, trial_candidate
+from study.adapter import Adapter, trial_candidate, trial_predictor
 from study.config import StudyConfig
 from study.inputs import Inputs
 from study.predictions import state_of_rows
 from study.run_folder import RunFolder
-from study.selection import chosen, split_choice
+from study.selection import ChosenTrial, chosen, split_choice
 from trainables.baselines import BASELINES, METADATA, PROMPTED, RANDOM, ZERO_SHOT
 from trainables.baselines.base import Baseline, BaselineInputs
 from trainables.baselines.kept_columns import absence
@@ -45,27 +45,35 @@ class StudyRows:
         return found
 
     @cached_property
-    def candidates(self) -> dict[str, Candidate]:
-        """The configurations of the study and its answer, by their ids."""
+    def answer(self) -> Candidate | None:
+        """What is made of several configurations; None where the best alone is the answer."""
+        return self.trainable.answer()
+
+    @cached_property
+    def trials(self) -> dict[str, ChosenTrial]:
+        """The configurations that have a row, by their ids."""
         records, top = self.run.records(), self.trainable.analysed(self.config.analysis.top)
-        answer = self.trainable.answer()
-        rows = chosen(records, top, with_answer=answer is not None)
+        rows = chosen(records, top, with_answer=self.answer is not None)
         if choice := self.run.split_choice():
             rows.append(split_choice(choice))
-        found = {row.id: trial_candidate(self.trainable, row) for row in rows}
-        return found | ({answer.id: answer} if answer else {})
+        return {row.id: row for row in rows}
 
     def predictor(self, id: str) -> Predictor:
-        """That behind a row; LookupError where no head makes its scores."""
-        if id in self.candidates:
-            return self.candidates[id].predictor
+        """That behind a row; LookupError where no head makes its scores, InputError where its weights are
+        gone."""
+        if self.answer is not None and id == self.answer.id:
+            return self.answer.predictor
+        if id in self.trials:
+            return trial_predictor(self.trainable, self.trials[id])
         return self.baselines[id].candidate(self.inputs.data).predictor
 
     def table(self) -> Predictions:
         """All rows, with their scores of every image of the cohort."""
         inputs = baseline_inputs(self.config, self.inputs, self.run)
         rows = [baseline.prediction_row(inputs) for baseline in self.baselines.values()]
-        rows += [one.row(inputs.features, inputs.data.rows_N) for one in self.candidates.values()]
+        candidates = [trial_candidate(self.trainable, row) for row in self.trials.values()]
+        candidates += [self.answer] if self.answer else []
+        rows += [one.row(inputs.features, inputs.data.rows_N) for one in candidates]
         state = {"state": state_of_rows(self.config, self.run), "study": self.config.name}
         return table_of(inputs, rows, state)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from analysis.number_format import counted
 from cohort.errors import InputError
 from cohort.labels import domain_columns
-from cohort.ledger import Access, Ledger
+from cohort.ledger import Access, Ledger, note_access
 from cohort.manifest import SPLITS, Cohort
 from cohort.patients import fewer_patients, positive_patients
 from scoring.metrics import prevalences
@@ -170,9 +171,18 @@ def _evaluation_set(
     )
 
 
-def open_split_counts(cohort: Cohort, ledger: Ledger, why: str) -> list[SplitCounts]:
-    """The counts of every split that the cohort has, test labels among them; arguments as above."""
+def open_split_counts(
+    cohort: Cohort, ledger: Ledger, why: str, record: Path | None = None
+) -> list[SplitCounts]:
+    """The counts of every split that the cohort has, test labels among them.
+
+    Args:
+        ledger, why: as of `open_test_split`.
+        record: of a study's own accesses, to which a line is added as well.
+    """
     if "test" in cohort.splits:
+        if record is not None:
+            note_access(record, why)
         ledger.note(why)
     return _counts(cohort, SPLITS)
 
