@@ -52,7 +52,7 @@ class AnalysisResult:
     gap: pd.DataFrame
     """`generalization_gap.csv`, see `Evidence.gap`."""
     headline: str
-    """One sentence: the best configuration's test score, its interval, and the strongest floor."""
+    """One sentence: the best configuration's test score, its interval, and the strongest baseline."""
     text: str
     """Headline, table and claims, for a terminal."""
     report: Path

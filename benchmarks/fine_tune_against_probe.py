@@ -4,9 +4,9 @@
 
 For each encoder and seed a linear-probe study and a fine-tuning study are run and analysed side by side, as
 `radtune run` and `radtune analyze` do; studies that are there already are taken up where they ended. Printed
-are the test scores of all seeds beside the floors, and the difference of the two studies' best: of each seed
-as its own `comparisons.csv` has it, and of the mean over seeds, where a draw of the permutation test swaps a
-patient's predictions in all seeds at once. OUT/learning_curves.png shows every best and every paper's
+are the test scores of all seeds beside the baselines, and the difference of the two studies' best: of each
+seed as its own `comparisons.csv` has it, and of the mean over seeds, where a draw of the permutation test
+swaps a patient's predictions in all seeds at once. OUT/learning_curves.png shows every best and every paper's
 configuration.
 """
 

@@ -189,11 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         started = time.perf_counter()
         with threadpool_limits(1):
-            floor = chosen(train_logistic(data, objective_name="macro_ap"))
+            baseline = chosen(train_logistic(data, objective_name="macro_ap"))
         grid = (time.perf_counter() - started) / len(STRENGTHS)
         print(
             f"scikit-learn LogisticRegression, {len(STRENGTHS)} values of C: {grid:.2f} s a value, "
-            f"best macro-AP {floor.objective:.4f} at C = {floor.params['C']:g}"
+            f"best macro-AP {baseline.objective:.4f} at C = {baseline.params['C']:g}"
         )
         torch.set_num_threads(1)
         each = seconds / arguments.configurations

@@ -21,7 +21,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis.inside.saliency.annotated import Pair, annotated_pairs
-from analysis.inside.saliency.localisation import CEILING, FLOORS, Localisation
+from analysis.inside.saliency.localisation import BASELINES, CEILING, Localisation
 from analysis.inside.saliency.looking import Looking, Maps, SquareMaps
 from analysis.inside.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, OTHERS, Key, scores
 from analysis.inside.saliency.tables import averaged
@@ -179,7 +179,7 @@ def _of_fold(
     """Floors, each setting's maps, and the probe's finer ones."""
     probe = settings["probe"]
     maps: dict[Key, Sequence[np.ndarray]] = {
-        (floor, ""): drawn for floor, drawn in localisation.floors(probe).items()
+        (baseline, ""): drawn for baseline, drawn in localisation.baselines(probe).items()
     }
     attended = isinstance(LabelLogits(probe).tower, TokenTower)
     for setting, predictor in settings.items():
@@ -196,7 +196,7 @@ def _report(
     cohort: Cohort,
 ) -> None:
     labels = [label for label in cohort.labels if any(pair.label == label for pair in pairs)]
-    family = [key for key in maps if key[0] not in (*FLOORS, CEILING) and key[1].startswith("layercam")]
+    family = [key for key in maps if key[0] not in (*BASELINES, CEILING) and key[1].startswith("layercam")]
     table = scores(pairs, labels, maps, SEED, family=family, fits={WITH_ATLAS: fits})
     if not averaged(table):
         print(f"no label has regions of {MIN_PATIENTS} patients: nothing is averaged")

@@ -1,6 +1,6 @@
 """How a model is judged on rows that it was not trained on: the objective, and what is reported beside it.
 
-One judgement for trials, floors and tables: the thresholds of every label are fitted, on the study's own
+One judgement for trials, baselines and tables: the thresholds of every label are fitted, on the study's own
 patient folds, and only then are the labels that count averaged.
 
 Shape legend: K models, N images, C labels.

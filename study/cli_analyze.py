@@ -18,7 +18,7 @@ def add_command_to(commands: Commands) -> None:
         commands,
         "analyze",
         _analyze,
-        "score floors, zero-shot and the best trials on the test split; write the report",
+        "score baselines, zero-shot and the best trials on the test split; write the report",
         "radtune analyze runs/sample-probe --skip overlay,saliency\n"
         "  radtune analyze runs/sample-probe --only scores,claims",
     )

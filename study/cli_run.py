@@ -79,9 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     folder = shown_path(study.folder.path)
     if nothing_completed(study.records.values()):
         return 1  # the study's last line said why
-    say(
-        f"next: {shown_command('analyze', folder)}    (test scores with floors and intervals, and the report)"
-    )
+    say(f"next: {shown_command('analyze', folder)}    (test scores with baselines and intervals; the report)")
     return 0
 
 

@@ -148,18 +148,18 @@ class Driver:
             raise
 
     def _search(self) -> None:
-        # Ray takes seconds to start and leaves the cores idle: the store is opened beside it. The floor takes
-        # seconds or minutes, and no trial needs it.
+        # Ray takes seconds to start and leaves the cores idle: the store is opened beside it. Regressions
+        # take seconds or minutes, and no trial needs them.
         with ThreadPoolExecutor(1) as meanwhile:
-            store, floor = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_floors)
+            store, baseline = meanwhile.submit(self._open_store), meanwhile.submit(self._fit_baselines)
             try:
                 with ray_cluster(self._config.resources, self._lines.say) as capacity:
                     self._interrupts.take()
                     store.result()
                     self._search_on(capacity)
-                    floor.result()
+                    baseline.result()
             except BaseException:  # Ctrl-C too
-                self._interrupted = True  # or the floor would be waited for
+                self._interrupted = True  # or the baseline would be waited for
                 raise
 
     def _search_on(self, capacity: Capacity) -> None:
@@ -224,7 +224,7 @@ class Driver:
             self._lines.say(renamed)
         self._tracker.log(self._records.values())
 
-    def _fit_floors(self) -> None:
+    def _fit_baselines(self) -> None:
         """The logistic regressions that the progress lines name once they are known, and against which the
         configurations are weighed at the end; none where time is short."""
         inputs = baseline_inputs(

@@ -19,7 +19,7 @@ RUNNING, FINISHED = "running", "finished"
 
 
 def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> str:
-    """The best so far against the logistic-regression floor and the published configurations, in words, as
+    """The best so far against the logistic-regression baseline and the published configurations, in words, as
     far as these are judged on the same images."""
     records = [record for record in records if not record.on_given_split]
     ranked = ranking(records)
@@ -29,8 +29,8 @@ def progress(records: Iterable[TrialRecord], logreg: float, objective: str) -> s
         for record in records
         if record.preset and not math.isnan(record.objective)
     ]
-    floor = [] if math.isnan(logreg) else [f"logreg {logreg:.3f}"]  # still fitted, or no time for it
-    return " · ".join([f"best {objective} {best}", *published, *floor])
+    baseline = [] if math.isnan(logreg) else [f"logreg {logreg:.3f}"]  # still fitted, or no time for it
+    return " · ".join([f"best {objective} {best}", *published, *baseline])
 
 
 def counted(records: Iterable[TrialRecord]) -> str:

@@ -68,8 +68,8 @@ def rules(objective: str) -> tuple[str, ...]:
         "together.",
         "“Above chance” means that the AUROC exceeds one half, tested against rankings in which those of a "
         "random half of the patients are reversed.",
-        "“Better than” and “worse than” a floor mean that the two AUROCs differ in a paired permutation test "
-        "over patients; everything else is “no difference shown”, which is not the same as equal.",
+        "“Better than” and “worse than” a baseline mean that the two AUROCs differ in a paired permutation "
+        "test over patients; everything else is “no difference shown”, which is not the same as equal.",
         f"The average is tested by {OBJECTIVES[objective]}, the objective of the study; “above chance” means "
         f"{chance}.",
         "Decisions are “not shown better than all-positive” where their F1 does not exceed, in a paired "
@@ -202,8 +202,8 @@ def _label_claim(
     if beaten(decisions):
         return claim
     f1 = own.loc[("f1", label), "value"]
-    floor = f"all-positive ({number(f1 - decisions.difference)})"
-    idle = f"decisions (F1 {number(f1)}) not shown better than {floor}"
+    baseline = f"all-positive ({number(f1 - decisions.difference)})"
+    idle = f"decisions (F1 {number(f1)}) not shown better than {baseline}"
     return replace(claim, finding=f"{claim.finding}; {idle}", idle_decisions=True)
 
 

@@ -186,8 +186,8 @@ class _Pair:
         targets_NC = self.split.targets_NC
         observed_C, null_CB = self._against(np.ones(targets_NC.shape, dtype=bool))
         counts = self.first_sums.counts
-        floor_CB = label_decisions.all_positive_f1(counts.tp + counts.fn, counts.fp + counts.tn)
-        yield from self._each("f1", observed_C, null_CB, metrics.f1(counts) - floor_CB)
+        all_positive_CB = label_decisions.all_positive_f1(counts.tp + counts.fn, counts.fp + counts.tn)
+        yield from self._each("f1", observed_C, null_CB, metrics.f1(counts) - all_positive_CB)
 
     def _each(
         self, metric: str, observed_C: np.ndarray, null_CB: np.ndarray, deviation_CB: np.ndarray

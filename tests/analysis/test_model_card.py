@@ -33,7 +33,7 @@ def card(analysed, best):
     return written
 
 
-def test_it_names_cohort_encoder_floors_and_use(card):
+def test_it_names_cohort_encoder_baselines_and_use(card):
     text = card()
     for piece in (
         "# a &lt;b>study&lt;/b>",

@@ -235,7 +235,7 @@ def test_every_label_of_which_something_can_be_claimed_has_its_curves(analysed):
     assert of_kind(section, Table) == [] and section.tables == {}
 
 
-def test_curves_stand_with_floors_chance_and_a_band_around_the_best(analysed):
+def test_curves_stand_with_baselines_chance_and_a_band_around_the_best(analysed):
     judgement = analysed.judgement
     picture = next(one for one in of_kind(curves.run(judgement), Picture) if "No Finding" in one.name)
     c = judgement.cohort.labels.index("No Finding")

@@ -173,7 +173,7 @@ def test_a_study_of_a_cohort_without_training_images_is_refused(table, tmp_path,
     assert "this cohort has no split 'train', only test" in refused(capsys, "run", study_file)
 
 
-def test_show_lists_the_best_against_the_paper_and_the_floor(studied, capsys):
+def test_show_lists_the_best_against_the_paper_and_the_baseline(studied, capsys):
     study, _ = studied
     assert main(["show", str(study.folder.path)]) == 0
     text = capsys.readouterr().out

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.inside.saliency.localisation import CEILING, FLOORS
+from analysis.inside.saliency.localisation import BASELINES, CEILING
 from analysis.inside.saliency.pictures import overlay
 from analysis.inside.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, ALL, AREA, METRICS, OTHERS, USUAL
 from analysis.inside.saliency.sides import ABOVE_CHANCE, BY_CHANCE, SIDE, ZONE
@@ -110,7 +110,7 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
     assert result.failed == {}
     table = pd.read_csv(study.folder.analysis / "saliency.csv")
     assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
-    assert {*FLOORS, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
+    assert {*BASELINES, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
     drawn = {*METRICS, AREA, ABOVE_ATLAS, OTHERS, ABOVE_OTHERS, USUAL, "deletion", "insertion"}
     assert set(table["metric"]) == drawn | OF_SIDES  # the sample says sides
     assert table["value"].between(-1, 1).all()

@@ -1,4 +1,4 @@
-"""A head in closed form from text and labels together: no training, and so a floor for all that is trained.
+"""A head in closed form from text and labels together: no training, and so a baseline for what is trained.
 
 SS-Text (Silva-Rodriguez et al., "Few-shot, now for real: medical VLMs adaptation without balanced sets
 or validation", MICCAI 2025) takes one step of the softmax cross-entropy away from the text prototypes:

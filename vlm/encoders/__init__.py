@@ -35,8 +35,8 @@ def load_encoder(
     - `MODEL/TAG`: an architecture and a pretrained tag of open_clip, as `ViT-B-32/laion2b_s34b_b79k`.
     - `timm:NAME`: an image encoder of timm, which has no text tower; `timm:NAME@FILE`: with the weights of a
       local checkpoint.
-    - `pixels`: the image itself at 32 x 32 gray pixels, a floor for every encoder; `pixels:16x16x3`: smaller
-      and in colour.
+    - `pixels`: the image itself at 32 x 32 gray pixels, a baseline for every encoder; `pixels:16x16x3`:
+      smaller and in colour.
 
     `features` are the kinds that a row of its features holds, see `vlm.feature_kinds`; None: all that it has,
     from one forward pass. `device` is the GPU where there is one, unless given. `hub` says what may be

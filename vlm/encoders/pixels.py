@@ -1,4 +1,4 @@
-"""The floor, an encoder that has learnt nothing: the image itself at a few pixels a side, gray or in colour.
+"""An encoder that has learnt nothing: the image itself at a few pixels a side, gray or in colour.
 
     pixels            32 x 32 in the channels of the cohort, see `vlm.encoder_names.name_for`
     pixels:16x16x3    side, side, channels; a side of `SIDES`, 1 (gray) or 3 channels (RGB)

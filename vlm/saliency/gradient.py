@@ -1,4 +1,4 @@
-"""The plain gradient of a label's score in the pixels (Simonyan et al., ICLR Workshop 2014): a floor for
+"""The plain gradient of a label's score in the pixels (Simonyan et al., ICLR Workshop 2014): a baseline for
 methods that look into layers.
 
 Shape legend: B images, C labels, H height, W width.

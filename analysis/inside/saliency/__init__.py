@@ -1,1 +1,1 @@
-"""Where predictors look: maps over images, held against what people drew and said, and against floors."""
+"""Where predictors look: maps over images, held against what people drew and said, and against baselines."""

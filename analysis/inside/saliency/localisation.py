@@ -27,7 +27,7 @@ from vlm.saliency.layers import named_layers, named_parts
 from vlm.saliency.randomisation import cascade
 from vlm.saliency.target import LabelLogits, ZeroGradient
 
-RANDOM, CENTRE, ATLAS, EIGENCAM, GRADIENT = FLOORS = (
+RANDOM, CENTRE, ATLAS, EIGENCAM, GRADIENT = BASELINES = (
     "random",
     "centre",
     "atlas",
@@ -53,7 +53,7 @@ class Localisation:
 
     looking: Looking
     encoder: Encoder
-    """Of the predictor whose floors are drawn."""
+    """Of the predictor whose baselines are drawn."""
     pairs: Sequence[Pair]
     development: Sequence[Pair]
     """Of other patients, for the atlas."""
@@ -91,7 +91,7 @@ class Localisation:
         """A map a pair, as `Looking.maps`."""
         return self.looking.maps(predictor, self.looks, method, shifts)
 
-    def floors(self, predictor: Predictor) -> dict[str, Sequence[np.ndarray]]:
+    def baselines(self, predictor: Predictor) -> dict[str, Sequence[np.ndarray]]:
         """Floor, and the ceiling -> a map a pair. Random, centre and atlas have not seen the image, EigenCAM
         does not know the label, the input gradient looks into no layer."""
         rng = np.random.default_rng(self.seed)

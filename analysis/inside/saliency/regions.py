@@ -41,7 +41,7 @@ FINE = f"{METHOD}, {SHIFTS} x {SHIFTS} positions"
 WITH_ATLAS = f"{METHOD} x atlas"
 SHOWN = 6
 """Labels of the figure of maps, those with the most regions."""
-FLOORS_DRAWN = 2
+BASELINES_DRAWN = 2
 """Floors that look at each image: EigenCAM and the input gradient."""
 BLURRED = 16
 """Regions at most of the deletion and insertion curves."""
@@ -142,7 +142,7 @@ class Regions:
         """What `Localisation.sanity` finds, and layer -> the method that its maps have in the tables, once
         all maps are drawn."""
         localisation, regions = self.localisation, len(self.localisation.pairs)
-        kinds = len(self.settings) + len(OTHERS) + SHIFTS**2 + FLOORS_DRAWN + 1
+        kinds = len(self.settings) + len(OTHERS) + SHIFTS**2 + BASELINES_DRAWN + 1
         redrawn = localisation.sanity_maps(self.best.predictor)
         with localisation.looking.counted(regions * kinds + redrawn, "where the model looks") as looking:
             self.localisation = replace(localisation, looking=looking)
@@ -170,7 +170,9 @@ class Regions:
         """Floors, each setting's maps, the answer's by every method, and its finer ones, alone and with the
         atlas."""
         localisation = self.localisation
-        self.maps |= {(floor, ""): drawn for floor, drawn in localisation.floors(self.best.predictor).items()}
+        self.maps |= {
+            (baseline, ""): drawn for baseline, drawn in localisation.baselines(self.best.predictor).items()
+        }
         jobs = [(row, METHOD, (row.name, METHOD), 1) for row in self.settings]
         jobs += [(self.best, method, (self.best.name, method), 1) for method in OTHERS]
         fine = (self.best.name, FINE)

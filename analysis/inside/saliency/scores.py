@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from analysis.inside.saliency.annotated import Pair
-from analysis.inside.saliency.localisation import ATLAS, CEILING, FLOORS
+from analysis.inside.saliency.localisation import ATLAS, BASELINES, CEILING
 from scoring.effective_patients import effective_number
 from scoring.intervals import MIN_PATIENTS, average_interval, exact_interval, label_interval
 from scoring.localisation import best_threshold, energy_inside, hits, ious, otsu_iou, separate_regions
@@ -64,7 +64,7 @@ COLUMNS = (
 )
 
 Key = tuple[str, str]
-"""A setting, and the method of its maps; a floor has none."""
+"""A setting, and the method of its maps; a baseline has none."""
 
 
 class Scores:
@@ -170,7 +170,7 @@ def scores(
         groups = {name: own_P for name, own_P in groups.items() if own_P.any()}
         for metric, value_P in values.items():
             table.add(key, metric, value_P, groups, exact=metric in SHARES)
-        if atlas is not None and key[0] not in (*FLOORS, CEILING):
+        if atlas is not None and key[0] not in (*BASELINES, CEILING):
             above_P = values["hit_rate"] - atlas["hit_rate"]
             own = {"": tests[ABOVE_ATLAS, key]} if (ABOVE_ATLAS, key) in tests else None
             table.add(key, ABOVE_ATLAS, above_P, groups, bounds=None, tests=own)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.inside.saliency import sides
 from analysis.inside.saliency.annotated import between_readers
-from analysis.inside.saliency.localisation import ATLAS, CEILING, FLOORS, Localisation
+from analysis.inside.saliency.localisation import ATLAS, BASELINES, CEILING, Localisation
 from analysis.inside.saliency.scores import (
     ABOVE_ATLAS,
     ABOVE_OTHERS,
@@ -121,7 +121,7 @@ def _with_ends(row: pd.Series) -> str:
 
 
 def averages(table: pd.DataFrame, best: Key) -> Table:
-    """Each setting's and floor's means over labels. The pointing game, which at a tolerance of 0 pixels is
+    """Each setting's and baseline's means over labels. The pointing game, which at a tolerance of 0 pixels is
     the hit rate, stands in `saliency.csv` alone."""
     found = _averages(table)
     keys = list(dict.fromkeys((setting, method) for setting, method, _ in found.index))
@@ -138,9 +138,9 @@ def averages(table: pd.DataFrame, best: Key) -> Table:
             cells.append(Cell(text=signed(above["value"]), small=tested))
         else:
             cells.append("")
-        floor = setting in (*FLOORS, CEILING)
-        kind = "quiet" if floor else "best" if (setting, method) == best else ""
-        first_of_trials = not floor and place and keys[place - 1][0] in (*FLOORS, CEILING)
+        baseline = setting in (*BASELINES, CEILING)
+        kind = "quiet" if baseline else "best" if (setting, method) == best else ""
+        first_of_trials = not baseline and place and keys[place - 1][0] in (*BASELINES, CEILING)
         rows.append(Row(cells=cells, kind=kind, rule=bool(first_of_trials)))
     return Table(columns=["maps of", *shown.values(), "hits − atlas"], rows=rows, wide=True)
 

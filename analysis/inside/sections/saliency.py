@@ -1,4 +1,4 @@
-"""Where the model looks, scored against annotated regions, organs and what reports say, and against floors
+"""Where the model looks, scored against annotated regions, organs and what reports say, and against baselines
 that know nothing of the image."""
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def test_the_best_tuned_tower_stands_for_all_and_the_published_one_beside_it():
     assert [space.encoder.fingerprint for space in found] == ["f", "t", "v", "p"]
 
 
-def test_a_probe_compared_with_a_fine_tuning_shows_its_tower_and_pixels_have_no_floor():
+def test_a_probe_compared_with_a_fine_tuning_shows_its_tower_and_pixels_have_no_baseline():
     tuned = encoder("clip (fine-tuned)", "t", projected=(8,))
     rows = {TUNED: standing_on(FROZEN), "fine-tuned (my-fine-tune)": standing_on(tuned)}
     names = [space.name for space in feature_spaces(FROZEN, "fp32", rows, PIXELS)]

@@ -280,7 +280,7 @@ def test_the_headline_rests_on_the_studys_objective(objective, reached, end):
     assert said.endswith(f" {end}")
 
 
-def test_the_headline_holds_the_answer_against_the_plain_method_and_the_strongest_floor_only_where_another():
+def test_the_headline_holds_the_answer_against_the_plain_method_and_a_stronger_baseline_only_where_another():
     table = pd.DataFrame(
         [
             score("macro_auroc", "", 0.8, 0.7, 0.9),

@@ -78,8 +78,8 @@ def test_decisions_are_held_against_the_label_for_every_image(analysed, scores):
     targets_NC = targets_of(analysed.study)
     for label, row in table.iterrows():
         target_N = targets_NC[:, analysed.study.cohort.labels.index(label)]
-        floor = f1_score(target_N, np.ones(len(target_N)))
-        assert row["difference"] == pytest.approx(scores.loc[("best-1", "f1", label), "value"] - floor)
+        baseline = f1_score(target_N, np.ones(len(target_N)))
+        assert row["difference"] == pytest.approx(scores.loc[("best-1", "f1", label), "value"] - baseline)
         claim = next(claim for claim in analysed.result.claims if claim.label == label)
         assert claim.idle_decisions == (not (row["difference"] > 0 and row["p_holm"] < 0.05))
 
@@ -95,8 +95,8 @@ def test_decisions_that_flag_all_but_one_healthy_image_do_not_beat_flagging_all(
 
 
 def test_the_interval_of_decisions_is_that_of_the_difference_and_not_of_their_f1():
-    """By hand: decisions that are all positive differ from themselves in no resample, which leaves the floor
-    of 29 patients, t(28) / 31."""
+    """By hand: decisions that are all positive differ from themselves in no resample, which leaves the
+    lower bound of 29 patients, t(28) / 31."""
     targets_NC = np.repeat([1.0, 0.0], [155, 29])[:, None]
     everything_NC = np.ones((184, 1), dtype=bool)
     table = compared(targets_NC, targets_NC, everything_NC, np.arange(184))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.inside.saliency.annotated import annotated_pairs
-from analysis.inside.saliency.localisation import ATLAS, CEILING, FLOORS, Localisation
+from analysis.inside.saliency.localisation import ATLAS, BASELINES, CEILING, Localisation
 from analysis.inside.saliency.looking import Looking
 from analysis.inside.saliency.scores import scores
 from sample.phantoms import draw_cohort
@@ -52,12 +52,12 @@ def phantoms(tmp_path_factory):
     return SimpleNamespace(cohort=cohort, predictor=predictor, localisation=localisation)
 
 
-def test_every_floor_has_a_map_of_each_region_and_the_ceiling_hits_most(phantoms):
+def test_every_baseline_has_a_map_of_each_region_and_the_ceiling_hits_most(phantoms):
     localisation = phantoms.localisation
-    floors = localisation.floors(phantoms.predictor)
-    assert set(floors) == {*FLOORS, CEILING}
+    baselines = localisation.baselines(phantoms.predictor)
+    assert set(baselines) == {*BASELINES, CEILING}
     rates = {}
-    for name, maps in floors.items():
+    for name, maps in baselines.items():
         assert len(maps) == len(localisation.pairs)
         assert all(map_HW.shape == pair.size for map_HW, pair in zip(maps, localisation.pairs, strict=True))
         rates[name] = np.mean(
@@ -74,7 +74,7 @@ def test_the_atlas_is_the_mean_of_other_patients_regions(phantoms):
     pair = next(pair for pair in localisation.pairs if pair.label == "Cardiomegaly")
     own = [one.mask() for one in localisation.development if one.label == "Cardiomegaly"]
     expected = np.mean(own, axis=0)
-    found = localisation.floors(phantoms.predictor)[ATLAS][localisation.pairs.index(pair)]
+    found = localisation.baselines(phantoms.predictor)[ATLAS][localisation.pairs.index(pair)]
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.97
 
 
@@ -187,7 +187,7 @@ def test_cells_are_kept_of_a_region_and_no_pixels_and_scored_a_map_at_a_time(pha
     before, _ = counted()
     fine = localisation.maps(predictor, "layercam", shifts=3)
     layers = localisation.layers(predictor, "layercam")
-    maps = {(name, ""): drawn for name, drawn in localisation.floors(predictor).items()}
+    maps = {(name, ""): drawn for name, drawn in localisation.baselines(predictor).items()}
     maps |= {("study", name): drawn for name, drawn in layers.items()}
     maps |= {("study", "fine"): fine, ("study", "x atlas"): localisation.with_atlas(fine)}
     kept = counted()[0] - before
