@@ -26,6 +26,7 @@ from analysis.judging.sections import (
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import INSIDE, OF_EXCLUSIVE, SECTIONS
 from analysis.terminal import summary
+from cohort.ledger import Access
 from scoring.decision_rule import DecisionRule
 from scoring.operating_points import OperatingPoint
 from tests.analysis.synthetic import named
@@ -128,6 +129,20 @@ def test_the_prompts_of_zero_shot_are_printed_label_by_label(analysed, uninforme
 
 
 # What may be claimed
+
+
+def test_claims_say_whether_the_test_split_was_read_for_anything_else(analysed):
+    def last_rule(accessed):
+        split = replace(analysed.judgement.split, accessed=accessed)
+        section = claims.run(replace(analysed.judgement, split=split))
+        (fold,) = of_kind(section, Folded)
+        return fold.parts[0].lines[-1]
+
+    own = Access("2030-01-01", "analyze this", "c" * 64, analysed.judgement.predictions.content_hash)
+    other = Access("2030-01-02", "compare encoders", "c" * 64)
+    assert last_rule([own]) == "The test split was used for nothing but these numbers."
+    said = last_rule([own, other, other])
+    assert "used for nothing but" not in said and "compare encoders (2 times)" in said
 
 
 def test_claims_begin_with_the_average_and_end_with_labels_of_too_few_data(analysed):
