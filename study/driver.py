@@ -265,7 +265,11 @@ class Driver:
         nothing = nothing_completed(records)
         if not nothing and not self._out_of_time:  # otherwise the analysis makes them
             self._say("computing the predictions of every row, the baselines' among them")
-            keep_predictions(StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._adapter))
+            rows = StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._adapter)
+            try:
+                keep_predictions(rows)
+            except InputError as error:  # a cluster's driver may see no images, which a baseline needs
+                lines.append(f"the predictions are left to the analysis: {error}")
         write_atomically(run.environment_file, environment().encode())
         figures = figures_of(config, run) | {"seconds": self._seconds()}
         complaint = self._tracker.close(records, run.kept_with_mlflow(), figures)
