@@ -301,20 +301,12 @@ class Study:
         Raises:
             InputError: the cohort or encoder has changed.
         """
-        from analysis.inside.models import Models
-        from scoring.predictions import OTHER_STUDY
-        from study.study_rows import openers
+        from study.study_models import models_of
 
-        rows = self._rows
-        of_rows = dict(openers(lambda: rows, judgement.predictions))
-        for row in judgement.predictions.of_role(OTHER_STUDY):
-            of_rows[row.id] = lambda name=row.name: replace(self._compared_with.predictor()[0], name=name)
-        return Models(
-            judgement=judgement,
-            encoder=rows.inputs.encoder,
-            data=rows.inputs.data,
-            features=rows.inputs.features(self.config.cache),
-            openers=of_rows,
+        return models_of(
+            self._rows,
+            judgement,
+            lambda name: replace(self._compared_with.predictor()[0], name=name),
         )
 
     def ledger(self, cohort: Cohort) -> Ledger:
