@@ -264,7 +264,7 @@ class Driver:
         lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
         nothing = nothing_completed(records)
         if not nothing and not self._out_of_time:  # otherwise the analysis makes them
-            self._say("computing the predictions of every row, the baselines' among them")
+            self._lines.say("computing the predictions of every row, the baselines' among them")
             rows = StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._adapter)
             try:
                 keep_predictions(rows)

@@ -41,6 +41,7 @@ def unpack_bank(data: bytes, name: str = "bank file") -> list[TrialRecord]:
             arrays = {
                 key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)
             }
+            plain["scale"] = tuple(plain["scale"])
             record = TrialRecord(**plain, arrays=arrays)
             _ = record.head  # damaged arrays are found here, not in the middle of an analysis
             records.append(record)

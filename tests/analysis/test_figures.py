@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures import STYLE, new_figure, powers_of_ten, short, write
+from analysis.figures import BEST, STYLE, RowStyle, new_figure, powers_of_ten, short, write
 from analysis.judging.sections.search import learning_curves, search_history, search_slices
 from trainables.records import TrialRecord
 
@@ -77,7 +77,7 @@ def four_trials() -> pd.DataFrame:
 
 
 def test_ticks_of_whole_numbers_are_whole(four_trials):
-    history = search_history(four_trials, "macro_ap", {}).axes[0].xaxis
+    history = search_history(four_trials, "macro_ap", []).axes[0].xaxis
     epochs = search_slices(four_trials, "macro_ap")["epochs"].axes[0].xaxis
     record = TrialRecord(
         number=1,
@@ -88,7 +88,7 @@ def test_ticks_of_whole_numbers_are_whole(four_trials):
             {"epoch": epoch, "train_loss": 1.0, "val_loss": 1.0, "objective": 0.1 * epoch} for epoch in (1, 2)
         ],
     )
-    curves = [axes.xaxis for axes in learning_curves({"best-1": record}, "macro_ap").axes]
+    curves = [axes.xaxis for axes in learning_curves([(RowStyle("best-1", BEST), record)], "macro_ap").axes]
     for axis in (history, epochs, *curves):
         places = [float(label.get_text().replace("−", "-")) for label in words(axis)]
         assert len(places) >= 2 and all(place % 1 == 0 for place in places)

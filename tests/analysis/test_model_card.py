@@ -156,7 +156,6 @@ def test_a_name_of_a_label_ends_no_cell_and_begins_no_html(card, analysed):
     [
         ("![x](https://example.org/seen.png)", "![x]\\(https://example.org/seen.png)"),
         ("[x][y]", "[x]\\[y]"),
-        ("x\n[y]: https://example.org", "x [y]: https://example.org"),
     ],
 )
 def test_a_name_of_a_label_makes_no_link_and_no_image(card, analysed, name, harmless):

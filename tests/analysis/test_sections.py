@@ -523,7 +523,7 @@ def test_the_threshold_of_an_exclusive_label_is_explained(of_classes):
 
 
 def test_separability_says_how_many_labels_are_told_and_beside_what_the_published_ratio_stands(analysed):
-    section = separability.run(analysed.judgement)
+    section = separability.run(analysed.models)
     table = section.tables["separability"]
     assert set(table["setting"]) == {"frozen", "pixels"}
     summary = section.parts[0].text
@@ -542,11 +542,11 @@ def test_separability_says_how_many_labels_are_told_and_beside_what_the_publishe
 
 
 def test_projections_of_exclusive_labels_know_which_of_them_is_normal(of_classes):
-    section = separability.run(of_classes.judgement)
+    section = separability.run(of_classes.models)
     names = {part.name for part in section.parts if isinstance(part, Picture)}
     assert names == {"separability", "projection_labels", "projection_normal"}
 
 
 def test_without_image_files_the_overlay_section_says_so(analysed):
-    section = overlay.run(analysed.judgement)
+    section = overlay.run(analysed.models)
     assert "The images are not there to be overlaid" in section.parts[0].text and not section.tables

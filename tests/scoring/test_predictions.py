@@ -61,11 +61,12 @@ def test_the_file_gives_back_what_was_written(tmp_path):
 
 
 def test_a_changed_score_is_another_table_and_a_changed_file_none(tmp_path):
-    before = table()
-    moved = replace(row(), scores_NC=row().scores_NC + 1e-12)
+    told = row(scores_NC=np.full((3, 2), 0.123456789))
+    before = table(told)
+    moved = replace(told, scores_NC=told.scores_NC + 1e-12)
     assert table(moved).content_hash != before.content_hash
     whole = bytearray(write_predictions(before))
-    place = whole.find(np.float64(2.0).tobytes())
+    place = whole.find(np.float64(0.123456789).tobytes())
     whole[place] ^= 1
     path = tmp_path / "predictions.arrow"
     path.write_bytes(whole)

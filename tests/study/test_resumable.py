@@ -31,9 +31,9 @@ def test_a_change_to_what_already_ran_is_refused(change, message):
 
 def test_operating_points_are_a_measure_and_a_number_and_may_change_on_resuming():
     wanted = validated(MINIMAL | {"analysis": {"operating_points": ["sensitivity 0.95", "specificity 0.9"]}})
-    assert wanted.analysis.judging.operating_points == ["sensitivity 0.95", "specificity 0.9"]
+    assert wanted.analysis.operating_points == ["sensitivity 0.95", "specificity 0.9"]
     refuse_changes(validated(MINIMAL), wanted)
-    rule = r"study: analysis.judging.operating_points: must be sensitivity or .*got \['sensitivity 95'\]"
+    rule = r"study: analysis\.operating_points: must be sensitivity or .*got \['sensitivity 95'\]"
     with pytest.raises(InputError, match=rule):
         validated(MINIMAL | {"analysis": {"operating_points": ["sensitivity 95"]}})
 

@@ -108,12 +108,12 @@ def test_more_contradicted_labels_than_right_ones_would_give_speak_for_wrong_one
     analysed, monkeypatch, expected, said
 ):
     """Two labels are contradicted."""
-    shape = analysed.evidence.judged.targets_NC.shape
+    shape = analysed.judgement.judged.targets_NC.shape
     contradicted_NC = np.zeros(shape, dtype=bool)
     contradicted_NC[:2, 0] = True
     found = Contradictions(contradicted_NC, np.full(shape, 0.1), np.r_[expected, np.zeros(shape[1] - 1)])
     monkeypatch.setattr(label_audit, "contradictions", lambda *given, **more: found)
-    text = words(label_audit.run(analysed.evidence))
+    text = words(label_audit.run(analysed.judgement))
     assert "contradict 2 labels" in text and said in text
     assert ("may be wrong" in text) != ("nothing speaks" in text)
 
