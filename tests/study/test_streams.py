@@ -74,7 +74,8 @@ def test_a_pipe_that_nobody_reads_is_no_fault(words):
 
 def test_a_library_s_warning_is_shown_to_who_looks_for_faults_alone():
     code = "import study.cli as c, study.cli_run as r, warnings; "
-    code += "r._show = lambda _: warnings.warn('deprecated in numpy 9'); c.main(['show', 'x', *__import__('sys').argv[1:]])"
+    code += "r._show = lambda _: warnings.warn('deprecated in numpy 9'); "
+    code += "c.main(['show', 'x', *__import__('sys').argv[1:]])"
 
     def said(*more: str) -> str:
         command = [sys.executable, "-c", code, *more]
