@@ -57,7 +57,6 @@ class Candidates:
     """The cohort's folder, as a person knows it."""
     encoder_name: str
     """As the tables have it, see `vlm.encoder_names.shown_apart`."""
-    """As it was asked for: `pixels` in gray and in colour."""
     split: EvaluationSet
     data: ProbeData
     """Development rows in the study's own folds."""

@@ -40,8 +40,6 @@ RESAMPLES = 2000
 DRAWS = 10_000
 """Of each paired test at least."""
 OWN = ("comparison.csv", "paired.csv", "report.html", "figures")
-ON = ("development", "test")
-"""The images that encoders may be compared on."""
 
 
 @dataclass(frozen=True, kw_only=True)
