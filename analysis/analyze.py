@@ -22,7 +22,7 @@ from analysis.number_format import ranged
 from analysis.page import figure_files, section_html, study_head, write_page
 from analysis.report_parts import ReportPart, drop_parts, note_judged, read_parts, write_part
 from analysis.section import Folded, Section, Words
-from analysis.sections import INSIDE, LONG, OF_EXCLUSIVE, SECTIONS
+from analysis.sections import INSIDE, LONG, OF_MULTICLASS, SECTIONS
 from analysis.study_state import state_of
 from analysis.terminal import in_brief, summary
 from cohort.csv_text import csv_text
@@ -301,14 +301,14 @@ def checked(sections: Sequence[str], cohort: Cohort) -> Sequence[str]:
             raise InputError(f"there is no section {name!r} of the report; there are: {', '.join(known)}")
         if name not in known:
             raise InputError(
-                f"the section {name} is for exclusive labels, of which an image has exactly one, and those "
+                f"the section {name} is for multiclass labels, of which an image has exactly one, and those "
                 f"of this cohort are independent; there are: {', '.join(known)}"
             )
     return sections
 
 
 def _fits(section: str, cohort: Cohort) -> bool:
-    return cohort.exclusive or section not in OF_EXCLUSIVE
+    return cohort.multiclass or section not in OF_MULTICLASS
 
 
 def _failure(reason: str, error: Exception) -> Section:

@@ -25,7 +25,7 @@ from vlm.predictor import Predictor
 
 _AVERAGES = {"macro_auroc": "macro AUROC", "macro_ap": "macro AP", "macro_f1": "macro F1"}
 AVERAGES = _AVERAGES | {"lrap": "LRAP", "coverage_error": "coverage error"}
-AVERAGES_OF_EXCLUSIVE = _AVERAGES | {
+AVERAGES_OF_MULTICLASS = _AVERAGES | {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
@@ -58,7 +58,7 @@ def model_card(
         provenance: further lines, name -> value.
     """
     rule, labels = predictor.rule, predictor.labels
-    metrics = AVERAGES_OF_EXCLUSIVE if rule.exclusive else AVERAGES
+    metrics = AVERAGES_OF_MULTICLASS if rule.multiclass else AVERAGES
     scored = judgement is not None and judgement.has(row)
     names = {label: cohort.label_name(label) for label in labels}
     test = next((counts for counts in split_counts if counts.split == "test"), None)
@@ -100,8 +100,8 @@ def model_card(
         paper=_published(judgement) if scored else "",
         claims=claims,
         minimum=MIN_PATIENTS,
-        strategy=strategy(rule.strategy, exclusive=rule.exclusive),
-        exclusive=rule.exclusive,
+        strategy=strategy(rule.strategy, multiclass=rule.multiclass),
+        multiclass=rule.multiclass,
         shared=np.array(labels)[rule.shared_C].tolist(),
         parameters={
             name: f"{value:.4g}" if isinstance(value, float) else value

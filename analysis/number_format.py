@@ -53,9 +53,9 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def strategy(name: str, *, exclusive: bool = False) -> str:
+def strategy(name: str, *, multiclass: bool = False) -> str:
     """A threshold strategy in words."""
-    if exclusive and name == "fixed":
+    if multiclass and name == "fixed":
         return "fixed, the most probable label"
     return "fixed at 0.5" if name == "fixed" else f"{name.replace('_', ' ')}, fitted on validation"
 

@@ -125,7 +125,7 @@ def _facts(judgement: Judgement) -> list[tuple[str, str, str]]:
         (
             "labels",
             str(len(judgement.cohort.labels)),
-            ("exclusive, " if judgement.cohort.exclusive else "")
+            ("multiclass, " if judgement.cohort.multiclass else "")
             + f"{judgement.split.averaged_C.sum()} in the averages",
         ),
     ]

@@ -29,8 +29,8 @@ SECTIONS = (
 INSIDE = ("separability", "shortcuts", "overlay", "saliency")
 """Those that need the models."""
 
-OF_EXCLUSIVE = ("confusion",)
-"""Those that only a cohort of exclusive labels has."""
+OF_MULTICLASS = ("confusion",)
+"""Those that only a cohort of multiclass labels has."""
 
 LONG = {
     "overlay": "texts are burned into test images, and each is embedded again",

@@ -21,7 +21,7 @@ COLUMNS = {
     "exact_match": ("exact", 7),
 }
 """Metric -> title and width; the wide ones show their intervals."""
-COLUMNS_OF_EXCLUSIVE = {
+COLUMNS_OF_MULTICLASS = {
     **_RANKING,
     "macro_f1": ("macro F1", 10),
     "accuracy": ("accuracy", 21),
@@ -58,7 +58,7 @@ def _scores(judgement: Judgement) -> Iterator[str]:
     scores = judgement.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     name_width = _name_width(judgement)
-    columns = COLUMNS_OF_EXCLUSIVE if judgement.cohort.exclusive else COLUMNS
+    columns = COLUMNS_OF_MULTICLASS if judgement.cohort.multiclass else COLUMNS
     yield " " * name_width + "".join(f"{title:>{width}}" for title, width in columns.values())
     for row in judgement.rows:
         cells = ""
@@ -68,8 +68,8 @@ def _scores(judgement: Judgement) -> Iterator[str]:
         yield f"{row.name:<{name_width}}{cells}"
     averaged = counted(int(judgement.split.averaged_C.sum()), "label")
     yield f"macro averages over {averaged}, the same in every row; 95 % intervals over patients"
-    if judgement.cohort.exclusive:
-        yield "labels are exclusive: exactly one is decided for an image"
+    if judgement.cohort.multiclass:
+        yield "labels are multiclass: exactly one is decided for an image"
     if judgement.best_is_published:
         yield f"{judgement.answer.name} is {PUBLISHED_NAME} itself ({PUBLICATION})"
     elif judgement.published:

@@ -5,7 +5,7 @@
 Scores are normal, shifted for positives, half of their variance the patient's; of a patient with a finding
 the first image shows it and each further one in seven of ten cases. One label with few positive and with few
 negative patients, with one image, 1 to 3 and 1 to 10 a patient, ranked by chance and almost perfectly; then
-averages over labels, independent and exclusive. Each patient has the finding by chance, so that the
+averages over labels, independent and multiclass. Each patient has the finding by chance, so that the
 prevalence varies from split to split, but where the number is given as fixed and in averages of independent
 labels. A split in which a label has no interval (fewer than ten patients on its smaller side) is not counted.
 Beside the interval in use stands, of what is resampled, the percentile interval. Nominal: 95 %.
@@ -99,14 +99,14 @@ class Labels:
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """Exclusive labels, one a patient; the most probable one is decided for."""
+    """Multiclass labels, one a patient; the most probable one is decided for."""
 
     shares: tuple[float, ...]
     patients: int
     images: str
 
     def __str__(self) -> str:
-        return f"{len(self.shares)} exclusive labels, {self.patients} patients, {self.images} images"
+        return f"{len(self.shares)} multiclass labels, {self.patients} patients, {self.images} images"
 
     def __call__(self, copies: int, rng: np.random.Generator) -> tuple[ModelOutput, np.ndarray]:
         labels, patients = len(self.shares), self.patients * copies
@@ -115,7 +115,7 @@ class Classes:
         scores_NC = 1.5 * targets_NC + noise(rows_N, patients, labels, rng) + np.log(self.shares) / 3
         decisions_NC = np.eye(labels, dtype=bool)[scores_NC.argmax(axis=1)]
         drawn = ModelOutput(
-            targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=decisions_NC, exclusive=True
+            targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=decisions_NC, multiclass=True
         )
         return drawn, rows_N
 
@@ -181,7 +181,7 @@ def shown_metrics(drawn: ModelOutput, one_label: bool) -> list[Metric]:
     return [
         metric
         for metric in METRICS
-        if metric.of in ("any", "exclusive" if drawn.exclusive else "independent")
+        if metric.of in ("any", "multiclass" if drawn.multiclass else "independent")
         and (metric.takes != "probs" or drawn.probs_NC is not None)
         and (metric.scope == "label" or not one_label)
     ]

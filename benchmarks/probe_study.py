@@ -77,7 +77,7 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
         data,
         given,
         {"encoder_fingerprint": "synthetic", "cohort_hash": "synthetic", "labels": data.labels},
-        SimpleNamespace(exclusive=False, labels=data.labels),
+        SimpleNamespace(multiclass=False, labels=data.labels),
         SimpleNamespace(
             kinds=data.kinds,
             name="synthetic",

@@ -117,7 +117,7 @@ def deal(cohort: Cohort, features_ND: np.ndarray, kinds, precision: str, seed: i
         threshold_fold_N=threshold_fold_N,
         labels=cohort.labels,
         objective_labels_C=(counts_C >= OBJECTIVE_PATIENTS) & (own_NC[held_N] == 0).any(axis=0),
-        exclusive=cohort.exclusive,
+        multiclass=cohort.multiclass,
         features_ND=np.ascontiguousarray(features_ND[~test_N]),
         precision=precision,
         kinds=kinds,
@@ -129,7 +129,7 @@ def deal(cohort: Cohort, features_ND: np.ndarray, kinds, precision: str, seed: i
         patients_N=patients_N[test_N],
         folds_N=patients_N[test_N],
         averaged_C=folds.scored_C & enough_C & (targets_NC[test_N] == 0).any(axis=0),
-        exclusive=cohort.exclusive,
+        multiclass=cohort.multiclass,
     )
     return Dealt(given=given, folds=folds, test_N=np.flatnonzero(test_N), on_test=on_test)
 
@@ -140,9 +140,9 @@ def searched(data: ProbeData, kinds: Sequence[str], configurations: int, seed: i
     fixed, ranges = ({"features": kinds[0]}, {}) if len(kinds) == 1 else ({}, {"features": list(kinds)})
     if data.text_CD is None and PROJECTED in kinds:
         fixed["anchor"] = "none"
-    its_space = space.SPACE.for_labels(data.exclusive, fixed, ranges)
+    its_space = space.SPACE.for_labels(data.multiclass, fixed, ranges)
     study = optuna.create_study(direction="maximize")
-    for start in space.warm_starts(fixed, ranges, exclusive=data.exclusive):
+    for start in space.warm_starts(fixed, ranges, multiclass=data.multiclass):
         study.enqueue_trial(start)
     records: list[TrialRecord] = []
     while len(records) < configurations:

@@ -40,7 +40,7 @@ class CohortFacts:
     licence: str = ""
     """Terms under which the images may be used, in a line; "" where nobody stated them."""
 
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether the labels are the classes of one question, such as a diagnosis: every row has exactly one of
     them, or is masked whole."""
 
@@ -94,7 +94,7 @@ class CohortFacts:
             "drawn": self.drawn,
             "modality": self.modality,
             "licence": self.licence,
-            "exclusive": self.exclusive,
+            "multiclass": self.multiclass,
             "label_names": dict(self.label_names),
             "label_prompts": {label: list(texts) for label, texts in self.label_prompts.items()},
             "policy": self.policy.to_dict(),
@@ -121,7 +121,7 @@ class CohortFacts:
             drawn=written["drawn"],
             modality=written["modality"],
             licence=written["licence"],
-            exclusive=written["exclusive"],
+            multiclass=written["multiclass"],
             label_names=written["label_names"],
             label_prompts={label: tuple(texts) for label, texts in written["label_prompts"].items()},
             policy=LabelPolicy.from_dict(written["policy"]),

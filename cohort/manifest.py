@@ -34,11 +34,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cohort.errors import InputError
-from cohort.exclusive import check_exclusive
 from cohort.facts import CohortFacts
 from cohort.html_table import html_table
 from cohort.image_files import ImageFiles
 from cohort.labels import did_you_mean
+from cohort.multiclass import check_multiclass
 from cohort.parquet_files import read_parquet
 from cohort.remote_files import fetch_folder, is_remote
 
@@ -80,7 +80,7 @@ class Cohort(CohortFacts):
     """Folder or zip archive that `file` is relative to."""
 
     content_hash: str
-    """sha256 over all rows, labels, whether these are exclusive, the policy and the intensity; not over where
+    """sha256 over all rows, labels, whether they are multiclass, the policy and the intensity; not over where
     the images lie, nor over words about them."""
 
     @classmethod
@@ -127,8 +127,8 @@ class Cohort(CohortFacts):
         if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
             raise InputError("a label cell must be 1, 0 or masked")
         facts = CohortFacts.from_dict(metadata)
-        if facts.exclusive:
-            check_exclusive(targets_NC, labels, columns["image"])
+        if facts.multiclass:
+            check_multiclass(targets_NC, labels, columns["image"])
         if content_hash(table, facts) != metadata["content_hash"]:
             raise InputError("its rows, labels or rules are no longer those that it was written with")
         _check_duplicates(facts.duplicates, table.filter(pc.field("present"))["image"].to_pylist())
@@ -272,7 +272,7 @@ def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
 def content_hash(table: pa.Table, facts: CohortFacts) -> str:
     """sha256 over what `Cohort.content_hash` says."""
     levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
-    what = [list(facts.labels), facts.exclusive, facts.policy.to_dict(), levels]
+    what = [list(facts.labels), facts.multiclass, facts.policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())

@@ -40,7 +40,7 @@ def describe(cohort: Cohort) -> str:
                 *([["16-bit gray", cohort.intensity.described()]] if cohort.intensity else []),
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
-                ["labels", "one a row (exclusive)" if cohort.exclusive else "independent findings"],
+                ["labels", "one a row (multiclass)" if cohort.multiclass else "independent findings"],
                 ["policy", cohort.policy.described(cohort.labels)],
                 ["content", cohort.content_hash[:16]],
             ],
@@ -70,7 +70,7 @@ def describe(cohort: Cohort) -> str:
     sections.append(f"Files: {cohort.present.num_rows} present, {missing} missing or unreadable")
     sections += _annotations(cohort)
     sections += _duplicates(cohort)
-    if NO_FINDING in cohort.labels and not cohort.exclusive:
+    if NO_FINDING in cohort.labels and not cohort.multiclass:
         listed = ", ".join(cohort.contradictions[:_LISTED]) + (
             ", ..." if len(cohort.contradictions) > _LISTED else ""
         )

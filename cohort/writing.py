@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cohort.errors import InputError
-from cohort.exclusive import check_exclusive
 from cohort.facts import CohortFacts
 from cohort.files import refuse_foreign, replacing_file, replacing_folder
 from cohort.manifest import (
@@ -35,6 +34,7 @@ from cohort.manifest import (
     content_hash,
     metadata_checksum,
 )
+from cohort.multiclass import check_multiclass
 
 
 def write_cohort(
@@ -97,7 +97,7 @@ def write_manifest(
     recorded relative to it, so that the folder can be moved. Labels without a positive or a negative in one
     of the cohort's splits are the first warnings.
 
-    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and exclusive
+    Raises InputError for a duplicate image id, an unknown split, a patient on two sides, and multiclass
     labels of which a row has two or none.
     """
     labels = facts.labels
@@ -110,8 +110,8 @@ def write_manifest(
         raise ValueError(f"targets_NC must be {(len(columns['image']), len(labels))}, got {targets_NC.shape}")
     if not (np.isnan(targets_NC) | (targets_NC == 0) | (targets_NC == 1)).all():
         raise ValueError("targets_NC must hold 0, 1 and NaN only")
-    if facts.exclusive:
-        check_exclusive(targets_NC, labels, columns["image"])
+    if facts.multiclass:
+        check_multiclass(targets_NC, labels, columns["image"])
     check_rows(columns)
 
     arrays = {name: pa.array(columns[name], column_type) for name, column_type in COLUMNS.items()}

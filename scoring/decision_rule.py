@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoring.exclusive_thresholds import decide_one
 from scoring.judging import LOGITS, Scale
+from scoring.multiclass_thresholds import decide_one
 from scoring.thresholds import shares_global
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecisionRule:
     """When a finding is decided present: where its probability, the score on the rule's scale, is at least
-    its threshold; of exclusive labels the one with the highest log(probability) - logit(threshold)."""
+    its threshold; of multiclass labels the one with the highest log(probability) - logit(threshold)."""
 
     strategy: str
     """How the thresholds were fitted; one of the STRATEGIES of `scoring.thresholds`, or of
-    `scoring.exclusive_thresholds`."""
+    `scoring.multiclass_thresholds`."""
     thresholds_C: np.ndarray
     """float64 in [0, 1]."""
     shared_C: np.ndarray
-    """bool: labels that hold the global threshold, of exclusive labels 0.5, for want of positive patients of
+    """bool: labels that hold the global threshold, of multiclass labels 0.5, for want of positive patients of
     their own."""
     scale: Scale = LOGITS
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether exactly one label is decided for an image, and the probabilities of an image sum to 1."""
 
     def __post_init__(self) -> None:
@@ -38,8 +38,8 @@ class DecisionRule:
             raise ValueError(f"thresholds_C must be one number in [0, 1] a label, not {thresholds_C}")
         if self.shared_C.shape != thresholds_C.shape or self.shared_C.dtype != bool:
             raise ValueError(f"shared_C must be bool {thresholds_C.shape}, not {self.shared_C}")
-        if not isinstance(self.exclusive, bool):
-            raise ValueError(f"exclusive must be true or false, not {self.exclusive!r}")
+        if not isinstance(self.multiclass, bool):
+            raise ValueError(f"multiclass must be true or false, not {self.multiclass!r}")
 
     @classmethod
     def fitted(
@@ -48,7 +48,7 @@ class DecisionRule:
         thresholds_C: Sequence[float],
         few_C: np.ndarray,
         scale: Scale = LOGITS,
-        exclusive: bool = False,
+        multiclass: bool = False,
     ) -> DecisionRule:
         """A strategy's thresholds; `few_C` (bool) are the labels too rare for one of their own."""
         return cls(
@@ -56,17 +56,17 @@ class DecisionRule:
             thresholds_C=np.asarray(thresholds_C, dtype=np.float64),
             shared_C=shares_global(strategy, few_C),
             scale=scale,
-            exclusive=exclusive,
+            multiclass=multiclass,
         )
 
     @classmethod
-    def fixed(cls, labels: int, exclusive: bool = False) -> DecisionRule:
+    def fixed(cls, labels: int, multiclass: bool = False) -> DecisionRule:
         """0.5 for every label."""
-        return cls.fitted("fixed", np.full(labels, 0.5), np.zeros(labels, dtype=bool), exclusive=exclusive)
+        return cls.fitted("fixed", np.full(labels, 0.5), np.zeros(labels, dtype=bool), multiclass=multiclass)
 
     def probabilities(self, scores_NC: np.ndarray) -> np.ndarray:
         """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds cut."""
-        return self.scale.unit(scores_NC, exclusive=self.exclusive)
+        return self.scale.unit(scores_NC, multiclass=self.multiclass)
 
     def decide(self, scores_NC: np.ndarray) -> np.ndarray:
         """bool (N, C)."""
@@ -74,6 +74,6 @@ class DecisionRule:
 
     def cut(self, probs_NC: np.ndarray) -> np.ndarray:
         """bool (N, C): the decisions of what `probabilities` gave."""
-        if self.exclusive:
+        if self.multiclass:
             return decide_one(probs_NC, self.thresholds_C)
         return probs_NC >= self.thresholds_C

@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 from scipy.special import expit, softmax
 
-from scoring import exclusive_thresholds, thresholds
+from scoring import multiclass_thresholds, thresholds
 from scoring.metrics import auroc, average_precision, f1
 
 OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
@@ -37,7 +37,7 @@ class JudgedRows:
     a study."""
     averaged_C: np.ndarray
     """bool: the labels of every macro average; each has positives and negatives here."""
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether a row has exactly one of the labels, or is masked whole; decisions are then one label a row."""
 
     def some(self, some_N: np.ndarray) -> JudgedRows:
@@ -56,7 +56,7 @@ class JudgedRows:
 @dataclass(frozen=True)
 class Scale:
     """How scores come onto [0, 1], where thresholds lie, with their order kept: that of a label's images, or
-    of an image's labels where they are exclusive.
+    of an image's labels where they are multiclass.
 
     Scores that only rank, such as image-text products, would saturate on the scale of logits; they need one
     of their own, see `standardising`.
@@ -70,11 +70,11 @@ class Scale:
         """The scale on which these scores have mean 0 and deviation 1 before the sigmoid."""
         return cls(float(scores_NC.mean()), float(scores_NC.std()) or 1.0)
 
-    def unit(self, scores: np.ndarray, *, exclusive: bool = False) -> np.ndarray:
-        """sigmoid(z) with z = (score - centre) / width, or of exclusive labels softmax(z) over the last axis:
+    def unit(self, scores: np.ndarray, *, multiclass: bool = False) -> np.ndarray:
+        """sigmoid(z) with z = (score - centre) / width, or of multiclass labels softmax(z) along the last axis:
         float64, since float32 has only one value, 1, from 17 on."""
         z = (np.asarray(scores, dtype=np.float64) - self.centre) / self.width
-        return softmax(z, axis=-1) if exclusive else expit(z)
+        return softmax(z, axis=-1) if multiclass else expit(z)
 
 
 LOGITS = Scale()
@@ -95,8 +95,8 @@ class Judged:
     few_C: np.ndarray
     """bool: labels with too few positive patients for a threshold of their own, under any strategy; which of
     them share the global one says `scoring.thresholds.shares_global`."""
-    exclusive: bool = False
-    """Whether the thresholds decide for one label a row: those of `scoring.exclusive_thresholds`."""
+    multiclass: bool = False
+    """Whether the thresholds decide for one label a row: those of `scoring.multiclass_thresholds`."""
 
 
 def objective(
@@ -108,7 +108,7 @@ def objective(
 ) -> np.ndarray:
     """float64 (K,): macro_ap, macro_auroc or macro_f1 (of the best threshold strategy); higher is better.
 
-    Independent labels are ranked by their scores, exclusive ones by their probabilities: a constant on all
+    Independent labels are ranked by their scores, multiclass ones by their probabilities: a constant on all
     labels of an image, which a softmax leaves open, would move it in the ranking of each.
 
     Args:
@@ -122,10 +122,10 @@ def objective(
     if name not in OBJECTIVES:
         raise ValueError(f"objective must be macro_ap, macro_auroc or macro_f1, not {name!r}")
     if name == "macro_f1":
-        unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
+        unit_KNC = scale.unit(scores_KNC, multiclass=rows.multiclass)
         return np.max(list(_macro_f1(unit_KNC, rows, shrinkage_K).values()), axis=0)
     metric = average_precision if name == "macro_ap" else auroc
-    ranked_KNC = scale.unit(scores_KNC, exclusive=True) if rows.exclusive else scores_KNC
+    ranked_KNC = scale.unit(scores_KNC, multiclass=True) if rows.multiclass else scores_KNC
     return metric(rows.targets_NC[:, rows.averaged_C], ranked_KNC[..., rows.averaged_C]).mean(-1)
 
 
@@ -139,7 +139,7 @@ def judge(
     ap_K, auroc_K = (
         objective(name, scores_KNC, rows, shrinkage_K, scale) for name in ("macro_ap", "macro_auroc")
     )
-    unit_KNC = scale.unit(scores_KNC, exclusive=rows.exclusive)
+    unit_KNC = scale.unit(scores_KNC, multiclass=rows.multiclass)
     macro_f1 = _macro_f1(unit_KNC, rows, shrinkage_K)
     fitted = _fitting(rows).fit_thresholds(
         unit_KNC, rows.targets_NC, rows.patients_N, shrinkage=np.asarray(shrinkage_K)
@@ -155,7 +155,7 @@ def judge(
             "val.labels_averaged": float(rows.averaged_C.sum()),
         }
         by_strategy = {name: values_KC[k] for name, values_KC in fitted.by_strategy.items()}
-        judged.append(Judged(metrics, strategy, by_strategy, fitted.few_C, rows.exclusive))
+        judged.append(Judged(metrics, strategy, by_strategy, fitted.few_C, rows.multiclass))
     return judged
 
 
@@ -170,4 +170,4 @@ def _macro_f1(unit_KNC: np.ndarray, rows: JudgedRows, shrinkage_K: Sequence[floa
 
 def _fitting(rows: JudgedRows) -> ModuleType:
     """Where the thresholds of such labels are fitted."""
-    return exclusive_thresholds if rows.exclusive else thresholds
+    return multiclass_thresholds if rows.multiclass else thresholds

@@ -31,14 +31,14 @@ class Contradictions:
 
 
 def contradictions(
-    targets_NC: np.ndarray, probs_NC: np.ndarray, *, exclusive: bool = False
+    targets_NC: np.ndarray, probs_NC: np.ndarray, *, multiclass: bool = False
 ) -> Contradictions:
     """Find the contradicted labels.
 
     Args:
         targets_NC: 0, 1 or NaN where masked.
         probs_NC: probabilities of present, by what did not train on the image; NaN where there is none.
-        exclusive: whether an image has exactly one of the labels. A contradicted image is then so in two
+        multiclass: whether an image has exactly one of the labels. A contradicted image is then so in two
             labels: the given one, and the one that is suggested in its place.
     """
     known_NC = ~np.isnan(targets_NC) & ~np.isnan(probs_NC)
@@ -48,7 +48,7 @@ def contradictions(
         says_present_NC, says_absent_NC = probs_NC >= sure_present_C, 1 - probs_NC >= sure_absent_C
         says_present_NC &= known_NC
         says_absent_NC &= known_NC & (probs_NC < 0.5)
-    if exclusive:
+    if multiclass:
         likeliest_N1 = np.nan_to_num(probs_NC, nan=-1.0).argmax(axis=1)[:, None]
         suggested_NC = says_present_NC & (np.arange(probs_NC.shape[1]) == likeliest_N1)
         elsewhere_N = (suggested_NC & absent_NC).any(axis=1)

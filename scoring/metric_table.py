@@ -40,7 +40,7 @@ class ModelOutput:
     """float in [0, 1]; None for scores that are no probabilities, and no metric takes probabilities then."""
     prevalences_C: np.ndarray | None = None
     """float in [0, 1], of training, where there are probabilities: the reference of the Brier skill."""
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether an image has exactly one label, or is masked whole, and exactly one is decided for it."""
 
     @cached_property
@@ -133,8 +133,8 @@ class Metric:
     """Lowest value, which may be minus infinity, and highest, "labels" for how many there are."""
     average: str = ""
     """Name of the average over labels where that is not macro_<name>."""
-    of: Literal["any", "independent", "exclusive"] = "any"
-    """Labels of which it is shown: of exclusive ones some say the same as others."""
+    of: Literal["any", "independent", "multiclass"] = "any"
+    """Labels of which it is shown: of multiclass ones some say the same as others."""
 
     def named(self, label: str) -> str:
         """Its name in a table, of a label or (empty) of the average."""
@@ -181,7 +181,7 @@ def _squared_errors(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _right(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    """Of images with exclusive labels."""
+    """Of images with multiclass labels."""
     hits_NC, entries_NC = _of_positives(p)
     return hits_NC.sum(axis=1, keepdims=True), entries_NC.sum(axis=1, keepdims=True)
 
@@ -298,7 +298,7 @@ METRICS = (
         scope="micro",
         values=lambda p: metrics.accuracy(p.counts),
         share=_right,
-        of="exclusive",
+        of="multiclass",
     ),
     Metric(
         name="balanced_accuracy",
@@ -307,7 +307,7 @@ METRICS = (
         values=lambda p: metrics.recall(p.counts),
         share=_of_positives,
         constant=True,
-        of="exclusive",
+        of="multiclass",
     ),
     Metric(
         name="cohen_kappa",
@@ -318,7 +318,7 @@ METRICS = (
         of_share=_kappa_of,
         bounds=(-1.0, 1.0),
         constant=True,
-        of="exclusive",
+        of="multiclass",
     ),
     _micro("micro_f1", metrics.f1, _of_either, of_share=_f1_of),
     _micro("micro_precision", metrics.precision, _of_decided),
@@ -424,7 +424,7 @@ def by_label(predictions: ModelOutput, labels: Sequence[str]) -> list[Score]:
 
 
 def _applicable(table: Sequence[Metric], predictions: ModelOutput) -> list[Metric]:
-    labels = "exclusive" if predictions.exclusive else "independent"
+    labels = "multiclass" if predictions.multiclass else "independent"
     return [
         metric
         for metric in table

@@ -1,4 +1,4 @@
-"""Scores of predictions: per label, over labels, per image and per domain, and of labels that are exclusive.
+"""Scores of predictions: per label, over labels, per image and per domain, and of labels that are multiclass.
 
 Shapes: N images, C labels; "..." is any leading shape or none, such as the heads of a bank.
 
@@ -171,7 +171,7 @@ def mcc(counts: Confusion) -> np.ndarray:
     return np.where((tp + fn > 0) & (tn + fp > 0), value, np.nan)
 
 
-# ---- decisions for one of exclusive labels: counts of all labels, which lie along `axis` ----
+# ---- decisions for one of multiclass labels: counts of all labels, which lie along `axis` ----
 
 
 def accuracy(counts: Confusion, axis: int = -1) -> np.ndarray:

@@ -128,13 +128,13 @@ class Predictions:
     ...                          fold_N=np.array([0, -1]), threshold_fold_N=np.array([0, -1]))
     >>> row = PredictionRow(id="answer", name="study", role="answer", origin=Origin(note=""), rule=rule,
     ...                     scores_NC=np.array([[0.5, -1.0], [2.0, 0.0]]))
-    >>> table = Predictions(labels=("Edema", "Mass"), exclusive=False, images=images, rows=(row,))
+    >>> table = Predictions(labels=("Edema", "Mass"), multiclass=False, images=images, rows=(row,))
     >>> table.answer.rule.decide(table.answer.scores_NC).tolist()
     [[True, False], [True, True]]
     """
 
     labels: tuple[str, ...]
-    exclusive: bool
+    multiclass: bool
     images: PredictedImages
     rows: tuple[PredictionRow, ...]
     """The least informed first."""
@@ -189,7 +189,7 @@ def _described(predictions: Predictions) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "labels": list(predictions.labels),
-        "exclusive": predictions.exclusive,
+        "multiclass": predictions.multiclass,
         "averaged": list(predictions.averaged),
         "facts": dict(predictions.facts),
         "images": [list(images.image), list(images.patient), list(images.study), list(images.split)],
@@ -205,7 +205,7 @@ def _described(predictions: Predictions) -> dict[str, Any]:
                 "thresholds": row.rule.thresholds_C.tolist(),
                 "shared": row.rule.shared_C.tolist(),
                 "scale": [row.rule.scale.centre, row.rule.scale.width],
-                "exclusive": row.rule.exclusive,
+                "multiclass": row.rule.multiclass,
             }
             for row in predictions.rows
         ],
@@ -297,7 +297,7 @@ def _assembled(table: Any, described: Mapping[str, Any]) -> Predictions:
     )
     return Predictions(
         labels=tuple(labels),
-        exclusive=described["exclusive"],
+        multiclass=described["multiclass"],
         averaged=tuple(described["averaged"]),
         facts=described["facts"],
         images=PredictedImages(
@@ -318,7 +318,7 @@ def _row(one: Mapping[str, Any], scores_NC: np.ndarray) -> PredictionRow:
             thresholds_C=np.array(one["thresholds"], dtype=np.float64),
             shared_C=np.array(one["shared"], dtype=bool),
             scale=Scale(*one["scale"]),
-            exclusive=one["exclusive"],
+            multiclass=one["multiclass"],
         ),
         scores_NC=scores_NC,
     )

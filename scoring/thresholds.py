@@ -21,7 +21,7 @@ lies midway, in logits, between the last probability on the positive side and th
 last one where nothing lies below. NaN targets are masked: those entries take no part.
 
 A threshold is judged on patients it was not fitted on: `cross_fitted`. Labels of which an image has exactly
-one are decided together: `scoring.exclusive_thresholds`.
+one are decided together: `scoring.multiclass_thresholds`.
 """
 
 from __future__ import annotations

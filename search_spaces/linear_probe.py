@@ -54,7 +54,7 @@ PARAMETERS: dict[str, Parameter] = {
         search=Interval(low=1, high=100, log=True),
         allowed=Interval(low=0, high=1e6),
         meaning="how strongly a label's own decision threshold is drawn towards the global one, in positives "
-        "(of exclusive labels: towards 0.5)",
+        "(of multiclass labels: towards 0.5)",
     ),
     "normalisation": Parameter(
         search=("none", "l2", "center", "standardize"),
@@ -164,9 +164,9 @@ def warm_starts(
     fixed: Mapping[str, Any] | None = None,
     ranges: Mapping[str, Any] | None = None,
     *,
-    exclusive: bool = False,
+    multiclass: bool = False,
 ) -> list[dict[str, Any]]:
-    """The `WARM_STARTS` that lie inside a study's space, with exclusive labels half of them under softmax;
+    """The `WARM_STARTS` that lie inside a study's space, with multiclass labels half of them under softmax;
     see `Space.starts_inside`."""
-    starts = losses.with_softmax(WARM_STARTS) if exclusive else WARM_STARTS
-    return SPACE.for_labels(exclusive, fixed, ranges).starts_inside(starts, fixed, ranges)
+    starts = losses.with_softmax(WARM_STARTS) if multiclass else WARM_STARTS
+    return SPACE.for_labels(multiclass, fixed, ranges).starts_inside(starts, fixed, ranges)

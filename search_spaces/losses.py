@@ -1,6 +1,6 @@
 """What may vary in the loss: which one, its own parameters, the weight of positives. Part of every space.
 
-`softmax` makes the labels of an image share one probability, which only exclusive ones do.
+`softmax` makes the labels of an image share one probability, which only multiclass ones do.
 
 The losses themselves are in `trainables.losses`, in the same order and with the same names of parameters.
 """
@@ -18,8 +18,8 @@ _ASYMMETRIC = Under(name="loss", choices=("asymmetric",))
 PARAMETERS: dict[str, Parameter] = {
     "loss": Parameter(
         search=("bce", "focal", "asymmetric"),
-        exclusive=("softmax",),
-        meaning="binary cross-entropy, focal loss or asymmetric loss; for exclusive labels softmax as well, "
+        multiclass=("softmax",),
+        meaning="binary cross-entropy, focal loss or asymmetric loss; for multiclass labels softmax as well, "
         "the cross-entropy over them",
     ),
     "focal_gamma": Parameter(
@@ -63,5 +63,5 @@ USUAL: dict[str, Any] = {
 
 
 def with_softmax(starts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The starts of a study of exclusive labels: every other one begins with `softmax`."""
+    """The starts of a study of multiclass labels: every other one begins with `softmax`."""
     return [dict(start) | ({"loss": "softmax"} if n % 2 == 0 else {}) for n, start in enumerate(starts)]

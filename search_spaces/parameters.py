@@ -41,8 +41,8 @@ class Parameter:
 
     search: Interval | tuple
     """What is searched by default: an interval of numbers, or a tuple of names or numbers."""
-    exclusive: tuple[str, ...] = ()
-    """Of names: those beside `search` where a cohort's labels are exclusive, and only there."""
+    multiclass: tuple[str, ...] = ()
+    """Of names: those beside `search` where a cohort's labels are multiclass, and only there."""
     optional: tuple[str, ...] = ()
     """Of names: others that a study may choose by naming them."""
     allowed: Interval | None = None
@@ -59,7 +59,7 @@ class Parameter:
         if self.open_ended:
             return "" if isinstance(value, str) and value else "must be a name"
         if self.allowed is None:
-            names = self.search + self.optional + self.exclusive
+            names = self.search + self.optional + self.multiclass
             return "" if value in names else f"must be one of {', '.join(names)}"
         kind = "a whole number" if self.integer else "a number"
         rule = f"must be {kind} from {self.allowed.low:g} to {self.allowed.high:g}"
@@ -74,27 +74,27 @@ class Space:
 
     name: str
     parameters: Mapping[str, Parameter]
-    exclusive: bool = False
-    """Whether the labels are exclusive, which opens further choices."""
+    multiclass: bool = False
+    """Whether the labels are multiclass, which opens further choices."""
 
     def for_labels(
         self,
-        exclusive: bool,
+        multiclass: bool,
         fixed: Mapping[str, Any] | None = None,
         ranges: Mapping[str, Any] | None = None,
     ) -> Space:
-        """The space of a study on labels that are exclusive or independent.
+        """The space of a study on labels that are multiclass or independent.
 
         Raises:
             InputError: the study tries a choice that independent labels do not have.
         """
-        space = replace(self, exclusive=exclusive)
-        for name, parameter in self.parameters.items() if not exclusive else ():
+        space = replace(self, multiclass=multiclass)
+        for name, parameter in self.parameters.items() if not multiclass else ():
             tried = space.choices(name, fixed or {}, ranges or {})
-            if strange := [choice for choice in tried if choice in parameter.exclusive]:
+            if strange := [choice for choice in tried if choice in parameter.multiclass]:
                 where = "fixed" if name in (fixed or {}) else "ranges"
                 raise InputError(
-                    f"search.{where}.{name}: {strange[0]} is for exclusive labels, of which an image has "
+                    f"search.{where}.{name}: {strange[0]} is for multiclass labels, of which an image has "
                     "exactly one, and those of this cohort are independent; choose among "
                     f"{', '.join(parameter.search)}"
                 )
@@ -225,8 +225,8 @@ class Space:
         """The interval or the choices of a parameter after the study's changes."""
         parameter, given = self.parameters[name], ranges.get(name)
         if given is None:
-            further = self.exclusive and parameter.exclusive
-            return parameter.search + parameter.exclusive if further else parameter.search
+            further = self.multiclass and parameter.multiclass
+            return parameter.search + parameter.multiclass if further else parameter.search
         if isinstance(given, Mapping):
             default = parameter.search if isinstance(parameter.search, Interval) else parameter.allowed
             return Interval(

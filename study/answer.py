@@ -67,7 +67,7 @@ def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candi
             judged.strategy,
             judged.thresholds[judged.strategy],
             judged.few_C,
-            exclusive=judged.exclusive,
+            multiclass=judged.multiclass,
         ),
         precision=data.precision,
         origin=Origin(

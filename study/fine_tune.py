@@ -78,7 +78,7 @@ class Adapter:
             threshold_fold_N=probe.threshold_fold_N,
             labels=probe.labels,
             objective_labels_C=probe.objective_labels_C,
-            exclusive=probe.exclusive,
+            multiclass=probe.multiclass,
         )
         echo(f"{self.config.name}: preparing the linear probe that heads start from")
         self._head = self._best_warm_start()
@@ -86,7 +86,7 @@ class Adapter:
     def _best_warm_start(self) -> LinearHead:
         """The best of the probe space's warm starts: one bank, a second or two."""
         search, seen = self.config.search, probe_space.plain(self.inputs.encoder.features[0])
-        starts = probe_space.warm_starts(seen, exclusive=self.inputs.cohort.exclusive)
+        starts = probe_space.warm_starts(seen, multiclass=self.inputs.cohort.multiclass)
         bank = [
             Configuration(probe_space.SPACE, number, seen | start, seed=search.seed)
             for number, start in enumerate(starts, start=1)

@@ -60,7 +60,7 @@ def refitted(data: ProbeData, objective_name: str, batch_size: int, seed: int) -
     seen = probe_space.plain(kind)
     bank = [
         Configuration(probe_space.SPACE, number, seen | start, seed=seed)
-        for number, start in enumerate(probe_space.warm_starts(seen, exclusive=data.exclusive))
+        for number, start in enumerate(probe_space.warm_starts(seen, multiclass=data.multiclass))
     ]
     records = train_bank(
         bank,

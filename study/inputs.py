@@ -218,7 +218,7 @@ def _named_kinds(features: str | Sequence[str] | None) -> list[str]:
 def study_space(config: StudyConfig, cohort: Cohort) -> Space:
     """What the study searches on such labels; InputError for choices that these do not have."""
     space = importlib.import_module(f"search_spaces.{config.trainable}").SPACE
-    return space.for_labels(cohort.exclusive, config.search.fixed, config.search.ranges)
+    return space.for_labels(cohort.multiclass, config.search.fixed, config.search.ranges)
 
 
 def development_data(
@@ -263,7 +263,7 @@ def development_data(
         threshold_fold_N=threshold_fold_N,
         labels=cohort.labels,
         objective_labels_C=enough_C & (held_NC == 0).any(axis=0),
-        exclusive=cohort.exclusive,
+        multiclass=cohort.multiclass,
         features_ND=np.ascontiguousarray(embeddings.features_ND[rows_N]),
         precision=embeddings.precision,
         kinds=kinds,

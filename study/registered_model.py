@@ -143,7 +143,7 @@ def _new_version(client: MlflowClient, name: str, model_id: str, run_id: str) ->
 
 def signature(bundle: Bundle) -> ModelSignature:
     """One base64 text an image in; out what `radtune predict` writes of it."""
-    outputs = [ColSpec(DataType.string, "label")] if bundle.predictor.rule.exclusive else []
+    outputs = [ColSpec(DataType.string, "label")] if bundle.predictor.rule.multiclass else []
     outputs += [ColSpec(DataType.double, f"probability.{label}") for label in bundle.labels]
     outputs += [ColSpec(DataType.long, f"decision.{label}") for label in bundle.labels]
     return ModelSignature(inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema(outputs))

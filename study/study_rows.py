@@ -97,7 +97,7 @@ def table_of(inputs: BaselineInputs, rows: Sequence[PredictionRow], facts: Mappi
     absent |= {id: encoder.text_refusal for id in (ZERO_SHOT, PROMPTED)}
     return Predictions(
         labels=data.labels,
-        exclusive=data.exclusive,
+        multiclass=data.multiclass,
         images=PredictedImages(
             image=tuple(cohort.images()),
             patient=tuple(cohort.column("patient")),

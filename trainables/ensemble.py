@@ -198,7 +198,7 @@ def _chosen(
     best = np.argsort(-alone_T, kind="stable")[:CANDIDATES].tolist()
     candidates = best + list(range(searched, len(records)))
     logits_KMC = np.stack([records[one].held_out_MC[some_M] for one in candidates])
-    fit = temperature if rows.exclusive else affine
+    fit = temperature if rows.multiclass else affine
     fits = [fit(logits_MC.astype(np.float64), own.targets_NC) for logits_MC in logits_KMC]
     slope_K, intercept_KC = np.array([slope for slope, _ in fits]), np.stack([one for _, one in fits])
     scores_KMC = (slope_K[:, None, None] * logits_KMC + intercept_KC[:, None]).astype(np.float32)

@@ -12,7 +12,7 @@ the backward pass, and exp, log and sigmoid are ten times cheaper on a processor
 that the exact loss value needs. No value overflows or becomes NaN however large a finite logit is.
 
 Everything but `softmax` is written in the *signed* logit z = x for a positive target and -x for a negative
-one, so that p_t = sigmoid(z) is the probability given to the truth. `softmax` is for exclusive labels: every
+one, so that p_t = sigmoid(z) is the probability given to the truth. `softmax` is for multiclass labels: every
 row of its targets has one 1, or is masked whole.
 
 A new loss is two such functions, a row of `LOSSES`, and what may vary in it: `search_spaces.losses`.

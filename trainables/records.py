@@ -72,7 +72,7 @@ class TrialRecord:
     """Per strategy, one probability threshold a label, refitted on all of validation."""
     few: list[bool] = field(default_factory=list)
     """Per label, whether its positive patients are too few for a threshold of its own."""
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether the thresholds decide for exactly one label an image."""
     ranks_only: bool = False
     """The scores of its head are no logits: only their order means something."""
@@ -100,14 +100,14 @@ class TrialRecord:
 
     def rule(self) -> DecisionRule:
         """How its scores become decisions: by its best strategy, a published configuration as published, at
-        0.5; where labels are exclusive, which nothing was published of, that is its most probable label."""
+        0.5; where labels are multiclass, which nothing was published of, that is its most probable label."""
         strategy = "fixed" if self.preset else self.strategy
         return DecisionRule.fitted(
             strategy,
             self.thresholds[strategy],
             np.array(self.few),
             scale=Scale(*self.scale),
-            exclusive=self.exclusive,
+            multiclass=self.multiclass,
         )
 
     def predictor(
@@ -159,7 +159,7 @@ def judged_fields(judged: Judged) -> dict[str, Any]:
         "strategy": judged.strategy,
         "thresholds": {name: values_C.tolist() for name, values_C in judged.thresholds.items()},
         "few": judged.few_C.tolist(),
-        "exclusive": judged.exclusive,
+        "multiclass": judged.multiclass,
     }
 
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 
 from cohort.errors import InputError
-from cohort.exclusive import is_exclusive
+from cohort.multiclass import is_multiclass
 from cohort.patients import patient_folds, positive_patients
 from scoring.judging import JudgedRows
 from vlm.feature_kinds import PROJECTED, FeatureKind, side_by_side
@@ -47,7 +47,7 @@ class TrialData:
     objective_labels_C: np.ndarray
     """bool: labels with enough positive patients among the judged to count in an average. A label without
     positives in training is trained on but never counts, see `scored_C`."""
-    exclusive: bool = False
+    multiclass: bool = False
     """Whether an image has exactly one of the labels, or is masked whole."""
     inner_fold_N: np.ndarray | None = None
     """int64, of cross-validation: where one fold is judged alone, the folds of its own patients over which
@@ -70,8 +70,8 @@ class TrialData:
         strange = self.targets_NC[~np.isin(self.targets_NC, (0, 1)) & ~np.isnan(self.targets_NC)]
         if strange.size:
             raise ValueError(f"targets_NC must be 0, 1 or NaN, not {strange[0]:g}")
-        if self.exclusive and not is_exclusive(self.targets_NC):
-            raise ValueError("targets_NC must have exactly one label an image where they are exclusive")
+        if self.multiclass and not is_multiclass(self.targets_NC):
+            raise ValueError("targets_NC must have exactly one label an image where they are multiclass")
         if set(np.unique(self.fold_N)) - {-1} != set(range(self.folds)) or self.folds == 0:
             raise ValueError(f"fold_N must be -1 or folds from 0, not {np.unique(self.fold_N).tolist()}")
         if any(len(self.training_N(fold)) == 0 for fold in range(self.folds)):
@@ -132,7 +132,7 @@ class TrialData:
             patients_N=self.patients_N[rows_M],
             folds_N=(self.inner_fold_N if alone else self.threshold_fold_N)[rows_M],
             averaged_C=self.scored_C,
-            exclusive=self.exclusive,
+            multiclass=self.multiclass,
         )
 
     @cached_property

@@ -12,7 +12,7 @@
 docs/bundle.md says what is computed, from the file's pixels to the decision, up to every rounding. In short:
 probabilities = sigmoid(z), with z = (mean of the heads' logits - centre) / width on the decision rule's
 scale; a finding is decided present where its probability is at least its label's threshold. Where labels are
-exclusive, probabilities = softmax(z) over them, and the one label with the highest log(probability) -
+multiclass, probabilities = softmax(z) over them, and the one label with the highest log(probability) -
 logit(threshold) is decided, the first of equals.
 
 Shape legend: B images of a batch, H height, W width, D features, C labels.
@@ -113,7 +113,7 @@ def save_bundle(
                 label for label, shared in zip(predictor.labels, rule.shared_C, strict=True) if shared
             ],
             "scale": asdict(rule.scale),
-            "exclusive": rule.exclusive,
+            "multiclass": rule.multiclass,
             "ranks_only": predictor.ranks_only,
         },
         "training": {
@@ -203,7 +203,7 @@ class Bundle:
                     thresholds_C=thresholds_C,
                     shared_C=description.shared_C,
                     scale=Scale(**decisions.scale.model_dump()),
-                    exclusive=decisions.exclusive,
+                    multiclass=decisions.multiclass,
                 ),
                 precision=description.encoder.precision,
                 origin=Origin(**description.origin.model_dump()),
@@ -234,7 +234,7 @@ class Bundle:
         """Probabilities and decisions for image files, one row a file in the order given.
 
         An image is the path of a file, or a file's bytes.
-        Columns: `image` (the path as given, of bytes `image 0` by their place), where labels are exclusive
+        Columns: `image` (the path as given, of bytes `image 0` by their place), where labels are multiclass
         `label` (the one that is decided), `probability.<label>` (float64), `decision.<label>` (int8, 0 or 1)
         and, only with `skip_unreadable`, `unreadable` (why a row has none of these, otherwise null).
         Decoding, intensity, geometry and transform are those the head was trained with; so is the precision,
@@ -268,7 +268,7 @@ class Bundle:
         columns: dict[str, pa.Array] = {
             "image": pa.array([_name(image, i) for i, image in enumerate(images)])
         }
-        if rule.exclusive:
+        if rule.multiclass:
             decided = [self.labels[c] for c in decided_NC.argmax(axis=1)]
             columns["label"] = pa.array(np.array(decided, dtype=object), pa.string(), mask=absent_N)
         for c, label in enumerate(self.labels):

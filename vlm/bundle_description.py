@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cohort.errors import InputError
-from scoring import exclusive_thresholds, thresholds
+from scoring import multiclass_thresholds, thresholds
 from vlm.feature_kinds import SINGLE
 from vlm.json_files import read_object
 
@@ -30,7 +30,7 @@ Words = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A line of text."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Strategy = Literal[tuple(dict.fromkeys((*thresholds.STRATEGIES, *exclusive_thresholds.STRATEGIES)))]  # type: ignore[valid-type]
+Strategy = Literal[tuple(dict.fromkeys((*thresholds.STRATEGIES, *multiclass_thresholds.STRATEGIES)))]  # type: ignore[valid-type]
 
 
 class _Part(BaseModel):
@@ -99,7 +99,7 @@ class DecisionsPart(_Part):
     strategy: Strategy
     shared: list[Words]
     scale: ScalePart
-    exclusive: bool
+    multiclass: bool
     ranks_only: bool
 
 

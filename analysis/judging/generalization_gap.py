@@ -45,7 +45,7 @@ def validation_to_test(
                 patients_N=split.patients_N,
                 folds_N=split.patients_N,
                 averaged_C=own.averaged_C,
-                exclusive=judged.exclusive,
+                multiclass=judged.multiclass,
             )
             test = float(objective(objective_name, row.test_scores_NC[None], on_test, strength, scale)[0])
         found.append((row.id, objective_name, validation, test, validation - test))

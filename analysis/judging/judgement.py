@@ -297,7 +297,7 @@ class Judgement:
     def shown(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table with the names of its rows in place of their ids, which stand beside them."""
         table = table.copy()
-        # Decisions are held against all-positive ones, which of exclusive labels have no row.
+        # Decisions are held against all-positive ones, which of multiclass labels have no row.
         names = {ALL_POSITIVE: "all-positive", **self.names}
         for column, beside in (("setting", "row"), ("first", "first_row"), ("second", "second_row")):
             if column in table.columns:
@@ -337,7 +337,7 @@ def judge_test_split(
             patients_N=cohort.patients_N(judged_N),
             folds_N=predictions.images.threshold_fold_N[judged_N],
             averaged_C=averaged_C,
-            exclusive=cohort.exclusive,
+            multiclass=cohort.multiclass,
         ),
         study=study,
     )

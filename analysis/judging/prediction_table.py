@@ -22,7 +22,7 @@ def predictions(cohort: Cohort, split: EvaluationSet, rows: Sequence[ScoredRow])
     image, patient, split             of which image
     keep.<name>                       what the cohort carries along, sex and age say
     truth.<label>                     Int8: 1, 0, or missing where masked
-    score.<label>                     float64: what is ranked; logits, or what only ranks, of exclusive labels
+    score.<label>                     float64: what is ranked; logits, or of multiclass labels what only ranks
                                       on the scale of probabilities
     probability.<label>               float64 in [0, 1]; missing where the scores only rank
     decision.<label>                  int8: 1 or 0, by the setting's own thresholds

@@ -119,7 +119,7 @@ def _sections(split: EvaluationSet, setting: ScoredRow) -> list[_Section]:
         decisions_NC=decisions_NC,
         probs_NC=None if setting.ranks_only else setting.test_unit_NC,
         prevalences_C=split.prevalences_C,
-        exclusive=setting.rule.exclusive,
+        multiclass=setting.rule.multiclass,
     )
     preset = PRESETS["paper"]
     paper_NC = preset.scores(setting.test_scores_NC)

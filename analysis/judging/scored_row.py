@@ -66,9 +66,9 @@ class ScoredRow:
 
     @property
     def test_ranked_NC(self) -> np.ndarray:
-        """What ranks the images for a label: its score, of exclusive labels its probability, as
+        """What ranks the images for a label: its score, of multiclass labels its probability, as
         `scoring.judging.objective` has it."""
-        return self.test_unit_NC if self.rule.exclusive else self.test_scores_NC
+        return self.test_unit_NC if self.rule.multiclass else self.test_scores_NC
 
     @property
     def test_decisions_NC(self) -> np.ndarray:

@@ -57,7 +57,7 @@ class SourceRows:
     flow: list[tuple[str, int]]
     licence: str = ""
     """The source's own, where the options name none."""
-    exclusive: bool = False
+    multiclass: bool = False
     warnings: list[str] = field(default_factory=list)
     where_to_get: str = "check the images' folder and the names in the table"
     """What to do about missing files, for the warning."""
@@ -86,7 +86,7 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
         reader=rows.reader,
         modality=rows.modality,
         licence=rows.licence if options.licence is None else options.licence,
-        exclusive=rows.exclusive,
+        multiclass=rows.multiclass,
         label_names=options.label_names or {},
         label_prompts=options.label_prompts or {},
         contradictions=[rows.image[n] for n in rows.contradictions],

@@ -85,10 +85,10 @@ class TableOptions(SharedOptions):
         help="what the images are (default: chest radiograph for CheXpert's and ChestX-ray14's labels, "
         "otherwise medical image)",
     )
-    exclusive: bool | None = None
-    """Whether the labels are the classes of one question (`Cohort.exclusive`). None: where every row has
+    multiclass: bool | None = None
+    """Whether the labels are the classes of one question (`Cohort.multiclass`). None: where every row has
     exactly one of them, or is masked whole, in so many rows that independent findings hardly would
-    (`cohort.exclusive`)."""
+    (`cohort.multiclass`)."""
 
     def __post_init__(self) -> None:
         labels, separator = self.labels, self.label_separator
@@ -145,7 +145,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(
-        "--exclusive",
+        "--multiclass",
         action="store_true",
         default=None,
         help="the labels are the classes of one question, one a row (default: where they are, in all rows)",
@@ -153,7 +153,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     meaning.add_argument(
         "--multi-label",
         action="store_false",
-        dest="exclusive",
+        dest="multiclass",
         help="they are independent findings, even where each row has one",
     )
     add_options(parser, TableOptions)
@@ -179,11 +179,11 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
     what it keeps together.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
-    images, a patient on two sides, a label without a positive image, a row with two `exclusive` labels or
+    images, a patient on two sides, a label without a positive image, a row with two `multiclass` labels or
     none, unreadable images (skipped with a warning under `skip_unreadable`), and images of different given
     splits that are the same or nearly so (a warning under `allow_duplicates`).
     """
-    from cohort.exclusive import settle_exclusive
+    from cohort.multiclass import settle_multiclass
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.source_table import typed
     from cohort.splits import given_split, too_rare_for_three_sides
@@ -200,7 +200,7 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
 
     image = frame[options.image_column].tolist()
     patient = frame[options.patient_column].tolist() if options.patient_column else image
-    exclusive, doubts = settle_exclusive(options.exclusive, targets_NC, labels, image)
+    multiclass, doubts = settle_multiclass(options.multiclass, targets_NC, labels, image)
     warnings += doubts
     if not options.patient_column:
         warnings.append("no patient column: every image counts as its own patient")
@@ -230,7 +230,7 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
             source=f"table {Path(table).name}",
             reader="table",
             modality=options.modality or likely_modality(labels),
-            exclusive=exclusive,
+            multiclass=multiclass,
             flow=flow,
             warnings=warnings,
         ),

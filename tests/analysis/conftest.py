@@ -77,9 +77,9 @@ def uninformed(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def of_classes(tmp_path_factory):
-    """A study of exclusive labels, one of them with a name of its own."""
+    """A study of multiclass labels, one of them with a name of its own."""
     folder = tmp_path_factory.mktemp("of_classes")
-    study = finished_study(images=1200, labels=CLASSES, exclusive=True, bootstrap=400)
+    study = finished_study(images=1200, labels=CLASSES, multiclass=True, bootstrap=400)
     study = replace(study, cohort=replace(study.cohort, label_names={"viral": "viral pneumonia"}))
     judgement = study.judgement(folder)
     return SimpleNamespace(

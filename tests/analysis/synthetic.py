@@ -1,6 +1,6 @@
 """A finished study made up in memory: cohort, encoder, trials. No images, and hardly any training.
 
-`python -m tests.analysis.synthetic FOLDER [exclusive]` writes its whole analysis there, to be looked at.
+`python -m tests.analysis.synthetic FOLDER [multiclass]` writes its whole analysis there, to be looked at.
 """
 
 import sys
@@ -93,19 +93,19 @@ def made_up_cohort(
     seed: int,
     masked: float = 0.02,
     labels: tuple[str, ...] = CHEXPERT_14,
-    exclusive: bool = False,
+    multiclass: bool = False,
 ) -> Cohort:
-    """Labels as skewed as IU-Xray's, a tenth of the patients with two images, some cells masked. Exclusive
+    """Labels as skewed as IU-Xray's, a tenth of the patients with two images, some cells masked. Multiclass
     ones are as frequent as `CLASS_SHARES` says, and whole images are masked."""
     rng = np.random.default_rng(seed)
     patients_N = np.sort(rng.integers(0, int(images / 1.1), images))
     sick_P = rng.random((patients_N.max() + 1, len(labels))) < np.resize(PREVALENCES, len(labels))
-    if exclusive:
+    if multiclass:
         shares_C = np.resize(CLASS_SHARES, len(labels))
         class_P = rng.choice(len(labels), len(sick_P), p=shares_C / shares_C.sum())
         sick_P = np.eye(len(labels), dtype=bool)[class_P]
     targets_NC = sick_P[patients_N].astype(object)
-    targets_NC[rng.random(images if exclusive else targets_NC.shape) < masked] = None
+    targets_NC[rng.random(images if multiclass else targets_NC.shape) < masked] = None
     split_P = rng.choice(["train", "val", "test"], p=[0.6, 0.2, 0.2], size=patients_N.max() + 1)
     columns = {
         "image": [f"image-{n}" for n in range(images)],
@@ -127,7 +127,7 @@ def made_up_cohort(
         drawn=False,
         modality="chest radiograph",
         licence="",
-        exclusive=exclusive,
+        multiclass=multiclass,
         intensity=None,
         label_names={},
         label_prompts={},
@@ -230,13 +230,13 @@ def finished_study(
     masked: float = 0.02,
     *,
     labels: tuple[str, ...] = CHEXPERT_14,
-    exclusive: bool = False,
+    multiclass: bool = False,
     objective: str = "macro_ap",
     name: str = "synthetic-probe",
     bootstrap: int = 1000,
 ) -> Finished:
     rng = np.random.default_rng([seed, 1])
-    made_up = made_up_cohort(images, seed, masked, labels, exclusive)
+    made_up = made_up_cohort(images, seed, masked, labels, multiclass)
     direction_CD = rng.normal(size=(len(labels), WIDTH)) / np.sqrt(WIDTH)
     strength_C = np.linspace(0.3, 1.6, len(labels))[rng.permutation(len(labels))]
     known_NC = np.nan_to_num(made_up.targets_NC(), nan=0.0)
@@ -386,7 +386,7 @@ def logits_of(study: Finished, name: str) -> tuple[Predictor, np.ndarray]:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    of_classes = {"labels": CLASSES, "exclusive": True} if "exclusive" in sys.argv else {}
+    of_classes = {"labels": CLASSES, "multiclass": True} if "multiclass" in sys.argv else {}
     study = finished_study(2800, bootstrap=10_000, **of_classes)
     judgement = study.judgement(folder)
     print(write_analysis(judgement, folder, models=lambda: study.models(judgement)).text)

@@ -15,7 +15,7 @@ from analysis.judging.sections import calibration, limits, search
 from analysis.number_format import ranged
 from analysis.report_parts import SHARED, judged_predictions, report_files
 from analysis.section import Picture, Row, Section, Table, Words
-from analysis.sections import OF_EXCLUSIVE, SECTIONS
+from analysis.sections import OF_MULTICLASS, SECTIONS
 from analysis.study_state import state_of
 from cohort.errors import InputError
 from tests.analysis.synthetic import logits_of
@@ -123,7 +123,7 @@ def test_a_result_shows_itself_in_a_notebook(analysed):
 def test_the_published_rules_stand_where_the_labels_are_the_published_ones_or_where_asked(analysed, tmp_path):
     title = "By the published rules"
     assert title in analysed.result.report.read_text()
-    everywhere = [name for name in SECTIONS if name not in OF_EXCLUSIVE]
+    everywhere = [name for name in SECTIONS if name not in OF_MULTICLASS]
     assert usual(analysed.study.cohort) == everywhere
     ultrasound = replace(analysed.study.cohort, labels=("benign", "malignant"), modality="ultrasound")
     assert usual(ultrasound) == [name for name in everywhere if name != "published_rules"]

@@ -76,7 +76,7 @@ def laid_out(report: str, width: int, folder) -> dict:
     return json.loads(html.unescape(found))
 
 
-@pytest.fixture(scope="module", params=["14 labels", "40 long labels", "3 exclusive labels"])
+@pytest.fixture(scope="module", params=["14 labels", "40 long labels", "3 multiclass labels"])
 def report(request, analysed, tmp_path_factory):
     if request.param == "14 labels":
         return analysed.result.report.read_text()
@@ -84,7 +84,7 @@ def report(request, analysed, tmp_path_factory):
         study = finished_study(300, labels=LONG_LABELS, name="n" * 100, bootstrap=200)
     else:
         labels = ("normal", "benign", "malignant")
-        study = finished_study(500, labels=labels, exclusive=True, name="ultrasound", bootstrap=200)
+        study = finished_study(500, labels=labels, multiclass=True, name="ultrasound", bootstrap=200)
     points = (OperatingPoint.parse("sensitivity 0.95"),)
     study = replace(study, facts=replace(study.facts, operating_points=points))
     folder = tmp_path_factory.mktemp("report")

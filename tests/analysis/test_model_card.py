@@ -221,7 +221,7 @@ def test_the_terms_of_use_are_stated_where_there_are_any(card, analysed):
     assert "Terms of use" not in card()
 
 
-def test_a_card_of_exclusive_labels_says_that_one_is_decided(of_classes):
+def test_a_card_of_multiclass_labels_says_that_one_is_decided(of_classes):
     best = of_classes.study.trials[1]
     text = model_card(
         best,

@@ -10,7 +10,7 @@ from analysis.judging.claims import rules
 from analysis.judging.sections.limits import limits_of
 from analysis.page import section_html, study_head, write_page
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
-from analysis.sections import OF_EXCLUSIVE, SECTIONS
+from analysis.sections import OF_MULTICLASS, SECTIONS
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_nothing_is_fetched_from_elsewhere(html):
 
 def test_the_page_is_whole(analysed, html):
     assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
-    sections = len(SECTIONS) - len(OF_EXCLUSIVE)
+    sections = len(SECTIONS) - len(OF_MULTICLASS)
     assert html.count("<section>") == html.count("</section>") == sections
     assert html.count("<table") == html.count("</table>")
     assert not re.search(r"\bnan\b|None|Undefined", re.sub(r"<svg.*?</svg>", "", html, flags=re.S))

@@ -24,7 +24,7 @@ from analysis.judging.sections import (
     search,
 )
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
-from analysis.sections import INSIDE, OF_EXCLUSIVE, SECTIONS
+from analysis.sections import INSIDE, OF_MULTICLASS, SECTIONS
 from analysis.terminal import summary
 from cohort.ledger import Access
 from scoring.decision_rule import DecisionRule
@@ -56,7 +56,7 @@ def test_rows_of_every_table_fill_its_columns(analysed, of_classes, name):
     inside = name in INSIDE
     module = importlib.import_module(f"analysis.{'inside' if inside else 'judging'}.sections.{name}")
     assert module.TITLE
-    study = of_classes if name in OF_EXCLUSIVE else analysed
+    study = of_classes if name in OF_MULTICLASS else analysed
     for table in of_kind(module.run(study.models if inside else study.judgement), Table):
         for row in table.rows:
             widths = [cell.across if isinstance(cell, Cell) else 1 for cell in row.cells]
@@ -501,10 +501,10 @@ def test_drawn_images_are_called_phantoms(analysed):
     assert "phantom" not in limits.limits_of(named, analysed.result.claims)[0]
 
 
-# Exclusive labels
+# Multiclass labels
 
 
-def test_scores_of_exclusive_labels_have_accuracy_balanced_accuracy_and_kappa(of_classes):
+def test_scores_of_multiclass_labels_have_accuracy_balanced_accuracy_and_kappa(of_classes):
     table = of_kind(scores.run(of_classes.judgement), Table)[0]
     assert [name.split(" ↑")[0] for name in table.columns[4:]] == [
         "accuracy",
@@ -512,13 +512,13 @@ def test_scores_of_exclusive_labels_have_accuracy_balanced_accuracy_and_kappa(of
         "Cohen's kappa",
     ]
     said = noted(scores.run(of_classes.judgement))
-    assert "Labels are exclusive" in said and "are fixed at the most probable label" in said
+    assert "Labels are multiclass" in said and "are fixed at the most probable label" in said
 
 
-def test_the_threshold_of_an_exclusive_label_is_explained(of_classes):
+def test_the_threshold_of_a_multiclass_label_is_explained(of_classes):
     said = noted(labels.run(of_classes.judgement))
     assert "highest log(probability) − logit(threshold) is decided, one an image" in said
-    fixed = with_rule(of_classes.judgement, DecisionRule.fixed(4, exclusive=True))
+    fixed = with_rule(of_classes.judgement, DecisionRule.fixed(4, multiclass=True))
     assert "Threshold strategy: fixed, the most probable label." in noted(labels.run(fixed))
 
 
@@ -541,7 +541,7 @@ def test_separability_says_how_many_labels_are_told_and_beside_what_the_publishe
     assert names == {"separability", "projection_labels", "projection_normal", "projection_domains"}
 
 
-def test_projections_of_exclusive_labels_know_which_of_them_is_normal(of_classes):
+def test_projections_of_multiclass_labels_know_which_of_them_is_normal(of_classes):
     section = separability.run(of_classes.models)
     names = {part.name for part in section.parts if isinstance(part, Picture)}
     assert names == {"separability", "projection_labels", "projection_normal"}

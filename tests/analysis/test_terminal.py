@@ -31,11 +31,11 @@ def test_it_says_over_how_many_labels_the_averages_are(analysed):
     assert f"macro averages over {averaged} labels, the same in every row" in analysed.result.text
 
 
-def test_exclusive_labels_have_their_metrics_and_are_called_so(of_classes):
+def test_multiclass_labels_have_their_metrics_and_are_called_so(of_classes):
     lines = of_classes.result.text.splitlines()
     (head,) = (line for line in lines if "macro AUROC" in line and "reaches" not in line)
     assert head.split()[-3:] == ["accuracy", "balanced", "kappa"] and "LRAP" not in head
-    assert "labels are exclusive: exactly one is decided for an image" in lines
+    assert "labels are multiclass: exactly one is decided for an image" in lines
     averages = of_classes.result.scores.query("label == ''").set_index(["setting", "metric"])
     for name in ("prevalence", "best-1"):
         (line,) = (line for line in lines if line.startswith(f"{name} ") and "->" not in line)

@@ -19,7 +19,7 @@ def test_every_kind_of_case_gives_a_line_a_metric(monkeypatch):
             assert np.isnan(plain) or 0 <= plain <= 100
 
 
-def test_the_cases_have_few_negatives_clusters_and_exclusive_labels():
+def test_the_cases_have_few_negatives_clusters_and_multiclass_labels():
     labels = [case for case in LABELS if isinstance(case, OneLabel)]
     assert min(case.negatives for case in labels) == 10 and min(case.positives for case in labels) == 10
     assert any(case.images == "1 to 10" for case in labels)

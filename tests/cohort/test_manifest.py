@@ -146,19 +146,19 @@ def test_the_longest_licence_is_taken(tmp_path):
 ONE_A_ROW = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [NAN, NAN], [0, 1], [1, 0]])
 
 
-def test_exclusive_labels_are_kept_and_belong_to_the_content(tmp_path):
-    one = write(tmp_path / "one", ONE_A_ROW, facts={"exclusive": True})
+def test_multiclass_labels_are_kept_and_belong_to_the_content(tmp_path):
+    one = write(tmp_path / "one", ONE_A_ROW, facts={"multiclass": True})
     many = write(tmp_path / "many", ONE_A_ROW)
-    assert one.exclusive and not many.exclusive
+    assert one.multiclass and not many.multiclass
     assert one.content_hash != many.content_hash
 
 
 @pytest.mark.parametrize(("row", "has"), [([1, 1], "Edema, Fracture"), ([0, 0], "none"), ([1, NAN], "Edema")])
-def test_exclusive_labels_are_one_a_row(tmp_path, row, has):
+def test_multiclass_labels_are_one_a_row(tmp_path, row, has):
     targets_NC = ONE_A_ROW.copy()
     targets_NC[3] = row
     with pytest.raises(InputError, match=f"exactly one a row, but image 'i3' has {has}"):
-        write(tmp_path / "c", targets_NC, facts={"exclusive": True})
+        write(tmp_path / "c", targets_NC, facts={"multiclass": True})
 
 
 def test_other_words_for_labels_are_kept_and_decide_about_no_row(tmp_path):

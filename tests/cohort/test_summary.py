@@ -121,5 +121,5 @@ def test_what_does_not_apply_is_left_out(tmp_path):
     text = describe(write_cohort(tmp_path / "d", columns, np.array([[1, 0], [0, 0]]), **with_finding))
     assert "Contradictions (No Finding together with a finding): 0" in text
     assert "Contradictions" not in describe(
-        write_cohort(tmp_path / "e", columns, np.eye(2), **with_finding, exclusive=True)
+        write_cohort(tmp_path / "e", columns, np.eye(2), **with_finding, multiclass=True)
     )

@@ -47,7 +47,7 @@ def test_a_locked_database_costs_a_line_and_a_sync(tmp_path, studied, capfd):
     square_cohort(tmp_path / "cohort")
     study = Study.from_dict(settings(tmp_path))
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
-        lines = run_and(study, lambda: other.execute("BEGIN EXCLUSIVE"))
+        lines = run_and(study, lambda: other.execute("BEGIN MULTICLASS"))
         other.rollback()
     (complaint,) = [line for line in lines if "did not take everything" in line]
     assert re.search(r"database is locked; \d+ configurations missing there; `radtune sync", complaint)

@@ -24,7 +24,7 @@ def random_bank(heads=4, images=120, labels=6, seed=0):
     return targets_NC, rng.normal(size=(heads, images, labels)) + np.nan_to_num(targets_NC)
 
 
-def exclusive_bank(heads=3, images=150, labels=4, seed=0, masked=0.1):
+def multiclass_bank(heads=3, images=150, labels=4, seed=0, masked=0.1):
     """Targets of which an image has one, or is masked, probabilities that sum to 1, and patients with two
     images or one."""
     rng = np.random.default_rng(seed)

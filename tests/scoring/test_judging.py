@@ -8,10 +8,10 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 
 from cohort.patients import patient_folds
-from scoring import exclusive_thresholds, metrics, thresholds
+from scoring import metrics, multiclass_thresholds, thresholds
 from scoring.judging import OBJECTIVES, JudgedRows, Scale, judge, objective
 from scoring.thresholds import STRATEGIES, shares_global
-from tests.scoring.drawn import exclusive_bank
+from tests.scoring.drawn import multiclass_bank
 
 SHRINKAGE_K = [1.0, 10.0, 100.0]
 
@@ -151,19 +151,19 @@ def test_an_unknown_objective_is_refused(problem):
         objective("accuracy", logits_KNC, rows, SHRINKAGE_K)
 
 
-def test_exclusive_labels_are_judged_by_one_decision_a_row_on_softmax_probabilities():
-    targets_NC, probs_KNC, patients_N = exclusive_bank()
+def test_multiclass_labels_are_judged_by_one_decision_a_row_on_softmax_probabilities():
+    targets_NC, probs_KNC, patients_N = multiclass_bank()
     logits_KNC = np.log(np.maximum(probs_KNC, 1e-6))
     rows = JudgedRows(
         targets_NC=targets_NC,
         patients_N=patients_N,
         folds_N=patient_folds(targets_NC, patients_N),
         averaged_C=np.ones(4, dtype=bool),
-        exclusive=True,
+        multiclass=True,
     )
     f1_K = objective("macro_f1", logits_KNC, rows, SHRINKAGE_K)
     for k, judged in enumerate(judge(logits_KNC, rows, SHRINKAGE_K)):
-        crossed = exclusive_thresholds.cross_fitted(
+        crossed = multiclass_thresholds.cross_fitted(
             softmax(logits_KNC[k], axis=1),
             targets_NC,
             rows.folds_N,
@@ -171,14 +171,14 @@ def test_exclusive_labels_are_judged_by_one_decision_a_row_on_softmax_probabilit
             shrinkage=SHRINKAGE_K[k],
         )
         by_strategy = {name: metrics.f1(counts).mean() for name, counts in crossed.items()}
-        assert judged.exclusive and set(judged.thresholds) == {"fixed", "per_label", "shrunk"}
+        assert judged.multiclass and set(judged.thresholds) == {"fixed", "per_label", "shrunk"}
         assert judged.metrics["val.macro_f1"] == f1_K[k] == pytest.approx(max(by_strategy.values()))
         assert "val.macro_f1_global" not in judged.metrics
 
 
-def test_probabilities_of_exclusive_labels_are_a_softmax_on_the_scale():
+def test_probabilities_of_multiclass_labels_are_a_softmax_on_the_scale():
     scores_NC = np.array([[4.0, 2.0, 2.0], [800.0, 0.0, 0.0]])
-    probs_NC = Scale(centre=2.0, width=2.0).unit(scores_NC, exclusive=True)
+    probs_NC = Scale(centre=2.0, width=2.0).unit(scores_NC, multiclass=True)
     np.testing.assert_allclose(probs_NC[0], np.array([np.e, 1, 1]) / (np.e + 2))
     np.testing.assert_allclose(probs_NC.sum(1), 1)
 
@@ -186,8 +186,8 @@ def test_probabilities_of_exclusive_labels_are_a_softmax_on_the_scale():
 @pytest.mark.parametrize(
     ("name", "metric"), [("macro_ap", sk.average_precision_score), ("macro_auroc", sk.roc_auc_score)]
 )
-def test_exclusive_labels_are_ranked_by_their_probabilities(name, metric):
-    targets_NC, probs_KNC, patients_N = exclusive_bank()
+def test_multiclass_labels_are_ranked_by_their_probabilities(name, metric):
+    targets_NC, probs_KNC, patients_N = multiclass_bank()
     targets_NC, probs_KNC = targets_NC.copy(), probs_KNC[:1]
     # A constant on all labels of an image changes no probability, and so must change no rank.
     constant_N1 = np.random.default_rng(1).normal(size=(len(targets_NC), 1)) * 5
@@ -197,7 +197,7 @@ def test_exclusive_labels_are_ranked_by_their_probabilities(name, metric):
         patients_N=patients_N,
         folds_N=patient_folds(targets_NC, patients_N),
         averaged_C=np.ones(4, dtype=bool),
-        exclusive=True,
+        multiclass=True,
     )
     known_N = ~np.isnan(targets_NC).any(1)
     ranked_NC = softmax(logits_KNC[0], axis=1)

@@ -29,10 +29,10 @@ def test_what_is_likelier_as_given_is_not_contradicted():
     assert np.flatnonzero(found.contradicted_NC[:, 0]).tolist() == [4]
     # Of those as surely absent as the absent ones are on average, 0.991.
     assert found.expected_C[0] == pytest.approx(0.001 + 0.005 + 0.002 + 0.003)
-    # Of exclusive labels the likeliest is the given one.
+    # Of multiclass labels the likeliest is the given one.
     targets_NC = np.eye(2)[[0, 0, 0, 1]]
     probs_NC = np.array([[0.99, 0.01], [0.8, 0.2], [0.9, 0.1], [0.9, 0.1]])
-    found = contradictions(targets_NC, probs_NC, exclusive=True)
+    found = contradictions(targets_NC, probs_NC, multiclass=True)
     assert not found.contradicted_NC[:3].any()
 
 
@@ -77,10 +77,10 @@ def test_of_right_labels_as_many_are_contradicted_as_is_expected():
     assert (found.expected_C > 20).all()
 
 
-def test_an_exclusive_image_is_contradicted_in_the_given_and_the_suggested_label():
+def test_a_multiclass_image_is_contradicted_in_the_given_and_the_suggested_label():
     targets_NC = np.eye(3)[[0, 0, 1, 1, 2, 2]]
     probs_NC = np.array(
         [[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0, 0.1, 0.9], [0.1, 0.2, 0.7]]
     )
-    found = contradictions(targets_NC, probs_NC, exclusive=True)
+    found = contradictions(targets_NC, probs_NC, multiclass=True)
     assert np.argwhere(found.contradicted_NC).tolist() == [[1, 0], [1, 1]]

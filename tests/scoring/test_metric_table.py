@@ -10,7 +10,7 @@ from scipy.special import expit
 from scoring import metrics
 from scoring.metric_table import METRICS, ModelOutput, Resampled, averages, by_label
 from scoring.resampling import patient_weights
-from tests.scoring.drawn import exclusive_bank, random_bank
+from tests.scoring.drawn import multiclass_bank, random_bank
 
 
 def of_probs(targets_NC, probs_NC, prevalence):
@@ -35,10 +35,10 @@ def made():
 
 @pytest.fixture(scope="module")
 def made_of_classes():
-    targets_NC, probs_KNC, _ = exclusive_bank(heads=1, images=120, labels=6)
+    targets_NC, probs_KNC, _ = multiclass_bank(heads=1, images=120, labels=6)
     decisions_NC = np.eye(6, dtype=bool)[probs_KNC[0].argmax(1)]
     probs = of_probs(targets_NC, probs_KNC[0], 0.2)
-    return replace(probs, decisions_NC=decisions_NC, exclusive=True)
+    return replace(probs, decisions_NC=decisions_NC, multiclass=True)
 
 
 @pytest.fixture(params=METRICS, ids=lambda metric: metric.name)
@@ -49,7 +49,7 @@ def metric(request):
 @pytest.fixture
 def made_for_it(metric, made, made_of_classes):
     """ModelOutput of which the metric is shown."""
-    return made_of_classes if metric.of == "exclusive" else made
+    return made_of_classes if metric.of == "multiclass" else made
 
 
 @pytest.fixture
@@ -175,13 +175,13 @@ def test_as_many_labels_as_columns_are_wanted(made):
         by_label(made, ["a"])
 
 
-def test_exclusive_labels_have_class_metrics_in_place_of_those_that_say_the_same(made, made_of_classes):
+def test_multiclass_labels_have_class_metrics_in_place_of_those_that_say_the_same(made, made_of_classes):
     names, of_classes = ({score.name for score in averages(one)} for one in (made, made_of_classes))
     assert of_classes - names == {"accuracy", "balanced_accuracy", "cohen_kappa"}
     same = {"micro_f1", "micro_precision", "micro_recall", "exact_match"}
     assert names - of_classes == same | {"lrap", "coverage_error", "ranking_loss"}
     accuracy = next(score.value for score in averages(made_of_classes) if score.name == "accuracy")
-    independent = {score.name: score.value for score in averages(replace(made_of_classes, exclusive=False))}
+    independent = {score.name: score.value for score in averages(replace(made_of_classes, multiclass=False))}
     assert [independent[name] for name in same] == [pytest.approx(accuracy)] * 4
     assert {score.name for score in by_label(made, list("abcdef"))} == {
         score.name for score in by_label(made_of_classes, list("abcdef"))

@@ -236,7 +236,7 @@ def test_arguments_that_break_a_rule_are_refused(call, message):
         call()
 
 
-# ---- exclusive labels ----
+# ---- multiclass labels ----
 
 
 def classes(truth_N, decided_N, labels):

@@ -35,7 +35,7 @@ def table(*rows, **more):
         fold_N=np.array([0, -1, -1]),
         threshold_fold_N=np.array([3, -1, -1]),
     )
-    return Predictions(labels=LABELS, exclusive=False, images=images, rows=rows or (row(),), **more)
+    return Predictions(labels=LABELS, multiclass=False, images=images, rows=rows or (row(),), **more)
 
 
 def test_the_file_gives_back_what_was_written(tmp_path):

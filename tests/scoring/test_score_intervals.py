@@ -94,9 +94,9 @@ def clustered_classes(rng, patients):
 
 
 @pytest.mark.parametrize("name", ["precision", "accuracy", "cohen_kappa", "balanced_accuracy"])
-def test_exclusive_labels_of_patients_with_up_to_ten_images_are_covered(name):
+def test_multiclass_labels_of_patients_with_up_to_ten_images_are_covered(name):
     def found(targets_NC, decided_NC, rows_N):
-        return intervals(name, targets_NC, decided_NC, 0.5, rows_N, resamples=1, exclusive=True)
+        return intervals(name, targets_NC, decided_NC, 0.5, rows_N, resamples=1, multiclass=True)
 
     rng, held = np.random.default_rng(0), []
     endless = found(*clustered_classes(rng, 20_000))

@@ -13,8 +13,8 @@ def under(loss: str) -> tuple[str, ...]:
 
 
 def test_every_loss_that_is_searched_can_be_computed_and_has_the_parameters_it_takes():
-    assert PARAMETERS["loss"].search + PARAMETERS["loss"].exclusive == tuple(LOSSES)
-    assert PARAMETERS["loss"].exclusive == tuple(name for name, loss in LOSSES.items() if loss.of_rows)
+    assert PARAMETERS["loss"].search + PARAMETERS["loss"].multiclass == tuple(LOSSES)
+    assert PARAMETERS["loss"].multiclass == tuple(name for name, loss in LOSSES.items() if loss.of_rows)
     for name, loss in LOSSES.items():
         assert under(name) == loss.parameters
 
@@ -28,18 +28,18 @@ def test_every_space_has_the_same_losses():
 def test_under_every_loss_there_is_somewhere_to_start(space):
     assert set(USUAL) == {name for loss in LOSSES for name in under(loss)}
     for loss in LOSSES:
-        assert len(space.warm_starts({"loss": loss}, exclusive=True)) == len(space.WARM_STARTS)
+        assert len(space.warm_starts({"loss": loss}, multiclass=True)) == len(space.WARM_STARTS)
 
 
 @pytest.mark.parametrize("space", [linear_probe, fine_tune])
-def test_softmax_is_searched_where_labels_are_exclusive_and_only_there(space):
+def test_softmax_is_searched_where_labels_are_multiclass_and_only_there(space):
     searched = space.SPACE.for_labels(True).searched("loss", {})
     assert searched == ("bce", "focal", "asymmetric", "softmax")
     assert space.SPACE.for_labels(False).searched("loss", {}) == ("bce", "focal", "asymmetric")
-    first = [start["loss"] for start in space.warm_starts(exclusive=True)]
+    first = [start["loss"] for start in space.warm_starts(multiclass=True)]
     assert first[:4] == ["softmax", "bce", "softmax", "bce"]
     assert {start["loss"] for start in space.warm_starts()} == {"bce"}
-    assert space.SPACE.for_labels(True, {"loss": "softmax"}).exclusive
+    assert space.SPACE.for_labels(True, {"loss": "softmax"}).multiclass
 
 
 @pytest.mark.parametrize("space", [linear_probe, fine_tune])
@@ -53,5 +53,7 @@ def test_softmax_is_refused_for_independent_labels(space, where, value):
     with pytest.raises(InputError) as caught:
         space.SPACE.for_labels(False, **given)
     message = str(caught.value)
-    assert message.startswith(f"search.{where}.loss: softmax is for exclusive labels") and "\n" not in message
+    assert (
+        message.startswith(f"search.{where}.loss: softmax is for multiclass labels") and "\n" not in message
+    )
     assert message.endswith("choose among bce, focal, asymmetric")

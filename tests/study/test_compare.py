@@ -50,7 +50,7 @@ def colour_cohort(folder, images=96):
         source="squares in colour",
         policy=LabelPolicy(),
         images_root=pictures,
-        exclusive=True,
+        multiclass=True,
         channels=3,
         modality="dermoscopy",
     )

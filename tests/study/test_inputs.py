@@ -22,24 +22,24 @@ from tests.trainables.towers import build_tower
 from vlm.feature_kinds import side_by_side
 
 
-def test_a_loss_of_exclusive_labels_is_refused_for_others_before_anything_is_computed(tmp_path):
+def test_a_loss_of_multiclass_labels_is_refused_for_others_before_anything_is_computed(tmp_path):
     """For linear probes and fine-tuning, fixed and as a choice."""
     images = [f"{i}.png" for i in range(6)]
     columns = {name: images for name in ("image", "file", "patient", "study")}
     columns |= {"digest": [""] * 6, "present": [True] * 6, "view": [""] * 6, "split": ["train"] * 6}
     facts = {"source": "nothing", "policy": LabelPolicy(), "images_root": tmp_path}  # and no image is there
     targets_NC = np.eye(2)[np.arange(6) % 2]
-    for exclusive in (False, True):
+    for multiclass in (False, True):
         write_cohort(
-            tmp_path / "cohort", columns, targets_NC, labels=("A", "B"), exclusive=exclusive, **facts
+            tmp_path / "cohort", columns, targets_NC, labels=("A", "B"), multiclass=multiclass, **facts
         )
         for trainable in ("linear_probe", "fine_tune"):
             for search in ({"fixed": {"loss": "softmax"}}, {"ranges": {"loss": ["bce", "softmax"]}}):
                 config = validated(settings(tmp_path, **search) | {"trainable": trainable})
-                if exclusive:
-                    assert study_space(config, Cohort.open(tmp_path / "cohort")).exclusive
+                if multiclass:
+                    assert study_space(config, Cohort.open(tmp_path / "cohort")).multiclass
                     continue
-                with pytest.raises(InputError, match=r"^search\.\w+\.loss: softmax is for exclusive labels"):
+                with pytest.raises(InputError, match=r"^search\.\w+\.loss: softmax is for multiclass labels"):
                     open_inputs(config, RunFolder(tmp_path / "run"))
                 assert not (tmp_path / "cache").exists()
 

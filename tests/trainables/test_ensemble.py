@@ -22,10 +22,10 @@ from vlm.linear_head import LinearHead
 LABELS = ("a", "b", "c")
 
 
-def folded(images=240, seed=0, exclusive=False):
+def folded(images=240, seed=0, multiclass=False):
     rng = np.random.default_rng(seed)
     targets_NC = (rng.random((images, 3)) < 0.35).astype(np.float32)
-    if exclusive:
+    if multiclass:
         targets_NC = np.eye(3, dtype=np.float32)[rng.integers(0, 3, images)]
     x_ND = rng.normal(size=(images, 6)).astype(np.float32)
     x_ND[:, :3] += targets_NC
@@ -39,7 +39,7 @@ def folded(images=240, seed=0, exclusive=False):
         val_folds_N=np.arange(half) % 5,
         labels=LABELS,
     )
-    return replace(data, patients_N=np.arange(images), exclusive=exclusive).cross_validated(5, 0, 5)
+    return replace(data, patients_N=np.arange(images), multiclass=multiclass).cross_validated(5, 0, 5)
 
 
 def candidate(number, data, weight_DC, noise=0.0, seed=0):
@@ -134,8 +134,8 @@ def test_two_halves_that_complete_each_other_worked_by_hand(monkeypatch):
             assert weight_K[bag].tolist() == [1.0, 0.0]  # the second adds nothing
 
 
-def test_exclusive_labels_have_an_answer():
-    data = folded(exclusive=True)
+def test_multiclass_labels_have_an_answer():
+    data = folded(multiclass=True)
     found = select_ensemble(drawn_candidates(data), {}, data, objective_name="macro_ap", seed=0)
     assert found.held_out_MC.shape == data.targets_NC.shape
 

@@ -447,17 +447,17 @@ def test_a_vit_b_16_of_biomedclips_construction_takes_two_steps(tmp_path, make_d
     assert again.state.epoch == 1
 
 
-def test_softmax_trains_a_tower_on_exclusive_labels(vit, data):
+def test_softmax_trains_a_tower_on_multiclass_labels(vit, data):
     one_each_NC = data.targets_NC.copy()
     one_each_NC[np.isnan(one_each_NC)] = 0
     one_each_NC = np.eye(3, dtype=np.float32)[one_each_NC.argmax(1)]
     one_each_NC[5] = np.nan
-    classes = dataclasses.replace(data, targets_NC=one_each_NC, exclusive=True)
+    classes = dataclasses.replace(data, targets_NC=one_each_NC, multiclass=True)
     some_trial = trial(vit, classes, loss="softmax", pos_weight_power=0.5, micro_batch=3)
     points = [some_trial.run_epoch() for _ in range(4)]
     assert points[-1]["train_loss"] < points[0]["train_loss"]
     record = some_trial.record()
-    assert record.rule().exclusive and set(record.thresholds) == {"fixed", "per_label", "shrunk"}
+    assert record.rule().multiclass and set(record.thresholds) == {"fixed", "per_label", "shrunk"}
     logits_NC = torch.tensor(some_trial.state.best.logits_NC)
     truth_N = torch.tensor(one_each_NC[classes.judged_N()]).argmax(1)
     kept = record.curve[record.epoch - 1]["val_loss"]

@@ -795,14 +795,14 @@ def test_a_bank_ends_at_its_deadline_and_keeps_the_heads_that_had_ended():
     assert len(train_bank(heads, draw_data(), deadline=time.time() + 600)) == 2
 
 
-# ---- exclusive labels ----
+# ---- multiclass labels ----
 
 
 def draw_classes() -> ProbeData:
     """The same features with the label that they speak for most."""
     data = draw_data(train=300, val=150)
     truth_N = (data.features_ND @ np.random.default_rng(1).standard_normal((12, 4))).argmax(1)
-    return replace(data, targets_NC=np.eye(4, dtype=np.float32)[truth_N], exclusive=True)
+    return replace(data, targets_NC=np.eye(4, dtype=np.float32)[truth_N], multiclass=True)
 
 
 def test_softmax_reaches_the_multinomial_regression_of_the_same_penalty():
@@ -822,10 +822,10 @@ def test_softmax_reaches_the_multinomial_regression_of_the_same_penalty():
     np.testing.assert_allclose(logits_NC.softmax(-1).numpy(), np.exp(expected_NC), atol=0.01)
     final = log_loss(val_NC.argmax(1), logits_NC.double().softmax(-1).numpy(), labels=range(4))
     assert record.curve[-1]["val_loss"] == pytest.approx(final / 4, rel=0.02)
-    assert record.exclusive and record.rule().exclusive
+    assert record.multiclass and record.rule().multiclass
 
 
-def test_a_mixed_bank_on_exclusive_labels_equals_its_heads_one_by_one():
+def test_a_mixed_bank_on_multiclass_labels_equals_its_heads_one_by_one():
     data, losses = draw_classes(), ("softmax", "bce", "softmax")
     configs = [
         config(number, loss=loss, pos_weight_power=0.5, epochs=10) for number, loss in enumerate(losses)

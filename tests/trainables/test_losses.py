@@ -238,7 +238,7 @@ def test_a_mixed_bank_equals_its_heads_one_by_one():
     torch.testing.assert_close(survivors.gradient(logits_KBC[[3, 0]], targets_BC), grad_KBC[[3, 0]])
 
 
-# ---- exclusive labels ----
+# ---- multiclass labels ----
 
 
 def classes(scale=4.0, dtype=torch.float64):

@@ -16,7 +16,7 @@ from trainables.pooling import pooled
 from trainables.trial_data import ProbeData
 
 
-def of_patients(x_ND, targets_NC, patients_N, exclusive=False) -> ProbeData:
+def of_patients(x_ND, targets_NC, patients_N, multiclass=False) -> ProbeData:
     """As development rows in five folds of patients."""
     labels = tuple(f"label {c}" for c in range(targets_NC.shape[1]))
     first = len(x_ND) // 2
@@ -29,7 +29,7 @@ def of_patients(x_ND, targets_NC, patients_N, exclusive=False) -> ProbeData:
         val_folds_N=np.arange(len(x_ND) - first) % 5,
         labels=labels,
     )
-    return replace(data, patients_N=patients_N, exclusive=exclusive).cross_validated(5, 0, 2)
+    return replace(data, patients_N=patients_N, multiclass=multiclass).cross_validated(5, 0, 2)
 
 
 def in_folds(fold_N, targets_NC) -> ProbeData:
@@ -86,18 +86,18 @@ def drawn(rng, signal, prevalence, features=8, patients=60, labels=3):
     return x_ND.astype(np.float32), targets_NC.astype(np.float32), patients_N
 
 
-@pytest.mark.parametrize("exclusive", [False, True])
-def test_regressions_on_noise_have_no_score_below_chance(exclusive):
+@pytest.mark.parametrize("multiclass", [False, True])
+def test_regressions_on_noise_have_no_score_below_chance(multiclass):
     """Strongly penalised, they are their intercepts, which are the lower the more positives are held out:
     ranked together as they are, a macro AUROC of 0.4 and less."""
     found = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         x_ND, targets_NC, patients_N = drawn(rng, signal=0, prevalence=0.12)
-        if exclusive:
+        if multiclass:
             classes = np.where(targets_NC.any(axis=1), targets_NC.argmax(axis=1), 2)
             targets_NC = np.eye(3, dtype=np.float32)[classes]
-        data = of_patients(x_ND, targets_NC, patients_N, exclusive)
+        data = of_patients(x_ND, targets_NC, patients_N, multiclass)
         found.append(chosen(train_logistic(data, objective_name="macro_auroc", strengths=(1e-3,))).objective)
     assert np.mean(found) == pytest.approx(0.5, abs=0.04)
 

@@ -303,17 +303,17 @@ def test_images_travel_by_the_name_of_their_store(data):
     np.testing.assert_array_equal(again.targets_NC, data.targets_NC)
 
 
-# ---- exclusive labels ----
+# ---- multiclass labels ----
 
 
-def test_exclusive_labels_are_checked_and_reach_the_judged_rows(probe):
+def test_multiclass_labels_are_checked_and_reach_the_judged_rows(probe):
     one_each_NC = np.eye(3, dtype=np.float32)[np.arange(len(probe.rows_N)) % 3]
     one_each_NC[7] = np.nan
-    classes = replace(probe, targets_NC=one_each_NC, exclusive=True)
-    assert classes.judged().exclusive and not probe.judged().exclusive
-    assert classes.dealt_anew(np.arange(len(probe.rows_N)) < 40, seed=1).judged().exclusive
-    with pytest.raises(ValueError, match="exactly one label an image where they are exclusive"):
-        replace(probe, exclusive=True)
+    classes = replace(probe, targets_NC=one_each_NC, multiclass=True)
+    assert classes.judged().multiclass and not probe.judged().multiclass
+    assert classes.dealt_anew(np.arange(len(probe.rows_N)) < 40, seed=1).judged().multiclass
+    with pytest.raises(ValueError, match="exactly one label an image where they are multiclass"):
+        replace(probe, multiclass=True)
 
 
 def test_cross_validation_judges_every_row_once_and_keeps_patients_together():

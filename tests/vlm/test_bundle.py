@@ -462,7 +462,10 @@ def _put(*place: str, value: object):
             "intensity must go from",
         ),
         (_put("decisions", "strategy", value="own"), "decisions.strategy: Input should be 'fixed', 'global'"),
-        (_put("decisions", "exclusive", value="yes"), "decisions.exclusive: Input should be a valid boolean"),
+        (
+            _put("decisions", "multiclass", value="yes"),
+            "decisions.multiclass: Input should be a valid boolean",
+        ),
         (
             _put("decisions", "scale", "width", value=0.0),
             "decisions.scale.width: Input should be greater than 0",
@@ -567,22 +570,22 @@ def test_every_file_that_is_not_as_it_was_written_is_named(miniature, tmp_path, 
     assert "\n" not in str(caught.value)
 
 
-# Exclusive labels
+# Multiclass labels
 
 
-def test_a_bundle_of_exclusive_labels_decides_for_one_and_names_it(miniature, drawn_cohort, tmp_path, save):
+def test_a_bundle_of_multiclass_labels_decides_for_one_and_names_it(miniature, drawn_cohort, tmp_path, save):
     embeddings = embed(drawn_cohort, miniature, tmp_path / "cache", precision="fp32")
     logits_NC = some_head(32).logits(embeddings.features_ND).astype(np.float64)
     expected_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(axis=1, keepdims=True)
     second = np.median(expected_NC[:, 1])  # its threshold, against 0.5 of the first: half of the images
-    rule = DecisionRule.fitted("per_label", [0.5, second], np.zeros(2, bool), exclusive=True)
+    rule = DecisionRule.fitted("per_label", [0.5, second], np.zeros(2, bool), multiclass=True)
     folder = save(tmp_path / "bundle", replace(predictor(miniature), rule=rule))
-    assert json.loads((folder / "bundle.json").read_text())["decisions"]["exclusive"] is True
+    assert json.loads((folder / "bundle.json").read_text())["decisions"]["multiclass"] is True
 
     paths = image_paths(drawn_cohort)
     bundle = Bundle.load(folder, "cpu")
     table = bundle.predict(paths)
-    assert bundle.predictor.rule.exclusive
+    assert bundle.predictor.rule.multiclass
     assert table.column_names[:2] == ["image", "label"]
     probs_NC = np.stack([table[f"probability.{label}"].to_numpy() for label in LABELS], axis=1)
     decided_NC = np.stack([table[f"decision.{label}"].to_numpy() for label in LABELS], axis=1)
@@ -599,7 +602,7 @@ def test_a_bundle_of_exclusive_labels_decides_for_one_and_names_it(miniature, dr
 
 
 def test_independent_labels_have_no_column_for_the_one(bundle_folder, drawn_cohort):
-    assert json.loads((bundle_folder / "bundle.json").read_text())["decisions"]["exclusive"] is False
+    assert json.loads((bundle_folder / "bundle.json").read_text())["decisions"]["multiclass"] is False
     assert (
         "label" not in Bundle.load(bundle_folder, "cpu").predict(image_paths(drawn_cohort)[:1]).column_names
     )

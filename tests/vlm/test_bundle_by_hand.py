@@ -90,7 +90,7 @@ def probabilities(row: np.ndarray, arrays: dict, decisions: dict) -> np.ndarray:
             x_D = x_D / np.linalg.norm(x_D)
         logits.append((x_D - part["mean_D"]) / part["scale_D"] @ part["weight_DC"] + part["bias_C"])
     z_C = (np.mean(logits, axis=0) - decisions["scale"]["centre"]) / decisions["scale"]["width"]
-    if decisions["exclusive"]:
+    if decisions["multiclass"]:
         return np.exp(z_C) / np.exp(z_C).sum()
     return 1 / (1 + np.exp(-z_C))
 
@@ -109,8 +109,8 @@ def heads_on(encoder, reference_ND: np.ndarray) -> tuple[LinearHead, ...]:
     return of_directions, standardised
 
 
-@pytest.mark.parametrize("exclusive", [False, True])
-def test_numpy_and_pillow_reproduce_a_bundle_from_what_its_page_says(drawn_cohort, tmp_path, exclusive):
+@pytest.mark.parametrize("multiclass", [False, True])
+def test_numpy_and_pillow_reproduce_a_bundle_from_what_its_page_says(drawn_cohort, tmp_path, multiclass):
     encoder = load_encoder("phantom-clip", features=("projected", "deep"), device="cpu")
     rng = np.random.default_rng(1)
     reference_ND = encoder.image_features(rng.integers(0, 256, (8, 128, 128, 1), np.uint8)).numpy()
@@ -119,7 +119,7 @@ def test_numpy_and_pillow_reproduce_a_bundle_from_what_its_page_says(drawn_cohor
         labels=LABELS,
         encoder=encoder,
         heads=heads_on(encoder, reference_ND),
-        rule=DecisionRule.fitted("shrunk", [0.5, 0.4], np.array([False, False]), exclusive=exclusive),
+        rule=DecisionRule.fitted("shrunk", [0.5, 0.4], np.array([False, False]), multiclass=multiclass),
         origin=Origin(note="", study="by hand"),
     )
     cohort = replace(drawn_cohort, content_hash="c0ffee")
@@ -149,7 +149,7 @@ def test_numpy_and_pillow_reproduce_a_bundle_from_what_its_page_says(drawn_cohor
     np.testing.assert_allclose(by_hand_NC, found_NC, rtol=0, atol=5e-7)
     assert np.ptp(found_NC, axis=0).min() > 0.01
     decided_NC = table[[f"decision.{label}" for label in LABELS]].to_numpy()
-    if exclusive:
+    if multiclass:
         odds = arrays["thresholds_C"] / (1 - arrays["thresholds_C"])
         np.testing.assert_array_equal(
             decided_NC.argmax(axis=1), (np.log(by_hand_NC) - np.log(odds)).argmax(axis=1)

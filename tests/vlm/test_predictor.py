@@ -148,20 +148,20 @@ def test_parts_that_do_not_fit_are_refused(changes, message):
         predictor(**changes)
 
 
-def test_a_rule_of_exclusive_labels_decides_for_exactly_one():
+def test_a_rule_of_multiclass_labels_decides_for_exactly_one():
     # z = (0, 1, 2) and offsets -logit(t) of 0, 0 and -ln 4: 0, 1 and 0.61; probabilities e^z / sum.
     rule = DecisionRule.fitted(
-        "per_label", [0.5, 0.5, 0.8], np.zeros(3, bool), Scale(1.0, 2.0), exclusive=True
+        "per_label", [0.5, 0.5, 0.8], np.zeros(3, bool), Scale(1.0, 2.0), multiclass=True
     )
     scores_NC = np.array([[1.0, 3.0, 5.0], [1.0, 1.0, 1.0], [9.0, 1.0, 1.0]])
     expected_C = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()
     np.testing.assert_allclose(rule.probabilities(scores_NC)[0], expected_C)
     assert rule.decide(scores_NC).argmax(1).tolist() == [1, 0, 0]
     assert (rule.decide(scores_NC).sum(1) == 1).all()
-    assert DecisionRule.fixed(3, exclusive=True).decide(scores_NC).argmax(1).tolist() == [2, 0, 0]
+    assert DecisionRule.fixed(3, multiclass=True).decide(scores_NC).argmax(1).tolist() == [2, 0, 0]
 
 
-def test_probabilities_of_exclusive_labels_sum_to_one_whatever_head_gave_the_scores():
-    made = predictor(rule=DecisionRule.fixed(3, exclusive=True))
+def test_probabilities_of_multiclass_labels_sum_to_one_whatever_head_gave_the_scores():
+    made = predictor(rule=DecisionRule.fixed(3, multiclass=True))
     probs_NC = made.probabilities(np.random.default_rng(1).random((5, 1024)))
     np.testing.assert_allclose(probs_NC.sum(1), 1)

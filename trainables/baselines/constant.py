@@ -1,6 +1,6 @@
 """What says the same of every image: each label's prevalence in training, and every label.
 
-The second is no answer where labels are exclusive; there the first decides for the most common label.
+The second is no answer where labels are multiclass; there the first decides for the most common label.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def fit(inputs: BaselineInputs) -> list[Baseline]:
     """The prevalence, and of independent labels all-positive decisions."""
     data = inputs.data
     prior_C = prevalences(data.targets_NC[data.training_N()])
-    bias_C = np.log(prior_C if data.exclusive else prior_C / (1 - prior_C))
+    bias_C = np.log(prior_C if data.multiclass else prior_C / (1 - prior_C))
     found = [
         Baseline(
             id=PREVALENCE,
@@ -28,7 +28,7 @@ def fit(inputs: BaselineInputs) -> list[Baseline]:
             encoder=inputs.encoder,
         )
     ]
-    if not data.exclusive:
+    if not data.multiclass:
         found.append(
             Baseline(
                 id=ALL_POSITIVE,
@@ -42,7 +42,7 @@ def fit(inputs: BaselineInputs) -> list[Baseline]:
 
 def _record(inputs: BaselineInputs, bias_C: np.ndarray, *, ranks_only: bool) -> TrialRecord:
     labels = len(bias_C)
-    rule = DecisionRule.fixed(labels, inputs.data.exclusive)
+    rule = DecisionRule.fixed(labels, inputs.data.multiclass)
     return TrialRecord(
         number=-1,
         params={},
@@ -51,7 +51,7 @@ def _record(inputs: BaselineInputs, bias_C: np.ndarray, *, ranks_only: bool) -> 
         strategy=rule.strategy,
         thresholds={rule.strategy: rule.thresholds_C.tolist()},
         few=[False] * labels,
-        exclusive=rule.exclusive,
+        multiclass=rule.multiclass,
         ranks_only=ranks_only,
         arrays=LinearHead.plain(np.zeros((1, labels)), bias_C).tensors(),
     )

@@ -1,5 +1,5 @@
 """The plain method that a search has to beat: logistic regression on the same frozen features, one a label,
-or one multinomial where labels are exclusive.
+or one multinomial where labels are multiclass.
 
 Shape legend: N development images, M judged ones, R coordinates of their features, C labels, S strengths.
 """
@@ -58,7 +58,7 @@ def train_logistic(
     given_up: Callable[[], bool] = lambda: False,
 ) -> tuple[TrialRecord, ...]:
     """L2-regularised logistic regression on standardised features, one of each strength: one a label, or one
-    multinomial over exclusive labels.
+    multinomial over multiclass labels.
 
     Each fold's regressions are fitted on the rows outside it and score its own, which are judged together
     (`trainables.pooling`); the head of a record is the average of its folds' heads. A masked entry drops out
@@ -89,7 +89,7 @@ def train_logistic(
     held_out_SMC = np.zeros((len(strengths), len(judged_N), len(data.labels)), np.float32)
     heads: list[list[LinearHead]] = [[] for _ in strengths]
     unconverged = np.zeros(len(strengths), dtype=int)
-    fit = _fit_classes if data.exclusive else _fit
+    fit = _fit_classes if data.multiclass else _fit
     for fold in range(data.folds):
         features = fold_features(data, fold, kind, "center" if common_scale else "standardize")
         train_N, own_N = data.training_N(fold), data.judged_N(fold)
@@ -103,7 +103,7 @@ def train_logistic(
             heads[s].append(head)
             held_out_SMC[s, place_N[own_N]] = head.logits(data.features_ND[own_N])
             unconverged[s] += stopped
-    fits = data.folds * (1 if data.exclusive else len(data.labels))
+    fits = data.folds * (1 if data.multiclass else len(data.labels))
     by_fold = [fold_objectives(objective_name, held_out_MC, data) for held_out_MC in held_out_SMC]
     held_out_SMC = pooled(held_out_SMC, data)
     records = []

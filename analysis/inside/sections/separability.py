@@ -271,7 +271,7 @@ def _normal(models: Models) -> np.ndarray | None:
     for c, label in enumerate(labels):
         if label == NO_FINDING or label.lower() in NORMAL:
             return targets_NC[:, c] == 1
-    return None if models.judgement.cohort.exclusive else (targets_NC == 0).all(axis=1)
+    return None if models.judgement.cohort.multiclass else (targets_NC == 0).all(axis=1)
 
 
 def plane(

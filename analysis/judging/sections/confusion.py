@@ -1,5 +1,5 @@
 """Which label was decided for images of which: the confusion matrices of the best configuration and the plain
-method. Only for exclusive labels.
+method. Only for multiclass labels.
 
 Shape legend: N images, C labels; the first axis of (C, C) is the true label, the second the decided one.
 """

@@ -35,7 +35,7 @@ def run(judgement: Judgement) -> Section:
         )
     rows_N = judgement.predictions.images.judged_N
     probs_NC = row.rule.probabilities(row.val_scores_NC)
-    found = contradictions(judgement.judged.targets_NC, probs_NC, exclusive=judgement.cohort.exclusive)
+    found = contradictions(judgement.judged.targets_NC, probs_NC, multiclass=judgement.cohort.multiclass)
     table = audit_table(judgement, rows_N, probs_NC, found)
     whose = "training and validation images" if judgement.cross_validated else "validation images"
     total, expected = int(found.contradicted_NC.sum()), float(found.expected_C.sum())

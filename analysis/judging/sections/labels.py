@@ -41,11 +41,11 @@ def run(judgement: Judgement) -> Section:
     baselines = [id for id in against if judgement.drawn(id)]
     rule = judgement.answer.rule
     decided = "A probability at or above the threshold is a finding"
-    if rule.exclusive:
+    if rule.multiclass:
         decided = "The label with the highest log(probability) − logit(threshold) is decided, one an image"
-    note = f"{decided}. Threshold strategy: {strategy(rule.strategy, exclusive=rule.exclusive)}"
+    note = f"{decided}. Threshold strategy: {strategy(rule.strategy, multiclass=rule.multiclass)}"
     if rule.shared_C.any():
-        taken = "keep 0.5" if rule.exclusive else "take the global threshold"
+        taken = "keep 0.5" if rule.multiclass else "take the global threshold"
         note += f"; “shared” marks labels that have too few positive patients there and {taken}"
     parts: list[Part] = [
         Picture(

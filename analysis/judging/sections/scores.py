@@ -27,7 +27,7 @@ METRICS = {
     "coverage_error": "coverage error ↓",
     "exact_match": "exact match ↑",
 }
-METRICS_OF_EXCLUSIVE = {
+METRICS_OF_MULTICLASS = {
     **_METRICS,
     "accuracy": "accuracy ↑",
     "balanced_accuracy": "balanced accuracy ↑",
@@ -42,7 +42,7 @@ def run(judgement: Judgement) -> Section:
         parts=[
             Words(
                 text="Every row is scored by the same rules on the same test images. The first "
-                f"{'two' if judgement.cohort.exclusive else 'three'} know nothing about the image: what they "
+                f"{'two' if judgement.cohort.multiclass else 'three'} know nothing about the image: what they "
                 "score is where knowledge starts."
             ),
             _by_our_rules(judgement, averages),
@@ -53,7 +53,7 @@ def run(judgement: Judgement) -> Section:
 
 
 def _by_our_rules(judgement: Judgement, averages: pd.DataFrame) -> Table:
-    metrics = METRICS_OF_EXCLUSIVE if judgement.cohort.exclusive else METRICS
+    metrics = METRICS_OF_MULTICLASS if judgement.cohort.multiclass else METRICS
     auroc = averages.xs("macro_auroc", level="metric")
     rows = []
     for row in judgement.rows:
@@ -80,7 +80,7 @@ def _how_to_read(judgement: Judgement) -> str:
         for c in averaged
     ]
     fixed = [row.name for row in judgement.rows if row.rule.strategy == "fixed"]
-    at = "the most probable label" if judgement.cohort.exclusive else "0.5"
+    at = "the most probable label" if judgement.cohort.multiclass else "0.5"
     fitted = [row.name for row in judgement.rows if row.name not in fixed]
     whose = f"those of {', '.join(fitted)} were fitted on validation" if fitted else "none was fitted"
     text = (
@@ -91,9 +91,9 @@ def _how_to_read(judgement: Judgement) -> str:
         f"on validation and at least {AVERAGED_PATIENTS} on the smaller side on test, whose number is given: "
         f"{', '.join(labels)}. The other columns are over all labels."
     )
-    if judgement.cohort.exclusive:
+    if judgement.cohort.multiclass:
         text += (
-            " Labels are exclusive: an image has exactly one, and one is decided for it. Balanced accuracy "
+            " Labels are multiclass: an image has exactly one, and one is decided for it. Balanced accuracy "
             "is the mean over labels of the share of their images decided right."
         )
     if why := judgement.absent.get(ZERO_SHOT):

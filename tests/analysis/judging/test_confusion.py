@@ -1,4 +1,4 @@
-"""The confusion matrix of exclusive labels: its counts, its figure, and where it stands."""
+"""The confusion matrix of multiclass labels: its counts, its figure, and where it stands."""
 
 import numpy as np
 import pandas as pd
@@ -64,12 +64,12 @@ def test_cells_hold_what_they_have_room_for(labels, text):
     assert texts(empty)[0] == "0%\n0"
 
 
-def test_it_is_a_section_of_exclusive_labels_alone(analysed, of_classes):
+def test_it_is_a_section_of_multiclass_labels_alone(analysed, of_classes):
     assert "What was taken for what" in (of_classes.folder / "report.html").read_text()
     assert "What was taken for what" not in (analysed.folder / "report.html").read_text()
     assert of_classes.result.failed == {}
     of_these, of_those = of_classes.study.cohort, analysed.study.cohort
     assert "confusion" in usual(of_these) and "confusion" not in usual(of_those)
     assert checked(["scores", "confusion"], of_these) == ["scores", "confusion"]
-    with pytest.raises(InputError, match=r"^the section confusion is for exclusive labels, .* independent;"):
+    with pytest.raises(InputError, match=r"^the section confusion is for multiclass labels, .* independent;"):
         checked(["scores", "confusion"], of_those)

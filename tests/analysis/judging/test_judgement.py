@@ -66,7 +66,7 @@ def test_the_best_is_the_first_chosen_on_validation(analysed):
     assert analysed.judgement.published == "published/paper" and not analysed.judgement.compared_with
 
 
-def test_baselines_of_exclusive_labels_decide_for_one_and_every_label_is_none(of_classes):
+def test_baselines_of_multiclass_labels_decide_for_one_and_every_label_is_none(of_classes):
     rows = {row.name: row for row in of_classes.judgement.rows}
     assert "all-positive" not in rows
     train_NC = of_classes.study.cohort.targets_NC(of_classes.study.cohort.indices("train"))
@@ -76,7 +76,7 @@ def test_baselines_of_exclusive_labels_decide_for_one_and_every_label_is_none(of
     np.testing.assert_allclose(rows["prevalence"].test_unit_NC[0], (positives_C + 0.5) / (known + 2))
     assert set(rows["random"].test_decisions_NC.argmax(1)) == {0, 1, 2, 3}
     for row in rows.values():
-        assert row.rule.exclusive and (row.test_decisions_NC.sum(1) == 1).all()
+        assert row.rule.multiclass and (row.test_decisions_NC.sum(1) == 1).all()
         np.testing.assert_allclose(row.test_unit_NC.sum(1), 1)
 
 

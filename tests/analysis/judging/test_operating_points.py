@@ -51,7 +51,7 @@ def test_where_none_is_wanted_there_is_no_row(analysed):
     assert analysed.judgement.operating_points.empty
 
 
-def test_thresholds_of_exclusive_labels_lie_on_their_probabilities(of_classes):
+def test_thresholds_of_multiclass_labels_lie_on_their_probabilities(of_classes):
     facts = replace(of_classes.judgement.study, operating_points=(OperatingPoint.parse("sensitivity 0.9"),))
     judgement = replace(of_classes.judgement, study=facts)
     row, c = judgement.answer, 0

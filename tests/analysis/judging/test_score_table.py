@@ -117,7 +117,7 @@ def test_every_metric_of_the_table_has_its_rows(split_and_best):
     table = score_setting(split, setting, np.ones((split.patients, 2)))[0]
     rows = set(zip(table["metric"], table["label"], strict=True))
     for metric in METRICS:
-        assert ((metric.named(""), "") in rows) == (metric.of != "exclusive")
+        assert ((metric.named(""), "") in rows) == (metric.of != "multiclass")
         labels = split.labels if metric.scope == "label" else ()
         assert {(metric.name, label) for label in labels} <= rows
     assert {(metric.named("f1"), "domain:Device") for metric in METRICS if metric.name == "f1"} <= rows
@@ -153,7 +153,7 @@ def test_the_random_row_has_luck_and_no_resamples(split_and_best):
     assert macro["low"] < 0.5 < macro["high"] and macro["value"] == pytest.approx(0.5, abs=0.02)
 
 
-# Exclusive labels
+# Multiclass labels
 
 
 def test_class_metrics_on_test_are_scikit_learns_with_intervals_around_them(of_classes):
@@ -184,13 +184,13 @@ def test_class_metrics_on_test_are_scikit_learns_with_intervals_around_them(of_c
     assert own.loc[("random", "accuracy"), "low"] < 0.25 < own.loc[("random", "accuracy"), "high"]
 
 
-def test_what_says_the_same_twice_is_not_in_the_table_of_exclusive_labels(of_classes):
+def test_what_says_the_same_twice_is_not_in_the_table_of_multiclass_labels(of_classes):
     metrics = set(of_classes.result.scores["metric"])
     assert not metrics & {"exact_match", "lrap", "coverage_error", "ranking_loss", "micro_f1"}
     assert {"accuracy", "balanced_accuracy", "cohen_kappa"} <= metrics
 
 
-def test_exclusive_labels_are_ranked_by_their_probabilities_in_every_table(of_classes):
+def test_multiclass_labels_are_ranked_by_their_probabilities_in_every_table(of_classes):
     judgement, scores = of_classes.judgement, of_classes.result.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])["value"]
     target_NC = judgement.split.targets_NC

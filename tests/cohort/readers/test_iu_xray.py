@@ -169,7 +169,7 @@ def test_the_collections_licence_is_stated_unless_another_is_given(source):
 
 def test_other_words_for_labels_reach_the_manifest(source):
     cohort = read(source, label_names={"Edema": "pulmonary oedema"}, label_prompts={"Edema": ["wet lungs"]})
-    assert cohort.label_names == {"Edema": "pulmonary oedema"} and not cohort.exclusive
+    assert cohort.label_names == {"Edema": "pulmonary oedema"} and not cohort.multiclass
     assert cohort.label_prompts == {"Edema": ("wet lungs",)}
 
 

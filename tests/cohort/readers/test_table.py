@@ -142,23 +142,23 @@ def test_one_label_a_row_is_merged_by_image(source):
     assert cohort.targets_NC()[:4].tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0]]
 
 
-def test_one_label_in_every_row_makes_exclusive_labels_in_either_form(source):
+def test_one_label_in_every_row_makes_multiclass_labels_in_either_form(source):
     source[1]["code"] = ["benign", "malignant", "normal"] * 20
     cohort = read(source, label_column="code")
-    assert cohort.exclusive and "one a row (exclusive)" in describe(cohort)
+    assert cohort.multiclass and "one a row (multiclass)" in describe(cohort)
     for label in ("benign", "malignant", "normal"):
         source[1][label] = (source[1]["code"] == label).astype(int)
-    assert read(source, labels=["benign", "malignant", "normal"]).exclusive
-    assert not read(source, labels=["benign", "malignant"]).exclusive
-    asked = read(source, label_column="code", exclusive=False)
-    assert not asked.exclusive and not any("one label" in w for w in asked.warnings)
+    assert read(source, labels=["benign", "malignant", "normal"]).multiclass
+    assert not read(source, labels=["benign", "malignant"]).multiclass
+    asked = read(source, label_column="code", multiclass=False)
+    assert not asked.multiclass and not any("one label" in w for w in asked.warnings)
     assert "independent findings" in describe(asked)
 
 
-def test_a_row_that_nobody_labelled_leaves_labels_exclusive(source):
+def test_a_row_that_nobody_labelled_leaves_labels_multiclass(source):
     source[1]["code"] = ["benign", "malignant", None] * 20
-    assert read(source, label_column="code").exclusive
-    assert not read(source, label_column="code", blank="negative").exclusive
+    assert read(source, label_column="code").multiclass
+    assert not read(source, label_column="code", blank="negative").multiclass
 
 
 def test_findings_that_do_not_meet_in_a_small_table_stay_independent_unless_asked(source):
@@ -167,15 +167,15 @@ def test_findings_that_do_not_meet_in_a_small_table_stay_independent_unless_aske
     rows = rows[:9].assign(code=[NO_FINDING] * 7 + ["Edema", "Fracture"], set="test")
     small = folder, rows
     cohort = read(small, label_column="code", split_column="set")
-    assert not cohort.exclusive
+    assert not cohort.multiclass
     assert any(w.startswith("each of the 9 rows has one label") for w in cohort.warnings)
-    assert read(small, label_column="code", split_column="set", exclusive=True).exclusive
+    assert read(small, label_column="code", split_column="set", multiclass=True).multiclass
 
 
-def test_labels_that_are_to_be_exclusive_name_the_image_that_has_two(source):
+def test_labels_that_are_to_be_multiclass_name_the_image_that_has_two(source):
     with pytest.raises(InputError, match=r"but image 'img_01\.png' has edema, fracture"):
-        read(source, label_column="code", exclusive=True)
-    assert not read(source, label_column="code").exclusive
+        read(source, label_column="code", multiclass=True)
+    assert not read(source, label_column="code").multiclass
 
 
 def test_other_words_for_labels_reach_the_manifest_and_are_shown(source):
@@ -696,7 +696,7 @@ def test_the_real_nih_cohort_comes_out_as_its_readme_says(real_data, tmp_path):
     ) | {NO_FINDING: 499}
     assert [len(cohort.indices(split)) for split in ("train", "val", "test")] == [595, 211, 194]
     assert len(set(cohort.patients_N())) == 264 and cohort.channels == 1
-    assert cohort.warnings == ("no positive in test: Hernia",) and not cohort.exclusive
+    assert cohort.warnings == ("no positive in test: Hernia",) and not cohort.multiclass
     with pytest.raises(InputError, match="lies in"):
         read_table(
             folder / "labels.csv",
@@ -733,7 +733,7 @@ def test_the_real_paediatric_archive_is_read_one_label_an_image(real_data, tmp_p
     assert cohort.targets_NC().sum(axis=0).tolist() == [320, 320, 320]
     assert cohort.present.num_rows == 960
     lines = [" ".join(line.split()) for line in describe(cohort).splitlines()]
-    assert cohort.exclusive
+    assert cohort.multiclass
     # Three radiographs of the release have a copy, each of the same patient and with the same label.
     assert "Images that are the same or nearly so: 6 of 960, in pairs" in lines
     assert [alike for *_, alike in cohort.duplicates] == [None] * 3

@@ -239,7 +239,7 @@ def test_wide_features_fitted_in_the_span_of_the_training_images_lose_nothing():
             np.testing.assert_allclose(found_N - found_N.mean(), expected_N - expected_N.mean(), atol=0.02)
 
 
-# ---- exclusive labels ----
+# ---- multiclass labels ----
 
 
 def classes(labels=3, seed=0):
@@ -249,11 +249,11 @@ def classes(labels=3, seed=0):
     targets_NC = np.eye(labels, dtype=np.float32)[truth_N]
     x_ND = rng.normal(size=(200, 6))
     x_ND[:, :labels] += 1.5 * targets_NC
-    return replace(split(x_ND.astype(np.float32), targets_NC), exclusive=True), truth_N
+    return replace(split(x_ND.astype(np.float32), targets_NC), multiclass=True), truth_N
 
 
 @pytest.mark.parametrize("labels", [2, 3])
-def test_exclusive_labels_get_one_multinomial_regression_scikit_learns(labels):
+def test_multiclass_labels_get_one_multinomial_regression_scikit_learns(labels):
     data, truth_N = classes(labels)
     record = chosen(train_logistic(data, objective_name="macro_ap", strengths=(0.1,)))
     train_ND, held_ND = data.features_ND[:TRAIN], data.features_ND[TRAIN:]
@@ -263,7 +263,7 @@ def test_exclusive_labels_get_one_multinomial_regression_scikit_learns(labels):
     expected_NC = model.predict_proba((held_ND - train_ND.mean(0)) / train_ND.std(0))
     probs_NC = softmax(record.head.logits(held_ND).astype(np.float64), axis=1)
     np.testing.assert_allclose(probs_NC, expected_NC, atol=2e-3)
-    assert record.exclusive and record.rule().exclusive
+    assert record.multiclass and record.rule().multiclass
     assert set(record.thresholds) == {"fixed", "per_label", "shrunk"}
 
 

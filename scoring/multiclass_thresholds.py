@@ -1,4 +1,4 @@
-"""Decision thresholds of exclusive labels, of which an image has exactly one, and an honest estimate of the
+"""Decision thresholds of multiclass labels, of which an image has exactly one, and an honest estimate of the
 F1 they reach.
 
 Shapes: N images, C labels, K heads of a bank, M heads still moving; "..." is K or nothing. n counts the

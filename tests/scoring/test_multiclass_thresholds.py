@@ -1,4 +1,4 @@
-"""Thresholds of exclusive labels against a search of all gaps, cross-fitting against a loop over folds."""
+"""Thresholds of multiclass labels against a search of all gaps, cross-fitting against a loop over folds."""
 
 from itertools import pairwise
 
@@ -8,9 +8,9 @@ from scipy.special import expit, logit, softmax
 from sklearn.metrics import f1_score
 
 from cohort.patients import patient_folds
-from scoring import exclusive_thresholds, metrics
-from scoring.exclusive_thresholds import STRATEGIES, cross_fitted, decide_one, fit_thresholds
-from tests.scoring.drawn import exclusive_bank
+from scoring import metrics, multiclass_thresholds
+from scoring.multiclass_thresholds import STRATEGIES, cross_fitted, decide_one, fit_thresholds
+from tests.scoring.drawn import multiclass_bank
 
 
 def macro_f1(probs_NC, offset_C, targets_NC, labels):
@@ -51,7 +51,7 @@ def test_offsets_worked_by_hand():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_labels_have_the_best_offset_of_all(seed):
-    targets_NC, probs_KNC, patients_N = exclusive_bank(heads=1, labels=2, images=60, seed=seed)
+    targets_NC, probs_KNC, patients_N = multiclass_bank(heads=1, labels=2, images=60, seed=seed)
     fitted = fit_thresholds(probs_KNC[0], targets_NC, patients_N)
     found = macro_f1(probs_KNC[0], -logit(fitted.by_strategy["per_label"]), targets_NC, [0, 1])
     every = [
@@ -63,8 +63,8 @@ def test_two_labels_have_the_best_offset_of_all(seed):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_after_enough_rounds_no_labels_offset_can_be_bettered_alone(seed, monkeypatch):
-    monkeypatch.setattr(exclusive_thresholds, "ROUNDS", 50)
-    targets_NC, probs_KNC, patients_N = exclusive_bank(heads=2, images=80, seed=seed)
+    monkeypatch.setattr(multiclass_thresholds, "ROUNDS", 50)
+    targets_NC, probs_KNC, patients_N = multiclass_bank(heads=2, images=80, seed=seed)
     fitted = fit_thresholds(probs_KNC, targets_NC, patients_N)
     enough = np.flatnonzero(~fitted.few_C)
     for probs_NC, thresholds_C in zip(probs_KNC, fitted.by_strategy["per_label"], strict=True):
@@ -87,7 +87,7 @@ def test_exactly_one_label_is_decided_the_first_of_equals():
 
 
 def test_a_label_with_one_positive_patient_keeps_one_half():
-    targets_NC, probs_KNC, patients_N = exclusive_bank(labels=3)
+    targets_NC, probs_KNC, patients_N = multiclass_bank(labels=3)
     targets_NC[targets_NC[:, 2] == 1] = [1, 0, 0]
     targets_NC[:2], patients_N[:2] = [0, 0, 1], 1000  # two images, one patient
     fitted = fit_thresholds(probs_KNC, targets_NC, patients_N)
@@ -99,7 +99,7 @@ def test_a_label_with_one_positive_patient_keeps_one_half():
 
 
 def test_masked_images_change_nothing():
-    targets_NC, probs_KNC, patients_N = exclusive_bank()
+    targets_NC, probs_KNC, patients_N = multiclass_bank()
     other_KNC = np.where(np.isnan(targets_NC), probs_KNC[..., ::-1], probs_KNC)
     folds_N = patient_folds(targets_NC, patients_N)
     one, other = (
@@ -112,7 +112,7 @@ def test_masked_images_change_nothing():
 
 
 def test_a_bank_equals_its_heads_one_by_one():
-    targets_NC, probs_KNC, patients_N = exclusive_bank(heads=5)
+    targets_NC, probs_KNC, patients_N = multiclass_bank(heads=5)
     folds_N = patient_folds(targets_NC, patients_N)
     shrinkage_K = np.linspace(0, 20, 5)
     bank = fit_thresholds(probs_KNC, targets_NC, patients_N, shrinkage=shrinkage_K).by_strategy
@@ -127,7 +127,7 @@ def test_a_bank_equals_its_heads_one_by_one():
 
 
 def test_cross_fitting_equals_a_loop_over_folds_with_pooled_decisions():
-    targets_NC, probs_KNC, patients_N = exclusive_bank(masked=0.0)
+    targets_NC, probs_KNC, patients_N = multiclass_bank(masked=0.0)
     folds_N = patient_folds(targets_NC, patients_N)
     probs_NC = probs_KNC[0]
     crossed = cross_fitted(probs_NC, targets_NC, folds_N, patients_N, shrinkage=4.0)

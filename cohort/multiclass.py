@@ -15,22 +15,22 @@ from cohort.labels import NO_FINDING
 _BY_CHANCE = 1e-3
 
 
-def check_exclusive(targets_NC: np.ndarray, labels: Sequence[str], images: Sequence[str]) -> None:
+def check_multiclass(targets_NC: np.ndarray, labels: Sequence[str], images: Sequence[str]) -> None:
     """InputError where labels cannot be the classes of one question, with the id of the first image that
-    has not exactly one; see `Cohort.exclusive`."""
+    has not exactly one; see `Cohort.multiclass`."""
     if len(labels) < 2:
-        raise InputError(f"exclusive labels must be two at least, got {', '.join(labels) or 'none'}")
+        raise InputError(f"multiclass labels must be two at least, got {', '.join(labels) or 'none'}")
     fits_N = _one_class_or_masked(targets_NC)
     if not fits_N.all():
         n = int(np.flatnonzero(~fits_N)[0])
         has = ", ".join(label for c, label in enumerate(labels) if targets_NC[n, c] == 1) or "none"
         raise InputError(
-            f"exclusive labels must be exactly one a row, but image {images[n]!r} has {has}; take them as "
+            f"multiclass labels must be exactly one a row, but image {images[n]!r} has {has}; take them as "
             "independent findings"
         )
 
 
-def is_exclusive(targets_NC: np.ndarray) -> bool:
+def is_multiclass(targets_NC: np.ndarray) -> bool:
     """Whether labels may be the classes of one question: two at least, exactly one of them in every row that
     is not masked whole, and one such row."""
     known = not np.isnan(targets_NC).all()
@@ -38,11 +38,11 @@ def is_exclusive(targets_NC: np.ndarray) -> bool:
 
 
 def more_than_chance(targets_NC: np.ndarray, labels: Sequence[str]) -> bool:
-    """Whether exclusive labels are so by more than chance: whether independent findings as frequent as these
+    """Whether multiclass labels are so by more than chance: whether independent findings as frequent as these
     would have one a row in all known rows with a probability below 1 in 1,000.
 
     "No Finding" stands for the rows without a finding; with one finding beside it the two are one question,
-    however few the rows are. `targets_NC` must be exclusive, as `is_exclusive` says.
+    however few the rows are. `targets_NC` must be multiclass, as `is_multiclass` says.
     """
     known_NC = targets_NC[~np.isnan(targets_NC).all(axis=1)]
     share_C = known_NC[:, [label != NO_FINDING for label in labels]].mean(axis=0)
@@ -53,22 +53,22 @@ def more_than_chance(targets_NC: np.ndarray, labels: Sequence[str]) -> bool:
     return bool((one + none) ** len(known_NC) < _BY_CHANCE)
 
 
-def settle_exclusive(
+def settle_multiclass(
     asked: bool | None, targets_NC: np.ndarray, labels: Sequence[str], images: Sequence[str]
 ) -> tuple[bool, list[str]]:
-    """Whether labels are taken for exclusive, and warnings: as asked, or by what the rows say where None.
+    """Whether labels are taken for multiclass, and warnings: as asked, or by what the rows say where None.
 
-    InputError where exclusive labels are asked for and the rows have others.
+    InputError where multiclass labels are asked for and the rows have others.
     """
     if asked:
-        check_exclusive(targets_NC, labels, images)
-    if asked is not None or not is_exclusive(targets_NC):
+        check_multiclass(targets_NC, labels, images)
+    if asked is not None or not is_multiclass(targets_NC):
         return bool(asked), []
     if more_than_chance(targets_NC, labels):
         return True, []
     return False, [
         f"each of the {len(images)} rows has one label, as it may happen by chance in so few: taken for "
-        "independent findings; pass --exclusive where they are the classes of one question"
+        "independent findings; pass --multiclass where they are the classes of one question"
     ]
 
 
