@@ -62,7 +62,7 @@ class AnalysisResult:
     remarks: Sequence[str] = ()
     """What the report lacks, in sentences; they stand beneath its headline."""
     not_recorded: str = ""
-    """Why MLflow does not count this opening of the test split yet; empty where it does."""
+    """Why MLflow does not count this access to the test split yet; empty where it does."""
 
     def __repr__(self) -> str:
         return f"AnalysisResult({self.headline} Report: {self.report})"

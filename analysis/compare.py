@@ -45,7 +45,7 @@ OBJECTIVE = "macro_auroc"
 """By which a probe's C is chosen, and encoders are compared."""
 PROBE = "probe"
 EVERYWHERE, OF_KINDS = "all cohorts", "kind_of_image."
-"""What stands in the columns cohort and metric where the cohorts themselves are told apart."""
+"""What stands in the columns cohort and metric where the cohorts themselves are discriminated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +145,7 @@ def _of_kind(
                 overlaid.sample, overlaid.texts, predictor, overlaid.clean_ND, overlaid.altered_NV2D
             ),
         ]
-        # They stand under the kind of features, told from what these hold by their metric.
+        # They stand under the kind of features, apart from what these hold by their metric.
         tables += [one.assign(metric=f"{predictor.name}." + one["metric"]) for one in own]
     table = pd.concat(tables, ignore_index=True).assign(setting=kind.name)
     table.insert(0, "cohort", of.name)
@@ -275,7 +275,7 @@ class Comparison:
 
     @property
     def too_rare(self) -> dict[str, list[str]]:
-        """Cohort -> labels that too few patients have, or have not, to be told apart."""
+        """Cohort -> labels that too few patients have, or have not, to be discriminated."""
         known = self.table[self.table["metric"] == "ratio"].groupby("cohort")["label"].agg(set)
         return {
             name: [label for label in cohort.labels if label not in known.get(name, set())]

@@ -44,7 +44,7 @@ def headline(comparison: Comparison) -> str:
         said.append(f"{name_of(best)} on {cohort} ({score(number(best, cohort, f'{PROBE}.macro_auroc'))})")
     both = [(line, cohort) for line in lines for cohort in cohorts]
     findings = _range([number(*pair, "logistic_accuracy") for pair in both])
-    texts = _range([number(*pair, "told_apart", TEXT) for pair in both])
+    texts = _range([number(*pair, "discriminated", TEXT) for pair in both])
     text = (
         f"The probe with the highest macro AUROC{_where(comparison)} is that of {'; of '.join(said)}. By a "
         f"held-out regression's balanced accuracy findings separate with {findings}, overlaid text with "
@@ -129,7 +129,7 @@ def _side_by_side(comparison: Comparison) -> list[Part]:
         "encoder, features",
         "ratio ↑",
         "held-out\nregression ↑",
-        "text told\nfrom clean ↓",
+        "text discriminated\nfrom clean ↓",
         "shift by\ntext ↓",
         "probe, macro\nAUROC ↑",
         "images/s",
@@ -153,7 +153,7 @@ def _side_by_side(comparison: Comparison) -> list[Part]:
         Picture(
             name="comparison",
             figure=side_by_side(comparison),
-            alt="Balanced accuracy with which findings, overlaid text and kinds of image are told apart.",
+            alt="Balanced accuracy with which findings, overlaid text and kinds of image are discriminated.",
             caption="Balanced accuracy of held-out logistic regressions: findings (mean over labels, 95 % "
             "interval over patients, and in grey what chance gives), text burned into images against clean "
             "ones (mean over texts), and the cohorts themselves.",
@@ -179,7 +179,7 @@ def _line(comparison: Comparison, line: tuple[str, str], cohort: str, rule: bool
         Cell(text=name_of(line), small=cohort),
         _with_chance(comparison.value(line, cohort, "ratio")),
         _with_chance(comparison.value(line, cohort, "logistic_accuracy")),
-        _with_box(comparison, line, cohort, "told_apart"),
+        _with_box(comparison, line, cohort, "discriminated"),
         _with_box(comparison, line, cohort, "shift"),
         Cell.of_score(auroc) if auroc is not None else NONE,
         score(speed["value"], 0) if speed is not None else NONE,
@@ -261,7 +261,7 @@ def _shared(comparison: Comparison) -> list[Part]:
 
 
 def side_by_side(comparison: Comparison) -> Figure:
-    """A panel a cohort: what each encoder's features tell apart."""
+    """A panel a cohort: what each encoder's features discriminate."""
     lines, cohorts = comparison.lines, list(comparison.cohorts)
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 0.8 + len(cohorts) * (0.4 + 0.34 * len(lines)))
@@ -275,7 +275,7 @@ def side_by_side(comparison: Comparison) -> Figure:
                     axes.hlines(y, found["chance_low"], found["chance_high"], color=RULE, linewidth=6)
                     axes.hlines(y, found["low"], found["high"], color=FINDINGS_COLOUR, linewidth=1.2)
                     axes.plot(found["value"], y, "o", color=FINDINGS_COLOUR, markersize=5)
-                text = comparison.value(line, cohort, "told_apart", TEXT)
+                text = comparison.value(line, cohort, "discriminated", TEXT)
                 if text is not None:
                     axes.plot(text["value"], y, "s", color=TEXT_COLOUR, markersize=5)
                 apart = comparison.value(line, EVERYWHERE, f"{OF_KINDS}logistic_accuracy")

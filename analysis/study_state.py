@@ -14,7 +14,7 @@ def state_of(judgement: Judgement) -> str:
     """32 hexadecimal digits of all that a section's content follows from: the cohort with its split, every
     row with its scores and thresholds, the trials, how they are judged, and the version of this program."""
     facts = judgement.study
-    told = [
+    content = [
         VERSION,
         judgement.cohort.content_hash,
         judgement.predictions.content_hash,
@@ -23,4 +23,4 @@ def state_of(judgement: Judgement) -> str:
         [str(point) for point in facts.operating_points],
         [f"{number} {state}" for number, state in facts.trials[["number", "state"]].to_numpy()],
     ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

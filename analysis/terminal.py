@@ -100,11 +100,11 @@ def _claims(judgement: Judgement) -> Iterator[str]:
 
 def _undrawn(names: Sequence[str]) -> Iterator[str]:
     """That figures write some names otherwise than they are."""
-    told = [f"{name} as {as_drawn(name)}" for name in names if not drawable(name)]
-    if told:
+    renamed = [f"{name} as {as_drawn(name)}" for name in names if not drawable(name)]
+    if renamed:
         yield ""
         yield from textwrap.wrap(
-            f"PNG figures write {'; '.join(told)}: no font on this machine has these letters; install one "
+            f"PNG figures write {'; '.join(renamed)}: no font on this machine has these letters; install one "
             "that has, such as Noto Sans, and analyse again",
             WIDTH,
         )

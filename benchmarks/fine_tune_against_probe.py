@@ -39,7 +39,7 @@ from trainables.baselines.base import name_of
 from trainables.records import TrialRecord
 
 MINIATURE = "miniature-biomedclip"
-METRICS = ("macro_auroc", "macro_ap")
+COMPARED = ("macro_auroc", "macro_ap")
 
 
 def studies(encoder: str, seed: int, options: argparse.Namespace) -> tuple[Study, Study]:
@@ -94,7 +94,7 @@ def test_scores(pairs: Sequence[tuple[Study, Study]]) -> pd.DataFrame:
             "paper": "fine-tuned as the paper does",
             "best-1": "fine-tuned",
         }
-        for metric in METRICS:
+        for metric in COMPARED:
             columns[metric, seed] = table[metric].reindex(rows).rename(rows)
     return pd.DataFrame(columns)
 
@@ -130,7 +130,7 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
             null[name].append(tested[name][1].mean(axis=0))
             deviation[name].append(mine[place] - theirs[place])
     result = {}
-    for metric, name in zip(METRICS, ("auroc", "average_precision"), strict=True):
+    for metric, name in zip(COMPARED, ("auroc", "average_precision"), strict=True):
         difference_C = np.mean(observed[name], axis=0)
         low, high = average_interval(
             difference_C,

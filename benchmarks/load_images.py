@@ -3,7 +3,7 @@
     python -m benchmarks.load_images [--images 2000 20000 200000] [--encoder pixels]
 
 For each number so many gray PNGs of 64 x 64 pixels are drawn, two a patient, with five labels. Three commands
-follow, each in a process of its own: `radtune cohort table` finds and opens every file and deals the splits,
+follow, each in a process of its own: `radtune cohort table` finds and opens every file and makes the splits,
 the decoded-image store is filled, `radtune embed` embeds from it. Printed are the seconds of each and its
 peak of resident memory; of that, what the process does not share: a store is mapped, and its pages in the
 system's cache count as resident.

@@ -37,7 +37,7 @@ from search_spaces.configuration import Configuration
 from study.driver import Driver
 from study.inputs import FOLDS, OBJECTIVE_PATIENTS
 from study.interrupts import Interrupts
-from study.linear_probe import Adapter
+from study.linear_probe import LinearProbeStudy
 from study.run_folder import RunFolder
 from study.study_file import stored_file, validated
 from trainables.baselines.base import chosen
@@ -82,10 +82,10 @@ def ours(data: ProbeData, given: ProbeData, configurations: int, folder: Path) -
             kinds=data.kinds,
             name="synthetic",
             text_refusal="no text",
-            views=SimpleNamespace(count=1),
+            image_views=SimpleNamespace(count=1),
         ),
     )
-    study = Adapter(config, inputs, run)
+    study = LinearProbeStudy(config, inputs, run)
     started = time.perf_counter()
     study.prepare(print)
 

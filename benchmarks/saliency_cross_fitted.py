@@ -2,7 +2,7 @@
 
     python -m benchmarks.saliency_cross_fitted cohorts/nih phantom-clip
 
-A test split holds few annotated patients; here all count. Patients are dealt into five folds, the plain
+A test split holds few annotated patients; here all count. Patients are split into five folds, the plain
 logistic regression on the encoder's features (deep ones where it has them) is fitted on four at the strength
 that is best by out-of-fold average precision over the labels drawn, and its maps, like the location atlas,
 are of the fifth. Zero-shot stands beside it where there is a text tower. Printed are the scores of

@@ -5,7 +5,7 @@ patients.
     python -m benchmarks.selection cohorts/nih cohorts/kermany \\
         --encoders phantom-clip timm:tf_efficientnet_lite0@weights/efficientnet-lite0.safetensors
 
-In each deal a quarter of all patients becomes the test split and a fifth of the others the validation split,
+In each split a quarter of all patients becomes the test split and a fifth of the others the validation split,
 stratified; the cohort's own split plays no part. Every rule then has the same development patients:
 
     split-best       the best of the configurations on the validation split, trained on the training split, on
@@ -18,7 +18,7 @@ stratified; the cohort's own split plays no part. Every rule then has the same d
     study            the greedy ensemble of these configurations and of the plain methods
 
 Configurations are asked for by TPE, bank by bank with racing, as a study does. The interval of a difference
-is the corrected resampled t (Nadeau and Bengio, Machine Learning 2003): variance x (1 / deals + test /
+is the corrected resampled t (Nadeau and Bengio, Machine Learning 2003): variance x (1 / splits + test /
 training images). A run that was interrupted goes on from the lines that it has written.
 """
 
@@ -83,8 +83,8 @@ COMPARED = (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Dealt:
-    """One deal: the same development and test patients for every rule."""
+class Resplit:
+    """One split: the same development and test patients for every rule."""
 
     given: ProbeData
     """Development rows, the validation split judged."""
@@ -99,8 +99,8 @@ class Dealt:
         return float(objective(OBJECTIVE, scores_NC[None], self.on_test, [SHRINKAGE])[0])
 
 
-def deal(cohort: Cohort, features_ND: np.ndarray, kinds, precision: str, seed: int) -> Dealt:
-    """All images of the cohort, dealt by patient."""
+def split_anew(cohort: Cohort, features_ND: np.ndarray, kinds, precision: str, seed: int) -> Resplit:
+    """All images of the cohort, split by patient."""
     rows_N = np.arange(len(features_ND))
     targets_NC, patients_N = cohort.targets_NC(rows_N), cohort.patients_N(rows_N)
     test_N = patient_folds(targets_NC, patients_N, folds=TEST_SHARE, seed=seed) == 0
@@ -131,7 +131,7 @@ def deal(cohort: Cohort, features_ND: np.ndarray, kinds, precision: str, seed: i
         averaged_C=folds.scored_C & enough_C & (targets_NC[test_N] == 0).any(axis=0),
         multiclass=cohort.multiclass,
     )
-    return Dealt(given=given, folds=folds, test_N=np.flatnonzero(test_N), on_test=on_test)
+    return Resplit(given=given, folds=folds, test_N=np.flatnonzero(test_N), on_test=on_test)
 
 
 def searched(data: ProbeData, kinds: Sequence[str], configurations: int, seed: int) -> list[TrialRecord]:
@@ -169,73 +169,77 @@ def searched(data: ProbeData, kinds: Sequence[str], configurations: int, seed: i
 def rules(
     cohort: Cohort, encoder_name: str, cache: str, configurations: int, seed: int
 ) -> tuple[dict[str, float], float, dict[str, int]]:
-    """Rule -> test macro average precision in one deal; test over training images; what the answer is made
+    """Rule -> test macro average precision in one split; test over training images; what the answer is made
     of."""
     torch.set_num_threads(1)
     encoder = load_encoder(encoder_name, features=None)
     embeddings = embed(cohort, encoder, cache=cache)
     features_ND = embeddings.features_ND
-    dealt = deal(cohort, features_ND, encoder.kinds, embeddings.precision, seed)
+    resplit = split_anew(cohort, features_ND, encoder.kinds, embeddings.precision, seed)
     if not encoder.text_refusal:
         text_CD, _ = text_prototypes(encoder, cohort.labels, "ensemble", Wording.of(cohort))
-        dealt = replace(
-            dealt, given=replace(dealt.given, text_CD=text_CD), folds=replace(dealt.folds, text_CD=text_CD)
+        resplit = replace(
+            resplit,
+            given=replace(resplit.given, text_CD=text_CD),
+            folds=replace(resplit.folds, text_CD=text_CD),
         )
     base = base_kind(encoder.kinds).name
     searched_kinds = [base, *([DEEP] if DEEP in encoder.kinds else [])]
 
-    by_split = ranking(searched(dealt.given, [base], configurations, seed))[0]
-    split_logreg = chosen(train_logistic(dealt.given, objective_name=OBJECTIVE, kind=base))
+    by_split = ranking(searched(resplit.given, [base], configurations, seed))[0]
+    split_logreg = chosen(train_logistic(resplit.given, objective_name=OBJECTIVE, kind=base))
     found = {
-        "split-best": dealt.score([by_split.head], features_ND),
-        "split-logreg": dealt.score([split_logreg.head], features_ND),
+        "split-best": resplit.score([by_split.head], features_ND),
+        "split-logreg": resplit.score([split_logreg.head], features_ND),
     }
     grids = {}
     for kind in encoder.kinds:
         row = {base: "logreg", DEEP: "logreg-deep"}.get(kind, f"logreg:{kind}")
-        grid = train_logistic(dealt.folds, objective_name=OBJECTIVE, kind=kind)
-        found[row] = dealt.score([chosen(grid).head], features_ND)
+        grid = train_logistic(resplit.folds, objective_name=OBJECTIVE, kind=kind)
+        found[row] = resplit.score([chosen(grid).head], features_ND)
         if kind in searched_kinds:
             grids[row] = grid
-    found["pixels"] = _pixels(cohort, cache, dealt)
-    records = ranking(searched(dealt.folds, searched_kinds, configurations, seed))
-    found["best"] = dealt.score([records[0].head], features_ND)
+    found["pixels"] = _pixels(cohort, cache, resplit)
+    records = ranking(searched(resplit.folds, searched_kinds, configurations, seed))
+    found["best"] = resplit.score([records[0].head], features_ND)
     plain = {}
     for row, grid in grids.items():
         plain |= {f"{row} {record.params['C']:g}": record for record in grid}
-    if dealt.folds.text_CD is not None:
-        informed = text_informed(dealt.folds, OBJECTIVE)
-        found["text-informed"] = dealt.score([max(informed, key=lambda one: one.objective).head], features_ND)
+    if resplit.folds.text_CD is not None:
+        informed = text_informed(resplit.folds, OBJECTIVE)
+        found["text-informed"] = resplit.score(
+            [max(informed, key=lambda one: one.objective).head], features_ND
+        )
         plain |= {f"text-informed {record.params['strength']:g}": record for record in informed}
-    ensemble = select_ensemble(records, plain, dealt.folds, objective_name=OBJECTIVE, seed=seed)
-    found["study"] = dealt.score(ensemble.heads, features_ND)
+    ensemble = select_ensemble(records, plain, resplit.folds, objective_name=OBJECTIVE, seed=seed)
+    found["study"] = resplit.score(ensemble.heads, features_ND)
     made_of = {
         "members": len(ensemble.members),
         "plain": sum(member.trial < 0 for member in ensemble.members),
         "completed": len(records),
     }
-    return found, len(dealt.test_N) / len(dealt.given.rows_N), made_of
+    return found, len(resplit.test_N) / len(resplit.given.rows_N), made_of
 
 
-def _pixels(cohort: Cohort, cache: str, dealt: Dealt) -> float:
+def _pixels(cohort: Cohort, cache: str, resplit: Resplit) -> float:
     best, score = -math.inf, math.nan
     for side in SIDES:
         encoder = load_encoder(name_of(side, cohort.channels))
         features_ND = embed(cohort, encoder, cache=cache).features_ND
         data = replace(
-            dealt.folds,
-            features_ND=features_ND[dealt.folds.rows_N],
+            resplit.folds,
+            features_ND=features_ND[resplit.folds.rows_N],
             precision="fp32",
             kinds=encoder.kinds,
             text_CD=None,
         )
         record = chosen(train_logistic(data, objective_name=OBJECTIVE, common_scale=True))
         if record.objective > best:
-            best, score = record.objective, dealt.score([record.head], features_ND)
+            best, score = record.objective, resplit.score([record.head], features_ND)
     return score
 
 
-# ---- over the deals ----
+# ---- over the splits ----
 
 
 def summary(lines: Sequence[Mapping]) -> dict[str, dict]:
@@ -245,7 +249,7 @@ def summary(lines: Sequence[Mapping]) -> dict[str, dict]:
         groups.setdefault(f"{line['cohort']}, {line['encoder']}", []).append(line)
     return {
         name: {
-            "deals": len(group),
+            "splits": len(group),
             "macro_ap": {
                 rule: float(np.mean([one["scores"][rule] for one in group])) for rule in _rules(group)
             },
@@ -265,11 +269,11 @@ def _rules(group: Sequence[Mapping]) -> list[str]:
 
 def _difference(group: Sequence[Mapping], first: str, second: str) -> dict[str, float]:
     gains = np.array([one["scores"][first] - one["scores"][second] for one in group])
-    deals, ratio = len(gains), float(np.mean([one["ratio"] for one in group]))
+    splits, ratio = len(gains), float(np.mean([one["ratio"] for one in group]))
     mean, half = float(gains.mean()), math.nan
-    if deals > 1:
-        error = math.sqrt(gains.var(ddof=1) * (1 / deals + ratio))
-        half = float(student.ppf(0.975, deals - 1)) * error
+    if splits > 1:
+        error = math.sqrt(gains.var(ddof=1) * (1 / splits + ratio))
+        half = float(student.ppf(0.975, splits - 1)) * error
     return {"mean": mean, "low": mean - half, "high": mean + half, "wins": int((gains > 0).sum())}
 
 
@@ -289,13 +293,13 @@ def markdown(found: Mapping[str, Mapping]) -> str:
         cells = []
         for name in names:
             one = found[name]["differences"].get(f"{first} - {second}")
-            cells.append(_cell(one, found[name]["deals"]) if one else "")
+            cells.append(_cell(one, found[name]["splits"]) if one else "")
         lines.append(f"| {first} − {second} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(one: Mapping[str, float], deals: int) -> str:
-    return f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), {one['wins']}/{deals}"
+def _cell(one: Mapping[str, float], splits: int) -> str:
+    return f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f}), {one['wins']}/{splits}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -304,12 +308,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("cohorts", nargs="+", help="cohort folders")
     parser.add_argument("--encoders", nargs="+", default=["phantom-clip"])
-    parser.add_argument("--deals", type=int, default=10)
+    parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--configurations", type=int, default=40)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--cache", default="cache")
     parser.add_argument(
-        "--lines", type=Path, default=Path("selection.jsonl"), help="a line a deal, as they end"
+        "--lines", type=Path, default=Path("selection.jsonl"), help="a line a split, as they end"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/selection.json"))
     arguments = parser.parse_args(arguments)
@@ -325,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cohort = Cohort.open(folder)
         for encoder_name in arguments.encoders:
             embed(cohort, load_encoder(encoder_name, features=None), cache=arguments.cache)
-            wanted += [(cohort, encoder_name, seed) for seed in range(arguments.deals)]
+            wanted += [(cohort, encoder_name, seed) for seed in range(arguments.splits)]
         for side in SIDES:
             embed(cohort, load_encoder(name_of(side, cohort.channels)), cache=arguments.cache)
     left = [one for one in wanted if (one[0].folder.name, _short(one[1]), one[2]) not in done]
@@ -348,7 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 file.write(json.dumps(lines[-1]) + "\n")
             seconds = time.time() - started
             print(
-                f"{count}/{len(left)} deals, {seconds:.0f} s, "
+                f"{count}/{len(left)} splits, {seconds:.0f} s, "
                 f"{seconds / count * (len(left) - count):.0f} s left"
             )
     found = summary(lines)
@@ -357,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "configurations": arguments.configurations,
         "seconds": time.time() - started,
         "found": found,
-        "deals": sorted(lines, key=lambda line: (line["cohort"], line["encoder"], line["seed"])),
+        "splits": sorted(lines, key=lambda line: (line["cohort"], line["encoder"], line["seed"])),
     }
     write_atomically(arguments.out, (json.dumps(result, indent=1) + "\n").encode())
     print(markdown(found))

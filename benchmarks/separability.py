@@ -2,8 +2,8 @@
 
     python -m benchmarks.separability [--images 25000] [--overlaid 200]
 
-25,000 x 512 features with 14 labels and 200 deals of them; 200 images under 12 texts and 12 boxes through
-phantom-clip, decoding, drawing and embedding.
+25,000 x 512 features with 14 labels and 200 permutations of them; 200 images under 12 texts and 12 boxes
+through phantom-clip, decoding, drawing and embedding.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ One row a region:
 | `image` | string | id of an image of the cohort |
 | `label` | string | one of the cohort's labels; "" of an organ |
 | `organ` | string | the organ, such as lungs, whatever labels its image has; "" of a label's region |
-| `reader` | string | who drew it; "" where nobody said |
+| `rater` | string | who drew it; "" where nobody said |
 | `drawn_by` | string | people, software, or "" where nobody said |
 | `x`, `y`, `w`, `h` | float64 | the box, or that around the mask, in pixels of the decoded image |
 | `image_width`, `image_height` | int32 | of the decoded image |
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         ("image", pa.string()),
         ("label", pa.string()),
         ("organ", pa.string()),
-        ("reader", pa.string()),
+        ("rater", pa.string()),
         ("drawn_by", pa.string()),
         *((name, pa.float64()) for name in ("x", "y", "w", "h")),
         ("image_width", pa.int32()),
@@ -65,7 +65,7 @@ class Region:
 
     image: str
     label: str
-    reader: str
+    rater: str
     x: float
     y: float
     w: float
@@ -105,7 +105,7 @@ def _pixels(start: float, length: float, size: int) -> slice:
 
 
 def mask_region(
-    image: str, label: str, reader: str, mask_HW: np.ndarray, *, organ: str = "", drawn_by: str = ""
+    image: str, label: str, rater: str, mask_HW: np.ndarray, *, organ: str = "", drawn_by: str = ""
 ) -> Region:
     """The region of a bool mask of the whole image; ValueError where it is empty."""
     rows, columns = np.flatnonzero(mask_HW.any(axis=1)), np.flatnonzero(mask_HW.any(axis=0))
@@ -114,7 +114,7 @@ def mask_region(
     return Region(
         image=image,
         label=label,
-        reader=reader,
+        rater=rater,
         x=float(columns[0]),
         y=float(rows[0]),
         w=float(columns[-1] - columns[0] + 1),
@@ -173,13 +173,13 @@ class Annotations:
         return cls(regions, noted["content_hash"])
 
     @property
-    def readers(self) -> list[str]:
-        """Who drew them, sorted; a reader without a name is ""."""
-        return sorted({region.reader for region in self.regions})
+    def raters(self) -> list[str]:
+        """Who drew them, sorted; a rater without a name is ""."""
+        return sorted({region.rater for region in self.regions})
 
     @cached_property
     def by_image(self) -> dict[tuple[str, str], list[Region]]:
-        """(image, label) -> its regions, of all readers; those of organs are not among them."""
+        """(image, label) -> its regions, of all raters; those of organs are not among them."""
         found: dict[tuple[str, str], list[Region]] = {}
         for region in self.regions:
             if not region.organ:
@@ -188,20 +188,20 @@ class Annotations:
 
     @cached_property
     def organs(self) -> dict[str, dict[str, list[Region]]]:
-        """Organ -> image -> its regions, of all readers."""
+        """Organ -> image -> its regions, of all raters."""
         found: dict[str, dict[str, list[Region]]] = {}
         for region in self.regions:
             if region.organ:
                 found.setdefault(region.organ, {}).setdefault(region.image, []).append(region)
         return found
 
-    def mask(self, image: str, label: str, reader: str | None = None) -> np.ndarray | None:
-        """bool (H, W): the union of the regions of a label on an image, of one reader or of all; None where
+    def mask(self, image: str, label: str, rater: str | None = None) -> np.ndarray | None:
+        """bool (H, W): the union of the regions of a label on an image, of one rater or of all; None where
         there is none."""
         regions = [
             region
             for region in self.by_image.get((image, label), [])
-            if reader is None or region.reader == reader
+            if rater is None or region.rater == rater
         ]
         return union(regions) if regions else None
 
@@ -255,7 +255,7 @@ def write_annotations(folder: Path, regions: Sequence[Region]) -> None:
     """Write all regions of the cohort in this folder, atomically; they must pass `check_regions`."""
     ordered = sorted(
         regions,
-        key=lambda region: (region.image, region.label, region.organ, region.reader, region.x, region.y),
+        key=lambda region: (region.image, region.label, region.organ, region.rater, region.x, region.y),
     )
     rows = [
         {name: getattr(region, name) for name in SCHEMA.names}

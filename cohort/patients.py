@@ -88,7 +88,7 @@ def patient_folds(
     positive_PC, patient_of_N = positive_by_patient(targets_NC, patients_N)
     if not 2 <= folds <= len(positive_PC):
         raise InputError(
-            f"{len(positive_PC)} patients cannot be dealt into {folds} folds: two folds are the least and "
+            f"{len(positive_PC)} patients cannot be split into {folds} folds: two folds are the least and "
             "each needs a patient; choose fewer folds or a larger validation split"
         )
     shares_F = np.full(folds, 1 / folds)

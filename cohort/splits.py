@@ -29,7 +29,7 @@ _SPELLINGS = {
 
 # Iterative stratification is greedy and knows nothing of how many images a patient has, so the order in
 # which it meets the patients matters in small cohorts, where a draw costs milliseconds. The best of so many
-# orders is kept; large cohorts need fewer: about so many patients are dealt out in all.
+# orders is kept; large cohorts need fewer: about so many patients are placed in all.
 _DRAWS = 64
 _PATIENTS_DEALT = 150_000
 

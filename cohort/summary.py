@@ -138,7 +138,7 @@ def _annotations(cohort: Cohort) -> list[str]:
     found = Annotations.open(cohort)
     if found is None:
         return []
-    rows = [["", "images", "regions", "masks", *(["readers"] if len(found.readers) > 1 else [])]]
+    rows = [["", "images", "regions", "masks", *(["raters"] if len(found.raters) > 1 else [])]]
     names = [(label, "") for label in cohort.labels] + [("", organ) for organ in sorted(found.organs)]
     for label, organ in names:
         regions = [region for region in found.regions if (region.label, region.organ) == (label, organ)]
@@ -149,12 +149,10 @@ def _annotations(cohort: Cohort) -> list[str]:
                 str(len(regions)),
                 str(sum(region.runs is not None for region in regions)),
             ]
-            readers = len({region.reader for region in regions})
-            rows.append([*row, *([str(readers)] if len(found.readers) > 1 else [])])
+            raters = len({region.rater for region in regions})
+            rows.append([*row, *([str(raters)] if len(found.raters) > 1 else [])])
     who = (
-        f", readers: {', '.join(reader or '(no name)' for reader in found.readers)}"
-        if any(found.readers)
-        else ""
+        f", raters: {', '.join(rater or '(no name)' for rater in found.raters)}" if any(found.raters) else ""
     )
     return [f"Annotations (content {found.content_hash[:16]}{who})\n" + _align(_without_zeros(rows), "lr")]
 

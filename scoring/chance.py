@@ -1,4 +1,4 @@
-"""What chance gives: labels dealt anew to other patients, and p-values against such deals.
+"""What chance gives: labels permuted over patients, and p-values against such permutations.
 
 Shape legend: N images, P patients, C labels, B draws.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 ALIKE = 20
-"""Patients with about as many images, among whom labels are dealt anew."""
+"""Patients with about as many images, among whom labels are permuted."""
 
 
 def shuffled_rows(patients_N: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """int64 (N, draws): for each image the image whose labels it gets where patients' labels are dealt anew.
+    """int64 (N, draws): for each image the image whose labels it gets where patients' labels are permuted.
 
     All images of a patient get labels of one other patient, in their order, some twice or not at all where
     the two have different numbers of images: what resembles each other within a patient goes on doing so.
@@ -48,7 +48,7 @@ def chance_p(value: float, null_B: np.ndarray) -> float:
 def adjusted_p(value_C: np.ndarray, null_CB: np.ndarray) -> np.ndarray:
     """float64 (C,): one-sided p of each label against the largest of all labels in each draw, in units of the
     label's own chance, so that one false claim among all of them is as rare as it says (Westfall and Young,
-    Resampling-Based Multiple Testing, 1993, maxT). The draws must deal all labels alike. NaN where undefined.
+    Resampling-Based Multiple Testing, 1993, maxT). A draw permutes all labels alike. NaN where undefined.
     """
     p_C = np.full(len(value_C), np.nan)
     finite_CB = np.where(np.isfinite(null_CB), null_CB, np.nan)

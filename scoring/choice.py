@@ -1,4 +1,4 @@
-"""Whether scores on folds tell two configurations apart.
+"""Whether the folds show a difference between two configurations.
 
 Shape legend: F folds.
 """

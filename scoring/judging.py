@@ -71,8 +71,8 @@ class Scale:
         return cls(float(scores_NC.mean()), float(scores_NC.std()) or 1.0)
 
     def unit(self, scores: np.ndarray, *, multiclass: bool = False) -> np.ndarray:
-        """sigmoid(z) with z = (score - centre) / width, or of multiclass labels softmax(z) along the last axis:
-        float64, since float32 has only one value, 1, from 17 on."""
+        """sigmoid(z) with z = (score - centre) / width, or of multiclass labels softmax(z) along the last
+        axis: float64, since float32 has only one value, 1, from 17 on."""
         z = (np.asarray(scores, dtype=np.float64) - self.centre) / self.width
         return softmax(z, axis=-1) if multiclass else expit(z)
 

@@ -70,7 +70,7 @@ class PredictionRow:
     ranks_only: bool = False
     """The scores are no logits: only their order means something."""
     constant: bool = False
-    """Every image gets the same scores, so that no image can be told from another."""
+    """Every image gets the same scores, so that nothing is ranked."""
     scores_NC: np.ndarray
     """float64: of development images by what was not trained on them, of others as the row gives them; NaN in
     the lines of images of which there is no such score."""
@@ -168,15 +168,15 @@ class Predictions:
     @cached_property
     def content_hash(self) -> str:
         """sha256 of all that is in it, 64 hexadecimal digits."""
-        told = hashlib.sha256(json.dumps(_described(self), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(_described(self), sort_keys=True).encode())
         for array in (
             self.images.fold_N,
             self.images.threshold_fold_N,
             *(row.scores_NC for row in self.rows),
             *(row.rule.thresholds_C for row in self.rows),
         ):
-            told.update(np.ascontiguousarray(array).tobytes())
-        return told.hexdigest()
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def _no_answer() -> PredictionRow:

@@ -81,7 +81,7 @@ class HeldOut(NamedTuple):
 
     @property
     def davies_bouldin(self) -> np.ndarray:
-        """Of two classes nothing but 2 / ratio; infinite where the centroids are not told apart."""
+        """Of two classes nothing but 2 / ratio; infinite where the centroids coincide."""
         with np.errstate(divide="ignore"):
             return 2 / np.where(self.ratio > 0, self.ratio, 0.0)
 

@@ -1,4 +1,4 @@
-"""One point of a search space, under its trial's number: what a trainable is told to train."""
+"""One point of a search space, under its trial's number: what a trainable trains."""
 
 from __future__ import annotations
 

@@ -16,9 +16,9 @@ from scoring.judging import SHRINKAGE, judge
 from scoring.predictions import ANSWER, Origin
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import SPACE
-from study.adapter import ANSWER_NAME
 from study.config import StudyConfig
 from study.inputs import Inputs
+from study.trainable_study import ANSWER_NAME
 from trainables.bank_training import training_of
 from trainables.baselines import LOGREG, LOGREG_DEEP, TEXT_INFORMED
 from trainables.baselines.base import name_of
@@ -85,7 +85,7 @@ def answer_row(ensemble: Ensemble, inputs: Inputs, config: StudyConfig) -> Candi
 def chosen_by_split(
     records: Iterable[TrialRecord], inputs: Inputs, config: StudyConfig, deadline: float = math.inf
 ) -> TrialRecord | None:
-    """The best on the given validation split of the study's finalists, trained on the training split alone.
+    """The best on the given validation split of the study's candidates, trained on the training split alone.
 
     That is what a study without folds would have chosen, and a little more than that: it may take its pick of
     the best of the cross-validated search.
@@ -93,11 +93,11 @@ def chosen_by_split(
     Returns:
         its record; None where none completed, or the deadline, a `time.time()`, passed before all were.
     """
-    finalists = ranking(records)[:CANDIDATES]
-    if not finalists:
+    candidates = ranking(records)[:CANDIDATES]
+    if not candidates:
         return None
     bank = [
-        Configuration(SPACE, record.number, record.params, seed=config.search.seed) for record in finalists
+        Configuration(SPACE, record.number, record.params, seed=config.search.seed) for record in candidates
     ]
     trained = train_bank(
         bank,

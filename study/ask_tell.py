@@ -28,7 +28,7 @@ Asked = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What is asked of a study's trials, and in which order; an adapter's space, as the study file has it."""
+    """What is asked of a study's trials, in which order; a trainable's space, as the study file has it."""
 
     suggest: Callable[[optuna.Trial], dict[str, Any]]
     """Draws a configuration's parameters from an Optuna trial."""
@@ -36,8 +36,8 @@ class Asking:
     """Published configurations by name; tried first, each in a bank of its own."""
     warm_starts: Sequence[Mapping[str, Any]]
     """Parameters tried next."""
-    told: Callable[[Sequence[TrialRecord]], Mapping[str, Any]]
-    """From all records that are known when a bank is asked for, what it is told beside its configurations."""
+    known_to_bank: Callable[[Sequence[TrialRecord]], Mapping[str, Any]]
+    """From all records that are known when a bank is asked for: what it gets beside its configurations."""
 
 
 class AskTell:

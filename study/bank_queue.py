@@ -100,7 +100,7 @@ class BankQueue:
             "bank": bank,
             "configurations": self.configurations(bank),
             "deadline": self.plan.deadline,
-            **self._asking.told(self._known_records(bank)),
+            **self._asking.known_to_bank(self._known_records(bank)),
         }
 
     def _ask(self, bank: int) -> list[Asked]:

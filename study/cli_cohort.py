@@ -87,7 +87,7 @@ def _add_annotate(kinds: Commands) -> None:
         "much of the maps lies inside, apart from regions of labels",
     )
     annotate.add_argument(
-        "--reader",
+        "--rater",
         default="",
         metavar="NAME",
         help="who drew them; an earlier annotation by NAME is replaced",
@@ -153,7 +153,7 @@ def _annotate(arguments: argparse.Namespace) -> None:
         positive_labels=arguments.positive_labels,
         organ=arguments.organ,
         drawn_by=drawn_by,
-        reader=arguments.reader,
+        rater=arguments.rater,
         drawn_on=_width_and_height(arguments.drawn_on),
         other_names=other_names,
     )

@@ -31,7 +31,7 @@ from study.inputs import Inputs
 from trainables.trial_data import ProbeData
 from vlm.cohort_features import CohortFeatures
 from vlm.embeddings import embed
-from vlm.encoder_names import PIXELS, name_for, shown_apart, told_apart
+from vlm.encoder_names import PIXELS, distinct_names, name_for, shown_apart
 from vlm.encoders import Encoder, load_encoder
 from vlm.feature_kinds import POOLED, PROJECTED, FeatureKind, base_kind
 
@@ -137,7 +137,7 @@ def _evaluated(cohort: Cohort, data: ProbeData, on: str, ledger: Ledger) -> Eval
 def _opened(cohorts: Sequence[Path | str], on: str) -> dict[str, Cohort]:
     """By the names of their folders, with as much of their paths as tells them apart; InputError where one
     cannot be compared on."""
-    names = told_apart([str(path) for path in cohorts])
+    names = distinct_names([str(path) for path in cohorts])
     opened = {name: Cohort.open(path) for name, path in zip(names, cohorts, strict=True)}
     if len(opened) < len(cohorts):
         raise InputError("--cohort: the same cohort is given twice")

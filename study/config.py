@@ -32,7 +32,7 @@ from vlm.encoder_names import resolved_name, split_path
 from vlm.feature_kinds import KINDS, SINGLE
 
 Trainable = Literal[SPACES]  # type: ignore[valid-type]
-"""Each is a space in `search_spaces/`, a trial in `trainables/` and an adapter in `study/`, named alike."""
+"""Each is a space in `search_spaces/`, a trial in `trainables/` and its study in `study/`, named alike."""
 Kind = Literal[KINDS]  # type: ignore[valid-type]
 
 
@@ -128,7 +128,7 @@ class FineTuneSettings(_Settings):
     """How many of the best trials keep their weights; the rest are deleted while the study runs."""
 
 
-class ViewSettings(_Settings):
+class ImageViewSettings(_Settings):
     """Further views of each image, on which linear probes are trained too and over which they
     are averaged."""
 
@@ -212,7 +212,7 @@ class StudyConfig(_Settings):
     features: Kind | Annotated[list[Kind], Field(min_length=1)] | None = None
     """What of the encoder a head sees; of several kinds the search chooses. None: projected and deep for a
     linear probe, as far as the encoder has them; projected for fine-tuning, pooled without a projection."""
-    views: ViewSettings = ViewSettings()
+    image_views: ImageViewSettings = ImageViewSettings()
     """Of each image, beside the image itself; none by default."""
     trainable: Trainable = "linear_probe"
     """What a trial trains: a linear head on frozen features, or the image tower with its head."""
@@ -258,8 +258,8 @@ class StudyConfig(_Settings):
             raise ValueError(
                 f"features must be one of {', '.join(SINGLE)} for `trainable: fine_tune`, not {self.features}"
             )
-        if self.fine_tune and self.views != ViewSettings():
-            raise ValueError("views are for linear probes; fine-tuning distorts images by itself")
+        if self.fine_tune and self.image_views != ImageViewSettings():
+            raise ValueError("image_views are for linear probes; fine-tuning distorts images by itself")
         if self.fine_tune and self.search.selection != "split":
             raise ValueError(
                 "search.selection must be split for `trainable: fine_tune`, not cross_validation: every "

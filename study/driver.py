@@ -14,7 +14,6 @@ import optuna
 from cohort.errors import InputError
 from cohort.files import write_atomically
 from cohort.remote_files import check_place
-from study.adapter import Adapter, adapter
 from study.ask_tell import Asking
 from study.bank_queue import BankQueue
 from study.cluster import Capacity, check_cluster, joined_ray, ray_cluster
@@ -36,9 +35,10 @@ from study.shards_on_nodes import on_nodes
 from study.study_copy import StudyCopy
 from study.study_file import load_stored, stored_file
 from study.study_rows import StudyRows, baseline_inputs, keep_predictions
-from study.tracked_analysis import record_opening
+from study.tracked_analysis import record_test_access
 from study.tracked_study import tracked_study
 from study.tracking import StudyTracker
+from study.trainable_study import TrainableStudy, trainable_study
 from study.warm_start import earlier_starts
 from trainables.baselines import logistic
 from trainables.baselines.base import GivenUp
@@ -88,7 +88,7 @@ def run_study(
             interrupts.take()
             echo(f"{config.name}: preparing the cohort and its features under {config.encoder}")
             inputs = open_inputs(config, run, on_nodes(capacity) if capacity else None)
-            trainable = adapter(config, inputs, run)
+            trainable = trainable_study(config, inputs, run)
             trainable.prepare(echo)
             write_atomically(run.study_file, stored_file(stored))
             run.keep_identity(inputs.identity)
@@ -106,12 +106,12 @@ class Driver:
         config: StudyConfig,
         run: RunFolder,
         inputs: Inputs,
-        trainable: Adapter,
+        trainable: TrainableStudy,
         echo: Callable[[str], None],
         started: float,
         interrupts: Interrupts,
     ) -> None:
-        self._config, self._run, self._inputs, self._adapter, self._echo = (
+        self._config, self._run, self._inputs, self._trainable, self._echo = (
             config,
             run,
             inputs,
@@ -164,7 +164,7 @@ class Driver:
 
     def _search_on(self, capacity: Capacity) -> None:
         """Try configurations until there are as many as wanted, or the time is up."""
-        config, trainable = self._config, self._adapter
+        config, trainable = self._config, self._trainable
         check_visible(trainable.shared_folders(), on_gpus=capacity.gpus > 0)
         space, multiclass = study_space(config, self._inputs.cohort), self._inputs.cohort.multiclass
         fixed, ranges = searched(config, self._inputs.encoder)
@@ -178,7 +178,7 @@ class Driver:
             suggest=lambda trial: space.suggest(trial, fixed, ranges),
             presets=trainable.presets(),
             warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, multiclass=multiclass),
-            told=trainable.told,
+            known_to_bank=trainable.known_to_bank,
         )
         plan = kept_plan(trainable.plan(capacity, self._done_before, self._deadline), self._run)
         banks = BankQueue(config.name, self._run, plan, asking)
@@ -249,7 +249,7 @@ class Driver:
         self._records |= {record.number: record for record in records}
         self._tracker.log(records)
         self._run.write_trials(self._records.values(), self._tracker.run_ids)
-        self._adapter.tidy(self._records.values())
+        self._trainable.tidy(self._records.values())
         if self._copy:
             self._copy.renew()
         self._lines.bank(records, self._records.values(), self._logreg, self._seconds())
@@ -261,11 +261,11 @@ class Driver:
         config, run, records = self._config, self._run, self._records.values()
         budget = config.search.time_budget or math.inf
         run.predictions_file.unlink(missing_ok=True)
-        lines = self._adapter.close(records, self._deadline + budget * OVERTIME)
+        lines = self._trainable.close(records, self._deadline + budget * OVERTIME)
         nothing = nothing_completed(records)
         if not nothing and not self._out_of_time:  # otherwise the analysis makes them
             self._lines.say("computing the predictions of every row, the baselines' among them")
-            rows = StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._adapter)
+            rows = StudyRows(config=config, run=run, inputs=self._inputs, trainable=self._trainable)
             try:
                 keep_predictions(rows)
             except InputError as error:  # a cluster's driver may see no images, which a baseline needs
@@ -323,8 +323,8 @@ def sync(config: StudyConfig, run: RunFolder, echo: Callable[[str], None] = prin
             echo(tracker.renamed)
         complaint = tracker.close(records.values(), run.kept_with_mlflow(), figures_of(config, run))
         run.write_trials(records.values(), tracker.run_ids)
-        if not complaint and run.openings_file.exists():
-            complaint = record_opening(
-                config.tracking.uri, run.mlflow_run_file, run.openings_file, {}, run.report
+        if not complaint and run.test_access_file.exists():
+            complaint = record_test_access(
+                config.tracking.uri, run.mlflow_run_file, run.test_access_file, {}, run.report
             )
     return complaint

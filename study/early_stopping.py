@@ -62,8 +62,8 @@ def early_stopping(
         trial = _Finished(f"finished-{record.number}", {"configurations": [{"preset": record.preset}]})
         stopping.on_trial_add(None, trial)
         for point in record.curve:
-            told = {"epoch": int(point["epoch"]), "objective": point["objective"]}
-            stopped = stopping.on_trial_result(None, trial, told) == TrialScheduler.STOP
+            result = {"epoch": int(point["epoch"]), "objective": point["objective"]}
+            stopped = stopping.on_trial_result(None, trial, result) == TrialScheduler.STOP
             if stopped and name == "median":  # which asserts that a stopped trial reports no more
                 break
     return stopping

@@ -1,4 +1,4 @@
-"""The adapter of fine-tuning: its trials, their checkpoints, and the tuned encoders under their heads."""
+"""The study of fine-tuning: its trials, their checkpoints, and the tuned encoders under their heads."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scoring.predictions import ANSWER
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
 from search_spaces.configuration import Configuration
-from study.adapter import ANSWER_NAME, scores_on_validation
 from study.cluster import Capacity
 from study.config import StudyConfig
 from study.fine_tune_answer import FILE, TowerJudge, TunedAnswer, search_answer, with_weights
 from study.inputs import Inputs
 from study.run_folder import RunFolder
 from study.search_plan import SearchPlan
+from study.trainable_study import ANSWER_NAME, scores_on_validation
 from trainables.bank_training import BankTraining
 from trainables.candidates import Candidate
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder, CorruptCheckpoint
@@ -40,8 +40,8 @@ CPUS_A_TRIAL = 4
 """Threads beyond which a trial on the CPU gains less than a second trial beside it."""
 
 
-class Adapter:
-    """Fine-tuning; see `study.adapter`."""
+class FineTuneStudy:
+    """Fine-tuning; see `study.trainable_study`."""
 
     space = space
 
@@ -137,7 +137,7 @@ class Adapter:
             deadline=deadline,
         )
 
-    def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
+    def known_to_bank(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
         """Nothing: lagging trials are stopped by Tune's scheduler."""
         return {}
 

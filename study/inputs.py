@@ -24,8 +24,8 @@ from vlm.embeddings import Embeddings, RunShards, embed
 from vlm.encoder_names import name_for
 from vlm.encoders import Encoder, load_encoder
 from vlm.feature_kinds import DEEP, POOLED, PROJECTED, FeatureKind, base_kind
+from vlm.image_views import ImageViews
 from vlm.prompts import Wording, text_prototypes
-from vlm.views import Views
 
 OBJECTIVE_PATIENTS = 5
 """Positive patients that a label needs among those who are judged to count in the objective."""
@@ -60,7 +60,7 @@ class Inputs:
         patients = len(np.unique(self.cohort.patients_N(rows_N)))
         if patients < FOLDS:
             raise InputError(
-                f"search.selection: cross_validation deals patients into {FOLDS} folds, and training and "
+                f"search.selection: cross_validation splits patients into {FOLDS} folds, and training and "
                 f"validation have {patients}; set search.selection: split, or give the cohort more patients"
             )
         return self.given.cross_validated(FOLDS, self.seed, OBJECTIVE_PATIENTS)
@@ -75,7 +75,7 @@ class Inputs:
             self.embeddings,
             self.seed,
             self.encoder.kinds,
-            views=self.encoder.views.count,
+            image_views=self.encoder.image_views.count,
             relaxed=relaxed,
         )
         return replace(data, text_CD=self._text_CD())
@@ -134,7 +134,7 @@ def open_inputs(config: StudyConfig, run: RunFolder, run_shards: RunShards | Non
         encoder = _tuned_encoder(name, config.features, device)
     else:
         encoder = load_encoder(name, features=None, device=device)
-        encoder = encoder.seen_in(Views(**config.views.model_dump()))
+        encoder = encoder.seen_in(ImageViews(**config.image_views.model_dump()))
     if not run.inputs_file.exists():
         _check_search(config, encoder)
     precision = run.identity()["precision"] if run.inputs_file.exists() else "auto"
@@ -193,7 +193,7 @@ def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dic
             fixed["features"] = kinds[0]
         else:
             ranges["features"] = kinds
-    if encoder.views.count > 1:
+    if encoder.image_views.count > 1:
         if "l2" in (fixed.get("normalisation"), *ranges.get("normalisation", ())):
             raise InputError("search: normalisation l2 knows one view of an image; leave out either")
         if "normalisation" not in fixed and set(_kinds_tried(fixed, ranges)) & {PROJECTED, POOLED}:
@@ -227,7 +227,7 @@ def development_data(
     seed: int,
     kinds: Mapping[str, FeatureKind] | None = None,
     *,
-    views: int = 1,
+    image_views: int = 1,
     relaxed: bool = False,
 ) -> ProbeData:
     """The given split as one fold: training rows first, then validation, each in manifest order.
@@ -235,7 +235,7 @@ def development_data(
     Args:
         seed: of the folds in which thresholds are cross-fitted.
         kinds: of the features; None: all columns are of one.
-        views: of an image, side by side in a row.
+        image_views: views of an image, side by side in a row.
         relaxed: where no label has enough positive patients on validation, let those count that have any;
             and cross-fit thresholds over as many patients as there are.
 
@@ -267,5 +267,5 @@ def development_data(
         features_ND=np.ascontiguousarray(embeddings.features_ND[rows_N]),
         precision=embeddings.precision,
         kinds=kinds,
-        views=views,
+        image_views=image_views,
     )

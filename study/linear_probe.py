@@ -1,4 +1,4 @@
-"""The adapter of linear probes: how a study of them is cut into banks, pruned, and looked at again."""
+"""The study of linear probes: how a study of them is cut into banks, pruned, and looked at again."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def lagging(records: Sequence[TrialRecord]) -> Earlier:
     return Earlier(prune_below=prune_below, fold_objectives=by_fold)
 
 
-class Adapter:
-    """Linear probes; see `study.adapter`."""
+class LinearProbeStudy:
+    """Linear probes; see `study.trainable_study`."""
 
     space = space
 
@@ -121,7 +121,7 @@ class Adapter:
             deadline=deadline,
         )
 
-    def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
+    def known_to_bank(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
         return {"earlier": lagging(records)}
 
     def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:

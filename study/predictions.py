@@ -20,14 +20,14 @@ from study.run_folder import RunFolder
 def state_of_rows(config: StudyConfig, run: RunFolder) -> str:
     """64 hexadecimal digits of what the rows follow from."""
     answer = run.answer_file.read_bytes() if run.answer_file.exists() else b""
-    told = [
+    content = [
         VERSION,
         run.identity(),
         config.analysis.top,
         hashlib.sha256(answer).hexdigest(),
         [(number, one.state, repr(one.objective)) for number, one in sorted(run.records().items())],
     ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def stored_predictions(config: StudyConfig, run: RunFolder) -> Predictions | None:

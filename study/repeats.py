@@ -1,7 +1,7 @@
 """The finalists again, over seeds and over splits: how much of the best score was luck.
 
 The best of many configurations is chosen by the very number that is reported for it. Training the few best
-once more, with other seeds and with the training and validation patients dealt anew, shows what remains.
+once more, with other seeds and with the training and validation patients split anew, shows what remains.
 Test images take no part.
 """
 
@@ -37,7 +37,7 @@ class Repeated:
     seeds: list[float]
     """The study's own split, another order of the minibatches each time."""
     splits: list[float]
-    """Training and validation patients dealt into folds, each fold once the validation side; empty where
+    """Training and validation patients split into folds, each fold once the validation side; empty where
     there are too few patients."""
 
 
@@ -56,7 +56,7 @@ class Repeats:
             f"finalists trained again, {self.objective} on validation (mean ± deviation of {REPEATS}):",
             *(
                 f"  #{one.number:<4} chosen at {one.selected:.3f}; other seeds {_spread(one.seeds)}; "
-                f"patients dealt anew {_spread(one.splits)}"
+                f"patients split anew {_spread(one.splits)}"
                 for one in self.repeated
             ),
         ]
@@ -75,7 +75,7 @@ def repeat_finalists(
     objective: str,
     deadline: float = math.inf,
 ) -> Repeats:
-    """Train the finalists `REPEATS` times on the study's split and `REPEATS` times on dealt-anew patients.
+    """Train the finalists `REPEATS` times on the study's split and `REPEATS` times on patients split anew.
 
     Args:
         finalists: completed configurations, the best first.
@@ -105,14 +105,14 @@ def repeat_finalists(
         for record in records:
             into[record.number].append(record.objective)
 
-    dealt = _dealt(data, seed)
+    resplit = _resplit(data, seed)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # heads so few leave a second thread nothing but waiting
     try:
         for group in filter(None, groups):
             for repeat in range(REPEATS):
                 train(group, data, seed + 1 + repeat, by_seed)
-            for repeat, on in enumerate(dealt):
+            for repeat, on in enumerate(resplit):
                 train(group, on, seed + 1 + repeat, by_split)
     finally:
         torch.set_num_threads(threads)
@@ -130,12 +130,12 @@ def repeat_finalists(
     )
 
 
-def _dealt(data: ProbeData, seed: int) -> list[ProbeData]:
+def _resplit(data: ProbeData, seed: int) -> list[ProbeData]:
     """The study's training and validation images as folds by patient, each fold once the validation side;
     none where the patients are too few for folds within folds, or a fold leaves no label to average."""
     try:
         folds_N = patient_folds(data.targets_NC, data.patients_N, folds=REPEATS, seed=seed)
-        return [data.dealt_anew(folds_N == fold, seed) for fold in range(REPEATS)]
+        return [data.resplit(folds_N == fold, seed) for fold in range(REPEATS)]
     except InputError:
         return []
 

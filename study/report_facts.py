@@ -39,7 +39,7 @@ def facts_of(config: StudyConfig, run: RunFolder, cohort: Cohort, predictions: P
         baselines={id: ranking(kept)[0] for id, kept in run.baseline_records().items()},
         nested_objective=ensemble.nested_objective if ensemble else math.nan,
         best_nested_objective=ensemble.best_nested_objective if ensemble else math.nan,
-        finalists=ranking(finished.values())[:SHOWN],
+        best=ranking(finished.values())[:SHOWN],
         repeats={one["number"]: one for one in run.repeats()["repeated"]},
         trials=trials_frame(finished.values(), run.mlflow_runs()),
         provenance={"revision": revision()},

@@ -97,9 +97,9 @@ class RunFolder:
         return self.path / "mlflow_run_id"
 
     @property
-    def openings_file(self) -> Path:
+    def test_access_file(self) -> Path:
         """A line for each time the test labels were read; only ever appended to."""
-        return self.path / "openings.jsonl"
+        return self.path / "test_access.jsonl"
 
     @property
     def banks(self) -> Path:
@@ -209,7 +209,7 @@ class RunFolder:
         files = [
             *self.kept_with_mlflow(),
             self.mlflow_run_file,
-            self.openings_file,
+            self.test_access_file,
             self.warm_starts_file,
             self.plan_file,
             self.split_choice_file,

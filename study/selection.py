@@ -81,7 +81,7 @@ def split_choice(record: TrialRecord) -> ChosenTrial:
         role=TRIAL,
         record=record,
         note=f"trial {record.number}, what the given split would have chosen: trained on training alone, of "
-        "the finalists the best on validation",
+        "the study's candidates the best on validation",
     )
 
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from cohort.ledger import Ledger
     from cohort.manifest import Cohort
     from scoring.predictions import Predictions
-    from study.adapter import Adapter
     from study.inputs import Inputs
     from study.study_rows import StudyRows
+    from study.trainable_study import TrainableStudy
     from trainables.candidates import Candidate
     from vlm.predictor import Predictor
 
@@ -177,7 +177,7 @@ class Study:
     ) -> AnalysisResult:
         """Open the test split: score baselines, zero-shot and the best configurations, write the report.
 
-        What is scored was chosen on validation. The run folder, then MLflow, records every opening of the
+        What is scored was chosen on validation. The run folder, then MLflow, records every access to the
         test split.
 
         Args:
@@ -212,12 +212,12 @@ class Study:
         averages = judgement.scores[
             (judgement.scores["label"] == "") & (judgement.scores["setting"] == judgement.best)
         ]
-        from study.tracked_analysis import record_opening  # MLflow takes seconds to import
+        from study.tracked_analysis import record_test_access  # MLflow takes seconds to import
 
-        not_recorded = record_opening(
+        not_recorded = record_test_access(
             self.config.tracking.uri,
             self.folder.mlflow_run_file,
-            self.folder.openings_file,
+            self.folder.test_access_file,
             {f"test.{row.metric}": row.value for row in averages.itertuples()},
             self.folder.report,
         )
@@ -290,9 +290,9 @@ class Study:
             why or f"analyze {self.config.name}",
         )
         cohort.indices("test")  # there is something to open
-        note_access(self.folder.openings_file, why)
+        note_access(self.folder.test_access_file, why)
         if other := self._compared_with:
-            note_access(other.folder.openings_file, f"compared with by {self.config.name}")
+            note_access(other.folder.test_access_file, f"compared with by {self.config.name}")
         return judge_test_split(predictions, cohort, facts, self.ledger(cohort), why)
 
     def models(self, judgement: Judgement) -> Models:
@@ -351,7 +351,7 @@ class Study:
             counts = judgement.split.counts
         else:
             counts = open_split_counts(
-                inputs.cohort, self.ledger(inputs.cohort), why, self.folder.openings_file
+                inputs.cohort, self.ledger(inputs.cohort), why, self.folder.test_access_file
             )
         return export_bundle(
             folder,
@@ -386,10 +386,10 @@ class Study:
         inputs, trainable = self.opened()
         return self.candidate(trainable, None).predictor, inputs.cohort
 
-    def candidate(self, trainable: Adapter, trial: int | None) -> Candidate:
+    def candidate(self, trainable: TrainableStudy, trial: int | None) -> Candidate:
         """Of a configuration by its number; None: the answer."""
-        from study.adapter import trial_candidate
         from study.selection import exported
+        from study.trainable_study import trial_candidate
 
         answer = trainable.answer() if trial is None else None
         if answer is not None:
@@ -397,14 +397,14 @@ class Study:
         top = trainable.analysed(self.config.analysis.top)
         return trial_candidate(trainable, exported(self.records, top, trial))
 
-    def opened(self) -> tuple[Inputs, Adapter]:
+    def opened(self) -> tuple[Inputs, TrainableStudy]:
         """Cohort, encoder and features as they were when the study ran, and its trainable."""
-        from study.adapter import adapter
         from study.inputs import open_inputs
+        from study.trainable_study import trainable_study
 
         self.folder.identity()  # refuses a study that has not begun
         inputs = open_inputs(self.config, self.folder)
-        return inputs, adapter(self.config, inputs, self.folder)
+        return inputs, trainable_study(self.config, inputs, self.folder)
 
     @property
     def _compared_with(self) -> Study | None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from cohort.files import write_atomically
 from scoring.predictions import PredictedImages, PredictionRow, Predictions, write_predictions
-from study.adapter import Adapter, trial_candidate, trial_predictor
 from study.config import StudyConfig
 from study.inputs import Inputs
 from study.predictions import state_of_rows
 from study.run_folder import RunFolder
 from study.selection import ChosenTrial, chosen, split_choice
+from study.trainable_study import TrainableStudy, trial_candidate, trial_predictor
 from trainables.baselines import BASELINES, METADATA, PROMPTED, RANDOM, ZERO_SHOT
 from trainables.baselines.base import Baseline, BaselineInputs
 from trainables.baselines.kept_columns import absence
@@ -32,7 +32,7 @@ class StudyRows:
     config: StudyConfig
     run: RunFolder
     inputs: Inputs
-    trainable: Adapter
+    trainable: TrainableStudy
 
     @cached_property
     def baselines(self) -> dict[str, Baseline]:

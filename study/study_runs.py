@@ -57,7 +57,7 @@ class StudyRuns:
 
     Args:
         uri: absolute tracking URI.
-        study: what MLflow is told of the study.
+        study: what MLflow records of the study.
         run_file: keeps the id of the study's parent run, which is found again by it; made where there is
             none.
     """
@@ -252,8 +252,8 @@ def describe(client: MlflowClient, parent: str) -> None:
 
 def _result(record: TrialRecord) -> str:
     """16 hexadecimal digits of what came of a configuration."""
-    told = [record.state, record.reason, record.params, record.metrics, record.epoch]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    content = [record.state, record.reason, record.params, record.metrics, record.epoch]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What MLflow holds of an analysis: every opening of the test split, and the report with its files."""
+"""What MLflow holds of an analysis: every reading of test labels, and the report with its files."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from study.study_runs import describe, log_figures
 from study.tracked_study import REPORT_TAG
 
 
-def record_opening(
-    uri: str, run_file: Path, openings: Path, metrics: Mapping[str, float], report: Path
+def record_test_access(
+    uri: str, run_file: Path, test_access: Path, metrics: Mapping[str, float], report: Path
 ) -> str:
     """Note on the study's parent run how often the test split was opened, and what was read from it.
 
     Args:
         uri: absolute tracking URI.
         run_file: as `StudyTracker` keeps it.
-        openings: the run folder's own record, which is the truth; see `cohort.ledger.note_access`.
+        test_access: the run folder's own record, which is the truth; see `cohort.ledger.note_access`.
         report: the page; it, its tables and its figures are kept with the run (`analysis.report_parts`), and
             what is kept there of an earlier report and is no longer of this one is deleted.
 
     Returns:
-        an empty string, or one line saying that the store refused: an opening that is not counted there yet
+        an empty string, or one line saying that the store refused: an access that is not counted there yet
         must be noticed.
     """
     try:
         client, analysis = open_store(uri), report.parent
         parent = run_file.read_text().strip()
-        told = "; ".join(map(_opening, openings.read_text(errors="replace").splitlines()))
-        client.set_tag(parent, "radtune.test_openings", told[-5000:])
+        readings = "; ".join(map(_reading, test_access.read_text(errors="replace").splitlines()))
+        client.set_tag(parent, "radtune.test_access", readings[-5000:])
         if report.exists():
             client.set_tag(parent, REPORT_TAG, str(report))
         log_figures(client, parent, metrics)
@@ -58,8 +58,8 @@ def record_opening(
             _delete_artifacts(client, uri, parent, current)
     except Exception as error:
         return (
-            f"MLflow ({masked(uri)}) could not record this opening of the test split ({short(error)}); "
-            f"{openings} has it, and `{shown_command('sync', openings.parent)}` sends it"
+            f"MLflow ({masked(uri)}) could not record this access to the test split ({short(error)}); "
+            f"{test_access} has it, and `{shown_command('sync', test_access.parent)}` sends it"
         )
     return ""
 
@@ -77,10 +77,10 @@ def _delete_artifacts(client: MlflowClient, uri: str, run: str, current: Collect
                     repository.delete_artifacts(one.path)
 
 
-def _opening(line: str) -> str:
-    """A line of the record of openings in words; one that a crash cut off was an opening too."""
+def _reading(line: str) -> str:
+    """A line of the record of test access in words; one that a crash cut off was an access too."""
     try:
         event = json.loads(line)
         return f"{event['when']} {event['why']}"
     except (ValueError, KeyError, TypeError):
-        return "an opening whose line is damaged"
+        return "an access whose line is damaged"

@@ -1,4 +1,4 @@
-"""What MLflow is told of a study as a whole, beside its configurations; imports no MLflow."""
+"""What MLflow records of a study as a whole, beside its configurations; imports no MLflow."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TrackedStudy:
 
 
 def tracked_study(config: StudyConfig, identity: Mapping[str, Any]) -> TrackedStudy:
-    """What MLflow is told of a study; `identity` is that of its inputs, see `study.inputs`."""
+    """What MLflow records of a study; `identity` is that of its inputs, see `study.inputs`."""
     space = importlib.import_module(f"search_spaces.{config.trainable}").SPACE
     fixed, ranges = config.search.fixed, config.search.ranges
     return TrackedStudy(

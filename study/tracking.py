@@ -33,7 +33,7 @@ class StudyTracker:
 
     Args:
         uri: absolute tracking URI.
-        study: what MLflow is told of the study.
+        study: what MLflow records of the study.
         run_file: keeps the id of the study's parent run, which is found again by it on resume.
 
     Raises:

@@ -82,7 +82,7 @@ class BankFold:
         self.train_NE = {group: features.train_NE for group, features in self._features.items()}
         self._val_NE = {group: features.val_NE for group, features in self._features.items()}
         # A view is a further row of its image.
-        own_NC = np.tile(data.targets_NC[data.training_N(fold)], (data.views, 1))
+        own_NC = np.tile(data.targets_NC[data.training_N(fold)], (data.image_views, 1))
         self.targets_NC = torch.tensor(own_NC, device=device)
         self._targets_CN = self.targets_NC.T.contiguous()  # a minibatch is then laid out like its logits
         self._val_targets_MC = torch.tensor(data.judged(fold).targets_NC, device=device)

@@ -1,4 +1,4 @@
-"""What a fine-tuning trial is told: its configuration in the tower's terms, and how all trials are trained.
+"""What a fine-tuning trial is given: its configuration in the tower's terms, and how all trials are trained.
 
 Imports nothing of weight, so that a study file can be checked against it.
 """
@@ -13,7 +13,7 @@ from search_spaces.configuration import Configuration
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What is trained of a tower, with what the method needs to be told; see `trainables.tower`."""
+    """What is trained of a tower, with what the method needs to know; see `trainables.tower`."""
 
     name: str
     """full, lora, last_blocks or bitfit."""
@@ -33,8 +33,8 @@ class Method:
 def tower_method(config: Configuration) -> Method:
     """The method of a configuration of the space `search_spaces.fine_tune`."""
     own = ("last_blocks", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets")
-    told = {name: config[name] for name in own if name in config.params}
-    return Method(name=config["method"], **told)
+    given = {name: config[name] for name in own if name in config.params}
+    return Method(name=config["method"], **given)
 
 
 def tower_rate(config: Configuration) -> float:

@@ -105,7 +105,7 @@ def fold_features(data: ProbeData, fold: int, kind: str, normalisation: str) -> 
 
 
 def _made(data: ProbeData, fold: int, kind: FeatureKind, normalisation: str) -> FoldFeatures:
-    if normalisation == "l2" and data.views > 1:
+    if normalisation == "l2" and data.image_views > 1:
         raise ValueError("normalisation l2 knows one view: the mean over directions is no linear head")
     train_N, first = data.training_N(fold), kind.first
     features_VND = np.stack(

@@ -1,4 +1,4 @@
-"""Who lags behind: what a bank is told of earlier configurations, and which heads go on to the next fold.
+"""Who lags behind: what a bank knows of earlier configurations, and which heads go on to the next fold.
 
 The idea is that of Optuna's `WilcoxonPruner`, and of F-race before it (Birattari et al., "A Racing Algorithm
 for Configuring Metaheuristics", GECCO 2002): configurations are compared on the same folds, and one that is
@@ -21,7 +21,7 @@ from trainables.stopping import Ending
 
 @dataclass(frozen=True, kw_only=True)
 class Earlier:
-    """What a bank is told of the configurations before it, so that those that lag behind are stopped."""
+    """What a bank knows of the configurations before it, so that those that lag behind are stopped."""
 
     prune_below: Mapping[int, float] = field(default_factory=dict)
     """Rung -> objective; a head below it there, on the first fold and with epochs left, ends as PRUNED."""
@@ -43,7 +43,7 @@ def contending(
     A head is out where its mean over the folds so far lies below the CONTENDERS-th best mean over the same
     folds by more than one standard deviation of what the missing folds may change. That deviation is measured
     on configurations that have more folds: their scores less what is common to a fold, so that a difficult
-    fold counts against nobody. A fold on which nothing could be scored tells nobody from another.
+    fold counts against nobody. A fold on which nothing could be scored ranks nobody.
 
     Args:
         fold_objectives: of the heads in question, the same number of folds each; NaN on a fold that lacks

@@ -172,7 +172,7 @@ class TrialData:
 
         Args:
             folds: two at least.
-            seed: breaks ties of the dealing.
+            seed: breaks ties of the split.
             enough: positive patients that a label needs to count in an average.
 
         Raises:
@@ -198,7 +198,7 @@ class TrialData:
                 inner_fold_N[own_N] = patient_folds(self.targets_NC[own_N], patients_N, folds=parts)
         return inner_fold_N
 
-    def dealt_anew(self, held_N: np.ndarray, seed: int) -> Self:
+    def resplit(self, held_N: np.ndarray, seed: int) -> Self:
         """The same rows as another single split: those of `held_N` (bool) are judged, the rest trained on.
 
         Labels that count stay those that counted, as far as both classes are among the judged.
@@ -226,8 +226,8 @@ class ProbeData(TrialData):
     """Of the encoder's products: fp32 or bf16."""
     kinds: Mapping[str, FeatureKind] | None = None
     """Kinds of features by name, runs of the columns; None: all columns are of one, `projected`."""
-    views: int = 1
-    """Of an image: a row holds the features of one view after the other, and `kinds` are columns of the
+    image_views: int = 1
+    """Views of an image: a row holds the features of one view after the other, and `kinds` are columns of the
     first."""
     text_CD: np.ndarray | None = None
     """float32 text prototypes of the labels in the space of the projected features, for heads that are drawn
@@ -253,8 +253,10 @@ class ProbeData(TrialData):
             object.__setattr__(self, "kinds", whole)
         elif any(kind.columns.stop > self.features_ND.shape[1] for kind in self.kinds.values()):
             raise ValueError(f"kinds must lie within {self.features_ND.shape[1]} columns, not {self.kinds}")
-        if self.views < 1 or self.features_ND.shape[1] % self.views:
-            raise ValueError(f"views must divide {self.features_ND.shape[1]} columns, not {self.views}")
+        if self.image_views < 1 or self.features_ND.shape[1] % self.image_views:
+            raise ValueError(
+                f"image_views must divide {self.features_ND.shape[1]} columns, not {self.image_views}"
+            )
         if self.text_CD is not None:
             shape = (len(self.labels), self.kinds[PROJECTED].width)
             if self.text_CD.shape != shape:
@@ -263,12 +265,12 @@ class ProbeData(TrialData):
     @property
     def view_width(self) -> int:
         """Columns of one view."""
-        return self.features_ND.shape[1] // self.views
+        return self.features_ND.shape[1] // self.image_views
 
     def of_first_view(self) -> ProbeData:
         """The images as they are, without their further views."""
         return replace(
-            self, features_ND=np.ascontiguousarray(self.features_ND[:, : self.view_width]), views=1
+            self, features_ND=np.ascontiguousarray(self.features_ND[:, : self.view_width]), image_views=1
         )
 
 

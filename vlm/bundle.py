@@ -58,10 +58,10 @@ from vlm.bundle_description import (
 from vlm.embeddings import embed_images, embedding_precision
 from vlm.encoder_names import HubAccess, name_in, shown, split_path
 from vlm.encoders import Encoder, load_encoder
+from vlm.image_views import ImageViews
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
-from vlm.views import Views
 
 LARGEST_HEAD = 2**30
 """Bytes of a bundle's heads."""
@@ -94,7 +94,7 @@ def save_bundle(
         "encoder": {
             "name": shown(encoder.name),
             "features": list(encoder.features),
-            "views": encoder.views.to_dict(),
+            "image_views": encoder.image_views.to_dict(),
             "width": encoder.width,
             "fingerprint": encoder.fingerprint,
             "precision": predictor.precision,
@@ -408,7 +408,7 @@ def _load_encoder(
             # Whoever made the bundle named the repository, not the user whose token it is.
             hub=HubAccess.ANONYMOUS if allow_download else HubAccess.CACHE,
         )
-        encoder = encoder.seen_in(Views(**described.views.model_dump()))
+        encoder = encoder.seen_in(ImageViews(**described.image_views.model_dump()))
     except InputError as error:
         remedy = "" if described.in_bundle else "; or export it again with --with-encoder"
         if not (described.in_bundle or allow_download):

@@ -37,8 +37,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ViewsPart(_Part):
-    """`vlm.views.Views`, as a study may ask for them."""
+class ImageViewsPart(_Part):
+    """`vlm.image_views.Views`, as a study may ask for them."""
 
     flip: bool
     shifts: int = Field(ge=0, le=16)
@@ -58,7 +58,7 @@ class EncoderPart(_Part):
 
     name: Annotated[Words, Field(max_length=1024)]
     features: list[Literal[SINGLE]] = Field(min_length=1)  # type: ignore[valid-type]
-    views: ViewsPart
+    image_views: ImageViewsPart
     width: int = Field(ge=1)
     fingerprint: Sha256
     precision: Literal["fp32", "bf16", "fp16"]

@@ -66,11 +66,11 @@ def shown(name: str) -> str:
 def shown_apart(names: Sequence[str]) -> list[str]:
     """Each as `shown`, with as many more parts of its path as tell it apart from the others."""
     split = [split_path(name) for name in names]
-    tails = iter(told_apart([path for _, path in split if path]))
+    tails = iter(distinct_names([path for _, path in split if path]))
     return [before + next(tails).removesuffix(".safetensors") if path else before for before, path in split]
 
 
-def told_apart(paths: Sequence[str]) -> list[str]:
+def distinct_names(paths: Sequence[str]) -> list[str]:
     """The last part of each path, with as many parts before it as no other path shares."""
     parts = [PurePath(path).parts for path in paths]
 

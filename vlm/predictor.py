@@ -54,7 +54,7 @@ class Predictor:
 
     @property
     def constant(self) -> bool:
-        """Whether every image gets the same scores, so that no image can be told from another."""
+        """Whether every image gets the same scores, so that nothing is ranked."""
         return not any(head.weight_DC.any() for head in self.heads)
 
     def scores(self, features_ND: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ class OverlaySample:
     """int64 from 0, without gaps."""
     weights_PB: np.ndarray
     folds_N: np.ndarray
-    """int64: patients dealt into folds."""
+    """int64: the fold of each image's patient."""
 
     @classmethod
     def draw(cls, patients_N: np.ndarray, seed: int) -> OverlaySample:
@@ -138,12 +138,12 @@ def feature_effects(
     altered_NV2D: np.ndarray,
     all_clean: tuple[np.ndarray, np.ndarray],
 ) -> pd.DataFrame:
-    """How far features move, and how well overlaid images are told from clean ones.
+    """How far features move, and how well overlaid images are discriminated from clean ones.
 
     `shift`          mean cosine distance between an image and itself overlaid, over the mean distance to the
                      nearest image of another patient.
-    `told_apart`     balanced accuracy of a logistic regression's first Newton step, as the findings are
-                     told, between clean and overlaid images of patients that it was not fitted on.
+    `discriminated`     balanced accuracy of a logistic regression's first Newton step, as the findings are
+                     discriminated, between clean and overlaid images of patients that it was not fitted on.
 
     Both of the text, of the box, and the difference; an empty text is the mean over the overlays.
 
@@ -158,7 +158,7 @@ def feature_effects(
     beside_N1 = 1 - np.einsum("nd,nd->n", u_ND, unit(every_ND)[nearest_N])[:, None]
     length = np.maximum(np.linalg.norm(altered_NV2D, axis=3), 1e-12)
     moved_NV2 = 1 - np.einsum("nd,nvkd->nvk", u_ND, altered_NV2D) / length
-    told_NV2 = np.stack(
+    discriminated_NV2 = np.stack(
         [
             np.stack([_told(sample, clean_ND, altered_NV2D[:, v, kind]) for kind in (0, 1)], axis=1)
             for v in range(len(overlays))
@@ -166,7 +166,7 @@ def feature_effects(
         axis=1,
     )
     moved_B = weighted_mean(beside_N1, sample.patients_N, sample.weights_PB)[0]
-    columns_NM, told = _with_differences(moved_NV2), sample.shares(_with_average(told_NV2))
+    columns_NM, discriminated = _with_differences(moved_NV2), sample.shares(_with_average(discriminated_NV2))
     shifts = weighted_mean(columns_NM, sample.patients_N, sample.weights_PB) / np.maximum(moved_B, 1e-12)
     unit_of_shift = max(float(beside_N1.mean()), 1e-12)
     rows = []
@@ -174,7 +174,7 @@ def feature_effects(
         shift = float(columns_NM[:, place].mean()) / unit_of_shift
         found = {
             "shift": sample.bounded(shift, shifts[place], None),
-            "told_apart": told[place],
+            "discriminated": discriminated[place],
         }
         rows += [_row(setting, metric, "", values, which, overlay) for metric, values in found.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -233,7 +233,7 @@ def decision_effects(
 
 
 def _told(sample: OverlaySample, clean_ND: np.ndarray, overlaid_ND: np.ndarray) -> np.ndarray:
-    """float64 (N,): which share of an image and its overlaid copy a regression fitted on other patients tells
+    """float64 (N,): which share of an image and its overlaid copy a regression of other patients separates
     rightly; what it is undecided about counts half."""
     both_MD = np.concatenate([clean_ND, overlaid_ND])
     target_M1 = np.repeat([0.0, 1.0], len(clean_ND))[:, None]

@@ -1,7 +1,7 @@
-"""How well one feature space tells labels apart on held-out patients: by the published protocol, and each
+"""How well one feature space discriminates labels on held-out patients: by the published protocol, and each
 label for itself against what chance gives.
 
-Shape legend: N images, D features, C labels, K columns: the labels as they are, P times dealt anew, and B
+Shape legend: N images, D features, C labels, K columns: the labels as they are, P permutations of them, and B
 times with the patients weighted anew.
 """
 
@@ -44,7 +44,7 @@ TOGETHER = 2
 SILHOUETTES = 5000
 """Images at most whose distances to each other the published silhouette takes; a seeded sample of more."""
 
-METRICS: Mapping[str, tuple[str, int, tuple[float, float] | None]] = {
+SEPARABILITY_METRICS: Mapping[str, tuple[str, int, tuple[float, float] | None]] = {
     "inter": ("distance of the centroids", 1, None),
     "intra": ("distance to the own centroid", -1, None),
     "ratio": ("inter / intra", 1, None),
@@ -56,7 +56,7 @@ METRICS: Mapping[str, tuple[str, int, tuple[float, float] | None]] = {
     "logistic_accuracy": ("one-step logistic regression, balanced accuracy", 1, (0.0, 1.0)),
 }
 """Metric -> its name, 1 where more is better and -1 where less is, and its bounds."""
-PUBLISHED = "published."
+PUBLISHED_PREFIX = "published."
 _NONE = (float("nan"), float("nan"))
 """No interval."""
 COLUMNS = (
@@ -111,7 +111,7 @@ class Points:
 
     @cached_property
     def folds_N(self) -> np.ndarray:
-        """int64: patients dealt into folds, each label's positives shared out; as a study deals them."""
+        """int64: patients' folds, each label's positives spread over them; as a study splits them."""
         folds = min(FOLDS, int(self.patients_N.max()) + 1)
         return patient_folds(self.targets_NC, self.patients_N, folds=max(folds, 2), seed=self.seed)
 
@@ -122,11 +122,11 @@ def separability(points: Points, setting: str) -> pd.DataFrame:
     Metrics that begin with `published.` follow arXiv 2506.14136: an image belongs to the first of its
     positive labels, and everything is scored on the points that it was fitted on. All others take each
     label's positive against its negative images, measured on patients that were not fitted on; an empty label
-    is the mean over labels. `chance` is the mean and the middle 95 % of PERMUTATIONS deals of the patients'
-    labels, p one-sided, and adjusted over the labels of one metric, whose deals are the same; the interval is
-    over patients, and missing with fewer than ten on a label's smaller side. `logistic_accuracy` is that of a
-    regression's first Newton step, of the labels as they are and of every deal: a converged regression
-    against a null of first steps would find one rare label of noise in four.
+    is the mean over labels. `chance` is the mean and the middle 95 % of the patients' labels permuted
+    PERMUTATIONS times, p one-sided, and adjusted over the labels of one metric, which share permutations; the
+    interval is over patients, and missing with fewer than ten on a label's smaller side. `logistic_accuracy`
+    is that of a regression's first Newton step, of the labels as they are and of every permutation: a
+    converged regression against a null of first steps would find one rare label of noise in four.
     """
     rows = [*_published(points), *_each_label(points)]
     return pd.DataFrame([(setting, *row) for row in rows], columns=COLUMNS)
@@ -149,9 +149,9 @@ def _published(points: Points) -> Iterator[tuple]:
     shuffled_NP = shuffled_rows(patients_N, PERMUTATIONS, points.seed)
     null = [published_separability(x_ND, y_N[rows_N])._asdict() for rows_N in shuffled_NP.T]
     for metric, value in found.items():
-        yield _row(PUBLISHED + metric, "", value, null_B=np.array([one[metric] for one in null]))
+        yield _row(PUBLISHED_PREFIX + metric, "", value, null_B=np.array([one[metric] for one in null]))
     for metric, value in _fitted_on_themselves(x_ND, y_N, points.seed).items():
-        yield _row(PUBLISHED + metric, "", value)
+        yield _row(PUBLISHED_PREFIX + metric, "", value)
 
 
 def _fitted_on_themselves(x_ND: np.ndarray, y_N: np.ndarray, seed: int) -> dict[str, float]:
@@ -183,12 +183,12 @@ def _each_label(points: Points) -> Iterator[tuple]:
     weights_PB = patient_weights(int(points.patients_N.max()) + 1, RESAMPLES, points.seed)
     weights_NB = weights_PB[points.patients_N]
     near_Nk = neighbours(points.features_ND, points.patients_N, NEIGHBOURS)
-    # The labels as they are, then every deal of them.
+    # The labels as they are, then every permutation of them.
     given_NP = np.column_stack([np.arange(len(rows_NP)), rows_NP])
     labels_NK = points.targets_NC[:, separable].astype(np.float32)[given_NP].reshape(len(rows_NP), -1)
     steps_NK = first_newton_step(points.features_ND, labels_NK, points.folds_N, STRENGTH)
     above_NKC = (steps_NK > 0).reshape(len(rows_NP), 1 + PERMUTATIONS, len(separable))
-    values: dict[str, list[np.ndarray]] = {metric: [] for metric in METRICS}
+    values: dict[str, list[np.ndarray]] = {metric: [] for metric in SEPARABILITY_METRICS}
     for place, c in enumerate(separable):
         own_N1 = points.targets_NC[:, [c]].astype(np.float32)
         labels_NK = own_N1[:, 0][given_NP]
@@ -208,8 +208,8 @@ def _each_label(points: Points) -> Iterator[tuple]:
             decided_NK = np.concatenate([decided_NK, np.repeat(decided_NK[:, :1], RESAMPLES, axis=1)], axis=1)
             values[metric].append(balanced_accuracy(decided_NK, positive_NK, negative_NK))
     yield from _label_rows(points, separable, values)
-    # The same deals and weights for all labels, so that their means have a chance and an interval of their
-    # own.
+    # The same permutations and weights for all labels, so that their means have a chance and an interval
+    # of their own.
     known_C = np.isfinite([value_K[0] for value_K in values["ratio"]])
     for metric, each in values.items():
         value_C, null_CP, resampled_CB = _parts(np.stack(each))
@@ -221,7 +221,7 @@ def _each_label(points: Points) -> Iterator[tuple]:
                     resampled_CB[known_C],
                     points.fewer_C[separable][known_C],
                     fewer_side_patients(points.targets_NC[:, separable[known_C]], points.patients_N),
-                    METRICS[metric][2],
+                    SEPARABILITY_METRICS[metric][2],
                 )
             yield _row(metric, "", value_C[known_C].mean(), ends, _mean(null_CP[known_C]))
 
@@ -230,7 +230,7 @@ def _label_rows(
     points: Points, separable: np.ndarray, values: Mapping[str, list[np.ndarray]]
 ) -> Iterator[tuple]:
     adjusted = {
-        metric: adjusted_p(*_parts(METRICS[metric][1] * np.stack(each))[:2])
+        metric: adjusted_p(*_parts(SEPARABILITY_METRICS[metric][1] * np.stack(each))[:2])
         for metric, each in values.items()
     }
     for place, c in enumerate(separable):
@@ -238,9 +238,13 @@ def _label_rows(
         fewer = int(points.fewer_C[c])
         for metric, each in values.items():
             value, null_P, resampled_B = _parts(each[place])
-            # Davies-Bouldin is infinite where a resample tells nothing apart.
+            # Davies-Bouldin is infinite where a resample separates nothing.
             known = np.isfinite(resampled_B).all()
-            ends = label_interval(float(value), resampled_B, fewer, METRICS[metric][2]) if known else _NONE
+            ends = (
+                label_interval(float(value), resampled_B, fewer, SEPARABILITY_METRICS[metric][2])
+                if known
+                else _NONE
+            )
             p = adjusted[metric][place]
             yield _row(metric, points.labels[c], value, ends, null_P, p, counts)
 
@@ -262,7 +266,7 @@ def _parts(value_K: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _mean(null_CP: np.ndarray) -> np.ndarray:
-    """Of the labels for which a deal gave a value."""
+    """Of the labels for which a permutation gave a value."""
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         return np.nanmean(null_CP, axis=0)
 
@@ -279,8 +283,8 @@ def _row(
     """A row but for its setting."""
     chance = (np.nan,) * 4
     if null_B is not None and len(null_B := null_B[~np.isnan(null_B)]):
-        sign = METRICS[metric.removeprefix(PUBLISHED)][1]
-        # Where some deal told nothing apart, Davies-Bouldin is infinite: it has a p, and no range of chance.
+        sign = SEPARABILITY_METRICS[metric.removeprefix(PUBLISHED_PREFIX)][1]
+        # Where a permutation separates nothing, Davies-Bouldin is infinite: a p and no range of chance.
         middle = (
             (null_B.mean(), *np.quantile(null_B, [0.025, 0.975])) if np.isfinite(null_B).all() else chance[1:]
         )

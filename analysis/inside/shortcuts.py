@@ -1,4 +1,4 @@
-"""What else features tell of an image, such as its view or the patient's sex, and whether an answer's ranking
+"""What else features discriminate, such as its view or the patient's sex, and whether an answer's ranking
 of findings holds among images that share it.
 
 Shape legend: N images, C labels or values, B resamples, S strata.
@@ -32,7 +32,7 @@ words are free text."""
 BANDS = 3
 MOST_ATTRIBUTES = 12
 DEVELOPMENT_PATIENTS, TEST_PATIENTS = 10, 5
-"""That a value needs to be told from others; images with a rarer one take no part."""
+"""That a value needs to be discriminated from others; images with a rarer one take no part."""
 FOLDS = 5
 LEVEL = 0.95
 """At which the intervals of all attributes hold together, see `level_of_each`."""
@@ -134,7 +134,7 @@ def attribute_score(
     """
     targets_NC = attribute.targets_NC(data.rows_N)
     fold_N = patient_folds(targets_NC, data.patients_N, folds=FOLDS)
-    told = replace(
+    classes = replace(
         data,
         targets_NC=targets_NC,
         labels=attribute.values,
@@ -144,7 +144,7 @@ def attribute_score(
         threshold_fold_N=fold_N,
         text_CD=None,
     )
-    head = chosen(train_logistic(told, objective_name="macro_auroc")).head
+    head = chosen(train_logistic(classes, objective_name="macro_auroc")).head
     held_NC, scores_NC = attribute.targets_NC(test_N), head.logits(features_ND[test_N])
     found = _auroc_intervals(held_NC, scores_NC, patients_N, weights_PB, level)
     return float(auroc(held_NC, scores_NC).mean()), *found.of_average(np.ones(held_NC.shape[1], dtype=bool))
@@ -157,7 +157,7 @@ def _auroc_intervals(
     weights_PB: np.ndarray,
     level: float,
 ) -> MetricIntervals:
-    """Those of a score table, which hold also where a view is told almost without a mistake."""
+    """Those of a score table, which hold also where a view is discriminated almost without a mistake."""
     said = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0)
     return MetricIntervals(
         metric=AUROC,

@@ -344,12 +344,12 @@ def headline(
     if plain in tests.index:
         sentences.append(f"Against {_NAMED[plain]}: {said(plain)}.")
     if strongest != plain:
-        told = (
+        sentence = (
             f"The strongest baseline, {_NAMED[strongest]}, has {ranged(averages.loc[(strongest, objective)])}"
         )
         if strongest in tests.index:
-            told += f": {said(strongest)}"
-        sentences.append(f"{told}.")
+            sentence += f": {said(strongest)}"
+        sentences.append(f"{sentence}.")
     return " ".join(sentences)
 
 

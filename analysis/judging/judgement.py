@@ -72,7 +72,7 @@ class StudyFacts:
     """The chosen configurations by the ids of their rows, the answer's own where it is one of them."""
     baselines: Mapping[str, TrialRecord] = field(default_factory=dict)
     """Id of a baseline -> the record that was chosen of it, as far as the study kept it."""
-    finalists: Sequence[TrialRecord] = ()
+    best: Sequence[TrialRecord] = ()
     """The best 20 configurations or fewer, the best first, as the search left them."""
     nested_objective: float = float("nan")
     """Of the answer, where each fold's patients are scored by what was chosen without them; NaN of a single

@@ -27,7 +27,7 @@ class ScoredRow:
     rule: DecisionRule
     ranks_only: bool
     constant: bool
-    """Every image gets the same scores, so that no image can be told from another."""
+    """Every image gets the same scores, so that nothing is ranked."""
     val_scores_NC: np.ndarray
     """float64 (M, C): by what was not trained on the image; NaN in the lines of which there is no such
     score."""

@@ -2,7 +2,7 @@
 
 csv           a row a box: an image, a label, and x, y, w, h or x_min, y_min, x_max, y_max
 nih           ChestX-ray14's BBox_List_2017.csv, drawn on 1024 x 1024 pixels
-vindr         VinDr-CXR's boxes, several readers (rad_id)
+vindr         VinDr-CXR's boxes, several raters (rad_id)
 coco          COCO JSON: bbox, polygons, run lengths
 chexlocalize  CheXlocalize's JSON of masks: image -> label -> run lengths
 siim          SIIM-ACR's pneumothorax masks of 1024 x 1024 pixels in relative run lengths
@@ -44,7 +44,7 @@ bytes for each."""
 _COLUMNS = {
     "image": ("image", "image_id", "imageid", "image index", "filename", "file_name", "file"),
     "label": ("label", "class_name", "finding label", "finding", "category"),
-    "reader": ("reader", "rad_id", "annotator", "radiologist"),
+    "rater": ("reader", "rad_id", "annotator", "radiologist"),
 }
 _CORNER = {"x": ("x", "x_min", "xmin", "x1"), "y": ("y", "y_min", "ymin", "y1")}
 _SIZE = {"w": ("w", "width"), "h": ("h", "height")}
@@ -60,7 +60,7 @@ class Drawn:
     image: str
     label: str
     """"" where the file names none."""
-    reader: str = ""
+    rater: str = ""
     box: tuple[float, float, float, float] | None = None
     """x, y, width, height."""
     mask_HW: np.ndarray | None = None
@@ -175,7 +175,7 @@ def _boxes(frame: pd.DataFrame, path: Path) -> Iterator[Drawn]:
 
     image = column(_COLUMNS["image"], "the image")
     label = column(_COLUMNS["label"], "the label", needed=False)
-    reader = column(_COLUMNS["reader"], "the reader", needed=False)
+    rater = column(_COLUMNS["rater"], "the rater", needed=False)
     x, y = (column(names, f"the box's {axis}") for axis, names in _CORNER.items())
     far = any(name in columns for names in _FAR_CORNER.values() for name in names)
     w, h = (column(names, f"the box's {side}") for side, names in (_FAR_CORNER if far else _SIZE).items())
@@ -192,7 +192,7 @@ def _boxes(frame: pd.DataFrame, path: Path) -> Iterator[Drawn]:
             where=str(where),
             image=row[image],
             label=named,
-            reader=(row[reader] or "") if reader else "",
+            rater=(row[rater] or "") if rater else "",
             box=box,
         )
 

@@ -76,12 +76,12 @@ def annotate(
     label: str = "",
     positive_labels: bool = False,
     organ: str = "",
-    reader: str = "",
+    rater: str = "",
     drawn_by: str = "",
     drawn_on: tuple[int, int] | None = None,
     other_names: Mapping[str, str] | None = None,
 ) -> Annotated:
-    """Write regions beside the manifest. Those of the same readers that were there before are replaced, of an
+    """Write regions beside the manifest. Those of the same raters that were there before are replaced, of an
     organ by that organ's and of labels by those of labels; others stay.
 
     Args:
@@ -89,7 +89,7 @@ def annotate(
         label: for all regions, whatever their file says.
         positive_labels: give each region to every finding that its image is positive for.
         organ: what all regions are of, whatever labels their images have.
-        reader: for regions whose file names none.
+        rater: for regions whose file names none.
         drawn_by: `people`, `software`, or empty where it is not known.
         drawn_on: width and height of the images that boxes were drawn on, where these were larger or smaller
             than the cohort's and the file does not say so.
@@ -126,33 +126,33 @@ def annotate(
             why = "images without a positive label" if positive_labels else "labels that the cohort lacks"
             found.left_out.setdefault(why, Counter())[one.image if positive_labels else one.label] += 1
         for name in names:
-            region = _region(one, index.images[row], name, reader, index.size(row), drawn_on, found)
+            region = _region(one, index.images[row], name, rater, index.size(row), drawn_on, found)
             regions.append(replace(region, organ=organ, drawn_by=drawn_by))
     if not regions:
         reasons = "; ".join(found.lines[1:]) or "the file has no region"
         raise InputError(f"{cohort.folder}: nothing was annotated: {reasons}")
     before = Annotations.open(cohort)
-    replaced = {(region.organ, region.reader) for region in regions}
-    kept = [one for one in before.regions if (one.organ, one.reader) not in replaced] if before else []
+    replaced = {(region.organ, region.rater) for region in regions}
+    kept = [one for one in before.regions if (one.organ, one.rater) not in replaced] if before else []
     write_annotations(cohort.folder, [*kept, *regions])
     found.regions, found.images = len(regions), len({region.image for region in regions})
     return found
 
 
-def remove(cohort: Cohort, reader: str, organ: str = "") -> int:
-    """Take a reader's regions away, all of them or those of an organ alone, and return how many.
+def remove(cohort: Cohort, rater: str, organ: str = "") -> int:
+    """Take a rater's regions away, all of them or those of an organ alone, and return how many.
 
     Raises:
-        InputError: there are none, with the readers that there are.
+        InputError: there are none, with the raters that there are.
     """
     found = Annotations.open(cohort)
     regions = found.regions if found else ()
-    kept = [one for one in regions if one.reader != reader or (organ and one.organ != organ)]
+    kept = [one for one in regions if one.rater != rater or (organ and one.organ != organ)]
     if len(kept) == len(regions):
-        readers = ", ".join(repr(name) for name in found.readers) if found else "nobody"
+        raters = ", ".join(repr(name) for name in found.raters) if found else "nobody"
         raise InputError(
-            f"--remove: {cohort.folder} has no regions {f'of {organ!r} ' if organ else ''}by {reader!r}; "
-            f"annotated by {readers}"
+            f"--remove: {cohort.folder} has no regions {f'of {organ!r} ' if organ else ''}by {rater!r}; "
+            f"annotated by {raters}"
         )
     if kept:
         write_annotations(cohort.folder, kept)
@@ -261,13 +261,13 @@ def _region(
     one: Drawn,
     image: str,
     label: str,
-    reader: str,
+    rater: str,
     size: tuple[int, int],
     drawn_on: tuple[int, int] | None,
     found: Annotated,
 ) -> Region:
     width, height = size
-    who = one.reader or reader
+    who = one.rater or rater
     if one.mask_HW is not None:
         mask_HW = one.mask_HW
         on = mask_HW.shape[1], mask_HW.shape[0]
@@ -297,7 +297,7 @@ def _region(
     return Region(
         image=image,
         label=label,
-        reader=who,
+        rater=who,
         x=left,
         y=top,
         w=right - left,

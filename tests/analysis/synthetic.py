@@ -35,9 +35,9 @@ from trainables.records import TrialRecord, judged_fields
 from trainables.trial_data import ProbeData
 from vlm.encoders.pixels import SIDE
 from vlm.feature_kinds import FeatureKind, side_by_side
+from vlm.image_views import ImageViews
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
-from vlm.views import Views
 
 PREVALENCES = (0.03, 0.11, 0.14, 0.05, 0.02, 0.012, 0.03, 0.09, 0.008, 0.05, 0.02, 0.04, 0.05, 0.55)
 CLASSES = ("normal", "bacterial", "viral", "other")
@@ -59,7 +59,7 @@ class SyntheticEncoder:
     geometry: Geometry = field(default_factory=lambda: Geometry(size=64))
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    views: Views = field(default_factory=Views)
+    views: ImageViews = field(default_factory=ImageViews)
 
     @property
     def blocks(self) -> dict[str, tuple[int, ...]]:

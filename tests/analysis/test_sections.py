@@ -329,7 +329,7 @@ def test_finalists_stand_with_mean_and_deviation_of_their_repeats(analysed):
     assert texts(table.rows[0])[2] == f"{np.mean(seeds):.3f} ± {np.std(seeds, ddof=1):.3f}"
 
 
-def test_patients_too_few_to_be_dealt_anew_leave_a_dash(analysed):
+def test_patients_too_few_to_be_split_anew_leave_a_dash(analysed):
     facts = replace(analysed.judgement.study, repeats={41: {"seeds": [0.4, 0.5], "splits": []}})
     (row,) = of_kind(gap.run(replace(analysed.judgement, study=facts)), Table)[1].rows
     assert texts(row)[-1] == "–"

@@ -49,7 +49,7 @@ def test_they_lie_beside_the_manifest_with_a_hash_of_their_own(cohort):
     regions = [mask_region("0.png", "Edema", "B", mask_HW), BOX]
     write_annotations(cohort.folder, regions)
     found = Annotations.open(cohort)
-    assert set(found.regions) == set(regions) and found.readers == ["", "B"]
+    assert set(found.regions) == set(regions) and found.raters == ["", "B"]
     np.testing.assert_array_equal(found.mask("0.png", "Edema"), mask_HW | BOX.mask())
     np.testing.assert_array_equal(found.mask("0.png", "Edema", "B"), mask_HW)
     assert found.mask("1.png", "Edema") is None
@@ -108,7 +108,7 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line(cohort):
 def test_the_sample_has_its_exact_masks_from_the_start(tmp_path):
     sample = draw_cohort(tmp_path / "sample", images=60, size=48)
     found = Annotations.open(sample)
-    assert found.readers == [DRAWER]
+    assert found.raters == [DRAWER]
     drawn = 0
     targets_NC, labels = sample.targets_NC(), sample.labels
     for n, image in enumerate(sample.images()):

@@ -75,5 +75,5 @@ def test_folds_follow_the_seed_and_not_the_order_of_the_images():
 
 
 def test_more_folds_than_patients_are_refused_in_one_line():
-    with pytest.raises(InputError, match=r"^3 patients cannot be dealt into 5 folds: .*fewer folds.*$"):
+    with pytest.raises(InputError, match=r"^3 patients cannot be split into 5 folds: .*fewer folds.*$"):
         patient_folds(np.zeros((4, 2)), np.array([0, 1, 2, 2]))

@@ -82,7 +82,7 @@ def test_a_rare_label_reaches_all_three_sides_when_it_can():
     assert set(split_N[:6]) == set(SPLITS)
 
 
-def test_patients_with_many_images_are_dealt_to_all_sides():
+def test_patients_with_many_images_are_spread_over_all_sides():
     """Ten patients hold half of the images; the sides still come out near their shares."""
     patients_N = np.concatenate([np.repeat(np.arange(10), 40), np.arange(10, 410)])
     split_N = np.array(stratified_split(np.zeros((800, 1)), patients_N))

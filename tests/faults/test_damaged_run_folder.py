@@ -8,7 +8,7 @@ import pytest
 from cohort.errors import InputError
 from study import Study
 from study.cli import main
-from study.tracked_analysis import record_opening
+from study.tracked_analysis import record_test_access
 from study.tracked_study import tracked_study
 from study.tracking import StudyTracker
 from tests.faults.conftest import only_line, study_file
@@ -102,17 +102,17 @@ def test_a_damaged_mlflow_store_is_named_before_anything_is_trained(copied, capf
     assert contents(copied) == before
 
 
-def test_an_opening_of_the_test_split_whose_line_was_cut_off_still_counts(copied):
+def test_an_access_to_the_test_split_whose_line_was_cut_off_still_counts(copied):
     """The next one has a line of its own, and MLflow is told of both."""
-    openings = copied.folder.openings_file
+    openings = copied.folder.test_access_file
     openings.write_bytes(b'{"when": "2030-01-01T00:00:00+00:00", "wh')
     copied.export(study_file(copied).parent / "bundle")
     _, second = openings.read_text().splitlines()
     assert json.loads(second)["why"] == "export study of squares"
     uri, run_file = copied.config.tracking.uri, copied.folder.mlflow_run_file
-    assert record_opening(uri, run_file, openings, {}, copied.folder.report) == ""
-    told = mlflow_children(copied)[0].data.tags["radtune.test_openings"]
-    assert told.startswith("an opening whose line is damaged; ") and told.endswith("export study of squares")
+    assert record_test_access(uri, run_file, openings, {}, copied.folder.report) == ""
+    told = mlflow_children(copied)[0].data.tags["radtune.test_access"]
+    assert told.startswith("an access whose line is damaged; ") and told.endswith("export study of squares")
 
 
 def test_the_damaged_study_opens_again_when_the_file_is_put_back(copied, studied):

@@ -1,4 +1,4 @@
-"""What chance gives: deals that keep patients together, p-values by hand and by simulation."""
+"""What chance gives: permutations that keep patients together, p-values by hand and by simulation."""
 
 import numpy as np
 import pytest

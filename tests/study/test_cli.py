@@ -187,20 +187,20 @@ def test_embed_finds_what_the_study_has_computed(studied, capsys):
     assert "160 x 1024 features of pixels, fp32, from the cache" in capsys.readouterr().out
 
 
-def openings_of_the_test_split(study):
+def readings_of_the_test_split(study):
     client = MlflowClient(study.config.tracking.uri)
     parent = client.get_run((study.folder.path / "mlflow_run_id").read_text().strip())
     assert parent.info.status == "FINISHED"
-    return sum(map(bool, parent.data.tags.get("radtune.test_openings", "").split("; ")))
+    return sum(map(bool, parent.data.tags.get("radtune.test_access", "").split("; ")))
 
 
 def test_analyze_export_and_predict_agree_to_the_last_digit_that_is_printed(studied, tmp_path, capsys):
     study, _ = studied
     run = str(study.folder.path)
-    record = study.folder.openings_file
+    record = study.folder.test_access_file
     before = len(record.read_text().splitlines()) if record.exists() else 0
     assert main(["analyze", run]) == 0
-    assert len(record.read_text().splitlines()) == before + 1 == openings_of_the_test_split(study)
+    assert len(record.read_text().splitlines()) == before + 1 == readings_of_the_test_split(study)
     text = capsys.readouterr().out
     for setting in (
         "prevalence",

@@ -9,7 +9,15 @@ from PIL import Image
 
 from analysis.inside.saliency.localisation import BASELINES, CEILING
 from analysis.inside.saliency.pictures import overlay
-from analysis.inside.saliency.scores import ABOVE_ATLAS, ABOVE_OTHERS, ALL, AREA, METRICS, OTHERS, USUAL
+from analysis.inside.saliency.scores import (
+    ABOVE_ATLAS,
+    ABOVE_OTHERS,
+    ALL,
+    AREA,
+    OTHERS,
+    SALIENCY_METRICS,
+    USUAL,
+)
 from analysis.inside.saliency.sides import ABOVE_CHANCE, BY_CHANCE, SIDE, ZONE
 from analysis.inside.sections import saliency
 from cohort.annotations import mask_region, write_annotations
@@ -111,12 +119,12 @@ def test_the_report_scores_the_maps_against_what_was_drawn(looked_at):
     table = pd.read_csv(study.folder.analysis / "saliency.csv")
     assert list(table.columns[:6]) == ["setting", "metric", "label", "value", "low", "high"]
     assert {*BASELINES, CEILING, "zero-shot", "paper", "study"} == set(table["setting"])
-    drawn = {*METRICS, AREA, ABOVE_ATLAS, OTHERS, ABOVE_OTHERS, USUAL, "deletion", "insertion"}
+    drawn = {*SALIENCY_METRICS, AREA, ABOVE_ATLAS, OTHERS, ABOVE_OTHERS, USUAL, "deletion", "insertion"}
     assert set(table["metric"]) == drawn | OF_SIDES  # the sample says sides
     assert table["value"].between(-1, 1).all()
     assert (table["low"].isna() | (table["low"] <= table["value"])).all()
     finer = table[(table["method"] == "layercam, 3 x 3 positions") & (table["label"] == ALL)]
-    assert set(finer["metric"]) == {*METRICS, AREA, ABOVE_ATLAS}
+    assert set(finer["metric"]) == {*SALIENCY_METRICS, AREA, ABOVE_ATLAS}
     assert (
         "where the model looks:" in result.text
         and "Fewer than 10 test patients have regions of" in result.text

@@ -18,8 +18,8 @@ from cohort.errors import InputError
 from study import Study
 from study.cluster import Capacity, check_cluster, running_ray
 from study.config import FineTuneSettings, Resources, SearchSettings
-from study.fine_tune import Adapter as FineTune
-from study.linear_probe import Adapter as LinearProbe
+from study.fine_tune import FineTuneStudy as FineTune
+from study.linear_probe import LinearProbeStudy as LinearProbe
 from study.linear_probe import bank_resources
 from tests.conftest import REPOSITORY
 from tests.faults.conftest import LONG, check_every_number_once, finish, start, to_run, wait_for

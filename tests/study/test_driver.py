@@ -428,12 +428,14 @@ def test_features_are_computed_in_the_precision_that_the_study_began_with(studie
     assert asked == ["fp32"]
 
 
-def test_an_opening_is_noted_for_each_analysis_and_export_and_for_no_mistyped_section(studied, tmp_path):
+def test_an_access_is_noted_for_each_analysis_and_export_and_for_no_mistyped_section(studied, tmp_path):
     study, _ = studied
 
     def noted():
         return (
-            study.folder.openings_file.read_text().splitlines() if study.folder.openings_file.exists() else []
+            study.folder.test_access_file.read_text().splitlines()
+            if study.folder.test_access_file.exists()
+            else []
         )
 
     before = len(noted())
@@ -447,7 +449,7 @@ def test_an_opening_is_noted_for_each_analysis_and_export_and_for_no_mistyped_se
 def test_an_interrupted_studys_parent_run_does_not_stay_open(tmp_path, monkeypatch):
     square_cohort(tmp_path / "cohort")
     study = Study.from_dict(settings(tmp_path, configurations=1))
-    monkeypatch.setattr("study.linear_probe.Adapter.close", lambda *_: 1 / 0)
+    monkeypatch.setattr("study.linear_probe.LinearProbeStudy.close", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.run(echo=lambda line: None)
     parent, _ = mlflow_children(study)
@@ -493,7 +495,7 @@ def test_too_few_patients_for_dealing_them_anew_cost_nothing_but_that(tmp_path):
     square_cohort(tmp_path / "cohort", images=108, images_a_patient=4)
     lines: list[str] = []
     study = Study.from_dict(settings(tmp_path, configurations=4, selection="split")).run(echo=lines.append)
-    assert any("patients dealt anew (too few patients)" in line for line in lines)
+    assert any("patients split anew (too few patients)" in line for line in lines)
     assert all(one["splits"] == [] for one in study.folder.repeats()["repeated"])
     parent, _ = mlflow_children(study)
     assert parent.info.status == "FINISHED"
@@ -513,7 +515,7 @@ def test_without_a_test_split_a_study_is_exported_and_its_analysis_refused(tmp_p
         "| positive images (patients) | train | val | training prevalence |"
         in (bundle / "README.md").read_text()
     )
-    assert not study.folder.openings_file.exists()
+    assert not study.folder.test_access_file.exists()
 
 
 @pytest.mark.slow
@@ -522,7 +524,7 @@ def test_a_study_in_which_nothing_completes_says_so_with_the_first_reason(tmp_pa
     square_cohort(tmp_path / "cohort")
     monkeypatch.setattr("study.search.TRIES", 1)
     broken = tune.with_resources(Broken, {"cpu": 1})
-    monkeypatch.setattr("study.linear_probe.Adapter.trainable", lambda *_: (broken, None))
+    monkeypatch.setattr("study.linear_probe.LinearProbeStudy.trainable", lambda *_: (broken, None))
     (tmp_path / "s.yaml").write_text(json.dumps(settings(tmp_path, name="s", configurations=2)))
     assert main(["run", str(tmp_path / "s.yaml")]) == 1
     printed = capsys.readouterr().out

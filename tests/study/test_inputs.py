@@ -96,7 +96,7 @@ def encoder_of(kinds, text=True, views=1):
         name="made-up",
         kinds=side_by_side(kinds),
         text_refusal="" if text else "encoder made-up has no text tower; zero-shot needs a CLIP model",
-        views=SimpleNamespace(count=views),
+        image_views=SimpleNamespace(count=views),
     )
 
 
@@ -177,7 +177,7 @@ def test_fewer_patients_than_folds_are_refused_with_the_remedy(tmp_path):
     inputs = open_inputs_of(tmp_path)
     with pytest.raises(InputError) as caught:
         _ = inputs.data
-    said = "deals patients into 5 folds, and training and validation have 4; set search.selection: split"
+    said = "splits patients into 5 folds, and training and validation have 4; set search.selection: split"
     assert said in str(caught.value)
 
 

@@ -74,11 +74,11 @@ def test_a_name_may_hold_an_at_and_an_alias_begin_with_v():
 
 def test_a_refused_target_leaves_no_bundle_and_opens_no_test_split(studied, tmp_path, capsys):
     study, _ = studied
-    before = study.folder.openings_file.read_text() if study.folder.openings_file.exists() else ""
+    before = study.folder.test_access_file.read_text() if study.folder.test_access_file.exists() else ""
     out = tmp_path / "bundle"
     assert main(["export", str(study.folder.path), "--out", str(out), "--register", "squares@v1"]) == 2
     assert capsys.readouterr().err.count("\n") == 1 and not out.exists()
-    after = study.folder.openings_file.read_text() if study.folder.openings_file.exists() else ""
+    after = study.folder.test_access_file.read_text() if study.folder.test_access_file.exists() else ""
     assert after == before
 
 

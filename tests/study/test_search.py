@@ -17,7 +17,7 @@ from cohort.files import write_atomically
 from study.ask_tell import Asking
 from study.bank_queue import BankQueue
 from study.journal import shown_journal
-from study.linear_probe import RUNG_OBSERVATIONS, Adapter
+from study.linear_probe import RUNG_OBSERVATIONS, LinearProbeStudy
 from study.run_folder import RunFolder
 from study.search import TRIES, BankSearcher
 from study.search_plan import SearchPlan, kept_plan
@@ -56,7 +56,7 @@ def searcher(folder, configurations=64, concurrent=2, seed=0, **changes):
         suggest=suggest,
         presets={"paper": {"loss": "bce", "x": 0.9}},
         warm_starts=[{"loss": "focal", "x": 0.5, "gamma": 2.0}, {"loss": "bce", "x": 0.4}],
-        told=Adapter(None, None, None).told,
+        known_to_bank=LinearProbeStudy(None, None, None).known_to_bank,
     )
     run.path.mkdir(parents=True, exist_ok=True)
     return BankSearcher(BankQueue("s", run, kept_plan(plan, run), asking), lambda records: None)

@@ -22,7 +22,7 @@ from study.cli import main
 from study.mlflow_experiment import KIND_TAG, pages
 from study.sqlite_uri import sqlite_uri
 from study.study_runs import CURVE_EPOCHS, NUMBER_TAG
-from study.tracked_analysis import record_opening
+from study.tracked_analysis import record_test_access
 from study.tracked_study import TrackedStudy
 from study.tracking import StudyTracker
 from tests.conftest import REPOSITORY
@@ -308,7 +308,7 @@ def test_a_store_that_refuses_a_run_leaves_the_study_alone_and_one_line(uri, tmp
     assert tracker.run_ids == {}
 
 
-def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
+def test_every_access_to_the_test_split_is_counted_or_refused(uri, tmp_path):
     tracker = tracker_of(uri, "openings", tmp_path)
     tracker.close([], [], {})
     analysis = tmp_path / "analysis"
@@ -319,16 +319,16 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     (analysis / "overlay.csv").write_text("setting,value\n")
     (analysis / "notes.txt").write_text("nobody else's business")
     write_part(analysis, part)
-    openings, note = tmp_path / "openings.jsonl", tmp_path / RUN_FILE
+    openings, note = tmp_path / "test_access.jsonl", tmp_path / RUN_FILE
     report = analysis / "report.html"
     report.write_text("a page")
     for day in ("monday", "tuesday"):
         with open(openings, "a") as file:
             file.write(json.dumps({"when": day, "why": "analyze a"}) + "\n")
         figures = {"test.macro_ap": 0.4, "test.nan": float("nan")}
-        assert record_opening(uri, note, openings, figures, report) == ""
+        assert record_test_access(uri, note, openings, figures, report) == ""
     run = MlflowClient(uri).get_run(tracker.parent)
-    assert run.data.tags["radtune.test_openings"] == "monday analyze a; tuesday analyze a"
+    assert run.data.tags["radtune.test_access"] == "monday analyze a; tuesday analyze a"
     assert run.data.metrics == {"test.macro_ap": 0.4}
     told = run.data.tags["mlflow.note.content"]
     assert "| answer of the study, test | 0.400 |" in told and f"Report: `{report}`" in told
@@ -337,7 +337,7 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     assert "analysis/notes.txt" not in kept_below(uri, tracker.parent, "analysis")
     write_part(analysis, replace(part, tables=["by_text"], figures=[]))
     (analysis / "by_text.csv").write_text("text,value\n")
-    assert record_opening(uri, note, openings, {}, report) == ""
+    assert record_test_access(uri, note, openings, {}, report) == ""
     assert set(kept_below(uri, tracker.parent, "analysis")) - {"analysis/figures"} == {
         "analysis/report.html",
         "analysis/test_scores.csv",
@@ -345,11 +345,11 @@ def test_every_opening_of_the_test_split_is_counted_or_refused(uri, tmp_path):
     }
     assert kept_below(uri, tracker.parent, "analysis/figures") == []
     report.unlink()  # as in a run folder restored from a copy, which holds no analysis
-    assert record_opening(uri, note, openings, {}, report) == ""
+    assert record_test_access(uri, note, openings, {}, report) == ""
     assert "analysis/report.html" in kept_below(uri, tracker.parent, "analysis")
     note.write_text("0" * 32)
-    refused = record_opening(uri, note, openings, {}, report)
-    assert "could not record this opening" in refused and f"`radtune sync {tmp_path}` sends it" in refused
+    refused = record_test_access(uri, note, openings, {}, report)
+    assert "could not record this access" in refused and f"`radtune sync {tmp_path}` sends it" in refused
 
 
 def test_artifacts_lie_beside_the_store_whatever_its_folder_is_called(tmp_path):
@@ -454,11 +454,11 @@ def test_a_server_that_is_away_costs_five_seconds_and_a_line(how, tmp_path):
             f"MLflow ({uri}) did not take everything" in complaint and "2 configurations missing" in complaint
         )
         (tmp_path / RUN_FILE).write_text("0" * 32)
-        (tmp_path / "openings.jsonl").write_text("")
-        refused = record_opening(
-            uri, tmp_path / RUN_FILE, tmp_path / "openings.jsonl", {}, tmp_path / "report.html"
+        (tmp_path / "test_access.jsonl").write_text("")
+        refused = record_test_access(
+            uri, tmp_path / RUN_FILE, tmp_path / "test_access.jsonl", {}, tmp_path / "report.html"
         )
-        assert "could not record this opening" in refused
+        assert "could not record this access" in refused
     abandoned = tracker_of(uri, "away", tmp_path)
     abandoned.abandon()  # at once, and without a fault
 
@@ -501,7 +501,7 @@ def test_a_study_runs_without_its_server_and_is_sent_there_afterwards(tmp_path, 
     assert len(study.records) == 8
     run = str(study.folder.path)
     assert main(["analyze", run, "--only", "scores"]) == 0
-    assert "could not record this opening of the test split" in capsys.readouterr().out
+    assert "could not record this access to the test split" in capsys.readouterr().out
     assert main(["sync", run]) == 2
     assert "did not take everything" in capsys.readouterr().err
     with mlflow_server(port, tmp_path):
@@ -513,7 +513,7 @@ def test_a_study_runs_without_its_server_and_is_sent_there_afterwards(tmp_path, 
         parent = study.folder.mlflow_run_file.read_text().strip()
         assert sorted(children(uri, parent)) == list(range(8))
         sent = MlflowClient(uri).get_run(parent)
-        assert "analyze squares" in sent.data.tags["radtune.test_openings"]
+        assert "analyze squares" in sent.data.tags["radtune.test_access"]
         assert sent.data.metrics["configurations"] == 8
         assert main(["sync", run]) == 0
         assert sorted(children(uri, parent)) == list(range(8))

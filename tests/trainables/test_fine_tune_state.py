@@ -149,7 +149,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line(encoders, data, t
         (trial(other, data), "trained on another encoder"),
         (trial(vit, dataclasses.replace(data, rows_N=np.roll(data.rows_N, 1))), "on other images"),
         (trial(vit, dataclasses.replace(data, targets_NC=flipped_NC)), "other values of the labels"),
-        (trial(vit, data.dealt_anew(np.arange(40) % 3 == 0, seed=0)), "another split"),
+        (trial(vit, data.resplit(np.arange(40) % 3 == 0, seed=0)), "another split"),
         (trial(vit, dataclasses.replace(data, labels=("A", "B", "C"))), "labels must be"),
         (trial(vit, data, weight_decay=0.5), "params must be"),
         (trial(vit, data, seed=1), "seed must be 1"),

@@ -110,7 +110,7 @@ def in_views(data: ProbeData, views=3) -> ProbeData:
     rng = np.random.default_rng(7)
     noisy = [data.features_ND + rng.normal(0, 0.3, data.features_ND.shape) for _ in range(views - 1)]
     features_ND = np.concatenate([data.features_ND, *noisy], axis=1).astype(np.float32)
-    return replace(data, features_ND=features_ND, views=views)
+    return replace(data, features_ND=features_ND, image_views=views)
 
 
 @pytest.mark.parametrize("blocks", [(), (10, 18)])

@@ -844,7 +844,7 @@ def test_views_are_further_rows_of_their_image_and_averaged_in_what_a_head_says(
     """Views that are all the same leave a head as it is, one batch an epoch: each row only counts thrice. The
     first label, half of the images, has a bias without a gradient, whose rounding Adam makes a step of."""
     data = folded()
-    same = replace(data, features_ND=np.tile(data.features_ND, (1, 3)), views=3)
+    same = replace(data, features_ND=np.tile(data.features_ND, (1, 3)), image_views=3)
     configs = [config(0, normalisation="standardize"), config(1, normalisation="center", loss="bce")]
     how = BankTraining(batch_size=10_000)
     for one, other in zip(
@@ -866,7 +866,7 @@ def test_an_image_that_is_held_out_is_held_out_in_every_view():
     data = folded()
     rng = np.random.default_rng(0)
     other_ND = (data.features_ND + rng.normal(0, 0.5, data.features_ND.shape)).astype(np.float32)
-    seen = replace(data, features_ND=np.concatenate([data.features_ND, other_ND], axis=1), views=2)
+    seen = replace(data, features_ND=np.concatenate([data.features_ND, other_ND], axis=1), image_views=2)
     [result] = train_bank([config()], seen)
     moved = seen.features_ND.copy()
     moved[seen.judged_N(0)] += 50  # what fold 0 holds out has no part in the head that judges it

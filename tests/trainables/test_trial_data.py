@@ -110,7 +110,7 @@ def test_a_label_counts_where_every_folds_training_has_a_positive(probe):
     assert replace(folds, targets_NC=one_positive_NC).scored_C.tolist() == [True, True, False]
 
 
-# ---- dealt anew ----
+# ---- split anew ----
 
 
 def test_dealing_anew_gives_the_held_rows_to_validation_and_the_rest_to_training(probe):
@@ -121,26 +121,26 @@ def test_dealing_anew_gives_the_held_rows_to_validation_and_the_rest_to_training
     folds_N = patient_folds(targets_NC, probe.patients_N, folds=5, seed=3)
     for fold in range(5):
         held_N = folds_N == fold
-        dealt = probe.dealt_anew(held_N, seed=3)
-        for side, rows_N in ((training(dealt), ~held_N), (validation(dealt), held_N)):
+        resplit = probe.resplit(held_N, seed=3)
+        for side, rows_N in ((training(resplit), ~held_N), (validation(resplit), held_N)):
             np.testing.assert_array_equal(side[0], probe.features_ND[rows_N])
             np.testing.assert_array_equal(side[1], targets_NC[rows_N])
-        rows, held_NC = dealt.judged(), targets_NC[held_N]
+        rows, held_NC = resplit.judged(), targets_NC[held_N]
         np.testing.assert_array_equal(rows.patients_N, probe.patients_N[held_N])
         np.testing.assert_array_equal(rows.folds_N, patient_folds(held_NC, probe.patients_N[held_N], seed=3))
         both_C = (held_NC == 1).any(0) & (held_NC == 0).any(0)
-        np.testing.assert_array_equal(dealt.objective_labels_C, both_C)
-        assert dealt.labels == probe.labels and dealt.precision == probe.precision
+        np.testing.assert_array_equal(resplit.objective_labels_C, both_C)
+        assert resplit.labels == probe.labels and resplit.precision == probe.precision
 
 
 def test_a_label_that_did_not_count_does_not_after_dealing_anew(probe):
     data = replace(probe, objective_labels_C=np.array([True, True, False]))
-    assert data.dealt_anew(np.arange(100) < 50, seed=0).objective_labels_C.tolist() == [True, True, False]
+    assert data.resplit(np.arange(100) < 50, seed=0).objective_labels_C.tolist() == [True, True, False]
 
 
-def test_too_few_patients_cannot_be_dealt_anew(probe):
-    with pytest.raises(InputError, match="4 patients cannot be dealt into 5 folds"):
-        probe.dealt_anew(np.arange(100) < 8, seed=0)
+def test_too_few_patients_cannot_be_split_anew(probe):
+    with pytest.raises(InputError, match="4 patients cannot be split into 5 folds"):
+        probe.resplit(np.arange(100) < 8, seed=0)
 
 
 # ---- what is refused ----
@@ -311,7 +311,7 @@ def test_multiclass_labels_are_checked_and_reach_the_judged_rows(probe):
     one_each_NC[7] = np.nan
     classes = replace(probe, targets_NC=one_each_NC, multiclass=True)
     assert classes.judged().multiclass and not probe.judged().multiclass
-    assert classes.dealt_anew(np.arange(len(probe.rows_N)) < 40, seed=1).judged().multiclass
+    assert classes.resplit(np.arange(len(probe.rows_N)) < 40, seed=1).judged().multiclass
     with pytest.raises(ValueError, match="exactly one label an image where they are multiclass"):
         replace(probe, multiclass=True)
 
@@ -330,13 +330,13 @@ def test_cross_validation_judges_every_row_once_and_keeps_patients_together():
         labels=("a", "b", "c"),
         objective_labels_C=np.ones(3, dtype=bool),
     )
-    dealt = given.cross_validated(5, seed=0, enough=5)
-    assert dealt.folds == 5
-    assert dealt.judged_N().tolist() == list(range(80)) == dealt.training_N().tolist()
+    resplit = given.cross_validated(5, seed=0, enough=5)
+    assert resplit.folds == 5
+    assert resplit.judged_N().tolist() == list(range(80)) == resplit.training_N().tolist()
     for fold in range(5):
-        apart = set(patients_N[dealt.training_N(fold)]) & set(patients_N[dealt.judged_N(fold)])
+        apart = set(patients_N[resplit.training_N(fold)]) & set(patients_N[resplit.judged_N(fold)])
         assert not apart
-    assert (dealt.judged().folds_N == dealt.fold_N).all()
+    assert (resplit.judged().folds_N == resplit.fold_N).all()
 
 
 def test_cross_validation_refuses_fewer_patients_than_folds():
@@ -349,5 +349,5 @@ def test_cross_validation_refuses_fewer_patients_than_folds():
         labels=("a",),
         objective_labels_C=np.ones(1, dtype=bool),
     )
-    with pytest.raises(InputError, match="4 patients cannot be dealt into 5 folds"):
+    with pytest.raises(InputError, match="4 patients cannot be split into 5 folds"):
         given.cross_validated(5, seed=0, enough=1)

@@ -448,10 +448,13 @@ def _put(*place: str, value: object):
         (_put("encoder", value="pixels"), "encoder: Input should be a valid dictionary"),
         (_put("encoder", "features", value=["tokens"]), "encoder.features.0: Input should be 'projected'"),
         (
-            _put("encoder", "views", "resolution", value=10**6),
-            "encoder.views.resolution: Input should be less",
+            _put("encoder", "image_views", "resolution", value=10**6),
+            "encoder.image_views.resolution: Input should be less",
         ),
-        (_put("encoder", "views", "shifts", value=10**9), "encoder.views.shifts: Input should be less than"),
+        (
+            _put("encoder", "image_views", "shifts", value=10**9),
+            "encoder.image_views.shifts: Input should be less than",
+        ),
         (_put("encoder", "in_bundle", value="yes"), "encoder.in_bundle: Input should be a valid boolean"),
         (
             _put("transform", "intensity", value="full"),

@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 from tests.conftest import REPOSITORY
-from vlm.encoder_names import resolved_name, shown, shown_apart, told_apart
+from vlm.encoder_names import distinct_names, resolved_name, shown, shown_apart
 from vlm.encoders import load_encoder
 
 
@@ -46,6 +46,6 @@ def test_models_and_cohorts_of_one_name_are_told_apart_by_as_little_as_that_take
         "local-dir:b/clip",
     ]
     assert shown_apart(names) == ["pixels", "local-dir:a/clip", "timm:resnet18@w", "local-dir:b/clip"]
-    assert told_apart(["/x/1/mine", "/x/2/mine", "other"]) == ["1/mine", "2/mine", "other"]
-    assert told_apart(["mine", "a/mine"]) == ["mine", "a/mine"]
-    assert told_apart(["mine", "mine"]) == ["mine", "mine"]
+    assert distinct_names(["/x/1/mine", "/x/2/mine", "other"]) == ["1/mine", "2/mine", "other"]
+    assert distinct_names(["mine", "a/mine"]) == ["mine", "a/mine"]
+    assert distinct_names(["mine", "mine"]) == ["mine", "mine"]

@@ -95,7 +95,7 @@ def fit(inputs: BaselineInputs) -> list[Baseline]:
         features_ND=np.ascontiguousarray(kept.features_ND[data.rows_N]),
         precision="fp32",
         kinds=None,
-        views=1,
+        image_views=1,
         text_CD=None,
     )
     record = chosen(train_logistic(its_data, objective_name=inputs.objective, given_up=inputs.given_up))

@@ -94,9 +94,10 @@ def train_logistic(
         features = fold_features(data, fold, kind, "center" if common_scale else "standardize")
         train_N, own_N = data.training_N(fold), data.judged_N(fold)
         with threadpool_limits(1):  # products so small that BLAS threads would only wait for each other
-            x_NR, own_NC = features.training(train_N), np.tile(data.targets_NC[train_N], (data.views, 1))
+            x_NR = features.training(train_N)
+            own_NC = np.tile(data.targets_NC[train_N], (data.image_views, 1))
             # An image weighs as much as one, whatever its views.
-            shared = [strength / data.views for strength in strengths]
+            shared = [strength / data.image_views for strength in strengths]
             fitted = list(fit(x_NR, own_NC, shared, given_up))
         for s, (weight_RC, bias_C, stopped) in enumerate(fitted):
             head = features.head(weight_RC, bias_C)

@@ -37,7 +37,7 @@ def _of_side(inputs: BaselineInputs, side: int) -> TrialRecord:
         features_ND=inputs.features(encoder, "fp32")[inputs.data.rows_N],
         precision="fp32",
         kinds=encoder.kinds,
-        views=1,
+        image_views=1,
         text_CD=None,
     )
     records = train_logistic(

@@ -20,8 +20,8 @@ from cohort.errors import InputError
 from cohort.geometry import Geometry
 from vlm.encoder_names import shown
 from vlm.feature_kinds import FeatureKind, side_by_side
+from vlm.image_views import ImageViews
 from vlm.towers.base import Tower
-from vlm.views import Views
 
 
 class ImageTower(nn.Module):
@@ -92,8 +92,8 @@ class Encoder:
     tower: ImageTower
     """Pixels to features, parameters frozen."""
 
-    views: Views = field(default_factory=Views)
-    """Of an image; a row holds the features of one view after the other."""
+    image_views: ImageViews = field(default_factory=ImageViews)
+    """Views of an image; a row holds the features of one view after the other."""
 
     @property
     def kinds(self) -> dict[str, FeatureKind]:
@@ -108,7 +108,7 @@ class Encoder:
     @property
     def width(self) -> int:
         """Number of features in a row, of all kinds and views."""
-        return sum(map(sum, self.blocks.values())) * self.views.count
+        return sum(map(sum, self.blocks.values())) * self.image_views.count
 
     @property
     def device(self) -> torch.device:
@@ -150,21 +150,21 @@ class Encoder:
             raise ValueError(
                 f"images_BHWC must be uint8 (images, {size}, {size}, 1 or 3), not {images_BHWC.dtype} {shape}"
             )
-        return torch.cat([self.tower(view_BHWC) for view_BHWC in self.views.of(images_BHWC)], dim=1)
+        return torch.cat([self.tower(view_BHWC) for view_BHWC in self.image_views.of(images_BHWC)], dim=1)
 
-    def seen_in(self, views: Views) -> Encoder:
+    def seen_in(self, views: ImageViews) -> Encoder:
         """The same encoder on these views; InputError where its tower takes one size and another is asked
         for."""
-        if views == self.views:
+        if views == self.image_views:
             return self
         inner = self.tower.inner
         if views.resolution is not None and not (inner and inner.resizable(views.resolution)):
             raise InputError(
-                f"views.resolution: encoder {self.name} takes {self.geometry.size} x {self.geometry.size} "
-                "pixels only; leave it out, or choose a convolutional encoder"
+                f"image_views.resolution: encoder {self.name} takes {self.geometry.size} x "
+                f"{self.geometry.size} pixels only; leave it out, or choose a convolutional encoder"
             )
         described = json.dumps([self.fingerprint, views.to_dict()], sort_keys=True)
-        return replace(self, views=views, fingerprint=hashlib.sha256(described.encode()).hexdigest())
+        return replace(self, image_views=views, fingerprint=hashlib.sha256(described.encode()).hexdigest())
 
     def text_features(self, prompts: Sequence[str]) -> torch.Tensor:
         """float32 (P, width) on the encoder's device, not normalised; InputError where `text_refusal`

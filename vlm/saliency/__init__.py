@@ -84,5 +84,5 @@ def check_encoder(encoder: Encoder) -> None:
     """InputError for an encoder in which there is nothing to look into."""
     if encoder.backbone is None:
         raise InputError(f"encoder {encoder.name} has no layers to look into; every pixel is its own feature")
-    if encoder.views.count > 1:
+    if encoder.image_views.count > 1:
         raise InputError("saliency is of one view of an image, and this predictor was trained on several")

@@ -9,7 +9,7 @@ from vlm.saliency.target import LabelLogits
 from vlm.towers.base import Layer, Tower
 from vlm.towers.tokens import TokenTower
 
-PUBLISHED = "published"
+PUBLISHED_LAYERS = "published"
 """The layer of arXiv 2506.14136, `blocks[-1].attn.proj`: of a tower that pools its class token the patches'
 gradient there is zero, which is said instead of drawn."""
 
@@ -19,7 +19,7 @@ def named_layers(model: LabelLogits, name: str) -> list[Layer]:
     tower's layers, for another."""
     tower = model.tower
     layers = tower.layers()
-    if name == PUBLISHED and isinstance(tower, TokenTower):
+    if name == PUBLISHED_LAYERS and isinstance(tower, TokenTower):
         return [layers[f"{list(tower.parts())[-1]}.attn"]]
     if name:
         if name not in layers:

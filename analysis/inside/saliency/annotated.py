@@ -27,7 +27,7 @@ class Pair:
     label: str
     patient: int
     regions: tuple[Region, ...]
-    """Of all readers, one at least."""
+    """Of all raters, one at least."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,15 +35,15 @@ class Pair:
         return self.regions[0].image_height, self.regions[0].image_width
 
     def mask(self) -> np.ndarray:
-        """bool (H, W): all readers' regions together."""
+        """bool (H, W): all raters' regions together."""
         return union(self.regions)
 
     def of_readers(self) -> list[np.ndarray]:
-        """The mask of each reader, where several drew on the image; otherwise none."""
-        readers = sorted({region.reader for region in self.regions})
-        if len(readers) < 2:
+        """The mask of each rater, where several drew on the image; otherwise none."""
+        raters = sorted({region.rater for region in self.regions})
+        if len(raters) < 2:
             return []
-        return [union([region for region in self.regions if region.reader == name]) for name in readers]
+        return [union([region for region in self.regions if region.rater == name]) for name in raters]
 
 
 def annotated_pairs(cohort: Cohort, rows_N: np.ndarray) -> list[Pair]:
@@ -91,9 +91,9 @@ def by_people(pairs: Sequence[Pair]) -> bool:
     return all(region.drawn_by == PEOPLE for pair in pairs for region in pair.regions)
 
 
-def between_readers(pairs: Sequence[Pair]) -> tuple[int, float, float] | None:
-    """What readers reach against each other, the ceiling of any map: on how many pairs several drew, and over
-    these the mean intersection over union of two readers, and how often one's centre of mass lies in the
+def between_raters(pairs: Sequence[Pair]) -> tuple[int, float, float] | None:
+    """What raters reach against each other, the ceiling of any map: on how many pairs several drew, and over
+    these the mean intersection over union of two raters, and how often one's centre of mass lies in the
     other's region. None where nobody drew what another had drawn."""
     overlaps, met, drawn = [], [], 0
     for pair in pairs:

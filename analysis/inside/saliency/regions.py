@@ -28,7 +28,7 @@ from analysis.section import Folded, Part, Picture, Words
 from cohort.errors import InputError
 from scoring.intervals import MIN_PATIENTS
 from vlm.saliency import RELEVANCE, saliency_maps
-from vlm.saliency.layers import PUBLISHED
+from vlm.saliency.layers import PUBLISHED_LAYERS
 from vlm.saliency.legrad import LEGRAD
 
 METHOD = "layercam"
@@ -197,7 +197,7 @@ class Regions:
         for setting in self.settings:
             image = self.localisation.looking.seen([row], setting.predictor.encoder)
             try:
-                saliency_maps(setting.predictor, image, [label], method="gradcam", layer=PUBLISHED)
+                saliency_maps(setting.predictor, image, [label], method="gradcam", layer=PUBLISHED_LAYERS)
                 said = "there is a gradient, since its heads read the patches as well"
             except InputError as error:
                 said = str(error)

@@ -23,7 +23,7 @@ from scoring.resampling import patient_weights, weighted_mean
 
 RESAMPLES = 1000
 DRAWS = 10_000
-METRICS = {
+SALIENCY_METRICS = {
     "hit_rate": "hit rate ↑",
     "pointing_game": "pointing game ↑",
     "miou": "mIoU ↑",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inside.saliency import sides
-from analysis.inside.saliency.annotated import between_readers
+from analysis.inside.saliency.annotated import between_raters
 from analysis.inside.saliency.localisation import ATLAS, BASELINES, CEILING, Localisation
 from analysis.inside.saliency.scores import (
     ABOVE_ATLAS,
@@ -17,9 +17,9 @@ from analysis.inside.saliency.scores import (
     AREA,
     FALSE,
     FOUND,
-    METRICS,
     MISSED,
     OTHERS,
+    SALIENCY_METRICS,
     STRATA,
     USUAL,
     Key,
@@ -125,7 +125,7 @@ def averages(table: pd.DataFrame, best: Key) -> Table:
     the hit rate, stands in `saliency.csv` alone."""
     found = _averages(table)
     keys = list(dict.fromkeys((setting, method) for setting, method, _ in found.index))
-    shown = {metric: title for metric, title in METRICS.items() if metric != "pointing_game"}
+    shown = {metric: title for metric, title in SALIENCY_METRICS.items() if metric != "pointing_game"}
     rows = []
     for place, (setting, method) in enumerate(keys):
         cells: list[Cell | str] = [Cell(text=setting, small=method)]
@@ -231,7 +231,8 @@ def layers(table: pd.DataFrame, best: str, methods: dict[str, str]) -> Table:
         if (best, method, "hit_rate") in found.index
     ]
     return Table(
-        columns=["layer", *(METRICS[metric] for metric in ("hit_rate", "miou", "energy_inside"))], rows=rows
+        columns=["layer", *(SALIENCY_METRICS[metric] for metric in ("hit_rate", "miou", "energy_inside"))],
+        rows=rows,
     )
 
 
@@ -324,7 +325,7 @@ def verdict(sanity: Sequence[tuple[str, float]], drawn: int, regions: int) -> st
 
 
 def ceilings(localisation: Localisation) -> list[str]:
-    """What was cut off, and what readers reach against each other."""
+    """What was cut off, and what raters reach against each other."""
     lines = []
     partly, wholly = localisation.cut_off()
     if partly or wholly:
@@ -333,10 +334,10 @@ def ceilings(localisation: Localisation) -> list[str]:
             f"{len(localisation.pairs)} lie wholly in what is cut off, and count as missed, and {partly} "
             "partly."
         )
-    if found := between_readers(localisation.pairs):
+    if found := between_raters(localisation.pairs):
         regions, overlap, met = found
         lines.append(
-            f"Where several readers drew ({counted(regions, 'region')}), two of them share an IoU of "
+            f"Where several raters drew ({counted(regions, 'region')}), two of them share an IoU of "
             f"{score(overlap, 2)}, and one's centre lies in the other's region {met:.0%} of the time: more "
             "cannot be asked of a map."
         )

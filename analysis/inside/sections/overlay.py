@@ -120,7 +120,7 @@ def _sentence(models: Models, table: pd.DataFrame, images: int, texts: int) -> s
     its_box = moved[BOX].iloc[int(np.argmax(moved[TEXT]["value"]))]
     findings = models.frozen_separability
     findings = findings[(findings["metric"] == "logistic_accuracy") & (findings["label"] == "")]["value"]
-    told = f", and the findings with {score(findings.iloc[0], 2)}" if len(findings) else ""
+    findings_said = f", and the findings with {score(findings.iloc[0], 2)}" if len(findings) else ""
     flips = [
         f"{averages[row.name, 'flips', TEXT]:.0%} of images under {row.name} "
         f"(box {averages[row.name, 'flips', BOX]:.0%})"
@@ -131,10 +131,10 @@ def _sentence(models: Models, table: pd.DataFrame, images: int, texts: int) -> s
         f"frozen features by {score(moved[TEXT]['value'].median(), 2)} of the distance to the nearest other "
         f"patient's image (a grey box of its size and brightness: {score(moved[BOX]['value'].median(), 2)}), "
         f"the strongest, {most['text']} {most['place']}, by {score(most['value'], 2)} (box "
-        f"{score(its_box['value'], 2)}). On held-out patients a regression tells overlaid from clean images "
-        f"with balanced accuracy {score(averages[FROZEN, 'told_apart', TEXT], 2)} (box "
-        f"{score(averages[FROZEN, 'told_apart', BOX], 2)}){told}. On average over the texts a decision "
-        f"becomes another in {' and '.join(flips)}."
+        f"{score(its_box['value'], 2)}). On held-out patients a regression finds those with an overlay "
+        f"with balanced accuracy {score(averages[FROZEN, 'discriminated', TEXT], 2)} (box "
+        f"{score(averages[FROZEN, 'discriminated', BOX], 2)}){findings_said}. On average over the texts a "
+        f"decision becomes another in {' and '.join(flips)}."
     )
 
 
@@ -155,10 +155,10 @@ def _by_overlay(models: Models, table: pd.DataFrame, texts: list[Overlay]) -> Ta
 
     rows = []
     for overlay in texts:
-        cells = [pair(FROZEN, "shift", overlay, False), pair(FROZEN, "told_apart", overlay, False)]
+        cells = [pair(FROZEN, "shift", overlay, False), pair(FROZEN, "discriminated", overlay, False)]
         cells += [pair(name, "flips", overlay, True) for name in answers]
         rows.append(Row(cells=[Cell(text=short(overlay.text), small=_where(overlay)), *cells]))
-    columns = ["text", "shift of\nfrozen features", "told from\nclean"]
+    columns = ["text", "shift of\nfrozen features", "discriminated\nfrom clean"]
     return Table(columns=[*columns, *(f"images with a flip,\n{name}" for name in answers)], rows=rows)
 
 

@@ -1,4 +1,4 @@
-"""How well feature spaces tell labels apart on held-out patients, in numbers and in the plane."""
+"""How well feature spaces discriminate labels on held-out patients, in numbers and in the plane."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.inside.models import Models
 from analysis.inside.projections import METHODS, project
-from analysis.inside.separability import METRICS, PERMUTATIONS, PUBLISHED
+from analysis.inside.separability import PERMUTATIONS, PUBLISHED_PREFIX, SEPARABILITY_METRICS
 from analysis.number_format import NONE, counted, score
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
 from cohort.labels import CHEXPERT_14, NO_FINDING, domain_columns
@@ -23,7 +23,7 @@ from search_spaces.publication import PUBLICATION
 TITLE = "What the features hold"
 
 SHOWN = ("ratio", "silhouette", "knn_accuracy", "logistic_accuracy")
-"""Of METRICS, on the page; all stand in the table."""
+"""Of SEPARABILITY_METRICS, on the page; all stand in the table."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 """Okabe and Ito's."""
 PUBLISHED_ROWS = {
@@ -44,8 +44,8 @@ def run(models: Models) -> Section:
         Words(
             text=f"Mean over the labels that count, each label's positive against its negative images, on "
             "test patients whom centroids, neighbours and regressions have not seen; beneath it what "
-            f"{PERMUTATIONS} deals of the same labels to other patients give in 95 of 100 cases. The "
-            "regression is its first Newton step, of the labels and of their deals alike. Probe and "
+            f"{PERMUTATIONS} permutations of the labels over patients give in 95 of 100 cases. The "
+            "regression is its first Newton step, of the labels and of their permutations alike. Probe and "
             "zero-shot share the frozen features. Of two classes Davies-Bouldin is 2 / ratio and "
             "Calinski-Harabasz (n − 2) times Fisher's ratio: all stand in separability.csv.",
             kind="note",
@@ -80,14 +80,14 @@ def _summary(models: Models, table: pd.DataFrame) -> str:
         mine = table[(table["setting"] == space.name) & (table["label"] != "")]
         mine = mine[mine["metric"] == "logistic_accuracy"]
         if len(mine):
-            told = int((mine["p_adjusted"] < 0.05).sum())
-            said.append(f"{space.name} {told} of {len(mine)}")
+            better = int((mine["p_adjusted"] < 0.05).sum())
+            said.append(f"{space.name} {better} of {len(mine)}")
     if not said:
-        return "No label has two test patients with it and two without, so that nothing can be told apart."
+        return "No label has two test patients with it and two without, so that nothing can be discriminated."
     images, patients = len(models.judgement.split.rows_N), models.judgement.split.patients
     return (
         f"On {counted(images, 'test image')} of {counted(patients, 'patient')}, labels that a held-out "
-        f"logistic regression tells from the rest better than chance (p < 0.05, adjusted over the labels): "
+        f"logistic regression discriminates better than chance (p < 0.05, adjusted over the labels): "
         f"{'; '.join(said)}."
     )
 
@@ -107,7 +107,7 @@ def _held_out(models: Models, table: pd.DataFrame) -> Table:
 
 
 def _heading(metric: str) -> str:
-    name, sign, _ = METRICS[metric]
+    name, sign, _ = SEPARABILITY_METRICS[metric]
     broken = name.replace(", ", ",\n")
     return f"{broken} {'↑' if sign > 0 else '↓'}"
 
@@ -117,7 +117,7 @@ def _cell(averages: pd.DataFrame, setting: str, metric: str) -> Cell:
     if (setting, metric) not in averages.index:
         return Cell(text=NONE)
     row = averages.loc[(setting, metric)]
-    digits = DIGITS.get(metric.removeprefix(PUBLISHED), 3)
+    digits = DIGITS.get(metric.removeprefix(PUBLISHED_PREFIX), 3)
     text = score(row["value"], digits)
     if np.isfinite(row["low"]):
         text += f" ({score(row['low'], digits)} to {score(row['high'], digits)})"
@@ -179,18 +179,22 @@ def accuracies(models: Models, table: pd.DataFrame) -> Figure:
 
 def _published(models: Models, table: pd.DataFrame) -> Iterator[Part]:
     averages = table[table["label"] == ""].set_index(["setting", "metric"])
-    names = [metric for metric in METRICS if (models.spaces[0].name, PUBLISHED + metric) in averages.index]
+    names = [
+        metric
+        for metric in SEPARABILITY_METRICS
+        if (models.spaces[0].name, PUBLISHED_PREFIX + metric) in averages.index
+    ]
     if not names:
         yield Words(
             text="By the published protocol there is nothing to measure: all test images are of one class."
         )
         return
-    ratio = averages.loc[(models.spaces[0].name, f"{PUBLISHED}ratio")]
+    ratio = averages.loc[(models.spaces[0].name, f"{PUBLISHED_PREFIX}ratio")]
     rows = [
         Row(
             cells=[
                 Cell(text=space.name, small=space.words),
-                *(_cell(averages, space.name, PUBLISHED + metric) for metric in names),
+                *(_cell(averages, space.name, PUBLISHED_PREFIX + metric) for metric in names),
             ]
         )
         for space in models.spaces
@@ -207,7 +211,7 @@ def _published(models: Models, table: pd.DataFrame) -> Iterator[Part]:
     yield Words(
         text=f"By the published protocol ({PUBLICATION}) an image belongs to the first of its positive "
         "labels, and centroids, neighbours and regressions are scored on the very images that they were "
-        f"fitted on. That flatters: labels dealt at random to other patients reach a ratio of "
+        f"fitted on. That flatters: labels permuted over patients reach a ratio of "
         f"{score(ratio['chance_low'], 2)} to {score(ratio['chance_high'], 2)} here, where the features as "
         f"they are have {score(ratio['value'], 2)}."
     )
@@ -231,13 +235,13 @@ def _projections(models: Models) -> Iterator[Part]:
         )
     if not methods:
         return
-    told = "PCA and UMAP were fitted on training and validation images, TriMap on these images themselves."
+    fitted = "PCA and UMAP were fitted on training and validation images, TriMap on these images themselves."
     for name, title, groups in _colourings(models):
         yield Picture(
             name=f"projection_{name}",
             figure=plane(models, planes, methods, groups),
             alt=f"Test images in the plane by {', '.join(methods)}, coloured by {title}.",
-            caption=f"Test images coloured by {title}. {told} Neighbourhoods in a plane are no measure of "
+            caption=f"Test images coloured by {title}. {fitted} Neighbourhoods in a plane are no measure of "
             "separability: that stands in the table above.",
         )
 

@@ -1,5 +1,5 @@
-"""How well the same features tell what is no finding, and whether the answer holds among images that share
-it."""
+"""How well the same features discriminate what is no finding, and whether the answer holds among images that
+share it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.section import Cell, Row, Section, Table, Words
 from trainables.baselines import LOGREG
 from vlm.feature_kinds import base_kind
 
-TITLE = "What else the features tell"
+TITLE = "What else the features discriminate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class _Found:
     """One line of the table."""
 
     attribute: Attribute
-    told: tuple[float, float, float]
+    auroc: tuple[float, float, float]
     """AUROC of the attribute with its interval."""
     overall: float
     inside: float
@@ -73,7 +73,7 @@ def run(models: Models) -> Section:
 def _look(models: Models, attribute: Attribute, level: float) -> tuple[_Found, list[tuple]]:
     split, data, best = models.judgement.split, models.data, models.judgement.answer
     features_ND = models.features(models.encoder, data.precision)
-    told = attribute_score(
+    auroc = attribute_score(
         attribute, data, features_ND, split.rows_N, split.patients_N, models.judgement.weights_PB, level
     )
     inside = within(
@@ -85,7 +85,7 @@ def _look(models: Models, attribute: Attribute, level: float) -> tuple[_Found, l
         models.judgement.weights_PB,
     )
     used = inside.known_C(split.averaged_C)
-    rows = [("frozen", "auroc_of_attribute", "", *told, attribute.name, "", np.nan)]
+    rows = [("frozen", "auroc_of_attribute", "", *auroc, attribute.name, "", np.nan)]
     for c, (label, one) in enumerate(zip(split.labels, inside.each, strict=True)):
         patients = int(split.positive_patients_C[c])
         rows.append(
@@ -102,7 +102,7 @@ def _look(models: Models, attribute: Attribute, level: float) -> tuple[_Found, l
     return (
         _Found(
             attribute=attribute,
-            told=told,
+            auroc=auroc,
             overall=float(inside.overall_C[used].mean()) if len(used) else np.nan,
             inside=float(inside.values_C[used].mean()) if len(used) else np.nan,
             change=change,
@@ -113,22 +113,24 @@ def _look(models: Models, attribute: Attribute, level: float) -> tuple[_Found, l
 
 
 def _sentence(models: Models, found: list[_Found], findings: float) -> str:
-    most = max(found, key=lambda one: one.told[0])
+    most = max(found, key=lambda one: one.auroc[0])
     text = (
-        f"The features tell {most.attribute.name} ({', '.join(most.attribute.values)}) with an AUROC of "
-        f"{score(most.told[0])}, the findings by the same plain method with {score(findings)} on average"
+        f"The features discriminate {most.attribute.name} ({', '.join(most.attribute.values)}) with an "
+        f"AUROC of {score(most.auroc[0])}, the findings by the same plain method with "
+        f"{score(findings)} on average"
     )
-    # The largest fall that is shown, or if none is, the change within what the features tell best.
+    # The largest fall that is shown, or if none is, the change within what the features discriminate best.
     falls = [one for one in found if one.change[2] < 0]
-    told = min(falls, key=lambda one: one.change[0]) if falls else most
-    if not np.isfinite(told.change[0]):
+    shown = min(falls, key=lambda one: one.change[0]) if falls else most
+    if not np.isfinite(shown.change[0]):
         return text + "."
     verdict = "no fall is shown"
     if falls:
-        verdict = f"a change of {signed(told.change[0])} ({_signed_ends(told.change)})"
+        verdict = f"a change of {signed(shown.change[0])} ({_signed_ends(shown.change)})"
     return (
-        f"{text}; among images of one {told.attribute.name} the macro AUROC of "
-        f"{models.judgement.answer.name} is {score(told.inside)} instead of {score(told.overall)}: {verdict}."
+        f"{text}; among images of one {shown.attribute.name} the macro AUROC of "
+        f"{models.judgement.answer.name} is {score(shown.inside)} instead of "
+        f"{score(shown.overall)}: {verdict}."
     )
 
 
@@ -138,7 +140,7 @@ def _table(models: Models, found: list[_Found], findings) -> Table:
         Row(
             cells=[
                 Cell(text=one.attribute.name, small=", ".join(one.attribute.values)),
-                Cell(text=score(one.told[0]), small=_ends(one.told)),
+                Cell(text=score(one.auroc[0]), small=_ends(one.auroc)),
                 score(one.overall),
                 score(one.inside),
                 Cell(text=signed(one.change[0]) if one.labels else NONE, small=_signed_ends(one.change)),
@@ -160,7 +162,7 @@ def _table(models: Models, found: list[_Found], findings) -> Table:
     )
     columns = [
         "attribute",
-        "AUROC with which\nfeatures tell it",
+        "AUROC of\nthe features",
         f"{models.judgement.answer.name}: macro\nAUROC of findings",
         "... within\none value",
         "change",

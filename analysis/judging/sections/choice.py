@@ -1,4 +1,5 @@
-"""Choice and luck: the finalists with their spread over folds, and what is left of the best chosen anew."""
+"""Choice and luck: the best configurations, their spread over folds, and what is left of the best chosen
+anew."""
 
 from __future__ import annotations
 
@@ -30,20 +31,20 @@ TITLE = "Choice and luck"
 
 
 def run(judgement: Judgement) -> Section:
-    finalists = [one for one in judgement.study.finalists if one.fold_objectives]
-    if not finalists:
+    ranked = [one for one in judgement.study.best if one.fold_objectives]
+    if not ranked:
         text = "This study chose by one validation split, on which a score has no spread to draw."
         if judgement.study.repeats:
-            text += " Its finalists trained again stand under “How much was luck?”."
+            text += " Its best configurations trained again stand under “How much was luck?”."
         return Section(parts=[Words(text=text)])
     objective = OBJECTIVES[judgement.study.objective]
-    scores_KF = np.array([one.fold_objectives for one in finalists])
+    scores_KF = np.array([one.fold_objectives for one in ranked])
     parts: list[Part] = [
-        Words(text=_in_words(judgement, finalists, scores_KF, objective)),
+        Words(text=_in_words(judgement, ranked, scores_KF, objective)),
         Picture(
             name="choice",
-            figure=spread_over_folds(finalists, _plain_folds(judgement), objective),
-            alt=f"{objective} of the best {len(finalists)} configurations on each fold, with their means, "
+            figure=spread_over_folds(ranked, _plain_folds(judgement), objective),
+            alt=f"{objective} of the best {len(ranked)} configurations on each fold, with their means, "
             "beside the plain logistic regression.",
             caption="A dot a fold, a bar the mean of the folds; the dashed line is the mean of the plain "
             "logistic regression. The order is that of the choice, by all folds' scores together.",
@@ -53,23 +54,23 @@ def run(judgement: Judgement) -> Section:
 
 
 def _in_words(
-    judgement: Judgement, finalists: Sequence[TrialRecord], scores_KF: np.ndarray, objective: str
+    judgement: Judgement, ranked: Sequence[TrialRecord], scores_KF: np.ndarray, objective: str
 ) -> str:
     said = [
-        f"Each of the best {counted(len(finalists), 'configuration')} was scored on {scores_KF.shape[1]} "
+        f"Each of the best {counted(len(ranked), 'configuration')} was scored on {scores_KF.shape[1]} "
         "folds of patients that it did not train on."
     ]
     # A fold that lacks both classes of every label that counts has no score.
     scored_KF = scores_KF[:, np.isfinite(scores_KF).all(axis=0)]
-    if len(finalists) > 1 and scored_KF.shape[1] > 1:
+    if len(ranked) > 1 and scored_KF.shape[1] > 1:
         mean, low, high = paired_interval(scored_KF[0], scored_KF[1])
-        apart = "which the folds tell apart" if low > 0 else "which the folds do not tell apart"
-        first, second = finalists[0].number, finalists[1].number
+        apart = "a difference that the folds show" if low > 0 else "a difference that the folds do not show"
+        first, second = ranked[0].number, ranked[1].number
         said.append(
             f"Trial {first} and trial {second} differ by {signed(mean)} on average ({signed(low)} to "
             f"{signed(high)}), {apart}."
         )
-    study, best = judgement.study, finalists[0]
+    study, best = judgement.study, ranked[0]
     if np.isfinite(study.best_nested_objective):
         said.append(
             f"Trial {best.number}, the best, has {objective} {score(best.objective)} on the scores that it "
@@ -96,12 +97,11 @@ def _plain_folds(judgement: Judgement) -> tuple[RowStyle, list[float]] | None:
 
 
 def spread_over_folds(
-    finalists: Sequence[TrialRecord], plain: tuple[RowStyle, Sequence[float]] | None, objective: str
+    ranked: Sequence[TrialRecord], plain: tuple[RowStyle, Sequence[float]] | None, objective: str
 ) -> Figure:
     """A line a configuration, the best on top: a dot a fold and the mean, the plain regression beneath."""
     rows = [
-        (f"trial {one.number}", one.fold_objectives, BEST if not k else OTHER)
-        for k, one in enumerate(finalists)
+        (f"trial {one.number}", one.fold_objectives, BEST if not k else OTHER) for k, one in enumerate(ranked)
     ]
     if plain:
         rows.append((plain[0].name, plain[1], plain[0].colour))

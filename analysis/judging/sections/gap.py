@@ -85,7 +85,7 @@ def _repeated(judgement: Judgement, objective: str) -> list[Part]:
     return [
         Table(
             title="The finalists trained again",
-            columns=[f"{objective}, validation", "chosen at", "other seeds", "patients dealt anew"],
+            columns=[f"{objective}, validation", "chosen at", "other seeds", "patients split anew"],
             rows=rows,
         ),
         Words(

@@ -1,4 +1,4 @@
-"""The best configuration on each label and domain: scores, counts, threshold, what it is told apart from."""
+"""The best configuration on each label and domain: scores, counts, threshold, what it is better than."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TITLE = "Label by label"
 
 RANKINGS = {"auroc": "AUROC", "average_precision": "average\nprecision"}
 DECIDED = {"precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "F1"}
-METRICS = RANKINGS | {name: DECIDED[name] for name in ("f1", "precision", "recall")}
+SHOWN = RANKINGS | {name: DECIDED[name] for name in ("f1", "precision", "recall")}
 """Of a domain."""
 COUNTS = {
     "tp": "true\npositives",
@@ -88,7 +88,7 @@ def _label_table(judgement: Judgement, own: pd.DataFrame) -> Table:
         columns=[
             "label",
             *RANKINGS.values(),
-            "told apart from",
+            "better than",
             "training\npositives",
             "test\npositives",
             "patients with\nand without",
@@ -160,9 +160,9 @@ def _domain_table(judgement: Judgement, own: pd.DataFrame) -> Table:
         scores = own.xs(f"domain:{name}", level="label")
         positives, patients = (int(scores[count].iloc[0]) for count in ("positives", "positive_patients"))
         claimed = fewer >= MIN_PATIENTS
-        cells = [Cell.of_score(scores.loc[metric]) if claimed else NONE for metric in METRICS]
+        cells = [Cell.of_score(scores.loc[metric]) if claimed else NONE for metric in SHOWN]
         rows.append(Row(cells=[name, str(positives), str(patients), *cells]))
-    names = [name.replace("\n", " ") for name in METRICS.values()]
+    names = [name.replace("\n", " ") for name in SHOWN.values()]
     return Table(title="By domain", columns=["domain", "positive images", "patients", *names], rows=rows)
 
 

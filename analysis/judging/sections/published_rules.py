@@ -13,19 +13,19 @@ from search_spaces.publication import PUBLICATION
 
 TITLE = "By the published rules"
 
-METRICS = {
+PUBLISHED_METRICS = {
     "paper.macro_f1": "macro F1 ↑",
     "paper.exact_match": "exact match ↑",
     "paper.lrap": "LRAP ↑",
     "paper.coverage_error": "coverage error ↓",
     "paper.ranking_loss": "ranking loss ↓",
 }
-PUBLISHED = {
+PUBLISHED_SCORES = {
     "zero-shot": (0.105, 0.000, 0.250, 7.70, np.nan),
     "fine-tune": (0.235, 0.134, 0.779, 2.750, np.nan),
     "linear probe": (0.183, 0.143, 0.741, 3.077, np.nan),
 }
-"""`METRICS` in the table of arXiv 2506.14136: IU-Xray under the 14 labels of CheXpert."""
+"""`PUBLISHED_METRICS` in the table of arXiv 2506.14136: IU-Xray under the 14 labels of CheXpert."""
 
 
 def run(judgement: Judgement) -> Section:
@@ -47,7 +47,7 @@ def _table(judgement: Judgement) -> Table:
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     rows = [
         Row(
-            cells=[row.name, *score_cells(averages.loc[row.id], METRICS)],
+            cells=[row.name, *score_cells(averages.loc[row.id], PUBLISHED_METRICS)],
             kind=row_kind(row),
             rule=begins_trials(judgement, row),
         )
@@ -55,8 +55,10 @@ def _table(judgement: Judgement) -> Table:
     ]
     cohort = judgement.cohort
     if cohort.labels == CHEXPERT_14 and cohort.modality == "chest radiograph" and not cohort.drawn:
-        for place, (name, values) in enumerate(PUBLISHED.items()):
+        for place, (name, values) in enumerate(PUBLISHED_SCORES.items()):
             first = Cell(text=f"{name}, as published", small="IU-Xray, authors' own labels, split")
-            numbers = [score(value, digits(metric)) for metric, value in zip(METRICS, values, strict=True)]
+            numbers = [
+                score(value, digits(metric)) for metric, value in zip(PUBLISHED_METRICS, values, strict=True)
+            ]
             rows.append(Row(cells=[first, *numbers], kind="published", rule=place == 0))
-    return Table(columns=["setting", *METRICS.values()], rows=rows)
+    return Table(columns=["setting", *PUBLISHED_METRICS.values()], rows=rows)

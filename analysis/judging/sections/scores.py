@@ -19,16 +19,16 @@ from vlm.prompts import Wording, label_prompts
 
 TITLE = "Against the baselines"
 
-_METRICS = {"macro_auroc": "macro AUROC ↑", "macro_ap": "macro AP ↑", "macro_f1": "macro F1 ↑"}
-METRICS = {
-    **_METRICS,
+_SHOWN = {"macro_auroc": "macro AUROC ↑", "macro_ap": "macro AP ↑", "macro_f1": "macro F1 ↑"}
+SHOWN = {
+    **_SHOWN,
     "micro_f1": "micro F1 ↑",
     "lrap": "LRAP ↑",
     "coverage_error": "coverage error ↓",
     "exact_match": "exact match ↑",
 }
-METRICS_OF_MULTICLASS = {
-    **_METRICS,
+SHOWN_OF_MULTICLASS = {
+    **_SHOWN,
     "accuracy": "accuracy ↑",
     "balanced_accuracy": "balanced accuracy ↑",
     "cohen_kappa": "Cohen's kappa ↑",
@@ -42,7 +42,7 @@ def run(judgement: Judgement) -> Section:
         parts=[
             Words(
                 text="Every row is scored by the same rules on the same test images. The first "
-                f"{'two' if judgement.cohort.multiclass else 'three'} know nothing about the image: what they "
+                f"{'two' if judgement.cohort.multiclass else 'three'} know nothing of the image; what they "
                 "score is where knowledge starts."
             ),
             _by_our_rules(judgement, averages),
@@ -53,7 +53,7 @@ def run(judgement: Judgement) -> Section:
 
 
 def _by_our_rules(judgement: Judgement, averages: pd.DataFrame) -> Table:
-    metrics = METRICS_OF_MULTICLASS if judgement.cohort.multiclass else METRICS
+    metrics = SHOWN_OF_MULTICLASS if judgement.cohort.multiclass else SHOWN
     auroc = averages.xs("macro_auroc", level="metric")
     rows = []
     for row in judgement.rows:

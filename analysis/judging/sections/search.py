@@ -1,4 +1,4 @@
-"""What the search saw: every configuration, every parameter that varied, how the finalists learnt."""
+"""What the search saw: every configuration, every parameter that varied, how the best learnt."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def run(judgement: Judgement) -> Section:
         *_slices(trials, study.objective),
         Picture(
             name="learning_curves",
-            figure=learning_curves(_finalists(judgement), study.objective),
-            alt=f"Losses and {objective} of the finalists over their epochs.",
-            title="Learning curves of the finalists",
+            figure=learning_curves(_curves(judgement), study.objective),
+            alt=f"Losses and {objective} of the best configurations over their epochs.",
+            title="Learning curves of the best configurations",
         ),
         Folded(title="Their configurations", parts=[_configurations(judgement)]),
     ]
@@ -86,7 +86,7 @@ def _slices(trials: pd.DataFrame, objective: str) -> list[Part]:
     return [*pictures, Words(text=f"{note[0].upper()}{note[1:]}", kind="note")]
 
 
-def _finalists(judgement: Judgement) -> list[tuple[RowStyle, TrialRecord]]:
+def _curves(judgement: Judgement) -> list[tuple[RowStyle, TrialRecord]]:
     """Each configuration once, where two rows are the same one under both names; the better, the darker."""
     study, shades = (
         judgement.study,

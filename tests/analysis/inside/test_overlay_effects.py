@@ -112,8 +112,8 @@ def test_a_tower_that_sees_only_the_centre_is_not_moved_by_text_in_the_corner(no
     table = feature_effects(sample, TEXTS, "centre", clean_ND, altered, everybody)
     shift = table[table["metric"] == "shift"]
     np.testing.assert_allclose(shift["value"], 0, atol=1e-6)
-    told = table[(table["metric"] == "told_apart") & (table["overlay"] != DIFFERENCE)]
-    np.testing.assert_allclose(told["value"], 0.5)
+    text = table[(table["metric"] == "discriminated") & (table["overlay"] != DIFFERENCE)]
+    np.testing.assert_allclose(text["value"], 0.5)
     weight_DC = np.random.default_rng(0).normal(size=(256, 2))
     decided = decision_effects(sample, TEXTS, answer(encoder, weight_DC), clean_ND, altered)
     np.testing.assert_allclose(decided["value"], 0, atol=1e-6)
@@ -129,7 +129,7 @@ def test_a_tower_that_sees_the_corner_is_moved_and_tells_text_from_a_box(noisy_c
     parts = [values.loc[("shift", which, "PORTABLE"), "value"] for which in (TEXT, BOX)]
     assert row["value"] == pytest.approx(parts[0] - parts[1])
     assert row["low"] > 0  # letters move it more than a box of their brightness
-    assert values.loc[("told_apart", TEXT, ""), "value"] > 0.9
+    assert values.loc[("discriminated", TEXT, ""), "value"] > 0.9
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
 
 

@@ -9,7 +9,14 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from sklearn.neighbors import KNeighborsClassifier
 
 import analysis.inside.separability
-from analysis.inside.separability import COLUMNS, METRICS, PUBLISHED, Points, published_classes, separability
+from analysis.inside.separability import (
+    COLUMNS,
+    PUBLISHED_PREFIX,
+    SEPARABILITY_METRICS,
+    Points,
+    published_classes,
+    separability,
+)
 from scoring.separability import published_separability
 
 LABELS = ("Told", "Noise", "One patient", "Nobody")
@@ -43,10 +50,10 @@ def table(points):
 def test_every_metric_of_every_separable_label_has_its_chance(points, table):
     assert tuple(table.columns) == COLUMNS and set(table["setting"]) == {"frozen"}
     assert points.too_rare == ["One patient", "Nobody"]
-    ours = table[~table["metric"].str.startswith(PUBLISHED)]
+    ours = table[~table["metric"].str.startswith(PUBLISHED_PREFIX)]
     assert set(ours["label"]) == {"Told", "Noise", ""}
     for _, own in ours.groupby("label"):
-        assert set(own["metric"]) <= set(METRICS) and len(own) >= len(METRICS) - 1
+        assert set(own["metric"]) <= set(SEPARABILITY_METRICS) and len(own) >= len(SEPARABILITY_METRICS) - 1
     bounded = ours[ours["metric"] != "davies_bouldin"]
     assert (bounded["chance_low"] <= bounded["chance_high"]).all()
     assert ours["p"].between(1 / 201, 1).all()
@@ -69,7 +76,7 @@ def test_fewer_than_ten_positive_patients_get_no_interval(points):
     table = separability(replace(points, targets_NC=few), "x")
     own = table[table["label"] == "Told"]
     assert (own["positive_patients"] == 5).all() and own["low"].isna().all()
-    assert own["chance_low"].notna().sum() >= len(METRICS) - 1
+    assert own["chance_low"].notna().sum() >= len(SEPARABILITY_METRICS) - 1
 
 
 def test_few_negative_patients_get_no_interval_either(points):
@@ -78,7 +85,7 @@ def test_few_negative_patients_get_no_interval_either(points):
     table = separability(replace(points, targets_NC=many), "x")
     own = table[table["label"] == "Told"]
     assert (own["positive_patients"] > 70).all() and own["low"].isna().all()
-    assert own["chance_low"].notna().sum() >= len(METRICS) - 1
+    assert own["chance_low"].notna().sum() >= len(SEPARABILITY_METRICS) - 1
 
 
 @pytest.mark.parametrize("positives", [2, 3])
@@ -119,7 +126,7 @@ def test_the_published_protocol_is_scikit_learns_on_the_same_points(points, tabl
         **published_separability(x_ND, y_N)._asdict(),
     }
     for metric, value in expected.items():
-        assert rows[PUBLISHED + metric, ""] == pytest.approx(value, rel=1e-4)
+        assert rows[PUBLISHED_PREFIX + metric, ""] == pytest.approx(value, rel=1e-4)
 
 
 def test_an_image_belongs_to_the_first_of_its_labels_as_published():
@@ -134,7 +141,7 @@ def test_one_class_gives_no_published_rows_and_no_label_none_at_all(points):
     nothing = of(np.zeros((160, 4)))
     assert nothing.empty and tuple(nothing.columns) == COLUMNS
     one = of(np.where(np.arange(4) == 0, points.targets_NC, 0))
-    assert not one["metric"].str.startswith(PUBLISHED).any() and len(one)
+    assert not one["metric"].str.startswith(PUBLISHED_PREFIX).any() and len(one)
 
 
 def test_the_same_seed_gives_the_same_table(points, table):
@@ -168,7 +175,7 @@ def test_the_chance_of_noise_contains_what_is_measured(monkeypatch):
         )
         ours = table[table["metric"].isin(metrics) & (table["label"] != "")]
         inside.append(ours["value"].between(ours["chance_low"], ours["chance_high"]).to_numpy())
-        published = table[table["metric"] == f"{PUBLISHED}ratio"]
+        published = table[table["metric"] == f"{PUBLISHED_PREFIX}ratio"]
         inside.append(
             published["value"].between(published["chance_low"], published["chance_high"]).to_numpy()
         )

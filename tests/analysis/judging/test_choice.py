@@ -11,7 +11,7 @@ from cohort.errors import InputError
 from scoring.label_audit import Contradictions
 
 
-def finalists(judgement, scores_KF):
+def best_trials(judgement, scores_KF):
     record = judgement.study.records[judgement.best]
     return [
         replace(record, number=number, fold_objectives=list(scores_F))
@@ -27,7 +27,7 @@ def test_the_finalists_stand_with_their_folds_and_the_best_is_not_told_apart(ana
     scores_KF = [[0.6, 0.5, 0.4, 0.5, 0.5], [0.5, 0.6, 0.4, 0.5, 0.49]]
     facts = replace(
         analysed.judgement.study,
-        finalists=finalists(analysed.judgement, scores_KF),
+        best=best_trials(analysed.judgement, scores_KF),
         best_nested_objective=0.123,
     )
     section = choice.run(replace(analysed.judgement, study=facts))
@@ -44,14 +44,14 @@ def test_the_finalists_stand_with_their_folds_and_the_best_is_not_told_apart(ana
 def test_one_that_is_better_on_every_fold_is_told_apart(analysed):
     facts = replace(
         analysed.judgement.study,
-        finalists=finalists(analysed.judgement, [[0.6] * 5, [0.5, 0.51, 0.5, 0.49, 0.5]]),
+        best=best_trials(analysed.judgement, [[0.6] * 5, [0.5, 0.51, 0.5, 0.49, 0.5]]),
     )
     assert "which the folds tell apart" in words(choice.run(replace(analysed.judgement, study=facts)))
 
 
 def test_a_fold_that_nothing_could_be_scored_on_is_left_out(analysed):
     def said(scores_KF):
-        facts = replace(analysed.judgement.study, finalists=finalists(analysed.judgement, scores_KF))
+        facts = replace(analysed.judgement.study, best=best_trials(analysed.judgement, scores_KF))
         text = words(choice.run(replace(analysed.judgement, study=facts)))
         return text[text.index("Trial 40 and") :]
 

@@ -22,7 +22,7 @@ def test_a_test_split_without_positives_is_refused(tmp_path):
         open_test_split(study.cohort, nothing, ledger_in(tmp_path, study.cohort), "test")
 
 
-def test_every_opening_is_recorded_with_its_reason(tmp_path):
+def test_every_access_is_recorded_with_its_reason(tmp_path):
     cohort = made_up_cohort(500, seed=0)
     ledger, everything = ledger_in(tmp_path, cohort), np.ones(len(cohort.labels), dtype=bool)
     first = open_test_split(cohort, everything, ledger, "analyze it", "abc")
@@ -47,7 +47,7 @@ def test_development_images_are_judged_without_a_reading_of_test_labels(tmp_path
     assert ledger_in(tmp_path, cohort).before() == []
 
 
-def test_an_opening_is_recorded_even_where_the_split_is_refused(tmp_path):
+def test_an_access_is_recorded_even_where_the_split_is_refused(tmp_path):
     cohort = made_up_cohort(500, seed=0)
     with pytest.raises(InputError):
         open_test_split(cohort, np.zeros(len(cohort.labels), dtype=bool), ledger_in(tmp_path, cohort), "it")

@@ -71,11 +71,11 @@ def test_several_readers_stay_and_one_who_draws_again_is_replaced(cohort, tmp_pa
         "0,Edema,1,R1,1,1,5,5\n0,Edema,1,R2,2,2,6,6\n1,No finding,14,R1,,,,\n1,Nodule,3,R1,1,1,2,2\n"
     )
     found = boxes(cohort, tmp_path, vindr, "vindr")
-    assert Annotations.open(cohort).readers == ["R1", "R2"] and found.regions == 2
+    assert Annotations.open(cohort).raters == ["R1", "R2"] and found.regions == 2
     assert "left out 1 regions of labels that the cohort lacks: 'Nodule'" in found.lines
     boxes(cohort, tmp_path, "image,label,reader,x,y,w,h\n2,Edema,R2,0,0,9,9\n")
     regions = Annotations.open(cohort).regions
-    assert [(region.image, region.reader) for region in regions] == [("0.png", "R1"), ("2.png", "R2")]
+    assert [(region.image, region.rater) for region in regions] == [("0.png", "R1"), ("2.png", "R2")]
 
 
 def test_nihs_list_is_read_with_its_ragged_header_and_its_own_spelling(tmp_path):
@@ -142,8 +142,8 @@ def test_images_of_masks_lie_in_folders_of_their_labels_or_are_given_one(cohort,
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "masks/Edema/0.png")
     assert annotate(cohort, read_masks(tmp_path / "masks")).regions == 1
     assert (first(cohort).image, first(cohort).x, first(cohort).y) == ("1.png", 3, 2)
-    assert annotate(cohort, read_masks(tmp_path / "flat"), positive_labels=True, reader="B").regions == 1
-    assert Annotations.open(cohort).readers == ["", "B"]
+    assert annotate(cohort, read_masks(tmp_path / "flat"), positive_labels=True, rater="B").regions == 1
+    assert Annotations.open(cohort).raters == ["", "B"]
     with pytest.raises(InputError, match="says no label; give --label"):
         (tmp_path / "bare").mkdir()
         Image.fromarray(mask_HW).save(tmp_path / "bare" / "1.png")
@@ -178,12 +178,12 @@ def test_an_organs_masks_are_kept_beside_those_of_labels(cohort, tmp_path):
 
 def test_a_raters_regions_are_removed_all_or_of_an_organ(cohort, tmp_path):
     boxes(cohort, tmp_path, "image,label,reader,x,y,w,h\n0,Edema,A,1,2,3,4\n1,Edema,B,1,2,3,4\n")
-    annotate(cohort, masks_named(tmp_path, "0.png"), organ="lungs", reader="A")
+    annotate(cohort, masks_named(tmp_path, "0.png"), organ="lungs", rater="A")
     assert remove(cohort, "A", "lungs") == 1 and len(Annotations.open(cohort).regions) == 2
     with pytest.raises(InputError, match=r"no regions by 'C'; annotated by 'A', 'B'"):
         remove(cohort, "C")
     assert main(["cohort", "annotate", str(cohort.folder), "--remove", "A"]) == 0
-    assert Annotations.open(cohort).readers == ["B"]
+    assert Annotations.open(cohort).raters == ["B"]
     assert remove(cohort, "B") == 1 and Annotations.open(cohort) is None
     with pytest.raises(InputError, match="annotated by nobody"):
         remove(cohort, "B")
@@ -268,7 +268,7 @@ def test_the_command_says_what_it_did_and_show_counts_it(cohort, tmp_path, capsy
         str(cohort.folder),
         "--boxes",
         str(tmp_path / "boxes.csv"),
-        "--reader",
+        "--rater",
         "me",
     ]
     assert main(words) == 0
@@ -277,7 +277,7 @@ def test_the_command_says_what_it_did_and_show_counts_it(cohort, tmp_path, capsy
         "1 regions on 1 images" in said and "left out 1 regions of images that are not in the cohort" in said
     )
     assert main(["cohort", "show", str(cohort.folder)]) == 0
-    assert "readers: me" in capsys.readouterr().out
+    assert "raters: me" in capsys.readouterr().out
     assert main([*words, "--drawn-on", "20"]) == 2
     assert "--drawn-on must be two numbers" in capsys.readouterr().err
     assert main(["cohort", "annotate", str(cohort.folder), "--boxes", "nowhere.csv"]) == 2
@@ -310,7 +310,7 @@ def test_the_published_files_are_read_whole(published, tmp_path):
     assert len(nih) == 984 and {one.label for one in nih} >= {"Infiltrate", "Effusion", "Cardiomegaly"}
     assert all(0 <= one.box[0] and one.box[0] + one.box[2] <= 1024.5 for one in nih)
     vindr = list(FORMATS["vindr"](unpacked(published / "vinbigdata-train.csv.gz", tmp_path / "vindr.csv")))
-    assert len(vindr) == 36096 and len({one.reader for one in vindr}) == 11
+    assert len(vindr) == 36096 and len({one.rater for one in vindr}) == 11
     assert all(one.box[2] > 0 and one.box[3] > 0 for one in vindr)
     siim = FORMATS["siim"](unpacked(published / "siim-pneumothorax-train-rle.csv.gz", tmp_path / "siim.csv"))
     masks = [next(siim).mask_HW for _ in range(20)]

@@ -23,7 +23,7 @@ from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
 from vlm.saliency import METHODS, saliency_maps
 from vlm.saliency.cams import CAMS, cam, cam_by_layer
-from vlm.saliency.layers import PUBLISHED, named_layers
+from vlm.saliency.layers import PUBLISHED_LAYERS, named_layers
 from vlm.saliency.legrad import legrad
 from vlm.saliency.relevance import attention_relevance
 from vlm.saliency.target import LabelLogits, ZeroGradient
@@ -163,7 +163,7 @@ def test_behind_the_last_attention_of_a_class_token_there_is_nothing_and_it_is_s
         with pytest.raises(
             InputError, match=r"layer blocks\.\d+\.attn: the gradient of Edema is zero throughout"
         ):
-            saliency_maps(predictor, images_BHWC, ["Edema"], method=method, layer=PUBLISHED)
+            saliency_maps(predictor, images_BHWC, ["Edema"], method=method, layer=PUBLISHED_LAYERS)
         assert saliency_maps(predictor, images_BHWC, ["Edema"], method=method).max() > 0
     earlier = next(iter(LabelLogits(predictor).tower.layers()))
     assert (saliency_maps(predictor, images_BHWC, ["Edema"], layer=earlier) >= 0).all()  # and no refusal

@@ -7,9 +7,9 @@ from cohort.annotations import mask_region
 
 
 def pair_of(row: int, label: str, *masks: np.ndarray, patient: int | None = None) -> Pair:
-    """An image with a label's masks, of as many readers; by default of a patient of its own."""
+    """An image with a label's masks, of as many raters; by default of a patient of its own."""
     regions = tuple(
-        mask_region(f"{row}.png", label, f"reader {n}", mask_HW) for n, mask_HW in enumerate(masks)
+        mask_region(f"{row}.png", label, f"rater {n}", mask_HW) for n, mask_HW in enumerate(masks)
     )
     return Pair(row=row, label=label, patient=row if patient is None else patient, regions=regions)
 

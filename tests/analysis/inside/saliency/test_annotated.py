@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.inside.saliency.annotated import annotated_pairs, between_readers, by_people, organ_pairs
+from analysis.inside.saliency.annotated import annotated_pairs, between_raters, by_people, organ_pairs
 from cohort.annotations import Annotations, mask_region, write_annotations
 from cohort.manifest import Cohort
 from sample.phantoms import draw_cohort
@@ -21,12 +21,12 @@ def test_what_people_reach_against_each_other():
     first, second = square(0, 0), square(0, 1)  # they share two of six pixels
     alone, both = pair_of(0, "A", first), pair_of(1, "A", first, second)
     np.testing.assert_array_equal(both.mask(), first | second)
-    assert between_readers([alone]) is None
-    regions, overlap, met = between_readers([alone, both])
+    assert between_raters([alone]) is None
+    regions, overlap, met = between_raters([alone, both])
     assert (regions, overlap) == (1, pytest.approx(2 / 6))
     # The centres, (0.5, 0.5) and (0.5, 1.5), are rounded to the pixels (0, 0) and (0, 2).
     assert met == 0
-    assert between_readers([pair_of(1, "A", first, first)])[1:] == (1, 1)
+    assert between_raters([pair_of(1, "A", first, first)])[1:] == (1, 1)
 
 
 def test_an_organs_mask_is_of_every_label_that_its_image_has(tmp_path):

@@ -24,7 +24,7 @@ SCALED = 0.06
 
 
 @dataclass(frozen=True)
-class Views:
+class ImageViews:
     """Which views there are beside the image itself."""
 
     flip: bool = False

@@ -23,7 +23,7 @@ ANSWER_NAME = "study"
 """Of the row of an answer that is made of several configurations."""
 
 
-class Adapter(Protocol):
+class TrainableStudy(Protocol):
     """A study's trainable, as the driver conducts it and the analysis takes its trials.
 
     Made from its inputs at no cost; what only training needs is made by `prepare`. Holds nothing of the test
@@ -48,8 +48,8 @@ class Adapter(Protocol):
 
     def plan(self, capacity: Capacity, done: int, deadline: float) -> SearchPlan: ...
 
-    def told(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
-        """What a bank is told of the earlier ones, such as below which objective a trial is stopped."""
+    def known_to_bank(self, records: Sequence[TrialRecord]) -> Mapping[str, Any]:
+        """What a bank knows of the earlier ones, such as below which objective a trial is stopped."""
 
     def announcement(self, plan: SearchPlan, capacity: Capacity) -> list[str]:
         """What is about to be done, in lines."""
@@ -77,12 +77,14 @@ class Adapter(Protocol):
         """What a finished trial's head stands on; InputError where its weights are gone."""
 
 
-def adapter(config: StudyConfig, inputs: Inputs, run: RunFolder) -> Adapter:
-    """That of the study's trainable."""
-    return importlib.import_module(f"study.{config.trainable}").Adapter(config, inputs, run)
+def trainable_study(config: StudyConfig, inputs: Inputs, run: RunFolder) -> TrainableStudy:
+    """That of the configuration's trainable: `LinearProbeStudy` in `study/linear_probe.py`, say."""
+    module = importlib.import_module(f"study.{config.trainable}")
+    name = config.trainable.title().replace("_", "") + "Study"
+    return getattr(module, name)(config, inputs, run)
 
 
-def trial_predictor(trainable: Adapter, row: ChosenTrial) -> Predictor:
+def trial_predictor(trainable: TrainableStudy, row: ChosenTrial) -> Predictor:
     """A finished configuration with a head; InputError where its weights are gone."""
     return row.record.predictor(
         row.name,
@@ -94,7 +96,7 @@ def trial_predictor(trainable: Adapter, row: ChosenTrial) -> Predictor:
     )
 
 
-def trial_candidate(trainable: Adapter, row: ChosenTrial) -> Candidate:
+def trial_candidate(trainable: TrainableStudy, row: ChosenTrial) -> Candidate:
     """The same on its way into the tables."""
     inputs, record, predictor = trainable.inputs, row.record, trial_predictor(trainable, row)
     if record.held_out_MC is not None and record.fold_objectives:

@@ -7,7 +7,7 @@ import torch
 from cohort.errors import InputError
 from tests.vlm.encoders.models import random_images, small_clip
 from vlm.encoders import load_encoder
-from vlm.views import MOVED, Views
+from vlm.image_views import MOVED, ImageViews
 
 
 def marked(size=50, row=20, column=10):
@@ -17,15 +17,15 @@ def marked(size=50, row=20, column=10):
 
 
 def test_the_image_comes_first_and_each_view_once():
-    views = list(Views(flip=True, shifts=2, resolution=80).of(marked()))
-    assert len(views) == Views(flip=True, shifts=2, resolution=80).count == 5
+    views = list(ImageViews(flip=True, shifts=2, resolution=80).of(marked()))
+    assert len(views) == ImageViews(flip=True, shifts=2, resolution=80).count == 5
     assert torch.equal(views[0], marked())
     assert torch.equal(views[1], marked(column=39))
     assert views[4].shape == (1, 80, 80, 1) and all(view.dtype == torch.uint8 for view in views)
 
 
 def test_a_shift_moves_a_mark_a_little_the_same_way_for_all_images_and_each_time():
-    first, second = (list(Views(shifts=3).of(marked().repeat(2, 1, 1, 1)))[1:] for _ in range(2))
+    first, second = (list(ImageViews(shifts=3).of(marked().repeat(2, 1, 1, 1)))[1:] for _ in range(2))
     places = set()
     for one, again in zip(first, second, strict=True):
         assert torch.equal(one, again) and torch.equal(one[0], one[1])
@@ -42,19 +42,19 @@ def resnet(tmp_path_factory):
 
 
 def test_a_row_holds_one_view_after_the_other(resnet):
-    seen = resnet.seen_in(Views(flip=True))
+    seen = resnet.seen_in(ImageViews(flip=True))
     assert seen.width == 2 * resnet.width and seen.kinds == resnet.kinds
     assert seen.fingerprint != resnet.fingerprint
     images_BHWC = torch.from_numpy(random_images(resnet, channels=3))
     features_BD = seen.image_features(images_BHWC)
     torch.testing.assert_close(features_BD[:, : resnet.width], resnet.image_features(images_BHWC))
     torch.testing.assert_close(features_BD[:, resnet.width :], resnet.image_features(images_BHWC.flip(2)))
-    assert resnet.seen_in(Views()) is resnet
+    assert resnet.seen_in(ImageViews()) is resnet
 
 
 def test_a_tower_of_one_size_refuses_another_in_one_line(tmp_path):
     encoder = load_encoder(f"local-dir:{small_clip(tmp_path / 'clip')}", device="cpu")
-    with pytest.raises(InputError, match=r"views\.resolution: encoder .* takes 32 x 32 pixels only"):
-        encoder.seen_in(Views(resolution=48))
+    with pytest.raises(InputError, match=r"image_views\.resolution: encoder .* takes 32 x 32 pixels only"):
+        encoder.seen_in(ImageViews(resolution=48))
     pixels = load_encoder("pixels", device="cpu")
-    assert pixels.seen_in(Views(flip=True)).width == 2048
+    assert pixels.seen_in(ImageViews(flip=True)).width == 2048
