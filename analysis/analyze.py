@@ -275,8 +275,8 @@ class _Report:
         gone = [name for name in self.outdated if name not in parts and name not in (*waiting, *skipped)]
         if gone:
             remarks.append(
-                f"Left out, since an earlier analysis made them of another state of the study (its answer, "
-                f"cohort, split or settings have changed): {', '.join(gone)}."
+                "Left out, since an earlier analysis made them of another state of the study (its final "
+                f"model, cohort, split or settings have changed): {', '.join(gone)}."
             )
         absent = [
             name for name in usual(self.judgement.cohort) if name not in (*parts, *waiting, *skipped, *gone)

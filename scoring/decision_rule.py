@@ -65,14 +65,14 @@ class DecisionRule:
         return cls.fitted("fixed", np.full(labels, 0.5), np.zeros(labels, dtype=bool), multiclass=multiclass)
 
     def probabilities(self, scores_NC: np.ndarray) -> np.ndarray:
-        """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds cut."""
+        """float64 (N, C) in [0, 1]: the scores on the rule's scale, on which its thresholds lie."""
         return self.scale.unit(scores_NC, multiclass=self.multiclass)
 
     def decide(self, scores_NC: np.ndarray) -> np.ndarray:
         """bool (N, C)."""
-        return self.cut(self.probabilities(scores_NC))
+        return self.decide_probabilities(self.probabilities(scores_NC))
 
-    def cut(self, probs_NC: np.ndarray) -> np.ndarray:
+    def decide_probabilities(self, probs_NC: np.ndarray) -> np.ndarray:
         """bool (N, C): the decisions of what `probabilities` gave."""
         if self.multiclass:
             return decide_one(probs_NC, self.thresholds_C)

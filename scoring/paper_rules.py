@@ -27,14 +27,14 @@ class Preset:
     """One of `MODES`, see `scores`."""
     tau: float = 1.0
     """Of the mode temperature."""
-    cut: float = 0.5
-    """A decision is score >= cut."""
+    threshold: float = 0.5
+    """A decision is score >= threshold."""
 
     def scores(self, logits_NC: np.ndarray) -> np.ndarray:
         return scores(logits_NC, self.mode, self.tau)
 
     def decisions(self, scores_NC: np.ndarray) -> np.ndarray:
-        return scores_NC >= self.cut
+        return scores_NC >= self.threshold
 
 
 # The paper's headline rows, its per-label tables, and the two temperatures of its other rows.

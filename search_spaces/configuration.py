@@ -26,7 +26,7 @@ class Configuration:
     seed: int = 0
     """Seed of the initial weights, and of what else a trial draws."""
     preset: str = ""
-    """Name of a published configuration (`paper`), which is trained and cut as published; empty: searched."""
+    """Name of a published configuration (`paper`), trained and thresholded as published; empty: searched."""
 
     def __post_init__(self) -> None:
         space, params = self.space, self.params

@@ -13,7 +13,7 @@ def add_command_to(commands: Commands) -> None:
         commands,
         "export",
         _export,
-        "export the study's answer, or one trial, as a bundle that predicts",
+        "export the study's final model, or one trial, as a bundle that predicts",
         "radtune export runs/sample-probe --out exports/sample --with-encoder",
     )
     export.add_argument("run", metavar="RUN", help="a run folder")
@@ -22,8 +22,8 @@ def add_command_to(commands: Commands) -> None:
         "--trial",
         type=int,
         metavar="N",
-        help="this trial instead of the study's answer, which is several heads averaged in a cross-validated "
-        "study and the best on validation otherwise; a published configuration is cut as published",
+        help="this trial instead of the final model, which is several heads averaged in a cross-validated "
+        "study and the best on validation otherwise; a published configuration keeps the published threshold",
     )
     export.add_argument(
         "--with-encoder",

@@ -16,7 +16,7 @@ def add_command_to(commands: Commands) -> None:
         commands,
         "saliency",
         _saliency,
-        "draw where a bundle or a study's answer looks on images",
+        "draw where a bundle or a study's final model looks on images",
         "radtune saliency exports/sample scans/ --labels Cardiomegaly,Edema --out saliency/",
     )
     parser.add_argument("predictor", metavar="PREDICTOR", help="a bundle or a run folder")

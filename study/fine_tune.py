@@ -157,7 +157,7 @@ class FineTuneStudy:
             f"at most {parameters / 1e6:.2f} M trained parameters",
             f"checkpoints take at most {disk:.2f} GB: resume points of {resume_point / 1e9:.2f} GB, "
             f"{KEPT_RESUME_POINTS + 1} a running trial, the weights of the best {kept}, "
-            "and the answer's",
+            "and the final model's",
         ]
 
     def trainable(self, plan: SearchPlan, capacity: Capacity) -> tuple[Any, Any]:
@@ -249,8 +249,8 @@ class FineTuneStudy:
             found = TunedAnswer.load(self._answer_folder.path)
         except CorruptCheckpoint as error:
             raise InputError(
-                f"{self.run.path}: the weights of its answer are damaged ({error}); `radtune run STUDY.yaml "
-                "--resume` makes them again"
+                f"{self.run.path}: the weights of its final model are damaged ({error}); `radtune run "
+                "STUDY.yaml --resume` makes them again"
             ) from None
         encoder = with_weights(inputs.encoder, found.state)
         predictor = found.record.predictor(

@@ -179,11 +179,12 @@ def search_answer(
         return None, ["answer: no time was left to try averages of towers; --resume tries them"]
     numbers = ", ".join(str(alike[member].number) for member in members)
     lines = [
-        f"answer: best trial {name} {best.objective:.3f}; tower of {numbers}, head fitted anew "
+        f"final model: best trial {name} {best.objective:.3f}; tower of {numbers}, head fitted anew "
         f"{of_soup.objective:.3f}; {share:.0%} of the way from the pretrained tower {head.objective:.3f}"
     ]
     if head.objective <= best.objective:
-        return None, [*lines, f"answer: trial {best.number} itself, which none of {judge.tried} improved"]
+        said = f"final model: trial {best.number} itself, which none of {judge.tried} improved"
+        return None, [*lines, said]
     params: dict[str, Any] = {
         "method": best.params["method"],
         "members": [alike[member].number for member in members],

@@ -210,7 +210,7 @@ class LinearProbeStudy:
         ensemble = self.run.answer()
         if ensemble is None:
             raise InputError(
-                f"{self.run.path}: the study has not come to its answer; `radtune run STUDY.yaml --resume` "
+                f"{self.run.path}: the study has no final model yet; `radtune run STUDY.yaml --resume` "
                 "finishes it"
             )
         return answer_row(ensemble, self.inputs, self.config)

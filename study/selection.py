@@ -26,7 +26,7 @@ class ChosenTrial:
     role: str
     """One of `scoring.predictions.ROLES`."""
     record: TrialRecord
-    """As its scores are cut in this row."""
+    """With the thresholds of this row."""
     note: str
     """Why it stands there, for the reader of a table."""
 
@@ -34,9 +34,9 @@ class ChosenTrial:
 def chosen(records: Mapping[int, TrialRecord], top: int, *, with_answer: bool) -> list[ChosenTrial]:
     """The published configuration and the best on validation.
 
-    A published configuration that is among the best stands there too, under its rank, and is then cut by its
-    best thresholds like its neighbours; in its own row it is cut as published. Where it is the very best, and
-    these thresholds are the published ones, its own row would say the same again and is left out.
+    A published configuration that is among the best stands there too, under its rank, with its best
+    thresholds like its neighbours; its own row keeps the published threshold. Where it is the very best, and
+    these thresholds are the published ones, its own row would repeat that and is left out.
 
     Args:
         with_answer: whether the study has an answer made of several; without one the best is its answer.
@@ -51,7 +51,7 @@ def chosen(records: Mapping[int, TrialRecord], top: int, *, with_answer: bool) -
             name=preset,
             role=PUBLISHED,
             record=record,
-            note=_note(record, "cut as published"),
+            note=_note(record, "thresholds as published"),
         )
         for preset, record in published.items()
     ]
@@ -88,7 +88,7 @@ def split_choice(record: TrialRecord) -> ChosenTrial:
 def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -> ChosenTrial:
     """A trial to export: the best on validation, or the one of a number.
 
-    A published configuration that is asked for by its number is cut as published, whatever its rank. One that
+    A published configuration asked for by number keeps the published threshold, whatever its rank. One that
     has no row in the tables has an empty id.
 
     Raises:
@@ -108,7 +108,7 @@ def exported(records: Mapping[int, TrialRecord], top: int, number: int | None) -
     own = [row for row in rows if row.record.number == number and _cut_alike(row.record, record)]
     if own:
         return own[0]
-    note = _note(record, "cut as published" if record.preset else "asked for by its number")
+    note = _note(record, "thresholds as published" if record.preset else "asked for by its number")
     return ChosenTrial(id="", name=f"trial-{number}", role=TRIAL, record=record, note=note)
 
 

@@ -330,7 +330,7 @@ class Study:
             folder: the bundle's folder; an earlier bundle there is replaced.
             trial: the configuration's number; by default the study's answer, or the best on validation where
                 that is its answer, never the best on test. A published configuration asked for by its number
-                is cut as published, at 0.5.
+                keeps its published threshold, 0.5.
             with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned tower,
                 and an encoder of a folder or file of this machine, are always put in.
 

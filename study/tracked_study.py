@@ -88,11 +88,11 @@ def description(
     measure = objective.removeprefix("val.")
     results = [
         ("best configuration, validation", objective),
-        ("answer of the study, validation", "val.study"),
-        ("answer, chosen anew without the patients who are scored", "val.study_nested"),
+        ("final model, validation", "val.study"),
+        ("final model, chosen anew without the patients who are scored", "val.study_nested"),
         ("best configuration, chosen so", "val.best_nested"),
         ("plain logistic regression, validation", "val.logreg"),
-        ("answer of the study, test", f"test.{measure}"),
+        ("final model, test", f"test.{measure}"),
     ]
     kind = tags["radtune.trainable"].replace("_", " ")
     lines = [

@@ -85,7 +85,8 @@ class Ensemble:
     def lines(self, objective_name: str) -> list[str]:
         """For reading: what it is, its score, and its members with their weights."""
         return [
-            f"answer: {self.described}: {objective_name} {self.objective:.3f}, {self.nested_objective:.3f} "
+            f"final model: {self.described}: {objective_name} {self.objective:.3f}, "
+            f"{self.nested_objective:.3f} "
             "chosen anew without the patients who are scored",
             *(f"  {member.weight:.3f}  {member.name}" for member in self.members),
         ]

@@ -35,7 +35,7 @@ class TrialRecord:
     number: int
     """Optuna's trial number: the configuration's name everywhere; -1: no trial of the study."""
     preset: str = ""
-    """Name of a published configuration (`paper`), which is trained and cut as published; empty: searched."""
+    """Name of a published configuration (`paper`), trained and thresholded as published; empty: searched."""
     on_given_split: bool = False
     """Whether it was judged, as it was published, on the given validation split while the study judges by
     folds: no number of it can be held beside those of the other configurations."""
@@ -77,7 +77,7 @@ class TrialRecord:
     ranks_only: bool = False
     """The scores of its head are no logits: only their order means something."""
     scale: tuple[float, float] = (0.0, 1.0)
-    """Centre and width of the scale on which thresholds cut, see `scoring.judging.Scale`."""
+    """Centre and width of the scale on which thresholds lie, see `scoring.judging.Scale`."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """By name: those of the trained head (`LinearHead.tensors`), the average of its folds' heads, and of
     cross-validation `held_out_MC`, float32 logits of each judged row by the head that did not see it, on one

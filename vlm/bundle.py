@@ -263,7 +263,7 @@ class Bundle:
             )
 
         rule = self.predictor.rule
-        decided_NC = rule.cut(probs_NC)
+        decided_NC = rule.decide_probabilities(probs_NC)
         absent_N = np.isin(np.arange(len(images)), list(unreadable))
         columns: dict[str, pa.Array] = {
             "image": pa.array([_name(image, i) for i, image in enumerate(images)])

@@ -202,7 +202,10 @@ def decision_effects(
     images, overlaid, kinds, width = altered_NV2D.shape
     after = rule.probabilities(predictor.scores(altered_NV2D.reshape(-1, width)))
     after_NV2C = after.reshape(images, overlaid, kinds, -1)
-    decided_NC, after_decided = rule.cut(before_NC), rule.cut(after).reshape(after_NV2C.shape)
+    decided_NC, after_decided = (
+        rule.decide_probabilities(before_NC),
+        rule.decide_probabilities(after).reshape(after_NV2C.shape),
+    )
     change_NV2C = after_NV2C - before_NC[:, None, None]
     flips_NV2 = (after_decided != decided_NC[:, None, None]).any(axis=3).astype(np.float64)
     found = {"flips": flips_NV2, "change": np.abs(change_NV2C).mean(axis=3)}

@@ -304,7 +304,9 @@ def finished_study(
 
 
 def why(row: str) -> str:
-    return "the published configuration, cut as published" if row == "paper" else "chosen on validation"
+    return (
+        "the published configuration, thresholds as published" if row == "paper" else "chosen on validation"
+    )
 
 
 def finished_record(

@@ -90,7 +90,7 @@ def test_a_fine_tuned_export_is_not_called_a_head_on_frozen_features(card):
 def test_a_published_configuration_is_not_called_chosen(card, analysed):
     paper = analysed.study.trials[0]
     text = card(paper, row="published/paper")
-    assert "trained and cut as published" in text
+    assert "trained and thresholded as published" in text
     assert "chosen on validation by" not in text
     assert "Strategy: fixed at 0.5." in text
     text = card(paper, row="published/paper", judgement=None)

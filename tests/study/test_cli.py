@@ -178,7 +178,7 @@ def test_show_lists_the_best_against_the_paper_and_the_baseline(studied, capsys)
     assert main(["show", str(study.folder.path)]) == 0
     text = capsys.readouterr().out
     assert "squares: finished, 24/24 configurations" in text
-    assert f"(#{study.best.number})" in text and "logreg" in text and "answer: " in text
+    assert f"(#{study.best.number})" in text and "logreg" in text and "final model: " in text
 
 
 def test_embed_finds_what_the_study_has_computed(studied, capsys):

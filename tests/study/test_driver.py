@@ -130,7 +130,7 @@ def test_the_lines_say_how_far_it_is_and_against_what(studied):
     assert re.search(r"24/24 configurations · best macro_ap 0\.\d+ \(#\d+\) · logreg 0\.\d+", text)
     assert re.search(r"about \d+ s left", text)
     assert "120 training and validation images in 5 folds of patients" in text
-    assert re.search(r"answer: .* out-of-fold scores: macro_ap 0\.\d+, 0\.\d+ chosen anew", text)
+    assert re.search(r"final model: .* out-of-fold scores: macro_ap 0\.\d+, 0\.\d+ chosen anew", text)
 
 
 def test_the_answer_is_of_the_best_by_out_of_fold_score_and_of_plain_regressions(studied):

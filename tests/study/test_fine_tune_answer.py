@@ -106,7 +106,7 @@ def test_a_tower_that_joins_without_a_gain_is_in_the_weights_that_name_it(encode
 def test_the_best_trial_is_the_answer_where_nothing_improves_it(encoder):
     judge = ByDistance(encoder, 1.0)
     found, lines = search_answer([trial(4, 2.0)], lambda record: moved(encoder, 1.0), judge)
-    assert found is None and lines[-1] == "answer: trial 4 itself, which none of 4 improved"
+    assert found is None and lines[-1] == "final model: trial 4 itself, which none of 4 improved"
 
 
 def test_what_no_time_was_left_for_is_said(encoder):

@@ -119,7 +119,7 @@ def trained_together(study):
 
 def test_the_last_lines_say_what_the_kept_towers_give_together(tuned):
     study, lines = tuned
-    (said,) = [line for line in lines if line.startswith("answer: best trial")]
+    (said,) = [line for line in lines if line.startswith("final model: best trial")]
     assert (
         f"best trial macro_ap {study.best.objective:.3f}; tower of {study.best.number}, head fitted" in said
     )

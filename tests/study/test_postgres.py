@@ -92,7 +92,7 @@ def test_a_study_is_logged_by_a_server_on_postgresql(database, tmp_path, capsys)
         assert sorted(children(uri, parent)) == list(range(8))
         assert main(["analyze", str(study.folder.path), "--only", "scores"]) == 0
         run = MlflowClient(uri).get_run(parent)
-        assert "| answer of the study, test |" in run.data.tags["mlflow.note.content"]
+        assert "| final model, test |" in run.data.tags["mlflow.note.content"]
         assert run.inputs.dataset_inputs[0].dataset.name == "cohort"
         assert next((tmp_path / "artifacts").rglob("analysis/report.html")).stat().st_size
         main(["ui", "--uri", uri])

@@ -53,7 +53,7 @@ def test_a_published_configuration_is_exported_as_published_inside_and_outside_t
     row = exported(RECORDS, top, number=0)
     assert row.id == "published/paper" and row.record.rule().strategy == "fixed"
     assert row.note == (
-        "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), cut as published"
+        "trial 0, the published configuration (Sadman et al. 2025, arXiv 2506.14136), thresholds as published"
     )
 
 

@@ -196,7 +196,7 @@ def test_the_study_s_run_tells_what_was_studied_and_what_came_of_it(uri, tmp_pat
     assert json.loads(cohort.dataset.source) == {"uri": "/data/squares"}
     told = run.data.tags["mlflow.note.content"]
     assert "A linear probe of pixels on the cohort squares; 2 configurations, chosen by split." in told
-    assert "| best configuration, validation | 0.500 |\n| answer of the study, validation | 0.625 |" in told
+    assert "| best configuration, validation | 0.500 |\n| final model, validation | 0.625 |" in told
     assert "logistic" not in told
     assert f"viewStateShareKey={tracker.parent}" in told
     runs = children(uri, tracker.parent)
@@ -208,7 +208,7 @@ def test_the_study_s_run_tells_what_was_studied_and_what_came_of_it(uri, tmp_pat
     run = MlflowClient(uri).get_run(tracker.parent)
     assert len(run.inputs.dataset_inputs) == 1
     told = run.data.tags["mlflow.note.content"]
-    assert "| answer of the study, validation | 0.750 |" in told and told.count("0.625") == 0
+    assert "| final model, validation | 0.750 |" in told and told.count("0.625") == 0
     assert told.endswith("\n---\nAsk Ann about the masks.")
 
 
@@ -331,7 +331,7 @@ def test_every_access_to_the_test_split_is_counted_or_refused(uri, tmp_path):
     assert run.data.tags["radtune.test_access"] == "monday analyze a; tuesday analyze a"
     assert run.data.metrics == {"test.macro_ap": 0.4}
     told = run.data.tags["mlflow.note.content"]
-    assert "| answer of the study, test | 0.400 |" in told and f"Report: `{report}`" in told
+    assert "| final model, test | 0.400 |" in told and f"Report: `{report}`" in told
     for below, kept in (("analysis", "test_scores.csv"), ("analysis/figures", "overlay.png")):
         assert f"{below}/{kept}" in kept_below(uri, tracker.parent, below)
     assert "analysis/notes.txt" not in kept_below(uri, tracker.parent, "analysis")

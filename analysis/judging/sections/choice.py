@@ -80,7 +80,7 @@ def _in_words(
     if np.isfinite(study.nested_objective):
         reached = judgement.answer.objective
         said.append(
-            f"The study's answer has {score(reached)} on the scores that it was chosen by, and "
+            f"The final model has {score(reached)} on the scores that it was chosen by, and "
             f"{score(study.nested_objective)} where the configurations that are weighed, the members and "
             "their weights are chosen anew without the patients who are scored. These patients still had a "
             "part in which configurations the search proposed and which it stopped early."

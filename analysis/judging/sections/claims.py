@@ -21,7 +21,7 @@ def run(judgement: Judgement) -> Section:
         kinds.append("quiet")
     published = f"{PUBLISHED_NAME} ({PUBLICATION})"
     of_trial = judgement.answer.origin.trial is not None
-    chosen = "the configuration chosen on validation" if of_trial else "the study's answer"
+    chosen = "the configuration chosen on validation" if of_trial else "the final model"
     about = f"About {judgement.answer.name}, {chosen}, "
     if judgement.best_is_published:
         about += f"which is {published} itself, "

@@ -31,7 +31,7 @@ def run(judgement: Judgement) -> Section:
     row = judgement.answer
     if row.ranks_only:
         return Section(
-            parts=[Words(text="The answer only ranks; it has no probabilities to hold labels against.")]
+            parts=[Words(text="The final model only ranks; it has no probabilities to hold labels against.")]
         )
     rows_N = judgement.predictions.images.judged_N
     probs_NC = row.rule.probabilities(row.val_scores_NC)

@@ -33,8 +33,8 @@ def run(judgement: Judgement) -> Section:
         parts=[
             Words(
                 text=f"The same rows by the rules of {PUBLICATION}: each image's scores are scaled to "
-                f"[0, 1] and cut at 0.5, all {len(judgement.cohort.labels)} labels are averaged, and an "
-                "undefined score counts as 0. Decisions are then relative within an image; knowing the "
+                f"[0, 1] with the threshold 0.5, all {len(judgement.cohort.labels)} labels are averaged, and "
+                "an undefined score counts as 0. Decisions are then relative within an image; knowing the "
                 "prevalences alone goes a long way."
             ),
             _table(judgement),
