@@ -261,7 +261,7 @@ def _shared(comparison: Comparison) -> list[Part]:
 
 
 def side_by_side(comparison: Comparison) -> Figure:
-    """A panel a cohort: what each encoder's features discriminate."""
+    """One panel per cohort: what each encoder's features discriminate."""
     lines, cohorts = comparison.lines, list(comparison.cohorts)
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 0.8 + len(cohorts) * (0.4 + 0.34 * len(lines)))

@@ -129,7 +129,7 @@ def _times(widths: tuple[int, ...]) -> str:
 
 
 def _spread(params: Mapping[str, Any]) -> dict[str, Any]:
-    """One line a parameter, of an answer of several heads one a member: its weight."""
+    """One line per parameter, of an answer of several heads one a member: its weight."""
     weights = params.get("weights", {})
     rest = {
         name: ", ".join(map(str, value)) if isinstance(value, list) else value

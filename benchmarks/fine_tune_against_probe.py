@@ -145,7 +145,7 @@ def mean_difference(pairs: Sequence[tuple[Study, Study]], draws: int) -> dict[st
 
 
 def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path: Path) -> None:
-    """Losses and objective of the best and the paper's configurations by epoch, a row an encoder."""
+    """Losses and objective of the best and the paper's configurations by epoch, one row per encoder."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.4, 2.7 * len(by_encoder)), layout="constrained")
         FigureCanvasAgg(figure)

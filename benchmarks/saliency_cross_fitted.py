@@ -64,7 +64,7 @@ def predictor_of(name: str, encoder: Encoder, labels: tuple[str, ...], head: Lin
 
 
 def cross_fitted_heads(data: ProbeData, kind: str) -> tuple[list[LinearHead], float, float]:
-    """A head a fold, trained on the others; the strength, and the out-of-fold macro average precision."""
+    """One head per fold, trained on the others; the strength, and the out-of-fold macro average precision."""
     best = chosen(train_logistic(data, objective_name="macro_ap", kind=kind))
     strength, heads = best.params["C"], []
     for fold in tqdm(range(FOLDS), desc="regressions", disable=None, leave=False):

@@ -1,4 +1,4 @@
-"""How each finding changes a film, one function a finding, and the film with all of a patient's.
+"""How each finding changes a film, one function per finding, and the film with all of a patient's.
 
 Shape legend: H height, W width (both `size`), P points of a curve.
 """

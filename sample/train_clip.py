@@ -169,7 +169,7 @@ def normalise(images_BHW: torch.Tensor) -> torch.Tensor:
 
 def patch_labels(masks_NHW: np.ndarray) -> np.ndarray:
     """bool (N, patches, C): which findings are to be seen in each patch of the image tower; the masks are
-    uint16 with a bit a finding."""
+    uint16 with one bit per finding."""
     patch = MODEL_CONFIG["vision_cfg"]["patch_size"]
     images, height, width = masks_NHW.shape
     tiles = masks_NHW.reshape(images, height // patch, patch, width // patch, patch)

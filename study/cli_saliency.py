@@ -24,7 +24,7 @@ def add_command_to(commands: Commands) -> None:
         "images", nargs="+", metavar="IMAGE", help="PNG or JPEG files, folders of them, or quoted patterns"
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="a folder an image, a picture and an array a label"
+        "--out", required=True, metavar="DIR", help="one folder per image, a picture and an array a label"
     )
     parser.add_argument("--labels", type=comma_separated, metavar="A,B", help="which (default: all)")
     parser.add_argument(

@@ -112,7 +112,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Fine-tuning only: a folder a trial, keyed by its number."""
+        """Fine-tuning only: one folder per trial, keyed by its number."""
         return self.path / "checkpoints"
 
     @property
@@ -233,7 +233,7 @@ class RunFolder:
         return dict(zip(logged["number"], logged["mlflow_run_id"], strict=True))
 
     def write_trials(self, records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> None:
-        """Write `trials.parquet`: a row a configuration, sorted by number."""
+        """Write `trials.parquet`: one row per configuration, sorted by number."""
         write_atomically(self.trials_file, trials_frame(records, mlflow_runs).to_parquet(index=False))
 
     def note_running(self, lines: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ class ServedBundle(PythonModel):
         self._bundle = Bundle.load(context.artifacts["bundle"])
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params=None) -> pd.DataFrame:
-        """A row an image; MlflowException, which a server answers as status 400, where one is unreadable."""
+        """One row per image; MlflowException, a server's status 400, where one is unreadable."""
         try:
             images = [_decoded(text, i) for i, text in enumerate(model_input["image"])]
             table = self._bundle.predict(images)

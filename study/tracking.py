@@ -1,4 +1,4 @@
-"""MLflow: one parent run a study, one child run a configuration.
+"""MLflow: one parent run a study, one child run per configuration.
 
 What MLflow holds is derived from the bank files. It is written by a thread beside the training, and a fault
 of the store never stops a study: a server that does not answer is tried again while the study runs, and

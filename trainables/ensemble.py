@@ -42,7 +42,7 @@ ROUNDS = 20
 
 @dataclass(frozen=True)
 class Member:
-    """What one candidate contributes: weight x (slope x its logits + an intercept a label)."""
+    """What one candidate contributes: weight x (slope x its logits + one intercept per label)."""
 
     name: str
     trial: int

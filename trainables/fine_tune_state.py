@@ -61,7 +61,7 @@ class TrainingState:
     epoch: int = 0
     """Epochs trained."""
     curve: list[dict[str, float]] = field(default_factory=list)
-    """What `FineTuneTrial.run_epoch` returned, one entry an epoch."""
+    """What `FineTuneTrial.run_epoch` returned, one entry per epoch."""
     epochs_waited: int = 0
     """Epochs since the best one."""
     seconds: float = 0.0

@@ -51,7 +51,7 @@ def fit_fold(configs: Sequence[Configuration], fold: BankFold, stopping: Stoppin
         stopping: when they are evaluated and end.
 
     Returns:
-        one fit a configuration, in their order; without `ending` those that the deadline cut off.
+        one fit per configuration, in their order; without `ending` those that the deadline cut off.
     """
     fits = [FoldFit(config=config) for config in configs]
     stacks = fold.stacks(configs)

@@ -43,7 +43,7 @@ def initial_weights(config: Configuration, coordinates: int, labels: int, start:
 
 
 class HeadStack:
-    """The heads still in training: weights, AdamW moments and settings, one entry a head in each tensor.
+    """The heads still in training: weights, AdamW moments and settings, one entry per head in each tensor.
 
     All read equally many coordinates. Heads of one group are neighbours, so that they share a product, and
     among them heads of one loss.

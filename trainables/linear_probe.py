@@ -66,7 +66,7 @@ def train_bank(
         deadline: `time.time()` at which training is given up, after the epoch that the heads are in.
 
     Returns:
-        one record a configuration, in the order of `configs`; none of those that the deadline cut off. In
+        one record per configuration, in the order of `configs`; none of those that the deadline cut off. In
         cross-validation the curve is that of the first fold, and one that is stopped keeps no head and has
         no objective: that of some folds cannot be held beside that of all.
 

@@ -239,7 +239,7 @@ class BankLoss:
             pos_weight_KC: float >= 0, see `positive_weights`; None: 1.
 
         Raises:
-            ValueError: an unknown loss, a parameter that is missing or has not one value a head.
+            ValueError: an unknown loss, a parameter that is missing or has not one value per head.
         """
         self.losses, self.parameters = tuple(losses), dict(parameters or {})
         self.pos_weight_KC = pos_weight_KC

@@ -21,7 +21,7 @@ def ranking(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def trials_frame(records: Iterable[TrialRecord], mlflow_runs: Mapping[int, str]) -> pd.DataFrame:
-    """One row a configuration, sorted by number, with the columns number, preset, state, reason, `params.*`,
+    """One row per configuration, sorted by number: number, preset, state, reason, `params.*`,
     `val.*`, `given_split.*`, epoch, seconds, precision, strategy, mlflow_run_id."""
     rows = [
         {"number": record.number, "preset": record.preset, "state": record.state, "reason": record.reason}

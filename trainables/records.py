@@ -69,11 +69,11 @@ class TrialRecord:
     strategy: str = ""
     """Threshold strategy with the best cross-fitted macro-F1."""
     thresholds: dict[str, list[float]] = field(default_factory=dict)
-    """Per strategy, one probability threshold a label, refitted on all of validation."""
+    """Per strategy, one probability threshold per label, refitted on all of validation."""
     few: list[bool] = field(default_factory=list)
     """Per label, whether its positive patients are too few for a threshold of its own."""
     multiclass: bool = False
-    """Whether the thresholds decide for exactly one label an image."""
+    """Whether the thresholds decide for exactly one label per image."""
     ranks_only: bool = False
     """The scores of its head are no logits: only their order means something."""
     scale: tuple[float, float] = (0.0, 1.0)

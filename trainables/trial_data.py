@@ -71,7 +71,7 @@ class TrialData:
         if strange.size:
             raise ValueError(f"targets_NC must be 0, 1 or NaN, not {strange[0]:g}")
         if self.multiclass and not is_multiclass(self.targets_NC):
-            raise ValueError("targets_NC must have exactly one label an image where they are multiclass")
+            raise ValueError("targets_NC must have exactly one label per image where they are multiclass")
         if set(np.unique(self.fold_N)) - {-1} != set(range(self.folds)) or self.folds == 0:
             raise ValueError(f"fold_N must be -1 or folds from 0, not {np.unique(self.fold_N).tolist()}")
         if any(len(self.training_N(fold)) == 0 for fold in range(self.folds)):

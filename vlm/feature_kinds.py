@@ -1,4 +1,4 @@
-"""What of an encoder a head reads: kinds of features, which lie side by side in one row an image.
+"""What of an encoder a head reads: kinds of features, which lie side by side in one row per image.
 
     projected   in the space shared with text
     pooled      before that projection

@@ -153,7 +153,7 @@ def combined(
         heads whose *mean* logits, as `vlm.predictor.Predictor.scores` takes it, are the weighted sum.
 
     Raises:
-        ValueError: no head, or not one weight a head.
+        ValueError: no head, or not one weight per head.
     """
     if not heads or len(heads) != len(weights):
         raise ValueError(f"weights must be one a head, not {len(weights)} of {len(heads)} heads")

@@ -50,7 +50,7 @@ class Attribute:
     """int64, of all present images: which of the values; -1 where none of them."""
 
     def targets_NC(self, rows_N: np.ndarray) -> np.ndarray:
-        """float32, one value an image as multiclass labels; NaN throughout where it has none."""
+        """float32, one value per image as multiclass labels; NaN throughout where it has none."""
         value_N = self.value_N[rows_N]
         one_NC = np.eye(len(self.values), dtype=np.float32)[np.maximum(value_N, 0)]
         return np.where(value_N[:, None] >= 0, one_NC, np.nan).astype(np.float32)

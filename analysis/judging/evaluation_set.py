@@ -28,7 +28,7 @@ estimate."""
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """What one split holds; counts of images and of patients, one entry a label."""
+    """What one split holds; counts of images and of patients, one entry per label."""
 
     split: str
     images: int

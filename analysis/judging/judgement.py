@@ -271,7 +271,7 @@ class Judgement:
 
     @cached_property
     def settings(self) -> pd.DataFrame:
-        """A line a row, by its id: setting, trial (missing for what is none), objective on validation (of
+        """One line per row, by its id: setting, trial (missing for what is none), objective on validation (of
         what was chosen by it), threshold strategy, note."""
         rows: list[tuple[Any, ...]] = [
             (row.id, row.origin.trial, row.objective, row.rule.strategy, row.note) for row in self.rows

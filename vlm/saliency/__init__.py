@@ -1,4 +1,4 @@
-"""Where a predictor looks: one map a label, over the square that its encoder sees.
+"""Where a predictor looks: one map per label, over the square that its encoder sees.
 
 Shape legend: B images, C labels, H height, W width, h and w cells of a map.
 """

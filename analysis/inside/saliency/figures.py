@@ -51,8 +51,8 @@ class Line:
 
 
 def sheet(lines: Sequence[Line], columns: Sequence[str]) -> Figure:
-    """A row a line: the image, then each column's map over it, with the annotated region; one colour scale a
-    column, by the square root, so that what is weak beside the strongest can still be seen."""
+    """One row per line: the image, then each column's map over it, with the annotated region; a colour scale
+    per column, by the square root, so that what is weak beside the strongest can still be seen."""
     tops = [
         max(
             (float(np.nanmax(line.maps[place])) for line in lines if line.maps[place] is not None),

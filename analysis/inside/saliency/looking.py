@@ -31,7 +31,7 @@ LookedAt = Callable[[np.ndarray, str], np.ndarray]
 
 
 class Maps(Sequence[np.ndarray]):
-    """A map a place, float32 (H, W), made anew whenever it is asked for."""
+    """One map per place, float32 (H, W), made anew whenever it is asked for."""
 
     def __init__(self, count: int, made: Callable[[int], np.ndarray]) -> None:
         self._count, self._made = count, made

@@ -68,7 +68,7 @@ Key = tuple[str, str]
 
 
 class Scores:
-    """The table as it grows: of one metric after the other a row a label and one for their mean."""
+    """The table as it grows: of one metric after the other one row per label and one for their mean."""
 
     def __init__(self, patients_P: np.ndarray, seed: int) -> None:
         """

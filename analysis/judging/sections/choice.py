@@ -46,7 +46,7 @@ def run(judgement: Judgement) -> Section:
             figure=spread_over_folds(ranked, _plain_folds(judgement), objective),
             alt=f"{objective} of the best {len(ranked)} configurations on each fold, with their means, "
             "beside the plain logistic regression.",
-            caption="A dot a fold, a bar the mean of the folds; the dashed line is the mean of the plain "
+            caption="One dot per fold, a bar the mean of the folds; the dashed line is the mean of the plain "
             "logistic regression. The order is that of the choice, by all folds' scores together.",
         ),
     ]
@@ -99,7 +99,7 @@ def _plain_folds(judgement: Judgement) -> tuple[RowStyle, list[float]] | None:
 def spread_over_folds(
     ranked: Sequence[TrialRecord], plain: tuple[RowStyle, Sequence[float]] | None, objective: str
 ) -> Figure:
-    """A line a configuration, the best on top: a dot a fold and the mean, the plain regression beneath."""
+    """One line per trial, the best on top: a dot per fold and their mean, plain regression beneath."""
     rows = [
         (f"trial {one.number}", one.fold_objectives, BEST if not k else OTHER) for k, one in enumerate(ranked)
     ]

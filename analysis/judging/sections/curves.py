@@ -133,7 +133,7 @@ def _named(axes: Axes, across: str, up: str) -> None:
 def _point_table(
     point: str, found: pd.DataFrame, claims: Mapping[str, Claim], fewer: Mapping[str, str]
 ) -> Table:
-    """One operating point, a line a label in the cohort's order; counts alone where patients are too few.
+    """One operating point, one line per label in the cohort's order; counts alone where patients are too few.
 
     Args:
         fewer: label -> patients on its smaller side, in words.
