@@ -11,9 +11,9 @@ the same derivative with respect to the logit computed directly: a bank of linea
 the backward pass, and exp, log and sigmoid are ten times cheaper on a processor than the log1p and expm1
 that the exact loss value needs. No value overflows or becomes NaN however large a finite logit is.
 
-Everything but `softmax` is written in the *signed* logit z = x for a positive target and -x for a negative
-one, so that p_t = sigmoid(z) is the probability given to the truth. `softmax` is for multiclass labels: every
-row of its targets has one 1, or is masked whole.
+Everything but `softmax` and `squared_emd` is written in the *signed* logit z = x for a positive target and -x
+for a negative one, so that p_t = sigmoid(z) is the probability given to the truth. Those two are for
+multiclass labels, `squared_emd` for ordered ones: every row of their targets has one 1, or is masked whole.
 
 A new loss is two such functions, a row of `LOSSES`, and what may vary in it: `search_spaces.losses`.
 """
@@ -154,6 +154,23 @@ def _softmax_slopes(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
     return logits_KBC.softmax(-1).sub_(targets_BC)
 
 
+def _squared_emd_entries(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    """Squared earth mover's distance between the softmax and the truth, over ordered labels (Hou et al.,
+    arXiv 1611.05916): the sum over labels of (cumulative probability - cumulative target) squared. It stands
+    in the entry of the true label, the others cost 0; a mistake costs by its distance.
+    """
+    apart_KBC = logits_KBC.softmax(-1).cumsum(-1) - targets_BC.cumsum(-1)
+    return apart_KBC.square().sum(-1, keepdim=True) * targets_BC
+
+
+def _squared_emd_slopes(logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
+    # d/dp_j = 2 x the sum of the differences from j on; then through the softmax: p (g - sum of p g).
+    probs_KBC = logits_KBC.softmax(-1)
+    apart_KBC = probs_KBC.cumsum(-1).sub_(targets_BC.cumsum(-1))
+    g_KBC = apart_KBC.flip(-1).cumsum(-1).flip(-1).mul_(2)
+    return g_KBC.sub_((probs_KBC * g_KBC).sum(-1, keepdim=True)).mul_(probs_KBC)
+
+
 @dataclass(frozen=True)
 class Loss:
     """One entry's cost and its slope, and what else both take."""
@@ -178,6 +195,7 @@ LOSSES = {
         ("asymmetric_gamma_negative", "asymmetric_gamma_positive", "asymmetric_clip"),
     ),
     "softmax": Loss(_softmax_entries, _softmax_slopes, of_rows=True),
+    "squared_emd": Loss(_squared_emd_entries, _squared_emd_slopes, of_rows=True),
 }
 """By name, in the order in which a bank sorts its heads."""
 
@@ -203,7 +221,7 @@ def _weigh(
 
 def plain_loss(losses: Sequence[str], logits_KBC: Tensor, targets_BC: Tensor) -> Tensor:
     """loss_K, unweighted, by which heads can be compared: binary cross-entropy of heads of any loss but
-    `softmax`, whose logits have no meaning label by label, and `softmax` of those.
+    those of whole rows, whose logits have no meaning label by label, and `softmax` of these.
 
     Args:
         losses: one of `LOSSES` for each of the K heads.

@@ -251,9 +251,9 @@ def classes(scale=4.0, dtype=torch.float64):
 
 
 def mixed_of_classes(pos_weight_KC=None) -> BankLoss:
-    """Five heads of three losses, softmax among them."""
+    """Five heads of four losses, two of whole rows among them."""
     parameters = {name: torch.tensor(values, dtype=torch.float64) for name, values in PARAMETERS.items()}
-    return BankLoss(("softmax", "focal", "softmax", "softmax", "bce"), parameters, pos_weight_KC)
+    return BankLoss(("softmax", "focal", "squared_emd", "softmax", "bce"), parameters, pos_weight_KC)
 
 
 def test_softmax_of_one_row_worked_by_hand():
@@ -268,6 +268,17 @@ def test_softmax_of_one_row_worked_by_hand():
     torch.testing.assert_close(weighted.gradient(logits_KBC, targets_BC), expected)
 
 
+def test_squared_emd_of_one_row_worked_by_hand():
+    # Probabilities 3/5, 1/5, 1/5 and the second label: cumulative 0.6, 0.8, 1 against 0, 1, 1, squared 0.36
+    # and 0.04, over three entries. The first label is nearer to it than the third would be.
+    logits_KBC = torch.tensor([[[math.log(3), 0.0, 0.0]]], dtype=torch.float64)
+    found = [
+        single("squared_emd").loss(logits_KBC, torch.eye(3, dtype=torch.float64)[[label]]).item()
+        for label in range(3)
+    ]
+    assert found == pytest.approx([0.2 / 3, 0.4 / 3, 1.0 / 3])
+
+
 def test_softmax_equals_pytorchs_cross_entropy_divided_by_the_labels():
     logits_KBC, targets_BC, pos_weight_KC, truth_B = classes()
     known_B = ~targets_BC.isnan().any(1)
@@ -279,19 +290,23 @@ def test_softmax_equals_pytorchs_cross_entropy_divided_by_the_labels():
         torch.testing.assert_close(weighted_K[head], summed / known_B.sum() / LABELS)
 
 
+OF_ROWS = ("softmax", "squared_emd")
+
+
+@pytest.mark.parametrize("loss", OF_ROWS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("scale", [1.0, 6.0])
-def test_the_written_gradient_of_softmax_is_autograds_beside_other_losses_too(weighted, scale):
+def test_the_written_gradient_over_whole_rows_is_autograds_beside_other_losses_too(loss, weighted, scale):
     logits_KBC, targets_BC, pos_weight_KC, _ = classes(scale)
     logits_KBC.requires_grad_()
-    for bank in (five("softmax", pos_weight_KC if weighted else None), mixed_of_classes(pos_weight_KC)):
+    for bank in (five(loss, pos_weight_KC if weighted else None), mixed_of_classes(pos_weight_KC)):
         (expected_KBC,) = torch.autograd.grad(bank.loss(logits_KBC, targets_BC).sum(), logits_KBC)
         grad_KBC = bank.gradient(logits_KBC.detach(), targets_BC)
         torch.testing.assert_close(grad_KBC, expected_KBC, rtol=1e-9, atol=1e-12)
         assert (grad_KBC[:, targets_BC.isnan()] == 0).all()
 
 
-def test_a_bank_with_softmax_equals_its_heads_one_by_one():
+def test_a_bank_with_losses_of_whole_rows_equals_its_heads_one_by_one():
     logits_KBC, targets_BC, pos_weight_KC, _ = classes()
     bank = mixed_of_classes(pos_weight_KC)
     loss_K, grad_KBC = bank.loss(logits_KBC, targets_BC), bank.gradient(logits_KBC, targets_BC)
@@ -301,10 +316,11 @@ def test_a_bank_with_softmax_equals_its_heads_one_by_one():
         torch.testing.assert_close(alone.gradient(logits_KBC[one], targets_BC), grad_KBC[one])
 
 
-def test_a_masked_row_costs_and_pulls_nothing_under_softmax():
+@pytest.mark.parametrize("loss", OF_ROWS)
+def test_a_masked_row_costs_and_pulls_nothing(loss):
     logits_KBC, targets_BC, pos_weight_KC, _ = classes()
     known_B = ~targets_BC.isnan().any(1)
-    bank = five("softmax", pos_weight_KC)
+    bank = five(loss, pos_weight_KC)
     torch.testing.assert_close(
         bank.loss(logits_KBC[:, known_B], targets_BC[known_B]), bank.loss(logits_KBC, targets_BC)
     )
@@ -317,12 +333,13 @@ def test_a_masked_row_costs_and_pulls_nothing_under_softmax():
     assert (bank.gradient(logits_KBC, nothing_BC) == 0).all()
 
 
+@pytest.mark.parametrize("loss", OF_ROWS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extreme_logits_give_a_finite_softmax_loss_and_gradient(dtype):
+def test_extreme_logits_give_a_finite_loss_and_gradient_over_whole_rows(dtype, loss):
     logits_KBC = (
         torch.tensor([-1e4, -88.0, 0.0, 88.0, 1e4, 1e4], dtype=dtype).expand(HEADS, LABELS, -1).clone()
     )
-    bank, targets_BC = five("softmax", dtype=dtype), torch.eye(LABELS, dtype=dtype)
+    bank, targets_BC = five(loss, dtype=dtype), torch.eye(LABELS, dtype=dtype)
     logits_KBC.requires_grad_()
     loss_K = bank.loss(logits_KBC, targets_BC)
     (expected_KBC,) = torch.autograd.grad(loss_K.sum(), logits_KBC)
@@ -334,7 +351,7 @@ def test_extreme_logits_give_a_finite_softmax_loss_and_gradient(dtype):
 def test_the_plain_loss_is_softmax_for_the_heads_that_were_trained_with_it():
     logits_KBC, targets_BC, pos_weight_KC, _ = classes()
     plain_K = plain_loss(mixed_of_classes(pos_weight_KC).losses, logits_KBC, targets_BC)
-    for kind, heads in (("softmax", [0, 2, 3]), ("bce", [1, 4])):
+    for kind, heads in (("softmax", [0, 2, 3]), ("bce", [1, 4])):  # squared_emd is compared by softmax too
         torch.testing.assert_close(plain_K[heads], five(kind).loss(logits_KBC, targets_BC)[heads])
 
 
