@@ -165,8 +165,9 @@ def warm_starts(
     ranges: Mapping[str, Any] | None = None,
     *,
     multiclass: bool = False,
+    ordinal: bool = False,
 ) -> list[dict[str, Any]]:
     """The `WARM_STARTS` that lie inside a study's space, with multiclass labels half of them under softmax;
     see `Space.starts_inside`."""
-    starts = losses.with_softmax(WARM_STARTS) if multiclass else WARM_STARTS
-    return SPACE.for_labels(multiclass, fixed, ranges).starts_inside(starts, fixed, ranges)
+    starts = losses.of_classes(WARM_STARTS, ordinal=ordinal) if multiclass else WARM_STARTS
+    return SPACE.for_labels(multiclass, fixed, ranges, ordinal=ordinal).starts_inside(starts, fixed, ranges)

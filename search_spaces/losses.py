@@ -1,6 +1,7 @@
 """What may vary in the loss: which one, its own parameters, the weight of positives. Part of every space.
 
-`softmax` makes the labels of an image share one probability, which only multiclass ones do.
+`softmax` makes the labels of an image share one probability, which only multiclass ones do; `squared_emd`
+does so too and knows the order of grades.
 
 The losses themselves are in `trainables.losses`, in the same order and with the same names of parameters.
 """
@@ -19,8 +20,10 @@ PARAMETERS: dict[str, Parameter] = {
     "loss": Parameter(
         search=("bce", "focal", "asymmetric"),
         multiclass=("softmax",),
+        ordinal=("squared_emd",),
         meaning="binary cross-entropy, focal loss or asymmetric loss; for multiclass labels softmax as well, "
-        "the cross-entropy over them",
+        "the cross-entropy over them; for grades in their order squared_emd too, by which a mistake costs "
+        "its distance",
     ),
     "focal_gamma": Parameter(
         search=Interval(low=0.5, high=4),
@@ -62,6 +65,10 @@ USUAL: dict[str, Any] = {
 """Each loss's own parameters as their authors' code has them, for a warm start under that loss."""
 
 
-def with_softmax(starts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The starts of a study of multiclass labels: every other one begins with `softmax`."""
-    return [dict(start) | ({"loss": "softmax"} if n % 2 == 0 else {}) for n, start in enumerate(starts)]
+def of_classes(starts: Iterable[Mapping[str, Any]], *, ordinal: bool = False) -> list[dict[str, Any]]:
+    """The starts of a study of multiclass labels: every other one begins with `softmax`, of grades in their
+    order with `softmax` and `squared_emd` in turn."""
+    losses = ("softmax", "squared_emd" if ordinal else "softmax")
+    return [
+        dict(start) | ({"loss": losses[n // 2 % 2]} if n % 2 == 0 else {}) for n, start in enumerate(starts)
+    ]

@@ -43,6 +43,8 @@ class Parameter:
     """What is searched by default: an interval of numbers, or a tuple of names or numbers."""
     multiclass: tuple[str, ...] = ()
     """Of names: those beside `search` where a cohort's labels are multiclass, and only there."""
+    ordinal: tuple[str, ...] = ()
+    """Of names: those beside these where the labels are grades in their order, and only there."""
     optional: tuple[str, ...] = ()
     """Of names: others that a study may choose by naming them."""
     allowed: Interval | None = None
@@ -54,12 +56,18 @@ class Parameter:
     """None: every configuration has it."""
     meaning: str
 
+    def choices_of(self, multiclass: bool, ordinal: bool) -> Interval | tuple:
+        """What is searched by default on such labels."""
+        if isinstance(self.search, Interval):
+            return self.search
+        return self.search + self.multiclass * multiclass + self.ordinal * ordinal
+
     def complaint(self, value: Any) -> str:
         """The rule that `value` breaks ("must be ..."), or an empty string."""
         if self.open_ended:
             return "" if isinstance(value, str) and value else "must be a name"
         if self.allowed is None:
-            names = self.search + self.optional + self.multiclass
+            names = self.search + self.optional + self.multiclass + self.ordinal
             return "" if value in names else f"must be one of {', '.join(names)}"
         kind = "a whole number" if self.integer else "a number"
         rule = f"must be {kind} from {self.allowed.low:g} to {self.allowed.high:g}"
@@ -76,27 +84,36 @@ class Space:
     parameters: Mapping[str, Parameter]
     multiclass: bool = False
     """Whether the labels are multiclass, which opens further choices."""
+    ordinal: bool = False
+    """Whether they are grades in their order as well, which opens more of them."""
 
     def for_labels(
         self,
         multiclass: bool,
         fixed: Mapping[str, Any] | None = None,
         ranges: Mapping[str, Any] | None = None,
+        *,
+        ordinal: bool = False,
     ) -> Space:
-        """The space of a study on labels that are multiclass or independent.
+        """The space of a study on labels that are independent, multiclass, or grades in their order.
 
         Raises:
-            InputError: the study tries a choice that independent labels do not have.
+            InputError: the study tries a choice that such labels do not have.
         """
-        space = replace(self, multiclass=multiclass)
-        for name, parameter in self.parameters.items() if not multiclass else ():
-            tried = space.choices(name, fixed or {}, ranges or {})
-            if strange := [choice for choice in tried if choice in parameter.multiclass]:
+        space = replace(self, multiclass=multiclass, ordinal=ordinal)
+        for name, parameter in self.parameters.items():
+            for choice in space.choices(name, fixed or {}, ranges or {}):
+                if choice in parameter.multiclass and not multiclass:
+                    rule = "for multiclass labels, of which an image has exactly one"
+                elif choice in parameter.ordinal and not ordinal:
+                    rule = "for grades in their order (`radtune cohort table --ordinal`)"
+                else:
+                    continue
                 where = "fixed" if name in (fixed or {}) else "ranges"
+                kind = "multiclass without an order" if multiclass else "independent"
                 raise InputError(
-                    f"search.{where}.{name}: {strange[0]} is for multiclass labels, of which an image has "
-                    "exactly one, and those of this cohort are independent; choose among "
-                    f"{', '.join(parameter.search)}"
+                    f"search.{where}.{name}: {choice} is {rule}, and those of this cohort are {kind}; choose "
+                    f"among {', '.join(parameter.choices_of(multiclass, ordinal))}"
                 )
         return space
 
@@ -225,8 +242,7 @@ class Space:
         """The interval or the choices of a parameter after the study's changes."""
         parameter, given = self.parameters[name], ranges.get(name)
         if given is None:
-            further = self.multiclass and parameter.multiclass
-            return parameter.search + parameter.multiclass if further else parameter.search
+            return parameter.choices_of(self.multiclass, self.ordinal)
         if isinstance(given, Mapping):
             default = parameter.search if isinstance(parameter.search, Interval) else parameter.allowed
             return Interval(

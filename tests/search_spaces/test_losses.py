@@ -13,8 +13,9 @@ def under(loss: str) -> tuple[str, ...]:
 
 
 def test_every_loss_that_is_searched_can_be_computed_and_has_the_parameters_it_takes():
-    assert PARAMETERS["loss"].search + PARAMETERS["loss"].multiclass == tuple(LOSSES)
-    assert PARAMETERS["loss"].multiclass == tuple(name for name, loss in LOSSES.items() if loss.of_rows)
+    loss = PARAMETERS["loss"]
+    assert loss.search + loss.multiclass + loss.ordinal == tuple(LOSSES)
+    assert loss.multiclass + loss.ordinal == tuple(name for name, one in LOSSES.items() if one.of_rows)
     for name, loss in LOSSES.items():
         assert under(name) == loss.parameters
 
@@ -28,7 +29,8 @@ def test_every_space_has_the_same_losses():
 def test_under_every_loss_there_is_somewhere_to_start(space):
     assert set(USUAL) == {name for loss in LOSSES for name in under(loss)}
     for loss in LOSSES:
-        assert len(space.warm_starts({"loss": loss}, multiclass=True)) == len(space.WARM_STARTS)
+        starts = space.warm_starts({"loss": loss}, multiclass=True, ordinal=True)
+        assert len(starts) == len(space.WARM_STARTS)
 
 
 @pytest.mark.parametrize("space", [linear_probe, fine_tune])
@@ -40,6 +42,16 @@ def test_softmax_is_searched_where_labels_are_multiclass_and_only_there(space):
     assert first[:4] == ["softmax", "bce", "softmax", "bce"]
     assert {start["loss"] for start in space.warm_starts()} == {"bce"}
     assert space.SPACE.for_labels(True, {"loss": "softmax"}).multiclass
+
+
+@pytest.mark.parametrize("space", [linear_probe, fine_tune])
+def test_squared_emd_is_searched_where_labels_have_an_order_and_only_there(space):
+    grades = space.SPACE.for_labels(True, ordinal=True)
+    assert grades.searched("loss", {}) == ("bce", "focal", "asymmetric", "softmax", "squared_emd")
+    first = [start["loss"] for start in space.warm_starts(multiclass=True, ordinal=True)]
+    assert first[:4] == ["softmax", "bce", "squared_emd", "bce"]
+    with pytest.raises(InputError, match=r"squared_emd is for grades in their order.*among bce.*softmax$"):
+        space.SPACE.for_labels(True, {"loss": "squared_emd"})
 
 
 @pytest.mark.parametrize("space", [linear_probe, fine_tune])
