@@ -39,6 +39,7 @@ test: lint
 
 test-slow: install
 	$(BIN)/python -m pytest -m 'slow and not fault and not cluster' --durations=10
+	$(BIN)/python -m pytest --hypothesis-profile thorough tests/hostile
 
 test-faults: install
 	$(BIN)/python -m pytest -m 'not cluster and not gpu' --durations=10 tests/faults

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from study import Study
 
+hypothesis.settings.register_profile("thorough")  # of `make test-slow`
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ["RAY_ADDRESS"] = "local"  # a Ray that runs on this machine is none of the tests'
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -28,6 +30,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 # What a shell's script starts in the background ignores Ctrl-C, and its children with it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """One worker runs all tests of a module, and all of `tests.analysis`, whose studies take long to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/analysis" if nodeid.startswith("tests/analysis/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -19,6 +19,7 @@ def test_a_study_of_noise_reports_chance():
     assert np.mean([one["best configuration"] for one in found]) > 0.5
 
 
+@pytest.mark.slow
 def test_two_small_studies_are_printed_with_the_error_of_their_mean(capsys):
     main(["2", "--configurations", "8"])
     printed = capsys.readouterr().out

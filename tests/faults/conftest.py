@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,10 +20,9 @@ import yaml
 from study import Study
 from study.ask_tell import told
 from study.lock import is_locked
-from study.study_file import load_config, stored_file
 from study.study_runs import NUMBER_TAG, RESULT_TAG, STATUS
 from tests.conftest import REPOSITORY
-from tests.study.conftest import settings, square_cohort
+from tests.study.conftest import copy_of, settings, square_cohort, study_file
 from tests.study.test_driver import journal_trials, mlflow_children
 from trainables.bank_files import unpack_bank
 from trainables.packed import unpack
@@ -40,22 +38,6 @@ LONG = {"configurations": 64, "fixed": {"epochs": 100}}
 def copied(studied, tmp_path) -> Study:
     """A finished study with its cohort, cache and MLflow store, all of them its own."""
     return copy_of(studied[0], tmp_path / "project")
-
-
-def copy_of(study: Study, project: Path) -> Study:
-    """A study's whole project in a new folder, with a study file beside it."""
-    original = Path(study.config.storage).parent
-    shutil.copytree(original, project, symlinks=True)
-    stored = project / "runs" / study.config.name / "study.yaml"
-    (project / stored.name).write_text(stored.read_text().replace(str(original), str(project)))
-    stored.write_bytes(stored_file(load_config(project / stored.name)))
-    shutil.copy(stored, study_file(Study.open(stored.parent)))
-    return Study.open(stored.parent)
-
-
-def study_file(study: Study) -> Path:
-    """The file with which a study of `copied` or `to_run` is run."""
-    return Path(study.config.storage).parent / f"{study.config.name}.yaml"
 
 
 def to_run(folder: Path, name: str = "squares", **search: object) -> Study:

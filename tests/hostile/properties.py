@@ -24,9 +24,6 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from cohort.errors import InputError
 from tests.cohort.made_images import cohort_of, encode, random_image, write_images
 
-EXAMPLES = 30
-"""Of each property."""
-
 # Text that parsers trip over beside any other.
 WORDS = st.sampled_from(
     [
@@ -77,12 +74,12 @@ VALUES = st.recursive(
 
 
 def for_any(*strategies: st.SearchStrategy) -> Callable:
-    """Decorates a property `(folder, *drawn)`: calls it with as many examples as `EXAMPLES`."""
+    """Makes of a property `(folder, *drawn)` one that is called with the folder and a number of examples."""
 
     def decorate(check: Callable) -> Callable:
-        def run(folder: Path) -> None:
+        def run(folder: Path, count: int) -> None:
             @settings(
-                max_examples=EXAMPLES,
+                max_examples=count,
                 deadline=None,
                 database=None,
                 print_blob=True,
@@ -102,7 +99,7 @@ def for_any(*strategies: st.SearchStrategy) -> Callable:
     return decorate
 
 
-PROPERTIES: dict[str, Callable[[Path], None]] = {}
+PROPERTIES: dict[str, Callable[[Path, int], None]] = {}
 
 
 def refused_or_read(work: Callable[[], object]) -> None:

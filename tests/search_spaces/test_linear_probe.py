@@ -1,5 +1,6 @@
 """The linear probe's space: what it draws, what a study may change, and what it refuses."""
 
+import math
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from cohort.errors import InputError
 from search_spaces.configuration import Configuration
 from search_spaces.linear_probe import PAPER, PARAMETERS, SPACE, WARM_STARTS, check, suggest, warm_starts
+from tests.trainables.drawn_probes import config
 from tests.trainables.single_split import probe_data, training, validation
 from trainables.linear_probe import train_bank
 from trainables.losses import LOSSES
@@ -228,3 +230,29 @@ def test_a_choice_that_a_configuration_lacks_governs_nothing():
     trained = [set((start | {"features": "deep"}).items()) for start in deep]
     assert all(one not in trained[:place] for place, one in enumerate(trained))
     assert all("anchor_strength" not in start for start in deep)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be a number from 1e-08 to 10, not 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be a number from 1e-08 to 10, not nan"),
+        ({"weight_decay": -1e-9}, "weight_decay must be a number from 0 to 10000, not -1e-09"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
+        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, not 'hinge'"),
+        ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
+        ({"pos_weight_power": 1.01}, "pos_weight_power must be a number from 0 to 1, not 1.01"),
+        ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),
+    ],
+)
+def test_a_configuration_outside_its_bounds_is_refused(changes, message):
+    with pytest.raises(ValueError) as raised:
+        config(**changes)
+    assert str(raised.value) == message
+
+
+def test_params_must_be_exactly_one_whole_configuration():
+    with pytest.raises(ValueError, match=r"not dropout$"):
+        Configuration(SPACE, 0, PAPER | {"dropout": 0.1})
+    with pytest.raises(ValueError, match=r"not one without focal_gamma$"):
+        Configuration(SPACE, 0, PAPER | {"loss": "focal"})

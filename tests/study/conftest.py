@@ -1,6 +1,7 @@
 """A small real study: drawn images, raw pixels, Ray, MLflow."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from PIL import Image
 from cohort.labels import LabelPolicy
 from cohort.manifest import Cohort
 from cohort.writing import write_cohort
+from study import Study
+from study.study_file import load_config, stored_file
 
 LABELS = ("Bright", "Left", "Rare")
 
@@ -68,3 +71,19 @@ def settings(folder: Path, name: str = "squares", **search: object) -> dict:
         "tracking": {"uri": f"sqlite:///{folder}/mlflow.db"},
         "analysis": {"top": 2, "bootstrap": 200, "permutations": 200},
     }
+
+
+def copy_of(study: Study, project: Path) -> Study:
+    """A study's whole project in a new folder, with a study file beside it."""
+    original = Path(study.config.storage).parent
+    shutil.copytree(original, project, symlinks=True)
+    stored = project / "runs" / study.config.name / "study.yaml"
+    (project / stored.name).write_text(stored.read_text().replace(str(original), str(project)))
+    stored.write_bytes(stored_file(load_config(project / stored.name)))
+    shutil.copy(stored, study_file(Study.open(stored.parent)))
+    return Study.open(stored.parent)
+
+
+def study_file(study: Study) -> Path:
+    """The file with which a study of `copy_of`, or `to_run` of the tests of faults, is run."""
+    return Path(study.config.storage).parent / f"{study.config.name}.yaml"

@@ -72,9 +72,11 @@ def test_the_help_of_analyze_shows_how_the_longest_sections_are_left_out(capsys)
 
 def test_help_imports_nothing_of_weight():
     heavy = "torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "numpy", "pydantic"
-    code = f"import sys, study.cli; study.cli._parser(); print([m for m in {heavy} if m in sys.modules])"
+    code = "import atexit, sys; from study.cli import main; "
+    code += f"atexit.register(lambda: print([m for m in {heavy} if m in sys.modules])); main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    assert done.stdout.startswith("usage: radtune")
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
 def test_space_prints_what_a_study_searches_without_anything_of_weight():
@@ -199,7 +201,7 @@ def test_analyze_export_and_predict_agree_to_the_last_digit_that_is_printed(stud
     run = str(study.folder.path)
     record = study.folder.test_access_file
     before = len(record.read_text().splitlines()) if record.exists() else 0
-    assert main(["analyze", run]) == 0
+    assert main(["analyze", run, "--skip", "overlay,saliency"]) == 0
     assert len(record.read_text().splitlines()) == before + 1 == readings_of_the_test_split(study)
     text = capsys.readouterr().out
     for setting in (
@@ -405,9 +407,8 @@ def test_a_full_disk_is_found_while_features_are_written_too(studied, tiny_disk,
     assert not [path for path in disk.rglob("*") if path.suffix in (".tmp", ".arrow")]
 
 
-def test_what_cannot_be_printed_is_one_line(bundle):
-    folder, images = bundle
-    command = [sys.executable, "-m", "study", "predict", str(folder), str(images / "000.png")]
+def test_what_cannot_be_printed_is_one_line():
+    command = [sys.executable, "-m", "study", "space", "linear_probe"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
@@ -417,9 +418,10 @@ def test_what_cannot_be_printed_is_one_line(bundle):
 
 def test_a_study_that_nobody_reads_any_more_stops_as_after_ctrl_c():
     """`radtune run ... | head -2`: what is raised is no error to Ray, and nothing is printed at the end."""
-    code = "import study.cli as c, study.cli_run as r, sys\n"
-    code += "def run(_):\n  while True: r._say('a line')\n"
-    code += "r.run = run\nsys.exit(c.main(['run', 'x.yaml']))"
+    code = "import study.cli as c, study.study as s, sys\n"
+    code += "class Endless:\n"
+    code += "  def run(self, resume, echo):\n    while True: echo('a line')\n"
+    code += "s.Study.from_yaml = lambda *_: Endless()\nsys.exit(c.main(['run', 'x.yaml']))"
     command = f'{sys.executable} -c "$CODE" | head -2; exit ${{PIPESTATUS[0]}}'
     environment = os.environ | {"CODE": code}
     done = subprocess.run(

@@ -11,7 +11,6 @@ import optuna
 import pytest
 
 from study.cli import main
-from study.cli_mlflow import _show
 from study.journal import begun_journal, shown_journal
 from tests.conftest import REPOSITORY
 from tests.study.test_tracking import free_port
@@ -73,13 +72,15 @@ def test_open_opens_the_latest_study_and_only_a_few_are_printed(monkeypatch, cap
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     found = [(f"study {place}", f"/#/{place}") for place in range(8)] + [("All studies", "/#/all")]
-    _show("http://127.0.0.1:1", found, True)
+    monkeypatch.setattr("study.mlflow_experiment.pages", lambda uri: found)
+    assert main(["ui", "--uri", "http://127.0.0.1:1", "--open"]) == 0
     assert opened == ["http://127.0.0.1:1/#/0"]
     assert capsys.readouterr().out.splitlines() == [
         *(f"study {place}: http://127.0.0.1:1/#/{place}" for place in range(5)),
         "All studies: http://127.0.0.1:1/#/all",
     ]
-    _show("http://127.0.0.1:1", [], False)
+    found = []
+    assert main(["ui", "--uri", "http://127.0.0.1:1"]) == 0
     assert capsys.readouterr().out == "MLflow: http://127.0.0.1:1\n" and len(opened) == 1
 
 
@@ -105,6 +106,7 @@ def test_a_journal_is_read_while_its_driver_writes_and_never_written_to(tmp_path
     assert path.read_bytes() == before and [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_the_study_and_leaves_its_journal_alone(studied):
     pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
     study, _ = studied

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from study.progress import describe_run, status
 from study.run_folder import RunFolder
 from study.study_runs import NUMBER_TAG
 from study.warm_start import earlier_starts
-from tests.study.conftest import LABELS, settings, square_cohort
+from tests.study.conftest import LABELS, copy_of, settings, square_cohort
 from trainables.baselines import LOGREG, LOGREG_DEEP
 from trainables.ranking import ranking
 from vlm.bundle import Bundle
@@ -228,13 +227,12 @@ def test_the_same_seed_gives_the_same_answer_to_the_last_bit(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def by_split(tmp_path_factory) -> tuple[Study, list[str]]:
+def by_split(studied, tmp_path_factory) -> tuple[Study, list[str]]:
     """The same study, chosen by the given split."""
-    folder = tmp_path_factory.mktemp("by-split")
-    square_cohort(folder / "cohort")
+    given = settings(tmp_path_factory.mktemp("by-split"), configurations=8, selection="split")
+    given |= {"cohort": studied[0].config.cohort, "cache": studied[0].config.cache}
     lines: list[str] = []
-    study = Study.from_dict(settings(folder, configurations=12, selection="split"))
-    return study.run(echo=lines.append), lines
+    return Study.from_dict(given).run(echo=lines.append), lines
 
 
 def test_a_study_by_the_given_split_repeats_its_finalists_and_has_the_best_for_its_answer(by_split):
@@ -254,13 +252,14 @@ def test_a_study_by_the_given_split_repeats_its_finalists_and_has_the_best_for_i
 
 def test_a_study_begun_by_the_given_split_is_not_resumed_by_cross_validation(by_split):
     study, _ = by_split
-    folder = Path(study.config.storage).parent
+    given = study.config.model_dump(mode="json")
+    given["search"]["selection"] = "cross_validation"
     with pytest.raises(
         InputError,
         match=r"search\.selection: this study already ran with 'split', so it cannot be resumed with "
         "'cross_validation'",
     ):
-        Study.from_dict(settings(folder, configurations=12)).run(resume=True)
+        Study.from_dict(given).run(resume=True)
 
 
 def test_a_second_run_of_the_same_study_is_refused_with_the_remedy(studied):
@@ -280,7 +279,7 @@ def test_a_resume_on_another_cohort_is_refused(studied, tmp_path):
     study, _ = studied
     manifest = Path(study.config.cohort) / "cohort.parquet"
     original = manifest.read_bytes()
-    square_cohort(tmp_path / "cohort", seed=1)
+    square_cohort(tmp_path / "cohort", images=32, seed=1)
     manifest.write_bytes((tmp_path / "cohort" / "cohort.parquet").read_bytes())
     try:
         with pytest.raises(InputError, match="cohort_hash is no longer what the study ran with"):
@@ -289,19 +288,19 @@ def test_a_resume_on_another_cohort_is_refused(studied, tmp_path):
         manifest.write_bytes(original)
 
 
-def test_a_finished_study_is_extended_and_what_mlflow_lost_is_logged_again(tmp_path):
-    square_cohort(tmp_path / "cohort")
-    first = Study.from_dict(settings(tmp_path, configurations=9)).run(echo=lambda line: None)
+def test_a_finished_study_is_extended_and_what_mlflow_lost_is_logged_again(studied, tmp_path):
+    first = copy_of(studied[0], tmp_path / "project")
     values = {number: record.objective for number, record in first.records.items()}
     _, children = mlflow_children(first)
     MlflowClient(first.config.tracking.uri).delete_run(children[0].info.run_id)
 
-    study = Study.from_dict(settings(tmp_path, configurations=17)).run(resume=True, echo=lambda line: None)
-    assert sorted(study.records) == list(range(17))
+    wanted = settings(tmp_path / "project", configurations=27)
+    study = Study.from_dict(wanted).run(resume=True, echo=lambda line: None)
+    assert sorted(study.records) == list(range(27))
     assert {number: study.records[number].objective for number in values} == values
     assert all(trial.state != TrialState.RUNNING for trial in journal_trials(study))
     _, children = mlflow_children(study)
-    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == list(range(17))
+    assert sorted(int(run.data.tags[NUMBER_TAG]) for run in children) == list(range(27))
 
 
 def test_a_folder_that_holds_no_study_is_not_overwritten(tmp_path):
@@ -405,8 +404,9 @@ def test_a_moved_project_is_resumed_and_analysed_where_it_lies_now(tmp_path, mon
 def test_a_study_stored_elsewhere_is_opened_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    square_cohort(tmp_path / "project" / "cohort")
+    square_cohort(tmp_path / "project" / "cohort", images=32)
     given = settings(Path("."), configurations=1) | {"storage": str(tmp_path / "scratch")}
+    monkeypatch.setattr("study.driver.Driver.drive", lambda self: None)  # stored before anything is trained
     study = Study.from_dict(given | {"tracking": {"uri": "sqlite:///mlflow.db"}}).run(echo=lambda line: None)
     monkeypatch.chdir(tmp_path)
     assert Study.open(study.folder.path).config == study.config
@@ -449,7 +449,7 @@ def test_an_access_is_noted_for_each_analysis_and_export_and_for_no_mistyped_sec
 def test_an_interrupted_studys_parent_run_does_not_stay_open(tmp_path, monkeypatch):
     square_cohort(tmp_path / "cohort")
     study = Study.from_dict(settings(tmp_path, configurations=1))
-    monkeypatch.setattr("study.linear_probe.LinearProbeStudy.close", lambda *_: 1 / 0)
+    monkeypatch.setattr("study.linear_probe.LinearProbeStudy.announcement", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.run(echo=lambda line: None)
     parent, _ = mlflow_children(study)
@@ -457,13 +457,11 @@ def test_an_interrupted_studys_parent_run_does_not_stay_open(tmp_path, monkeypat
 
 
 def test_a_cohort_that_moved_is_named_anew_on_resume(studied, tmp_path):
-    study, _ = studied
-    folder = Path(study.config.storage).parent
-    shutil.copytree(folder / "cohort", tmp_path / "elsewhere")
-    moved = settings(folder) | {"cohort": str(tmp_path / "elsewhere")}
+    study = copy_of(studied[0], tmp_path / "project")
+    (tmp_path / "project" / "cohort").rename(tmp_path / "elsewhere")
+    moved = settings(tmp_path / "project") | {"cohort": str(tmp_path / "elsewhere")}
     Study.from_dict(moved).run(resume=True, echo=lambda line: None)
     assert Study.open(study.folder.path).config.cohort == str(tmp_path / "elsewhere")
-    study.run(resume=True, echo=lambda line: None)
 
 
 def test_the_table_of_trials_does_not_lag_behind_the_bank_files(studied):

@@ -46,7 +46,8 @@ def predicted(folder, images):
     return table[[f"probability.{label}" for label in bundle.labels]].to_numpy()
 
 
-@pytest.mark.parametrize("model, features", but_slow(ENCODERS, [("small_vit", "pooled")]))
+@pytest.mark.slow
+@pytest.mark.parametrize("model, features", ENCODERS)
 def test_each_method_of_fine_tuning_predicts_from_its_bundle_what_it_was_chosen_for(
     tmp_path, model, features
 ):

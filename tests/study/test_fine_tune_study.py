@@ -1,6 +1,7 @@
 """Tests of a whole fine-tuning study on real Ray: a miniature ViT with random weights, few epochs a trial."""
 
 import re
+import shutil
 
 import numpy as np
 import open_clip
@@ -15,6 +16,7 @@ from cohort.manifest import Cohort
 from study import Study
 from study.lock import driver_lock
 from study.progress import describe_run
+from study.run_folder import RunFolder
 from study.study_runs import NUMBER_TAG
 from tests.study.conftest import settings, square_cohort
 from tests.study.test_driver import journal_trials, mlflow_children
@@ -130,7 +132,7 @@ def test_the_last_lines_say_what_the_kept_towers_give_together(tuned):
 
 def test_the_exported_tower_is_plain_open_clip_and_predicts_what_was_reported(tuned, tmp_path):
     study, _ = tuned
-    result = study.analyze()
+    result = study.analyze(["scores"])
     assert {"paper", "best-1"} <= set(result.scores["setting"])
     bundle = study.export(tmp_path / "bundle")
     reported = pd.read_parquet(study.folder.analysis / "test_predictions.parquet")
@@ -190,17 +192,18 @@ def test_weights_of_another_epoch_than_the_record_are_refused(tuned, tmp_path):
         file.write_bytes(whole)
 
 
-def test_a_study_that_is_compared_with_must_have_finished(tuned):
+def test_a_study_that_is_compared_with_must_have_finished(tuned, tmp_path):
     study, _ = tuned
-    compared = {"compare_with": str(study.folder.path)}
+    other = shutil.copytree(study.folder.path, tmp_path / "other")
+    compared = {"compare_with": str(other)}
     again = Study(
         study.config.model_copy(update={"analysis": study.config.analysis.model_copy(update=compared)})
     )
     with (
-        driver_lock(study.folder.lock_file),
+        driver_lock(RunFolder(other).lock_file),
         pytest.raises(InputError, match=r"analysis\.compare_with: .*still runs"),
     ):
-        again._compared_with(None)
+        again.judgement()
 
 
 def test_a_settings_block_that_comes_or_goes_is_no_change_unless_it_says_something_else(tuned):

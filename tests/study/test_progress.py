@@ -4,9 +4,10 @@ import math
 import shutil
 from dataclasses import replace
 
+from search_spaces.linear_probe import COLUMNS
 from study.cli import main
 from study.lock import driver_lock
-from study.progress import _table, describe_run, progress, status
+from study.progress import describe_run, progress, status
 from study.run_folder import RunFolder
 from trainables.bank_files import pack_bank, unpack_bank
 from trainables.records import TrialRecord, as_on_given_split
@@ -44,12 +45,20 @@ def test_show_lists_a_published_configuration_apart_from_the_ranking(studied):
     assert all(not line.lstrip().startswith("0 ") for line in shown[titles:])
 
 
-def test_parameters_in_which_the_listed_trials_differ_have_a_column():
+def test_parameters_in_which_the_listed_trials_differ_have_a_column(studied, tmp_path):
+    run = RunFolder(tmp_path / "squares")
+    run.path.mkdir()
+    shutil.copy(studied[0].folder.study_file, run.study_file)
     alike = {"epochs": 5, "threshold_shrinkage": 10.0}
     params = (alike | {"loss": "focal", "gamma": 2.0}, alike | {"loss": "bce"})
     searched = [replace(record(n, 0.6 - n / 10), params=one) for n, one in enumerate(params, start=1)]
-    titles, first, second = _table(searched, "macro_ap", {"epochs": ("epochs",), "loss": ("loss",)})
-    assert titles.split() == ["#", "macro_ap", "macro_auroc", "epochs", "loss", "gamma"]
+    run.bank_file(0).parent.mkdir()
+    run.bank_file(0).write_bytes(pack_bank(searched))
+    lines = describe_run(run).splitlines()
+    place = next(place for place, line in enumerate(lines) if line.split()[:1] == ["#"])
+    titles, first, second = lines[place : place + 3]
+    # Of the space's own columns these trials have two; of all others they differ in one.
+    assert titles.split() == ["#", "macro_ap", "macro_auroc", *COLUMNS, "gamma"]
     assert first.split() == ["1", "0.500", "nan", "5", "focal", "2"]
     assert second.split() == ["2", "0.400", "nan", "5", "bce"]
 

@@ -63,10 +63,7 @@ def test_in_a_notebook_too_the_packages_come_first_and_the_path_stays(own_module
 def test_a_module_that_was_imported_before_is_named(own_modules):
     done = run_in(own_modules, sys.executable, "-c", "import cohort, study", path=str(REPOSITORY))
     last = done.stderr.splitlines()[-1]
-    assert last == (
-        f"ImportError: {own_modules / 'cohort.py'} was imported as 'cohort', which is a package of radtune; "
-        "rename that file, or import radtune before it"
-    )
+    assert last.startswith(f"ImportError: {own_modules / 'cohort.py'} was imported as 'cohort'")
 
 
 def test_a_shadowing_file_is_named_where_ray_runs_already(own_modules, monkeypatch):

@@ -18,6 +18,7 @@ from trainables import ray_trainables
 from trainables.bank_files import unpack_bank
 from trainables.bank_training import RUNGS
 from trainables.checkpoints import KEPT_RESUME_POINTS, CheckpointFolder
+from trainables.fine_tune import FineTuneTrial
 from trainables.fine_tune_compute import Compute
 from trainables.fine_tune_config import PAPER_TRAINING, Training
 from trainables.fine_tune_state import load_best
@@ -270,7 +271,7 @@ def test_a_memory_that_is_full_before_or_beside_the_steps_fails_the_trial_with_t
 
     trainable = actor(asked(7))
     trainable.step()
-    monkeypatch.setattr(trainable._trial, "run_epoch", full)
+    monkeypatch.setattr(FineTuneTrial, "run_epoch", full)
     monkeypatch.setattr(ray_trainables, "FineTuneTrial", full)
     beside = trainable.step()
     trainable.reset_config(asked(8))
@@ -292,14 +293,22 @@ def test_a_trial_that_diverges_reports_step_and_learning_rates(actor):
     assert len(record.curve) == len(results) - 1
 
 
-def test_a_published_configuration_is_trained_as_published(actor):
+def test_a_published_configuration_is_trained_as_published(actor, monkeypatch):
+    trainings = []
+
+    class Noted(FineTuneTrial):
+        def run_epoch(self, *deadline):
+            trainings.append(self.training)
+            return super().run_epoch(*deadline)
+
+    monkeypatch.setattr(ray_trainables, "FineTuneTrial", Noted)
     paper = asked(0, preset="paper") | {"bank": 0}
     paper["configurations"][0]["params"] = PAPER
     trainable = actor(paper)
     record = record_of(trainable.step())
     assert record.preset == "paper" and record.curve[0]["tower_learning_rate"] == 1e-5  # no warm-up
-    assert trainable._trial.training is PAPER_TRAINING
-    assert trainable.reset_config(asked(1)) and trainable._trial.training.batch_size == 8
+    assert trainable.reset_config(asked(1)) and trainable.step()
+    assert trainings[0] is PAPER_TRAINING and trainings[-1].batch_size == 8
 
 
 def test_a_record_counts_what_was_trained(actor, vit):

@@ -1,4 +1,4 @@
-"""Strategies that spoil JSON and files."""
+"""Strategies that spoil JSON and files, and how their examples are tried."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.hostile.examples import EXAMPLES
+
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 NUMBERS = st.one_of(
     st.sampled_from([0, 1, -1, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf")]),
     st.integers(-10, 5000),

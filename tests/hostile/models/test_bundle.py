@@ -7,21 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from tests.hostile.models.conftest import change_json
-from tests.hostile.models.mutations import spoiled_bytes, spoiled_json
+from tests.hostile.models.mutations import FUZZ, spoiled_bytes, spoiled_json
 from tests.vlm.encoders.models import add_code
 from tests.vlm.retold import retold
-
-FUZZ = settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 def test_an_honest_bundle_predicts_under_guard(guarded, honest):

@@ -9,24 +9,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.hf_configs import arch_dict
 from safetensors.torch import load_file, save_file
 
 from tests.hostile.models.conftest import change_json
 from tests.hostile.models.guarded_process import Outcome
-from tests.hostile.models.mutations import VALUES, spoiled_bytes, spoiled_json
+from tests.hostile.models.mutations import FUZZ, VALUES, spoiled_bytes, spoiled_json
 from tests.vlm.encoders.models import add_code, small_clip
 from vlm.encoders import model_files
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
-FUZZ = settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 def load(guarded, folder: Path) -> Outcome:
@@ -219,7 +213,12 @@ _ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": 
         ("biomedclip", _fifo_beside_a_pickle, "no weights in"),
         ("biomedclip", _packed_pickle, "it unpacks to more than its size"),
         ("biomedclip", _bytearray_in_a_pickle, "it asks for a bytearray, which is no tensor"),
-        ("tokenizer", _100_mb_of_words, "a vocabulary must not have more than 1,048,576 words"),
+        pytest.param(
+            "tokenizer",
+            _100_mb_of_words,
+            "a vocabulary must not have more than 1,048,576 words",
+            marks=pytest.mark.slow,
+        ),
         ("biomedclip", _many_words, "a vocabulary must not have more than 1,048,576 words"),
         (
             "tokenizer",

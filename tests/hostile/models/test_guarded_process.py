@@ -22,7 +22,11 @@ def test_what_is_forbidden_fails_and_is_reported(guarded, tmp_path, how, event):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("take memory", "allocate memory"), ("end", "ended with"), ("hang", "no answer within")],
+    [
+        ("take memory", "allocate memory"),
+        ("end", "ended with"),
+        pytest.param("hang", "no answer within", marks=pytest.mark.slow),
+    ],
 )
 def test_memory_death_and_silence_are_failures_after_which_it_goes_on(guarded, how, message):
     outcome = guarded.ask("trespass", how=how, place="", timeout_s=3 if how == "hang" else 30)
