@@ -19,7 +19,6 @@ a metric of sums is defined once, for the images as they are and for weighted on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -296,50 +295,6 @@ def exact_match(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> np.ndarray:
     counted_NC = ~np.isnan(targets_NC)
     right_NC = (decisions_NC == (targets_NC == 1)) | ~counted_NC
     return np.where(counted_NC.any(-1), right_NC.all(-1), np.nan)
-
-
-# ---- averages and domains ----
-
-
-class Average(NamedTuple):
-    """A mean over labels that says over how many."""
-
-    value: np.ndarray
-    """float64 (...); NaN where no label is defined."""
-    labels_averaged: np.ndarray
-    """int64 (...)."""
-
-
-def macro(values_C: np.ndarray, labels_C: np.ndarray | None = None) -> Average:
-    """Plain mean of a per-label measure, (..., C), over those of `labels_C` (bool; all) that are defined.
-
-    What is undefined through the data is so for every model, so models compared on the same targets and
-    `labels_C` average the same labels.
-    """
-    values_C = np.asarray(values_C, dtype=np.float64)
-    defined_C = ~np.isnan(values_C) & (True if labels_C is None else labels_C)
-    count = defined_C.sum(-1)
-    return Average(_divide(np.where(defined_C, values_C, 0.0).sum(-1), count, undefined=np.nan), count)
-
-
-def domain_targets(targets_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Targets of the domains, (N, domains) in their order: 1 where any label of the domain is positive.
-
-    NaN where none is positive and one is masked, since that one may be.
-    """
-    targets_NC = np.asarray(targets_NC)
-    columns = [targets_NC[:, list(members)] for members in domains.values()]
-    return np.stack([np.where((c == 1).any(1), 1.0, c.max(1)) for c in columns], axis=1)
-
-
-def domain_scores(scores_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Score of each domain, (..., N, domains): the highest of its labels' scores.
-
-    Given decisions it says where any label of the domain is decided for.
-    """
-    return np.stack(
-        [np.asarray(scores_NC)[..., list(members)].max(-1) for members in domains.values()], axis=-1
-    )
 
 
 def _class_sizes(targets_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from scoring.metric_table import METRICS, Metric, ModelOutput
+from scoring.metric_table import METRICS, Metric
+from scoring.model_output import ModelOutput
 
 MODES = ("minmax", "cosine", "temperature")
 

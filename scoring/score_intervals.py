@@ -28,8 +28,9 @@ from scoring.intervals import (
     satterthwaite,
     spread,
 )
-from scoring.metric_table import Metric, ModelOutput, Resampled
+from scoring.metric_table import Metric
 from scoring.metrics import Confusion
+from scoring.model_output import ModelOutput, Resampled
 from scoring.shares import Shares
 
 NONE = (float("nan"), float("nan"))

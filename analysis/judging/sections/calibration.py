@@ -23,7 +23,7 @@ from trainables.baselines import LOGREG
 TITLE = "Calibration"
 
 FEWEST = 20
-"""ModelOutput that a group needs for a dot."""
+"""Predictions that a group needs for a dot."""
 EDGES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Between the groups of probabilities, finer near 0 where most lie."""
 
@@ -113,7 +113,7 @@ def reliability(
 ) -> Figure:
     """Share of positives against the predicted probability, all averaged labels pooled.
 
-    ModelOutput are grouped by EDGES; a group needs FEWEST of them.
+    Predictions are grouped by EDGES; a group needs FEWEST of them.
 
     Args:
         targets_NC: 0, 1 or NaN where masked.

@@ -18,7 +18,7 @@ from analysis.number_format import NONE, score, share, strategy
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from cohort.patients import fewer_patients
 from scoring.intervals import MIN_PATIENTS
-from scoring.metrics import domain_targets
+from scoring.label_groups import domain_targets
 from trainables.baselines import LOGREG, METADATA, PIXELS, ZERO_SHOT
 
 TITLE = "Label by label"
