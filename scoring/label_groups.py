@@ -12,7 +12,12 @@ import numpy as np
 
 
 class Average(NamedTuple):
-    """A mean over labels that says over how many."""
+    """A mean over labels that says over how many.
+
+    >>> found = macro(np.array([0.5, np.nan, 1.0]))
+    >>> f"{found.value} over {found.labels_averaged} labels"
+    '0.75 over 2 labels'
+    """
 
     value: np.ndarray
     """float64 (...); NaN where no label is defined."""
@@ -25,6 +30,9 @@ def macro(values_C: np.ndarray, labels_C: np.ndarray | None = None) -> Average:
 
     What is undefined through the data is so for every model, so models compared on the same targets and
     `labels_C` average the same labels.
+
+    >>> macro(np.array([0.5, np.nan, 1.0]), labels_C=np.array([True, True, False])).value.item()
+    0.5
     """
     values_C = np.asarray(values_C, dtype=np.float64)
     defined_C = ~np.isnan(values_C) & (True if labels_C is None else labels_C)
@@ -37,6 +45,10 @@ def domain_targets(targets_NC: np.ndarray, domains: Mapping[str, Sequence[int]])
     """Targets of the domains, (N, domains) in their order: 1 where any label of the domain is positive.
 
     NaN where none is positive and one is masked, since that one may be.
+
+    >>> targets_NC = np.array([[1, np.nan, 0], [0, 0, np.nan]])
+    >>> domain_targets(targets_NC, {"lung": [0, 1], "heart": [2]}).tolist()
+    [[1.0, 0.0], [0.0, nan]]
     """
     targets_NC = np.asarray(targets_NC)
     columns = [targets_NC[:, list(members)] for members in domains.values()]
@@ -47,6 +59,9 @@ def domain_scores(scores_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -
     """Score of each domain, (..., N, domains): the highest of its labels' scores.
 
     Given decisions it says where any label of the domain is decided for.
+
+    >>> domain_scores(np.array([[0.2, 0.7, 0.1]]), {"lung": [0, 1], "heart": [2]}).tolist()
+    [[0.7, 0.1]]
     """
     return np.stack(
         [np.asarray(scores_NC)[..., list(members)].max(-1) for members in domains.values()], axis=-1

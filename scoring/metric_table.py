@@ -22,7 +22,12 @@ from scoring.model_output import ModelOutput, Resampled
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One row of the table."""
+    """One row of the table.
+
+    >>> metric = next(metric for metric in METRICS if metric.name == "coverage_error")
+    >>> metric.scope, metric.bounds_among(14)
+    ('image', (0.0, 14.0))
+    """
 
     name: str
     takes: Literal["scores", "decisions", "probs"]
@@ -254,7 +259,15 @@ METRICS = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Score:
-    """One number of a score table, and what it rests on."""
+    """One number of a score table, and what it rests on.
+
+    >>> scores_NC = np.array([[0.9], [0.8], [0.7], [0.1]])
+    >>> targets_NC = np.array([[1], [0], [1], [0]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> score = by_label(output, ["Edema"])[1]
+    >>> score.name, score.label, score.value, score.positives, score.images
+    ('auroc', 'Edema', 0.75, 2, 4)
+    """
 
     metric: Metric
     label: str
@@ -287,6 +300,12 @@ def averages(
         averaged_C: bool, the labels of the macro averages; None: all. Micro averages, means over images and
             averages of classes are over all labels.
         table: the metrics.
+
+    >>> scores_NC = np.array([[0.9], [0.8], [0.7], [0.1]])
+    >>> targets_NC = np.array([[1], [0], [1], [0]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> {score.name: score.value for score in averages(output)[1:3]}
+    {'macro_auroc': 0.75, 'macro_f1': 0.8}
     """
     known_NC, positive_NC = ~np.isnan(predictions.targets_NC), predictions.targets_NC == 1
     averaged_C = np.ones(known_NC.shape[1], dtype=bool) if averaged_C is None else averaged_C
@@ -318,7 +337,13 @@ def averages(
 
 
 def by_label(predictions: ModelOutput, labels: Sequence[str]) -> list[Score]:
-    """Every metric of each label, metric by metric in the order of the table; `labels` names the columns."""
+    """Every metric of each label, metric by metric in the order of the table; `labels` names the columns.
+
+    >>> scores_NC = np.array([[0.9, 0.1], [0.1, 0.9]])
+    >>> output = ModelOutput(targets_NC=np.eye(2), scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> [(score.name, score.label) for score in by_label(output, ["Edema", "Mass"])[:2]]
+    [('average_precision', 'Edema'), ('average_precision', 'Mass')]
+    """
     targets_NC = predictions.targets_NC
     if len(labels) != targets_NC.shape[1]:
         raise ValueError(f"Expected {targets_NC.shape[1]} `labels`, one a column, but got {len(labels)}.")

@@ -24,7 +24,13 @@ from scoring.resampling import (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelOutput:
-    """What one model says of one set of images, and the sums that several metrics share."""
+    """What one model says of one set of images, and the sums that several metrics share.
+
+    >>> targets_NC, scores_NC = np.array([[1, 0], [1, 0]]), np.array([[0.9, 0.2], [0.1, 0.6]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> output.counts.tp.tolist(), output.of_domains({"any": [0, 1]}).counts.tp.tolist()
+    ([1, 0], [2])
+    """
 
     targets_NC: np.ndarray
     """0, 1 or NaN where masked."""
@@ -66,7 +72,14 @@ class ModelOutput:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Resampled:
-    """The same sums under B weightings of the patients, (C, B) each."""
+    """The same sums under B weightings of the patients, (C, B) each.
+
+    >>> targets_NC, scores_NC = np.array([[1], [0]]), np.array([[0.9], [0.8]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> resampled = Resampled(predictions=output, rows_N=np.arange(2), weights_RB=np.array([[2.0], [0.5]]))
+    >>> resampled.counts.tp.tolist(), resampled.counts.fp.tolist()
+    ([[2.0]], [[0.5]])
+    """
 
     predictions: ModelOutput
     rows_N: np.ndarray

@@ -38,7 +38,21 @@ NONE = (float("nan"), float("nan"))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MetricIntervals:
-    """Of one metric of one model's predictions; low and high each, NaN where there is no interval."""
+    """Of one metric of one model's predictions; low and high each, NaN where there is no interval.
+
+    >>> from scoring.metric_table import METRICS
+    >>> targets_NC = np.repeat([[1], [0]], 10, axis=0)
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=targets_NC, decisions_NC=targets_NC == 1)
+    >>> recall = next(metric for metric in METRICS if metric.name == "recall")
+    >>> intervals = MetricIntervals(
+    ...     metric=recall,
+    ...     resampled=Resampled(predictions=output, rows_N=np.arange(20), weights_RB=np.ones((20, 1))),
+    ...     patients=LabelPatients(targets_NC=targets_NC, rows_N=np.arange(20)),
+    ... )
+    >>> low, high = intervals.of_label(0)
+    >>> round(low, 2), high
+    (0.69, 1.0)
+    """
 
     metric: Metric
     resampled: Resampled

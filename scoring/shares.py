@@ -20,7 +20,14 @@ effect is estimated: a handful of patients says little about how alike they are.
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shares:
-    """Hits among entries, by patient; an entry may be a hit in part, as a squared error is."""
+    """Hits among entries, by patient; an entry may be a hit in part, as a squared error is.
+
+    >>> one = np.ones((10, 1))
+    >>> shares = Shares.of_images(hits_NC=one, entries_NC=one, rows_N=np.arange(10))
+    >>> low_C, high_C = shares.exact()
+    >>> shares.value_C.tolist(), low_C.round(2).tolist(), high_C.tolist()
+    ([1.0], [0.69], [1.0])
+    """
 
     hits_PC: np.ndarray
     entries_PC: np.ndarray
@@ -84,6 +91,10 @@ def beta_limits(
 
     Clopper and Pearson's, or Jeffreys' (Brown, Cai and DasGupta, Statistical Science 16, 2001), which are 0
     and 1 where nothing, or everything, is a hit.
+
+    >>> low, high = beta_limits(1.0, 10, exact=True)
+    >>> low.round(2).item(), high.item()
+    (0.69, 1.0)
     """
     value, number = np.broadcast_arrays(
         np.asarray(value, dtype=np.float64), np.asarray(number, dtype=np.float64)
