@@ -6,7 +6,7 @@ Shape legend: F folds.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 
 def paired_interval(first_F: np.ndarray, second_F: np.ndarray) -> tuple[float, float, float]:
@@ -21,6 +21,6 @@ def paired_interval(first_F: np.ndarray, second_F: np.ndarray) -> tuple[float, f
     difference_F = np.asarray(first_F) - np.asarray(second_F)
     folds = len(difference_F)
     error = np.sqrt(difference_F.var(ddof=1) * (1 / folds + 1 / (folds - 1)))
-    half = float(student.ppf(0.975, folds - 1) * error)
+    half = float(stdtrit(folds - 1, 0.975) * error)
     mean = float(difference_F.mean())
     return mean, mean - half, mean + half

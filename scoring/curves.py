@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from scoring.effective_patients import LabelPatients
 from scoring.intervals import MIN_PATIENTS, spread
@@ -137,7 +137,7 @@ def share_interval(
     patients = max(patients, 2.0)
     error = spread(replicates_B, patients)
     if 0 < value < 1 and error > 0:
-        student = stats.t.ppf(0.975, patients - 1) / stats.norm.ppf(0.975)
+        student = stdtrit(patients - 1, 0.975) / ndtri(0.975)
         number = min(number, value * (1 - value) / (student * error) ** 2)
     low, high = beta_limits(np.float64(value), np.float64(number), exact=True)
     return float(low), float(high)

@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from scipy.special import digamma
+from scipy.special import digamma, ndtri, stdtrit
 
 from cohort.patients import sides_by_patient
 from scoring.intervals import joint_error
@@ -76,7 +75,7 @@ def difference(
         return Difference(value, float("nan"), float("nan"), float("nan"))
     floor_C = 1 / (patients_C + 2.0)
     error, freedom = joint_error(replicates_CB, patients_C, patients, floor_C)
-    t = float(stats.t.ppf(1 - _TAIL, freedom))
+    t = float(stdtrit(freedom, 1 - _TAIL))
     reach = t * float(np.sqrt(error**2 + (floor_C**2).sum() / len(differences_C) ** 2))
     half = t * one_patient / 2
     within = abs(value) + t * (half + np.sqrt(error**2 + half**2))
@@ -119,5 +118,5 @@ def patients_for_equivalence(margin: float, one_patient: float, patients: int) -
     >>> patients_for_equivalence(margin=0.02, one_patient=0.04, patients=100)
     769
     """
-    z = stats.norm.ppf(1 - _TAIL)
+    z = ndtri(1 - _TAIL)
     return int(np.ceil(patients * z**2 * one_patient / margin))

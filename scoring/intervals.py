@@ -6,8 +6,7 @@ Shape legend: B resamples, C labels.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
 from cohort.patients import FEWEST_PATIENTS
 from scoring.shares import beta_limits
@@ -66,7 +65,7 @@ def interval(
     if not (np.isfinite(value) and np.isfinite(error)):
         return float("nan"), float("nan")
     tail = (1 - level) / 2
-    reach = stats.t.ppf(1 - tail, freedom) * error
+    reach = stdtrit(freedom, 1 - tail) * error
     if bounds is None:
         return value - reach, value + reach
     if np.isneginf(bounds[0]):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 from scoring import metrics
 from scoring.resampling import Ranking, weighted_confusion, weighted_rankings
@@ -48,7 +47,8 @@ def midranks(scores_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndarray:
     ranks_NC = np.full(scores_NC.shape, 0.5)
     for column in range(scores_NC.shape[1]):
         known_N = ~np.isnan(targets_NC[:, column])
-        ranks_NC[known_N, column] = (stats.rankdata(scores_NC[known_N, column]) - 0.5) / max(known_N.sum(), 1)
+        _, place_n, ties = np.unique(scores_NC[known_N, column], return_inverse=True, return_counts=True)
+        ranks_NC[known_N, column] = (np.cumsum(ties) - ties / 2)[place_n] / max(known_N.sum(), 1)
     return ranks_NC
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from scoring import metrics
 from scoring.auroc_interval import auroc_limits, newcombe_variance
@@ -173,7 +173,7 @@ class MetricIntervals:
         return mean_limits(self._values[free], *ends, correlations(self._replicates[free]))
 
     def _auroc(self, c: int, freedom: float) -> tuple[float, float]:
-        student = float(stats.t.ppf((1 + self.level) / 2, freedom))
+        student = float(stdtrit(freedom, (1 + self.level) / 2))
         sides = self.patients.sides_2C[:, c]
         return auroc_limits(float(self._values[c]), self._error(c), *sides, student, self.level)
 

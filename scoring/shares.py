@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv
 
 from scoring.effective_patients import by_patient
 
@@ -102,8 +102,8 @@ def beta_limits(
     tail, half = (1 - level) / 2, 0.0 if exact else 0.5
     hits, misses = value * number, (1 - value) * number
     with np.errstate(invalid="ignore"):
-        low = stats.beta.ppf(tail, hits + half, misses + 1 - half)
-        high = stats.beta.ppf(1 - tail, hits + 1 - half, misses + half)
+        low = betaincinv(hits + half, misses + 1 - half, tail)
+        high = betaincinv(hits + 1 - half, misses + half, 1 - tail)
     return np.where(hits > 0, low, 0.0), np.where(misses > 0, high, 1.0)
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import QUIET, STYLE, WIDTH, RowStyle, legend_beneath, new_figure, row_style
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.judging.evaluation_set import EvaluationSet
 from analysis.judging.judgement import Judgement
 from analysis.number_format import score
+from analysis.row_styles import RowStyle, row_style
 from analysis.section import Part, Picture, Row, Section, Table, Words
 from scoring.intervals import MIN_PATIENTS
 from trainables.baselines import LOGREG
