@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.compare import EVERYWHERE, OF_KINDS, PROBE, Comparison, name_of
-from analysis.figures import BEST, INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
+from analysis.figures import INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.inside.overlay_effects import BOX, TEXT
 from analysis.judging.claims import LEVEL
 from analysis.judging.evaluation_set import EvaluationSet
 from analysis.number_format import NONE, counted, p_text, score, signed
 from analysis.page import Head, section_html, write_page
+from analysis.row_styles import BEST
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
 from cohort.csv_text import csv_text
 from cohort.files import write_atomically

@@ -10,7 +10,6 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from analysis import figures
 from analysis.judging.judgement import Judgement
 from analysis.section import Cell, Folded, Part, Picture, Section, Table, Terms, Words
 from cohort.file_names import file_names
@@ -26,10 +25,12 @@ STRIP_WIDTH, STRIP_MARGIN = 120, 4
 def section_html(section: Section, folder: Path) -> Markup:
     """A section as it stands on the page; its figures are written as `folder/figures/<name>.png` too, by the
     names that `file_names` makes of theirs."""
-    drawings = {
-        picture.name: Markup(figures.write(picture.figure, folder / "figures" / f"{name}.png", picture.alt))
-        for picture, name in _named(section.parts)
-    }
+    drawings = {}
+    for picture, name in _named(section.parts):
+        from analysis import figures  # matplotlib takes a second to import, and most sections are words
+
+        file = folder / "figures" / f"{name}.png"
+        drawings[picture.name] = Markup(figures.write(picture.figure, file, picture.alt))
     return Markup(_template("section.html").render(parts=section.parts, drawings=drawings))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.number_format import interval, score
+
+if TYPE_CHECKING:  # words do without it
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)

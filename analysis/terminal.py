@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from analysis.fonts import as_drawn, drawable
 from analysis.judging.claims import claimed, unclaimed
 from analysis.judging.judgement import Judgement
 from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
@@ -100,8 +99,12 @@ def _claims(judgement: Judgement) -> Iterator[str]:
 
 def _undrawn(names: Sequence[str]) -> Iterator[str]:
     """That figures write some names otherwise than they are."""
-    renamed = [f"{name} as {as_drawn(name)}" for name in names if not drawable(name)]
-    if renamed:
+    names = [name for name in names if not name.isascii()]  # every font has those
+    if not names:
+        return
+    from analysis.fonts import as_drawn, drawable  # it brings matplotlib along, which words do without
+
+    if renamed := [f"{name} as {as_drawn(name)}" for name in names if not drawable(name)]:
         yield ""
         yield from textwrap.wrap(
             f"PNG figures write {'; '.join(renamed)}: no font on this machine has these letters; install one "

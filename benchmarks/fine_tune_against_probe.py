@@ -23,9 +23,10 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.figures import BEST, COLOURS, PUBLISHED_COLOUR, STYLE
+from analysis.figures import STYLE
 from analysis.judging.evaluation_set import open_test_split
 from analysis.number_format import OBJECTIVES
+from analysis.row_styles import BEST, COLOURS, PUBLISHED_COLOUR
 from cohort.ledger import Ledger
 from cohort.manifest import Cohort
 from cohort.patients import fewer_side_patients

@@ -26,7 +26,8 @@ from tqdm import tqdm
 from benchmarks.machine import processor
 from scoring import metrics
 from scoring.effective_patients import LabelPatients
-from scoring.metric_table import METRICS, Metric, ModelOutput, Resampled
+from scoring.metric_table import METRICS, Metric
+from scoring.model_output import ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from scoring.score_intervals import MetricIntervals
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,22 +22,5 @@ def csv_text(frame: pd.DataFrame, float_format: str) -> str:
     return escaped.to_csv(index=False, float_format=float_format)
 
 
-def read_csv_text(path: Path) -> pd.DataFrame:
-    """The table that `csv_text` gave."""
-    import pandas as pd
-
-    frame = pd.read_csv(path).rename(columns=_restored)
-    for c, kind in enumerate(frame.dtypes):
-        if kind.kind not in "biufc":
-            frame.isetitem(c, frame.iloc[:, c].map(_restored))
-    return frame
-
-
 def _escaped(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith("'") and _FORMULA.match(value[1:]):
-        return value[1:]
-    return value

@@ -41,7 +41,8 @@ from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING
 from sample.appearance import TRAINING
 from sample.phantoms import PREVALENCE, Phantom, draw_phantoms, plan_phantoms, targets_of
 from sample.reports import Statement, negative_statements, normal_statement, positive_statement
-from scoring.metrics import auroc, macro
+from scoring.label_groups import macro
+from scoring.metrics import auroc
 from vlm.encoders.open_clip import CONFIG_FILE, SAFE_WEIGHTS
 from vlm.precision import multiplies_in_bf16
 from vlm.prompts import CHEST, STYLES, Wording, label_prompts

@@ -15,7 +15,11 @@ NEWCOMBE_PATIENTS = 10
 
 def newcombe_variance(auroc: float, positives: float, negatives: float) -> float:
     """Variance of an AUROC under negative exponential scores with both sides' terms alike (Newcombe,
-    Statistics in Medicine 25, 2006, 559-573, method 5; after Hanley and McNeil, Radiology 143, 1982)."""
+    Statistics in Medicine 25, 2006, 559-573, method 5; after Hanley and McNeil, Radiology 143, 1982).
+
+    >>> newcombe_variance(0.5, positives=1, negatives=1)
+    0.25
+    """
     others = (positives + negatives) / 2 - 1
     both = others * (1 - auroc) / (2 - auroc) + others * auroc / (1 + auroc)
     return auroc * (1 - auroc) * (1 + both) / (positives * negatives)
@@ -32,6 +36,10 @@ def auroc_limits(
         positives, negatives: effective patients, 1 at least.
         student: quantile of Student's t that belongs to the error.
         level: nominal coverage.
+
+    >>> low, high = auroc_limits(1.0, error=0.0, positives=20, negatives=20, student=2.09)
+    >>> round(low, 2), high
+    (0.9, 1.0)
     """
     reach = _reach(value, error, positives, negatives, student, float(ndtri((1 + level) / 2)))
 

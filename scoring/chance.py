@@ -18,6 +18,9 @@ def shuffled_rows(patients_N: np.ndarray, draws: int, seed: int) -> np.ndarray:
     the two have different numbers of images: what resembles each other within a patient goes on doing so.
     Patients change places with those of about as many images, `ALIKE` or more at a time, so that hardly more
     or fewer images bear a label; where all have equally many this is any permutation of patients.
+
+    >>> shuffled_rows(np.array([0, 0, 1, 1]), draws=3, seed=0).T.tolist()
+    [[2, 3, 0, 1], [0, 1, 2, 3], [2, 3, 0, 1]]
     """
     order_N = np.argsort(patients_N, kind="stable")
     patient_N, sizes_P = np.unique(patients_N[order_N], return_inverse=True, return_counts=True)[1:]
@@ -38,7 +41,11 @@ def shuffled_rows(patients_N: np.ndarray, draws: int, seed: int) -> np.ndarray:
 
 
 def chance_p(value: float, null_B: np.ndarray) -> float:
-    """One-sided p = (1 + draws that reach the value) / (1 + draws); NaN where undefined."""
+    """One-sided p = (1 + draws that reach the value) / (1 + draws); NaN where undefined.
+
+    >>> chance_p(0.8, np.array([0.5, 0.6, 0.9]))
+    0.5
+    """
     null_B = null_B[~np.isnan(null_B)]
     if np.isnan(value) or not len(null_B):
         return float("nan")
@@ -49,6 +56,9 @@ def adjusted_p(value_C: np.ndarray, null_CB: np.ndarray) -> np.ndarray:
     """float64 (C,): one-sided p of each label against the largest of all labels in each draw, in units of the
     label's own chance, so that one false claim among all of them is as rare as it says (Westfall and Young,
     Resampling-Based Multiple Testing, 1993, maxT). A draw permutes all labels alike. NaN where undefined.
+
+    >>> adjusted_p(np.array([0.9, 0.5]), np.array([[0.5, 0.6, 0.4], [0.5, 0.6, 0.4]])).tolist()
+    [0.25, 0.75]
     """
     p_C = np.full(len(value_C), np.nan)
     finite_CB = np.where(np.isfinite(null_CB), null_CB, np.nan)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from scoring.effective_patients import LabelPatients
 from scoring.intervals import MIN_PATIENTS, spread
@@ -24,7 +24,12 @@ _CHUNK = 128
 
 
 class Curves(NamedTuple):
-    """What is reached where every image scored at least so high is decided for, scores falling: (T, B)."""
+    """What is reached where every image scored at least so high is decided for, scores falling: (T, B).
+
+    >>> found = curves(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    >>> found.sensitivity[:, 0].tolist()
+    [0.5, 0.5, 1.0, 1.0]
+    """
 
     sensitivity: np.ndarray
     false_positive_rate: np.ndarray
@@ -32,7 +37,12 @@ class Curves(NamedTuple):
 
 
 class Band(NamedTuple):
-    """A pointwise interval, (G,) each."""
+    """A pointwise interval, (G,) each.
+
+    >>> band = Band(low=np.array([0.25, 0.5]), high=np.array([0.75, 1.0]))
+    >>> (band.high - band.low).tolist()
+    [0.5, 0.5]
+    """
 
     low: np.ndarray
     high: np.ndarray
@@ -51,6 +61,12 @@ def curves(
         scores_N: any scores; only their order counts.
         rows_N: int, the row of `weights_RB` that weighs each image.
         weights_RB: float, positive; None: every image counts once, and B is 1.
+
+    >>> found = curves(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    >>> found.false_positive_rate[:, 0].tolist()
+    [0.0, 0.5, 0.5, 1.0]
+    >>> found.precision[:, 0].round(2).tolist()
+    [1.0, 0.5, 0.67, 0.5]
     """
     if rows_N is None or weights_RB is None:
         rows_N, weights_RB = np.zeros(len(targets_N), dtype=np.int64), np.ones((1, 1))
@@ -66,7 +82,12 @@ def curves(
 
 
 def sensitivity_at(found: Curves, false_rates_G: np.ndarray) -> np.ndarray:
-    """(G, B): the ROC curve at these false positive rates; between two scores it is a straight line."""
+    """(G, B): the ROC curve at these false positive rates; between two scores it is a straight line.
+
+    >>> found = curves(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    >>> sensitivity_at(found, np.array([0.25, 0.75])).tolist()
+    [[0.5], [1.0]]
+    """
     return np.stack(
         [
             np.interp(false_rates_G, np.append(0, false_rate_T), np.append(0, sensitivity_T))
@@ -79,7 +100,12 @@ def sensitivity_at(found: Curves, false_rates_G: np.ndarray) -> np.ndarray:
 
 
 def precision_at(found: Curves, sensitivities_G: np.ndarray) -> np.ndarray:
-    """(G, B): the precision at the highest score that reaches each of these sensitivities."""
+    """(G, B): the precision at the highest score that reaches each of these sensitivities.
+
+    >>> found = curves(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    >>> precision_at(found, np.array([0.5, 1.0])).round(2).tolist()
+    [[1.0], [0.67]]
+    """
     return np.stack(
         [
             precision_T[np.searchsorted(sensitivity_T, sensitivities_G)]
@@ -103,11 +129,15 @@ def share_interval(
         replicates_B: see `scoring.intervals.spread`.
         patients: effective ones that it rests on; 2 at least are taken.
         number: effective patients among whom it is a share.
+
+    >>> low, high = share_interval(1.0, np.ones(3), patients=10, number=10)
+    >>> round(low, 2), high
+    (0.69, 1.0)
     """
     patients = max(patients, 2.0)
     error = spread(replicates_B, patients)
     if 0 < value < 1 and error > 0:
-        student = stats.t.ppf(0.975, patients - 1) / stats.norm.ppf(0.975)
+        student = stdtrit(patients - 1, 0.975) / ndtri(0.975)
         number = min(number, value * (1 - value) / (student * error) ** 2)
     low, high = beta_limits(np.float64(value), np.float64(number), exact=True)
     return float(low), float(high)
@@ -130,6 +160,13 @@ def bands(
 
     Returns:
         NaN below MIN_PATIENTS patients on the label's smaller side.
+
+    >>> targets_N = np.tile([1.0, 0.0], 20)
+    >>> from scoring.resampling import patient_weights
+    >>> weights_PB = patient_weights(40, 200, seed=0)
+    >>> roc, precision = bands(targets_N, targets_N, np.arange(40), weights_PB)
+    >>> float(roc.low[24].round(2)), float(roc.high[24])
+    (0.83, 1.0)
     """
     label = LabelPatients(targets_NC=targets_N[:, None], rows_N=patients_N)
     if label.fewer_C[0] < MIN_PATIENTS:

@@ -18,7 +18,13 @@ from scoring.thresholds import shares_global
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecisionRule:
     """When a finding is decided present: where its probability, the score on the rule's scale, is at least
-    its threshold; of multiclass labels the one with the highest log(probability) - logit(threshold)."""
+    its threshold; of multiclass labels the one with the highest log(probability) - logit(threshold).
+
+    >>> rule = DecisionRule.fitted("per_label", [0.2, 0.5], few_C=np.array([False, True]))
+    >>> scores_NC = np.array([[-1.0, -1.0]])
+    >>> rule.probabilities(scores_NC).round(2).tolist(), rule.decide(scores_NC).tolist()
+    ([[0.27, 0.27]], [[True, False]])
+    """
 
     strategy: str
     """How the thresholds were fitted; one of the STRATEGIES of `scoring.thresholds`, or of

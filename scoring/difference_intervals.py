@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from scipy.special import digamma
+from scipy.special import digamma, ndtri, stdtrit
 
 from cohort.patients import sides_by_patient
 from scoring.intervals import joint_error
@@ -23,7 +22,12 @@ _TAIL = 0.025
 
 
 class Difference(NamedTuple):
-    """What two models' scores differ by, as a mean over labels."""
+    """What two models' scores differ by, as a mean over labels.
+
+    >>> found = Difference(value=0.01, low=-0.02, high=0.04, within=0.05)
+    >>> found.low <= 0 <= found.high, found.within <= 0.02
+    (True, False)
+    """
 
     value: float
     low: float
@@ -61,14 +65,18 @@ def difference(
         patients_C: on the smaller side of each label, at least 2 (`cohort.patients.fewer_patients`).
         patients: on the smaller side of any label (`cohort.patients.fewer_side_patients`).
         one_patient: the most by which one patient can move the mean, from `most_by_one_patient`.
+
+    >>> alike = difference(np.zeros(1), np.zeros((1, 100)), np.array([50]), patients=50, one_patient=0.02)
+    >>> round(alike.low, 3), round(alike.high, 3), round(alike.within, 3)
+    (-0.039, 0.039, 0.081)
     """
     value = float(np.mean(differences_C))
     if patients_C.min() < 2 or not np.isfinite(value):
         return Difference(value, float("nan"), float("nan"), float("nan"))
     floor_C = 1 / (patients_C + 2.0)
     error, freedom = joint_error(replicates_CB, patients_C, patients, floor_C)
-    t = float(stats.t.ppf(1 - _TAIL, freedom))
-    reach = t * np.sqrt(error**2 + (floor_C**2).sum() / len(differences_C) ** 2)
+    t = float(stdtrit(freedom, 1 - _TAIL))
+    reach = t * float(np.sqrt(error**2 + (floor_C**2).sum() / len(differences_C) ** 2))
     half = t * one_patient / 2
     within = abs(value) + t * (half + np.sqrt(error**2 + half**2))
     return Difference(value, max(-1.0, value - reach), min(1.0, value + reach), min(1.0, float(within)))
@@ -87,6 +95,9 @@ def most_by_one_patient(metric: str, targets_NC: np.ndarray, patients_N: np.ndar
         metric: auroc, average_precision or f1.
         targets_NC: 0, 1 or NaN where masked; each label with a positive and a negative.
         patients_N: any codes.
+
+    >>> most_by_one_patient("auroc", np.array([[1], [1], [0], [0], [0]]), np.arange(5))
+    0.5
     """
     positive_PC, negative_PC = sides_by_patient(targets_NC, patients_N)
     positives_C, negatives_C = positive_PC.sum(axis=0), negative_PC.sum(axis=0)
@@ -102,6 +113,10 @@ def most_by_one_patient(metric: str, targets_NC: np.ndarray, patients_N: np.ndar
 
 def patients_for_equivalence(margin: float, one_patient: float, patients: int) -> int:
     """How many patients like these it takes at least to show equivalence within a margin, even of two models
-    that do not differ on any: as many times more as one of them moves the score by too much."""
-    z = stats.norm.ppf(1 - _TAIL)
+    that do not differ on any: as many times more as one of them moves the score by too much.
+
+    >>> patients_for_equivalence(margin=0.02, one_patient=0.04, patients=100)
+    769
+    """
+    z = ndtri(1 - _TAIL)
     return int(np.ceil(patients * z**2 * one_patient / margin))

@@ -19,6 +19,9 @@ def effective_number(images_P: np.ndarray) -> float:
 
     It is the number of patients where all have equally many images, and less where few have most. 0 without
     an image.
+
+    >>> effective_number([1, 1, 1]), effective_number([4, 1, 1])
+    (3.0, 2.0)
     """
     images_P = np.asarray(images_P, dtype=np.float64)
     return float(_kish(images_P[:, None])[0])
@@ -26,7 +29,12 @@ def effective_number(images_P: np.ndarray) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LabelPatients:
-    """On how many patients each label's score rests."""
+    """On how many patients each label's score rests.
+
+    >>> label = LabelPatients(targets_NC=np.array([[1], [1], [0], [0]]), rows_N=np.array([0, 0, 1, 2]))
+    >>> label.fewer_C.tolist(), label.sides_2C.tolist()
+    ([1], [[1.0], [2.0]])
+    """
 
     targets_NC: np.ndarray
     """0, 1 or NaN where masked."""
@@ -56,7 +64,11 @@ class LabelPatients:
 
 
 def by_patient(values_NC: np.ndarray, rows_N: np.ndarray) -> np.ndarray:
-    """float64 (P, C): sums over each patient's images; rows_N are integer codes from 0."""
+    """float64 (P, C): sums over each patient's images; rows_N are integer codes from 0.
+
+    >>> by_patient(np.array([[1], [2], [5]]), np.array([0, 0, 1])).tolist()
+    [[3.0], [5.0]]
+    """
     sums_PC = np.zeros((int(rows_N.max()) + 1, values_NC.shape[1]))
     np.add.at(sums_PC, rows_N, values_NC)
     return sums_PC

@@ -25,6 +25,10 @@ def neighbours(
 
     Args:
         among_N: bool, the images that may be neighbours; None: all.
+
+    >>> features_ND = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+    >>> neighbours(features_ND, np.array([0, 0, 1, 1]), count=1).tolist()
+    [[3], [3], [1], [1]]
     """
     u_ND = unit(np.asarray(features_ND, dtype=np.float32))
     among = np.flatnonzero(among_N) if among_N is not None else np.arange(len(u_ND))
@@ -45,7 +49,11 @@ def neighbours(
 
 def votes(neighbours_Nk: np.ndarray, targets_NK: np.ndarray) -> np.ndarray:
     """float32 (N, K): the share of an image's neighbours that bear the label; those of whom nobody knows are
-    not asked, and without one who is it is the share of all images."""
+    not asked, and without one who is it is the share of all images.
+
+    >>> votes(np.array([[1, 2], [0, 2], [0, 1]]), np.array([[1.0], [0.0], [np.nan]])).tolist()
+    [[0.0], [1.0], [0.5]]
+    """
     yes_NK, no_NK = (targets_NK == 1).astype(np.float32), (targets_NK == 0).astype(np.float32)
     asked_NK = np.zeros(targets_NK.shape, dtype=np.float32)
     voted_NK = np.zeros(targets_NK.shape, dtype=np.float32)
@@ -61,7 +69,12 @@ def balanced_accuracy(
     decisions_NK: np.ndarray, positive_NK: np.ndarray, negative_NK: np.ndarray
 ) -> np.ndarray:
     """(K,): the mean of sensitivity and specificity under these weights of the images; NaN without either
-    kind."""
+    kind.
+
+    >>> positive_NK = np.array([[1], [1], [0]])
+    >>> balanced_accuracy(np.array([[True], [False], [False]]), positive_NK, 1 - positive_NK).tolist()
+    [0.75]
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         sensitivity_K = (positive_NK * decisions_NK).sum(axis=0) / positive_NK.sum(axis=0)
         specificity_K = (negative_NK * ~decisions_NK).sum(axis=0) / negative_NK.sum(axis=0)
@@ -83,6 +96,11 @@ def first_newton_step(
     Args:
         targets_NK: 0, 1 or NaN, K labellings.
         strength: C, the inverse of the L2 penalty.
+
+    >>> features_ND, folds_N = np.array([[-1.0], [1.0], [-1.0], [1.0]]), np.array([0, 0, 1, 1])
+    >>> targets_NK = np.array([[0.0], [1.0], [0.0], [1.0]])
+    >>> first_newton_step(features_ND, targets_NK, folds_N, strength=2.0).tolist()  # w = 1 / (1/4 x 2 + 1/2)
+    [[-1.0], [1.0], [-1.0], [1.0]]
     """
     logits_NK = np.zeros(targets_NK.shape, dtype=np.float32)
     for fitted, held, x_MR, held_HR in standardised_folds(features_ND, folds_N):
@@ -107,7 +125,13 @@ def standardised_folds(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Of each fold the places of the images outside and inside it, and their features, float32 (M, R) and
     (H, R), standardised by those outside and, where these are fewer than the features, turned into their
-    span."""
+    span.
+
+    >>> folds = standardised_folds(np.array([[0.0], [2.0], [4.0], [6.0]]), np.array([0, 0, 1, 1]))
+    >>> fitted, held, x_MR, held_HR = next(folds)
+    >>> fitted.tolist(), x_MR.tolist(), held.tolist(), held_HR.tolist()
+    ([2, 3], [[-1.0], [1.0]], [0, 1], [[-5.0], [-3.0]])
+    """
     for fold in np.unique(folds_N):
         fitted, held = np.flatnonzero(folds_N != fold), np.flatnonzero(folds_N == fold)
         mean_D = features_ND[fitted].mean(axis=0, dtype=np.float64)

@@ -6,8 +6,7 @@ Shape legend: B resamples, C labels.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from scipy.special import expit, logit
+from scipy.special import expit, logit, stdtrit
 
 from cohort.patients import FEWEST_PATIENTS
 from scoring.shares import beta_limits
@@ -22,6 +21,9 @@ def spread(replicates_B: np.ndarray, patients: float) -> float:
 
     The replicates' variance of a mean over n is s^2 / (n + 1) with the biased s^2, where the unbiased
     estimate is s^2 / (n - 1); the factor between them is put back. NaN below 2 patients.
+
+    >>> round(spread(np.array([0.0, 1.0]), patients=3), 3)
+    0.707
     """
     if patients < 2:
         return float("nan")
@@ -55,11 +57,15 @@ def interval(
 
     Returns:
         low and high; NaN where the value or its error is.
+
+    >>> low, high = interval(0.5, error=0.1, freedom=9, patients=10)
+    >>> round(low, 2), round(high, 2)
+    (0.29, 0.71)
     """
     if not (np.isfinite(value) and np.isfinite(error)):
         return float("nan"), float("nan")
     tail = (1 - level) / 2
-    reach = stats.t.ppf(1 - tail, freedom) * error
+    reach = stdtrit(freedom, 1 - tail) * error
     if bounds is None:
         return value - reach, value + reach
     if np.isneginf(bounds[0]):
@@ -89,6 +95,10 @@ def exact_interval(value: float, number: float, level: float = 0.95) -> tuple[fl
 
     Returns:
         low and high; NaN where the value is, or without an entry.
+
+    >>> low, high = exact_interval(1.0, number=10)
+    >>> round(low, 2), high
+    (0.69, 1.0)
     """
     if not np.isfinite(value) or number <= 0:
         return float("nan"), float("nan")
@@ -102,7 +112,14 @@ def label_interval(
     patients: int,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> tuple[float, float]:
-    """`interval` of one label's metric; NaN below MIN_PATIENTS patients on the label's smaller side."""
+    """`interval` of one label's metric; NaN below MIN_PATIENTS patients on the label's smaller side.
+
+    >>> low, high = label_interval(0.5, np.array([0.4, 0.6]), patients=10)
+    >>> round(low, 2), round(high, 2)
+    (0.27, 0.73)
+    >>> label_interval(0.5, np.array([0.4, 0.6]), patients=MIN_PATIENTS - 1)
+    (nan, nan)
+    """
     if patients < MIN_PATIENTS:
         return float("nan"), float("nan")
     return interval(value, spread(replicates_B, patients), patients - 1, patients, bounds)
@@ -133,6 +150,11 @@ def average_interval(
 
     Returns:
         low and high; NaN below MIN_PATIENTS of `patients`, and where a label has fewer than 2.
+
+    >>> replicates_CB = np.array([[0.3, 0.5], [0.5, 0.7]])
+    >>> low, high = average_interval(np.array([0.4, 0.6]), replicates_CB, np.array([20, 20]), patients=20)
+    >>> round(low, 2), round(high, 2)
+    (0.29, 0.71)
     """
     if patients < MIN_PATIENTS or patients_C.min() < 2:
         return float("nan"), float("nan")
@@ -152,6 +174,10 @@ def joint_error(
     Args:
         replicates_CB, patients_C, patients: as of `average_interval`, 2 patients a label at least.
         floor_C: under each label's standard error.
+
+    >>> error, freedom = joint_error(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([11, 11]), patients=30)
+    >>> round(error, 9), round(freedom, 9)
+    (0.0, 20.0)
     """
     factor_C = np.sqrt((patients_C + 1) / (patients_C - 1))
     deviations_CB = (replicates_CB - replicates_CB.mean(axis=1, keepdims=True)) * factor_C[:, None]
@@ -163,7 +189,13 @@ def joint_error(
 def satterthwaite(variance_C: np.ndarray, patients_C: np.ndarray, patients: int) -> float:
     """Degrees of freedom of the error of a sum, (sum v)^2 / sum(v^2 / (n - 1)) over its members' variances v
     (Biometrics Bulletin 2, 1946), and at most those of all `patients` behind them, which they are where no
-    member varies."""
+    member varies.
+
+    >>> satterthwaite(np.array([1.0, 1.0]), np.array([11, 11]), patients=30)
+    20.0
+    >>> satterthwaite(np.array([1.0, 0.0]), np.array([11, 11]), patients=30)
+    10.0
+    """
     squares = float((variance_C**2 / (patients_C - 1)).sum())
     freedom = float(np.sum(variance_C) ** 2 / squares) if squares > 0 else np.inf
     return min(freedom, max(patients - 1.0, 1.0))
@@ -184,10 +216,15 @@ def mean_limits(
     Args:
         values_C, low_C, high_C: the members and their limits, of one level.
         correlation_CC: between the members' errors.
+
+    >>> values_C, low_C, high_C = np.array([[0.4, 0.6], [0.3, 0.5], [0.6, 0.8]])
+    >>> low, high = mean_limits(values_C, low_C, high_C, np.eye(2))
+    >>> round(low, 3), round(high, 3)
+    (0.429, 0.641)
     """
 
     def reach(distances_C: np.ndarray) -> float:
-        return np.sqrt(max(0.0, distances_C @ correlation_CC @ distances_C)) / len(distances_C)
+        return float(np.sqrt(max(0.0, distances_C @ correlation_CC @ distances_C))) / len(distances_C)
 
     mean = float(np.mean(values_C))
     return mean - reach(values_C - low_C), mean + reach(high_C - values_C)
@@ -195,7 +232,11 @@ def mean_limits(
 
 def correlations(replicates_CB: np.ndarray) -> np.ndarray:
     """float64 (C, C), of the resampled values, or of what each patient adds to an error; 1 on the diagonal, 0
-    beside it where one does not vary."""
+    beside it where one does not vary.
+
+    >>> correlations(np.array([[1, 2, 3], [3, 2, 1]])).round(9).tolist()
+    [[1.0, -1.0], [-1.0, 1.0]]
+    """
     deviations_CB = np.asarray(replicates_CB, dtype=np.float64)
     deviations_CB = deviations_CB - deviations_CB.mean(axis=1, keepdims=True)
     length_C1 = np.sqrt((deviations_CB**2).sum(axis=1, keepdims=True))

@@ -26,7 +26,13 @@ SHRINKAGE = 10.0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class JudgedRows:
-    """The rows on which models are judged, and the labels that count."""
+    """The rows on which models are judged, and the labels that count.
+
+    >>> rows = JudgedRows(targets_NC=np.array([[1, 0], [0, 1], [0, 0]]), patients_N=np.arange(3),
+    ...                   folds_N=np.array([0, 1, 1]), averaged_C=np.array([True, True]))
+    >>> rows.some(np.array([False, True, True])).averaged_C.tolist()
+    [False, True]
+    """
 
     targets_NC: np.ndarray
     """0, 1 or NaN (masked)."""
@@ -60,6 +66,11 @@ class Scale:
 
     Scores that only rank, such as image-text products, would saturate on the scale of logits; they need one
     of their own, see `standardising`.
+
+    >>> LOGITS.unit(np.array([0.0, 2.0])).round(2).tolist()
+    [0.5, 0.88]
+    >>> Scale.standardising(np.array([[10.0, 30.0]]))
+    Scale(centre=20.0, width=10.0)
     """
 
     centre: float = 0.0
@@ -83,7 +94,14 @@ LOGITS = Scale()
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Everything that is reported of one model."""
+    """Everything that is reported of one model.
+
+    >>> rows = JudgedRows(targets_NC=np.array([[1], [0], [1], [0]]), patients_N=np.arange(4),
+    ...                   folds_N=np.array([0, 0, 1, 1]), averaged_C=np.array([True]))
+    >>> (judged,) = judge(np.array([[[2.0], [-2.0], [1.0], [-1.0]]]), rows, [SHRINKAGE])
+    >>> judged.strategy, judged.thresholds["fixed"].tolist(), judged.few_C.tolist()
+    ('fixed', [0.5], [False])
+    """
 
     metrics: dict[str, float]
     """val.macro_ap, val.macro_auroc, val.macro_f1 (cross-fitted, of the best threshold strategy),
@@ -118,6 +136,11 @@ def objective(
 
     Raises:
         ValueError: another objective than these.
+
+    >>> rows = JudgedRows(targets_NC=np.array([[1], [0], [1], [0]]), patients_N=np.arange(4),
+    ...                   folds_N=np.array([0, 0, 1, 1]), averaged_C=np.array([True]))
+    >>> objective("macro_auroc", np.array([[[0.9], [0.8], [0.7], [0.1]]]), rows, [SHRINKAGE]).tolist()
+    [0.75]
     """
     if name not in OBJECTIVES:
         raise ValueError(f"objective must be macro_ap, macro_auroc or macro_f1, not {name!r}")
@@ -135,7 +158,14 @@ def judge(
     shrinkage_K: Sequence[float],
     scale: Scale = LOGITS,
 ) -> list[Judged]:
-    """What is reported of each model, macro averages over `rows.averaged_C`; arguments as `objective`."""
+    """What is reported of each model, macro averages over `rows.averaged_C`; arguments as `objective`.
+
+    >>> rows = JudgedRows(targets_NC=np.array([[1], [0], [1], [0]]), patients_N=np.arange(4),
+    ...                   folds_N=np.array([0, 0, 1, 1]), averaged_C=np.array([True]))
+    >>> (judged,) = judge(np.array([[[2.0], [-2.0], [1.0], [-1.0]]]), rows, [SHRINKAGE])
+    >>> judged.metrics["val.macro_auroc"], judged.metrics["val.macro_f1_fixed"]
+    (1.0, 1.0)
+    """
     ap_K, auroc_K = (
         objective(name, scores_KNC, rows, shrinkage_K, scale) for name in ("macro_ap", "macro_auroc")
     )

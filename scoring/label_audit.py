@@ -19,7 +19,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Contradictions:
-    """What is contradicted of the labels that were given."""
+    """What is contradicted of the labels that were given.
+
+    >>> targets_NC = np.array([[1], [1], [0], [0], [0]])
+    >>> found = contradictions(targets_NC, np.array([[0.9], [0.8], [0.1], [0.2], [0.95]]))
+    >>> found.quality_NC[:, 0].round(2).tolist(), found.expected_C.round(2).tolist()
+    ([0.9, 0.8, 0.9, 0.8, 0.05], [0.45])
+    """
 
     contradicted_NC: np.ndarray
     """bool."""
@@ -40,6 +46,11 @@ def contradictions(
         probs_NC: probabilities of present, by what did not train on the image; NaN where there is none.
         multiclass: whether an image has exactly one of the labels. A contradicted image is then so in two
             labels: the given one, and the one that is suggested in its place.
+
+    >>> targets_NC = np.array([[1], [1], [0], [0], [0]])
+    >>> found = contradictions(targets_NC, np.array([[0.9], [0.8], [0.1], [0.2], [0.95]]))
+    >>> found.contradicted_NC[:, 0].tolist()
+    [False, False, False, False, True]
     """
     known_NC = ~np.isnan(targets_NC) & ~np.isnan(probs_NC)
     present_NC, absent_NC = known_NC & (targets_NC == 1), known_NC & (targets_NC == 0)

@@ -30,6 +30,9 @@ def peak(map_HW: np.ndarray) -> tuple[int, int] | None:
 
     Args:
         map_HW: float; NaN where the model did not see the image.
+
+    >>> peak(np.array([[0.0, 1.0], [0.0, 0.0]]))
+    (0, 1)
     """
     seen = map_HW[np.isfinite(map_HW)]
     if not len(seen) or seen.max() == seen.min():
@@ -50,6 +53,9 @@ def hits(map_HW: np.ndarray, mask_HW: np.ndarray) -> bool:
 
     Raises:
         ValueError: an empty mask.
+
+    >>> hits(np.array([[0.0, 1.0], [0.0, 0.0]]), np.array([[False, True], [False, True]]))
+    True
     """
     _check(map_HW, mask_HW)
     largest = peak(map_HW)
@@ -58,7 +64,11 @@ def hits(map_HW: np.ndarray, mask_HW: np.ndarray) -> bool:
 
 def energy_inside(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
     """Share of a map's sum that lies inside the mask, of the map as it is (Wang et al., CVPR Workshops 2020);
-    0 where there is nothing."""
+    0 where there is nothing.
+
+    >>> energy_inside(np.array([[1.0, 3.0], [0.0, 0.0]]), np.array([[False, True], [False, False]]))
+    0.75
+    """
     _check(map_HW, mask_HW)
     positive_HW = np.nan_to_num(map_HW).clip(min=0)
     total = float(positive_HW.sum(dtype=np.float64))
@@ -67,7 +77,12 @@ def energy_inside(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
 
 def ious(map_HW: np.ndarray, mask_HW: np.ndarray, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
     """float64 (T,): intersection over union of the mask and of where the map, scaled to 0..1, reaches each
-    threshold; 0 of a map that is the same everywhere, which marks nothing."""
+    threshold; 0 of a map that is the same everywhere, which marks nothing.
+
+    >>> map_HW, mask_HW = np.array([[1.0, 3.0], [0.0, 0.0]]), np.array([[False, True], [False, False]])
+    >>> ious(map_HW, mask_HW, thresholds=(0.2, 0.5)).tolist()
+    [0.5, 1.0]
+    """
     _check(map_HW, mask_HW)
     seen = map_HW[np.isfinite(map_HW)]
     if not len(seen) or seen.max() == seen.min():
@@ -84,7 +99,11 @@ def ious(map_HW: np.ndarray, mask_HW: np.ndarray, thresholds: Sequence[float] = 
 def otsu_iou(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
     """Intersection over union of the mask and of where the map reaches Otsu's threshold (IEEE Transactions on
     Systems, Man, and Cybernetics 9, 1979), which asks no other image; 0 of a map that is the same
-    everywhere."""
+    everywhere.
+
+    >>> otsu_iou(np.array([[0.0, 9.0], [0.0, 10.0]]), np.array([[False, True], [False, False]]))
+    0.5
+    """
     _check(map_HW, mask_HW)
     seen = map_HW[np.isfinite(map_HW)]
     if not len(seen) or seen.max() == seen.min():
@@ -95,7 +114,11 @@ def otsu_iou(map_HW: np.ndarray, mask_HW: np.ndarray) -> float:
 
 def otsu_threshold(values: np.ndarray) -> float:
     """The value, of 256 levels, from which on the upper side begins where the variance between the two sides
-    is largest."""
+    is largest.
+
+    >>> 0 < otsu_threshold(np.array([0.0, 1.0, 9.0, 10.0])) <= 9
+    True
+    """
     counts, edges = np.histogram(values, bins=256)
     levels = np.arange(256)
     below = counts.cumsum().astype(np.float64)
@@ -109,17 +132,29 @@ def otsu_threshold(values: np.ndarray) -> float:
 
 
 def separate_regions(mask_HW: np.ndarray) -> int:
-    """How many regions a mask has that touch at no corner."""
+    """How many regions a mask has that touch at no corner.
+
+    >>> separate_regions(np.array([[True, False, False], [False, True, False], [False, False, False]]))
+    1
+    """
     return int(label(mask_HW, structure=np.ones((3, 3)))[1])
 
 
 def best_threshold(ious_MT: np.ndarray) -> int:
-    """Which threshold has the highest mean; of equals the first."""
+    """Which threshold has the highest mean; of equals the first.
+
+    >>> best_threshold(np.array([[0.1, 0.5], [0.2, 0.4]]))
+    1
+    """
     return int(np.asarray(ious_MT).mean(axis=0).argmax())
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's, of two maps as they lie; 0 where either is the same everywhere."""
+    """Spearman's, of two maps as they lie; 0 where either is the same everywhere.
+
+    >>> round(rank_correlation(np.array([[1, 2], [3, 4]]), np.array([[1, 4], [9, 16]])), 9)
+    1.0
+    """
     one, other = (rankdata(np.ravel(map_)) for map_ in (first, second))
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0

@@ -8,106 +8,26 @@ Shape legend: N images, C labels, R patients, B resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from scoring import metrics
-from scoring.metrics import Confusion, SquaredErrors
-from scoring.resampling import (
-    Ranking,
-    weighted_confusion,
-    weighted_mean,
-    weighted_rankings,
-    weighted_squared_errors,
-)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModelOutput:
-    """What one model says of one set of images, and the sums that several metrics share."""
-
-    targets_NC: np.ndarray
-    """0, 1 or NaN where masked."""
-    scores_NC: np.ndarray
-    """float, finite; only their order counts."""
-    decisions_NC: np.ndarray
-    """bool."""
-    probs_NC: np.ndarray | None = None
-    """float in [0, 1]; None for scores that are no probabilities, and no metric takes probabilities then."""
-    prevalences_C: np.ndarray | None = None
-    """float in [0, 1], of training, where there are probabilities: the reference of the Brier skill."""
-    multiclass: bool = False
-    """Whether an image has exactly one label, or is masked whole, and exactly one is decided for it."""
-
-    @cached_property
-    def counts(self) -> Confusion:
-        return metrics.confusion(self.targets_NC, self.decisions_NC)
-
-    @cached_property
-    def errors(self) -> SquaredErrors:
-        return metrics.squared_errors(self.targets_NC, self.probs_NC)
-
-    @cached_property
-    def prevalence_errors(self) -> SquaredErrors:
-        constant_NC = np.broadcast_to(self.prevalences_C, self.targets_NC.shape)
-        return metrics.squared_errors(self.targets_NC, constant_NC)
-
-    def of_domains(self, domains: Mapping[str, Sequence[int]]) -> ModelOutput:
-        """A column a domain (name -> columns of its labels), without probabilities.
-
-        A domain takes the highest of its labels' scores and is decided for where any of them is.
-        """
-        return ModelOutput(
-            targets_NC=metrics.domain_targets(self.targets_NC, domains),
-            scores_NC=metrics.domain_scores(self.scores_NC, domains),
-            decisions_NC=metrics.domain_scores(self.decisions_NC, domains),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Resampled:
-    """The same sums under B weightings of the patients, (C, B) each."""
-
-    predictions: ModelOutput
-    rows_N: np.ndarray
-    """int, the row of `weights_RB` that weighs each image."""
-    weights_RB: np.ndarray
-    """float, see `scoring.resampling.patient_weights`."""
-
-    @cached_property
-    def ranking(self) -> Ranking:
-        p = self.predictions
-        return weighted_rankings(p.targets_NC, p.scores_NC, self.rows_N, self.weights_RB)
-
-    @cached_property
-    def counts(self) -> Confusion:
-        p = self.predictions
-        return weighted_confusion(p.targets_NC, p.decisions_NC, self.rows_N, self.weights_RB)
-
-    @cached_property
-    def errors(self) -> SquaredErrors:
-        p = self.predictions
-        return weighted_squared_errors(p.targets_NC, p.probs_NC, self.rows_N, self.weights_RB)
-
-    @property
-    def prevalence_errors(self) -> SquaredErrors:
-        _, _, positives_CB, negatives_CB = self.errors
-        said_C1 = self.predictions.prevalences_C[:, None].astype(positives_CB.dtype)
-        of_either = positives_CB * (1 - said_C1) ** 2, negatives_CB * said_C1**2
-        return SquaredErrors(*of_either, positives_CB, negatives_CB)
-
-    def mean(self, values_N: np.ndarray) -> np.ndarray:
-        """(B,): mean over images of one value an image; NaN is left out."""
-        return weighted_mean(values_N[:, None], self.rows_N, self.weights_RB)[0]
+from scoring.label_groups import macro
+from scoring.metrics import Confusion
+from scoring.model_output import ModelOutput, Resampled
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One row of the table."""
+    """One row of the table.
+
+    >>> metric = next(metric for metric in METRICS if metric.name == "coverage_error")
+    >>> metric.scope, metric.bounds_among(14)
+    ('image', (0.0, 14.0))
+    """
 
     name: str
     takes: Literal["scores", "decisions", "probs"]
@@ -339,7 +259,15 @@ METRICS = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Score:
-    """One number of a score table, and what it rests on."""
+    """One number of a score table, and what it rests on.
+
+    >>> scores_NC = np.array([[0.9], [0.8], [0.7], [0.1]])
+    >>> targets_NC = np.array([[1], [0], [1], [0]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> score = by_label(output, ["Edema"])[1]
+    >>> score.name, score.label, score.value, score.positives, score.images
+    ('auroc', 'Edema', 0.75, 2, 4)
+    """
 
     metric: Metric
     label: str
@@ -372,6 +300,12 @@ def averages(
         averaged_C: bool, the labels of the macro averages; None: all. Micro averages, means over images and
             averages of classes are over all labels.
         table: the metrics.
+
+    >>> scores_NC = np.array([[0.9], [0.8], [0.7], [0.1]])
+    >>> targets_NC = np.array([[1], [0], [1], [0]])
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> {score.name: score.value for score in averages(output)[1:3]}
+    {'macro_auroc': 0.75, 'macro_f1': 0.8}
     """
     known_NC, positive_NC = ~np.isnan(predictions.targets_NC), predictions.targets_NC == 1
     averaged_C = np.ones(known_NC.shape[1], dtype=bool) if averaged_C is None else averaged_C
@@ -381,7 +315,7 @@ def averages(
         if metric.scope in ("label", "class"):
             over_C = ~np.isnan(values) & (averaged_C if metric.scope == "label" else True)
             over_N = known_NC[:, over_C].any(1)
-            value = metrics.macro(values, over_C).value
+            value = macro(values, over_C).value
         elif metric.scope == "image":
             over_N = ~np.isnan(values)
             over_C = known_NC[over_N].any(0)
@@ -403,7 +337,13 @@ def averages(
 
 
 def by_label(predictions: ModelOutput, labels: Sequence[str]) -> list[Score]:
-    """Every metric of each label, metric by metric in the order of the table; `labels` names the columns."""
+    """Every metric of each label, metric by metric in the order of the table; `labels` names the columns.
+
+    >>> scores_NC = np.array([[0.9, 0.1], [0.1, 0.9]])
+    >>> output = ModelOutput(targets_NC=np.eye(2), scores_NC=scores_NC, decisions_NC=scores_NC > 0.5)
+    >>> [(score.name, score.label) for score in by_label(output, ["Edema", "Mass"])[:2]]
+    [('average_precision', 'Edema'), ('average_precision', 'Mass')]
+    """
     targets_NC = predictions.targets_NC
     if len(labels) != targets_NC.shape[1]:
         raise ValueError(f"Expected {targets_NC.shape[1]} `labels`, one a column, but got {len(labels)}.")

@@ -19,7 +19,6 @@ a metric of sums is defined once, for the images as they are and for weighted on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +77,9 @@ def auroc(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
 
     Returns:
         float64 (..., C); NaN for a label without positives or without negatives.
+
+    >>> auroc(np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.8], [0.7], [0.1]])).tolist()
+    [0.75]
     """
     ranking = _rank_images(targets_NC, scores_NC)
     positives_C, negatives_C = _class_sizes(targets_NC)
@@ -96,6 +98,9 @@ def average_precision(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarr
 
     Returns:
         float64 (..., C); NaN for a label without positives, and without negatives, where any order gives 1.
+
+    >>> average_precision(np.array([[1], [0], [1]]), np.array([[0.9], [0.8], [0.7]])).round(3).tolist()
+    [0.833]
     """
     ranking = _rank_images(targets_NC, scores_NC)
     positives_C, negatives_C = _class_sizes(targets_NC)
@@ -109,7 +114,12 @@ def average_precision(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarr
 
 
 class Confusion(NamedTuple):
-    """Counts of decisions, of any one shape: int64 of images, or float32 sums of their weights."""
+    """Counts of decisions, of any one shape: int64 of images, or float32 sums of their weights.
+
+    >>> counts = Confusion(*np.array([[3, 1], [1, 0], [2, 0], [4, 9]]))
+    >>> counts.tp.tolist(), counts.pooled().tp.item()
+    ([3, 1], 4)
+    """
 
     tp: np.ndarray
     fp: np.ndarray
@@ -122,7 +132,12 @@ class Confusion(NamedTuple):
 
 
 def confusion(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> Confusion:
-    """Confusion counts of each label; `decisions_NC` is bool (..., N, C); each count has shape (..., C)."""
+    """Confusion counts of each label; `decisions_NC` is bool (..., N, C); each count has shape (..., C).
+
+    >>> counts = confusion(np.array([[1], [1], [0], [np.nan]]), np.array([[True], [False], [True], [True]]))
+    >>> [count.tolist() for count in counts]
+    [[1], [1], [1], [0]]
+    """
     targets_NC, decisions_NC = _check(targets_NC, decisions_NC)
     if decisions_NC.dtype != bool:
         raise ValueError(f"Expected bool `decisions_NC`, but got {decisions_NC.dtype}.")
@@ -133,29 +148,49 @@ def confusion(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> Confusion:
 
 
 def precision(counts: Confusion) -> np.ndarray:
-    """tp / (tp + fp); 0 where nothing is predicted, NaN where nothing is positive."""
+    """tp / (tp + fp); 0 where nothing is predicted, NaN where nothing is positive.
+
+    >>> precision(Confusion(tp=3, fp=1, fn=2, tn=4)).item()
+    0.75
+    """
     value = _divide(counts.tp, counts.tp + counts.fp, undefined=0.0)
     return np.where(counts.tp + counts.fn > 0, value, np.nan)
 
 
 def recall(counts: Confusion) -> np.ndarray:
-    """tp / (tp + fn); NaN where nothing is positive."""
+    """tp / (tp + fn); NaN where nothing is positive.
+
+    >>> recall(Confusion(tp=3, fp=1, fn=2, tn=4)).item()
+    0.6
+    """
     return _divide(counts.tp, counts.tp + counts.fn, undefined=np.nan)
 
 
 def specificity(counts: Confusion) -> np.ndarray:
-    """tn / (tn + fp); NaN where nothing is negative."""
+    """tn / (tn + fp); NaN where nothing is negative.
+
+    >>> specificity(Confusion(tp=3, fp=1, fn=2, tn=4)).item()
+    0.8
+    """
     return _divide(counts.tn, counts.tn + counts.fp, undefined=np.nan)
 
 
 def negative_predictive_value(counts: Confusion) -> np.ndarray:
-    """tn / (tn + fn); 0 where nothing is predicted negative, NaN where nothing is negative."""
+    """tn / (tn + fn); 0 where nothing is predicted negative, NaN where nothing is negative.
+
+    >>> negative_predictive_value(Confusion(tp=3, fp=1, fn=1, tn=4)).item()
+    0.8
+    """
     value = _divide(counts.tn, counts.tn + counts.fn, undefined=0.0)
     return np.where(counts.tn + counts.fp > 0, value, np.nan)
 
 
 def f1(counts: Confusion) -> np.ndarray:
-    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; NaN where nothing is positive."""
+    """2 tp / (2 tp + fp + fn), the harmonic mean of precision and recall; NaN where nothing is positive.
+
+    >>> f1(Confusion(tp=3, fp=1, fn=1, tn=4)).item()
+    0.75
+    """
     value = _divide(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn, undefined=0.0)
     return np.where(counts.tp + counts.fn > 0, value, np.nan)
 
@@ -164,6 +199,9 @@ def mcc(counts: Confusion) -> np.ndarray:
     """Matthews' correlation of decisions and targets, in [-1, 1].
 
     0 where every decision is the same, NaN without positives or without negatives.
+
+    >>> mcc(Confusion(*np.array([4, 1, 1, 4]))).item()
+    0.6
     """
     tp, fp, fn, tn = (count.astype(np.float64) for count in counts)
     spread = np.sqrt((tp + fp) * (tn + fn)) * np.sqrt((tp + fn) * (tn + fp))
@@ -175,7 +213,11 @@ def mcc(counts: Confusion) -> np.ndarray:
 
 
 def accuracy(counts: Confusion, axis: int = -1) -> np.ndarray:
-    """Share of images decided right, where an image has one label and one is decided; NaN without images."""
+    """Share of images decided right, where an image has one label and one is decided; NaN without images.
+
+    >>> accuracy(Confusion(*np.array([[2, 1], [1, 0], [0, 1], [1, 2]]))).item()
+    0.75
+    """
     return recall(counts.pooled(axis))
 
 
@@ -185,6 +227,9 @@ def cohen_kappa(counts: Confusion, axis: int = -1) -> np.ndarray:
     are as frequent.
 
     0 where every decision is the same; NaN where one label alone is both true and decided.
+
+    >>> cohen_kappa(Confusion(*np.array([[2, 1], [1, 0], [0, 1], [1, 2]]))).item()
+    0.5
     """
     actual, decided = counts.tp + counts.fn, counts.tp + counts.fp
     images = actual.sum(axis)
@@ -196,7 +241,11 @@ def cohen_kappa(counts: Confusion, axis: int = -1) -> np.ndarray:
 
 
 def prevalences(targets_NC: np.ndarray) -> np.ndarray:
-    """float64 (C,): (positives + 1/2) / (known + 1), Jeffreys' estimate, so that its logit is finite."""
+    """float64 (C,): (positives + 1/2) / (known + 1), Jeffreys' estimate, so that its logit is finite.
+
+    >>> prevalences(np.array([[0], [0], [0], [np.nan]])).tolist()
+    [0.125]
+    """
     known_C = (~np.isnan(targets_NC)).sum(axis=0)
     return ((targets_NC == 1).sum(axis=0) + 0.5) / (known_C + 1)
 
@@ -205,6 +254,9 @@ class SquaredErrors(NamedTuple):
     """Sums of (probability - target)^2 over the positive and the negative images, and how many these are.
 
     Of any shapes that broadcast: (..., C) and (C,) of images, (C, B) and (C, 1) with weights.
+
+    >>> brier(SquaredErrors(of_positives=0.25, of_negatives=0.75, positives=1, negatives=3)).item()
+    0.25
     """
 
     of_positives: np.ndarray
@@ -214,7 +266,12 @@ class SquaredErrors(NamedTuple):
 
 
 def squared_errors(targets_NC: np.ndarray, probs_NC: np.ndarray) -> SquaredErrors:
-    """Sums of each label, float64 (..., C), and its images, (C,); `probs_NC` float (..., N, C) in [0, 1]."""
+    """Sums of each label, float64 (..., C), and its images, (C,); `probs_NC` float (..., N, C) in [0, 1].
+
+    >>> errors = squared_errors(np.array([[1], [0]]), np.array([[0.5], [0.25]]))
+    >>> errors.of_positives.tolist(), errors.of_negatives.tolist()
+    ([0.25], [0.0625])
+    """
     targets_NC, probs_NC = _check(targets_NC, probs_NC)
     if not ((probs_NC >= 0) & (probs_NC <= 1)).all():
         raise ValueError("Expected `probs_NC` in [0, 1], but got a value outside.")
@@ -226,7 +283,11 @@ def squared_errors(targets_NC: np.ndarray, probs_NC: np.ndarray) -> SquaredError
 
 
 def brier(errors: SquaredErrors) -> np.ndarray:
-    """Mean squared error of the probabilities of each label; NaN for a label without images."""
+    """Mean squared error of the probabilities of each label; NaN for a label without images.
+
+    >>> brier(squared_errors(np.array([[1], [0]]), np.array([[0.5], [0.5]]))).tolist()
+    [0.25]
+    """
     total = errors.of_positives + errors.of_negatives
     return _divide(total, errors.positives + errors.negatives, undefined=np.nan)
 
@@ -240,6 +301,10 @@ def brier_skill(errors: SquaredErrors, reference: SquaredErrors) -> np.ndarray:
 
     Returns:
         float64; NaN where the prevalence alone is already perfect, and for a label without images.
+
+    >>> errors, reference = SquaredErrors(0.05, 0.05, 1, 1), SquaredErrors(0.25, 0.25, 1, 1)
+    >>> brier_skill(errors, reference).item()
+    0.8
     """
     return 1 - _divide(brier(errors), brier(reference), undefined=np.nan)
 
@@ -265,6 +330,9 @@ def lrap(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
 
     For each positive label, the share of positives among the labels scored at least as high, averaged over
     the image's positive labels. NaN for an image without positives; 1 where all labels are positive.
+
+    >>> lrap(np.array([[1, 0, 1]]), np.array([[0.9, 0.8, 0.7]])).round(3).tolist()
+    [0.833]
     """
     positive_NC, rank_NC, hits_NC, positives_N, _ = _rank_labels(targets_NC, scores_NC)
     share_NC = np.where(positive_NC, hits_NC, 0) / np.maximum(rank_NC, 1)
@@ -275,6 +343,9 @@ def coverage_error(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
     """How many of an image's labels, from the top, hold all its positives, (..., N), in 1..C.
 
     Equal scores count against the model. NaN for an image without positives.
+
+    >>> coverage_error(np.array([[1, 0, 1]]), np.array([[0.9, 0.8, 0.7]])).tolist()
+    [3.0]
     """
     positive_NC, rank_NC, _, positives_N, _ = _rank_labels(targets_NC, scores_NC)
     return np.where(positives_N > 0, np.where(positive_NC, rank_NC, 0).max(-1), np.nan)
@@ -284,6 +355,9 @@ def ranking_loss(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
     """Share of (positive, negative) pairs of an image's labels in the wrong order, (..., N), in [0, 1].
 
     Equal scores are the wrong order. NaN for an image without positives or without negatives.
+
+    >>> ranking_loss(np.array([[1, 0, 1]]), np.array([[0.9, 0.8, 0.7]])).tolist()
+    [0.5]
     """
     positive_NC, rank_NC, hits_NC, positives_N, negatives_N = _rank_labels(targets_NC, scores_NC)
     wrong_N = np.where(positive_NC, rank_NC - hits_NC, 0).sum(-1)
@@ -291,55 +365,15 @@ def ranking_loss(targets_NC: np.ndarray, scores_NC: np.ndarray) -> np.ndarray:
 
 
 def exact_match(targets_NC: np.ndarray, decisions_NC: np.ndarray) -> np.ndarray:
-    """1.0 for an image with every unmasked label decided right, else 0.0, (..., N); NaN with all masked."""
+    """1.0 for an image with every unmasked label decided right, else 0.0, (..., N); NaN with all masked.
+
+    >>> exact_match(np.array([[1, 0], [1, np.nan]]), np.array([[True, False], [False, True]])).tolist()
+    [1.0, 0.0]
+    """
     targets_NC, decisions_NC = _check(targets_NC, decisions_NC)
     counted_NC = ~np.isnan(targets_NC)
     right_NC = (decisions_NC == (targets_NC == 1)) | ~counted_NC
     return np.where(counted_NC.any(-1), right_NC.all(-1), np.nan)
-
-
-# ---- averages and domains ----
-
-
-class Average(NamedTuple):
-    """A mean over labels that says over how many."""
-
-    value: np.ndarray
-    """float64 (...); NaN where no label is defined."""
-    labels_averaged: np.ndarray
-    """int64 (...)."""
-
-
-def macro(values_C: np.ndarray, labels_C: np.ndarray | None = None) -> Average:
-    """Plain mean of a per-label measure, (..., C), over those of `labels_C` (bool; all) that are defined.
-
-    What is undefined through the data is so for every model, so models compared on the same targets and
-    `labels_C` average the same labels.
-    """
-    values_C = np.asarray(values_C, dtype=np.float64)
-    defined_C = ~np.isnan(values_C) & (True if labels_C is None else labels_C)
-    count = defined_C.sum(-1)
-    return Average(_divide(np.where(defined_C, values_C, 0.0).sum(-1), count, undefined=np.nan), count)
-
-
-def domain_targets(targets_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Targets of the domains, (N, domains) in their order: 1 where any label of the domain is positive.
-
-    NaN where none is positive and one is masked, since that one may be.
-    """
-    targets_NC = np.asarray(targets_NC)
-    columns = [targets_NC[:, list(members)] for members in domains.values()]
-    return np.stack([np.where((c == 1).any(1), 1.0, c.max(1)) for c in columns], axis=1)
-
-
-def domain_scores(scores_NC: np.ndarray, domains: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Score of each domain, (..., N, domains): the highest of its labels' scores.
-
-    Given decisions it says where any label of the domain is decided for.
-    """
-    return np.stack(
-        [np.asarray(scores_NC)[..., list(members)].max(-1) for members in domains.values()], axis=-1
-    )
 
 
 def _class_sizes(targets_NC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,11 @@ def decide_one(probs_NC: np.ndarray, thresholds_C: np.ndarray) -> np.ndarray:
     Args:
         probs_NC: float (..., N, C), rows that sum to 1.
         thresholds_C: float (..., C) in [0, 1].
+
+    >>> decide_one(np.array([[0.6, 0.4]]), np.array([0.5, 0.5])).tolist()
+    [[True, False]]
+    >>> decide_one(np.array([[0.6, 0.4]]), np.array([0.9, 0.5])).tolist()
+    [[False, True]]
     """
     logs_NC = _log(probs_NC) - _logit(thresholds_C)[..., None, :]
     return np.arange(logs_NC.shape[-1]) == logs_NC.argmax(-1)[..., None]
@@ -76,6 +81,11 @@ def fit_thresholds(
 
     Raises:
         ValueError: shapes that do not fit, a probability outside [0, 1] (NaN included), a negative shrinkage.
+
+    >>> probs_NC = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
+    >>> targets_NC = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> fit_thresholds(probs_NC, targets_NC, np.arange(4)).by_strategy["per_label"].round(2).tolist()
+    [0.75, 0.5]
     """
     probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
     patients_C = positive_patients(targets_NC, patients_N)
@@ -108,7 +118,14 @@ def cross_fitted(
 ) -> dict[str, Confusion]:
     """Counts of every strategy when the decisions on each fold use thresholds fitted on the other folds,
     pooled over the folds; arguments, result and errors as `scoring.thresholds.cross_fitted`, with `probs` as
-    in `fit_thresholds`."""
+    in `fit_thresholds`.
+
+    >>> probs_NC = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
+    >>> targets_NC = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
+    >>> counts = cross_fitted(probs_NC, targets_NC, folds_N=np.array([0, 0, 1, 1]), patients_N=np.arange(4))
+    >>> counts["fixed"].tp.tolist(), counts["fixed"].fn.tolist()
+    ([2, 1], [0, 1])
+    """
     probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
     folds_N, patients_N = check_folds(folds_N, patients_N, targets_NC)
     decided = {name: np.zeros(probs_KNC.shape, dtype=bool) for name in STRATEGIES}

@@ -14,7 +14,12 @@ MEASURES = ("sensitivity", "specificity")
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A sensitivity or specificity that is wanted at least; `str` writes it as `parse` reads it."""
+    """A sensitivity or specificity that is wanted at least; `str` writes it as `parse` reads it.
+
+    >>> point = OperatingPoint.parse("sensitivity 0.5")
+    >>> point.threshold(np.array([1, 1, 0, 0]), np.array([0.9, 0.6, 0.7, 0.1]))
+    0.9
+    """
 
     measure: str
     """One of `MEASURES`."""

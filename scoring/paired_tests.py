@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from scipy import stats
 
 from scoring import metrics
 from scoring.resampling import Ranking, weighted_confusion, weighted_rankings
@@ -21,22 +20,35 @@ _DRAWN_AT_A_TIME = 4096
 
 def draws_for(family: int, asked: int, level: float = 0.05) -> int:
     """Draws of a permutation test, at least as many as asked for, with which Holm's correction in a family of
-    so many tests can bring a p-value below `level`; MOST_DRAWS at most where fewer were asked for."""
+    so many tests can bring a p-value below `level`; MOST_DRAWS at most where fewer were asked for.
+
+    >>> draws_for(family=500, asked=1000)
+    10000
+    """
     return max(asked, min(int(np.ceil(family / level)), MOST_DRAWS))
 
 
 def smallest_adjusted_p(family: int, draws: int) -> float:
-    """The smallest p-value that Holm's correction leaves possible in a family of so many such tests."""
+    """The smallest p-value that Holm's correction leaves possible in a family of so many such tests.
+
+    >>> smallest_adjusted_p(family=20, draws=999)
+    0.02
+    """
     return min(1.0, family / (1 + draws))
 
 
 def midranks(scores_NC: np.ndarray, targets_NC: np.ndarray) -> np.ndarray:
     """float64 (N, C) in (0, 1): each label's scores as mid-ranks among its known images, so that the
-    scores of two models can stand in for each other."""
+    scores of two models can stand in for each other.
+
+    >>> midranks(np.array([[10.0], [30.0], [30.0], [99.0]]), np.array([[0], [1], [0], [0]])).tolist()
+    [[0.125], [0.5], [0.5], [0.875]]
+    """
     ranks_NC = np.full(scores_NC.shape, 0.5)
     for column in range(scores_NC.shape[1]):
         known_N = ~np.isnan(targets_NC[:, column])
-        ranks_NC[known_N, column] = (stats.rankdata(scores_NC[known_N, column]) - 0.5) / max(known_N.sum(), 1)
+        _, place_n, ties = np.unique(scores_NC[known_N, column], return_inverse=True, return_counts=True)
+        ranks_NC[known_N, column] = (np.cumsum(ties) - ties / 2)[place_n] / max(known_N.sum(), 1)
     return ranks_NC
 
 
@@ -65,6 +77,12 @@ def paired_permutation(
 
     Returns:
         auroc and average_precision -> (observed_C, null_CB), the null in float32.
+
+    >>> targets_NC, scores_NC = np.array([[1], [0]]), np.array([[0.9], [0.1]])
+    >>> found = paired_permutation(targets_NC, scores_NC, -scores_NC, np.arange(2), draws=8)
+    >>> observed_C, null_CB = found["auroc"]
+    >>> observed_C.tolist(), sorted(set(null_CB[0].tolist()))
+    ([1.0], [-1.0, 0.0, 1.0])
     """
     targets_2NC = np.concatenate([targets_NC, targets_NC])
     both_2NC = np.concatenate([midranks(first_NC, targets_NC), midranks(second_NC, targets_NC)])
@@ -86,7 +104,13 @@ def paired_permutation_f1(
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(observed_C, null_CB) of the difference in F1; arguments and null as of `paired_permutation`, but
-    `first_NC` and `second_NC` are decisions (bool), which share a scale as they are."""
+    `first_NC` and `second_NC` are decisions (bool), which share a scale as they are.
+
+    >>> targets_NC, right_NC = np.array([[1], [0]]), np.array([[True], [False]])
+    >>> observed_C, null_CB = paired_permutation_f1(targets_NC, right_NC, ~right_NC, np.arange(2), draws=8)
+    >>> observed_C.tolist(), null_CB.shape
+    ([1.0], (1, 8))
+    """
     targets_2NC = np.concatenate([targets_NC, targets_NC])
     both_2NC = np.concatenate([first_NC, second_NC])
 
@@ -114,6 +138,11 @@ def chance_permutation(
 
     Returns:
         As `paired_permutation`, whose arguments it takes.
+
+    >>> targets_NC, scores_NC = np.array([[1], [0]]), np.array([[0.9], [0.1]])
+    >>> observed_C, null_CB = chance_permutation(targets_NC, scores_NC, np.arange(2), draws=8)["auroc"]
+    >>> observed_C.tolist(), null_CB.shape
+    ([0.5], (1, 8))
     """
     nothing_NC = np.zeros(targets_NC.shape)
     constant = Ranking(
@@ -188,6 +217,10 @@ def sign_flips(
     Args:
         differences_N: as they are to be added up.
         patients_N: integer codes from 0.
+
+    >>> observed, null_B = sign_flips(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 1]), draws=20, seed=0)
+    >>> observed, sorted(set(null_B.tolist()))
+    (6.0, [-6.0, 0.0, 6.0])
     """
     sums_P = np.bincount(patients_N, weights=differences_N)
     signs_PB = np.random.default_rng(seed).integers(0, 2, (len(sums_P), draws), dtype=np.int8) * 2 - 1
@@ -198,6 +231,9 @@ def permutation_p(observed: float, null_B: np.ndarray) -> float:
     """Two-sided p = (1 + draws at least as extreme) / (1 + draws), never 0; NaN where undefined.
 
     The 1e-6 lets rounding count as a tie, which can only make p larger.
+
+    >>> permutation_p(0.2, np.array([0.1, -0.3, 0.0, 0.15]))
+    0.4
     """
     if not np.isfinite(observed):
         return float("nan")
@@ -206,7 +242,11 @@ def permutation_p(observed: float, null_B: np.ndarray) -> float:
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """float64: Holm's step-down adjusted p-values of one family, in the order given; NaN stays NaN and
-    does not count as a member (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    does not count as a member (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    >>> holm([0.01, 0.04, 0.03]).round(2).tolist()
+    [0.03, 0.06, 0.06]
+    """
     p = np.asarray(p_values, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
     members = np.flatnonzero(~np.isnan(p))

@@ -14,14 +14,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from scoring.metric_table import METRICS, Metric, ModelOutput
+from scoring.metric_table import METRICS, Metric
+from scoring.model_output import ModelOutput
 
 MODES = ("minmax", "cosine", "temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How a published table turns logits into scores and decisions."""
+    """How a published table turns logits into scores and decisions.
+
+    >>> preset = PRESETS["paper"]
+    >>> scores_NC = preset.scores(np.array([[1.0, 3.0, 2.0]]))
+    >>> scores_NC.tolist(), preset.decisions(scores_NC).tolist()
+    ([[0.0, 1.0, 0.5]], [[False, True, True]])
+    """
 
     mode: str
     """One of `MODES`, see `scores`."""
@@ -60,6 +67,9 @@ def scores(logits_NC: np.ndarray, mode: str, tau: float = 1.0) -> np.ndarray:
 
     Returns:
         float64 (..., N, C) in [0, 1].
+
+    >>> scores(np.array([[3.0, 4.0]]), "cosine").round(2).tolist()
+    [[0.8, 0.9]]
     """
     logits_NC = np.asarray(logits_NC, dtype=np.float64)
     if mode == "temperature":
@@ -91,6 +101,12 @@ def with_zero_division(metric: Metric) -> Metric:
 
     Average precision becomes 1 for a label without negatives and 0 for one without positives. An image of
     which nothing is known stays out.
+
+    >>> ours = next(metric for metric in METRICS if metric.name == "f1")
+    >>> none_NC = np.zeros((2, 1))
+    >>> nothing = ModelOutput(targets_NC=none_NC, scores_NC=none_NC, decisions_NC=none_NC > 0)
+    >>> ours.values(nothing).tolist(), with_zero_division(ours).values(nothing).tolist()
+    ([nan], [0.0])
     """
 
     def values(predictions: ModelOutput) -> np.ndarray:

@@ -16,7 +16,12 @@ from scoring.paired_tests import permutation_p, sign_flips
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Matches:
-    """The items of one label, each held against each."""
+    """The items of one label, each held against each.
+
+    >>> matches = Matches(fits_SS=np.array([[0.9, 0.2], [0.4, 0.8]]), patients_S=np.array([0, 1]))
+    >>> matches.own().tolist(), matches.others().tolist()
+    ([0.9, 0.8], [0.2, 0.4])
+    """
 
     fits_SS: np.ndarray
     """float: how well what was found on item j (column) fits what is known of item i (row)."""
@@ -44,6 +49,10 @@ def match_p(labels: Sequence[Matches], weights: Sequence[float], *, draws: int, 
     among patients a ceiling or a rare hit does no harm, but labels that depend on each other are exchanged
     together only as far as the same patients have them. Where the signs of patients' own differences from the
     others are flipped such dependence does no harm, but differences that are not symmetric do.
+
+    >>> matches = Matches(fits_SS=np.eye(12), patients_S=np.arange(12))
+    >>> match_p([matches], [1.0], draws=1000, seed=0) < 0.01
+    True
     """
     difference_S = np.concatenate(
         [
@@ -68,6 +77,11 @@ def permuted_matches(
     Each draw is one permutation of all patients. Within a label it is followed until it comes to a patient
     with that label, which makes it a random permutation of those, the same for all labels that two patients
     share. Items of a patient get the findings of the other's from a random one on, in turn.
+
+    >>> matches = Matches(fits_SS=np.eye(2), patients_S=np.arange(2))
+    >>> observed, null_B = permuted_matches([matches], [1.0], draws=100, seed=0)
+    >>> sorted({round(observed - float(value), 9) for value in null_B})
+    [0.0, 1.0]
     """
     patients = 1 + max(int(one.patients_S.max()) for one in labels)
     rng = np.random.default_rng(seed)

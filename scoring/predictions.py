@@ -38,7 +38,11 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a row, or a predictor, comes from, for tables, cards and the record."""
+    """Where a row, or a predictor, comes from, for tables, cards and the record.
+
+    >>> Origin(note="projected features", study="probe", trainable="linear_probe", trial=17).trial
+    17
+    """
 
     note: str
     """What it knows, for the reader of a table."""
@@ -57,7 +61,13 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PredictionRow:
-    """What one row says of every image; ValueError where its parts do not fit."""
+    """What one row says of every image; ValueError where its parts do not fit.
+
+    >>> row = PredictionRow(id="trial/17", name="best", role=TRIAL, origin=Origin(note="projected features"),
+    ...                     rule=DecisionRule.fixed(2), scores_NC=np.array([[0.5, -1.0]]))
+    >>> row.note, row.rule.decide(row.scores_NC).tolist()
+    ('projected features', [[True, False]])
+    """
 
     id: str
     """Unique in its table, `baseline/logreg` or `trial/17` say; it joins tables and is not shown."""
@@ -92,7 +102,13 @@ class PredictionRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PredictedImages:
-    """The images of a table, one entry each."""
+    """The images of a table, one entry each.
+
+    >>> images = PredictedImages(image=("a", "b"), patient=("p", "q"), study=("", ""), split=("val", "test"),
+    ...                          fold_N=np.array([0, -1]), threshold_fold_N=np.array([0, -1]))
+    >>> len(images), images.judged_N.tolist(), images.folds
+    (2, [0], 1)
+    """
 
     image: tuple[str, ...]
     patient: tuple[str, ...]
@@ -219,6 +235,14 @@ def write_predictions(predictions: Predictions) -> bytes:
     (float64), `probability.<label>` (float64 in [0, 1], NaN where scores only rank), `decision.<label>`
     (int8, -1 where there is no score).
     What is said once stands in the metadata of the schema, as JSON, with the hash of the content.
+
+    >>> images = PredictedImages(image=("a",), patient=("p",), study=("",), split=("test",),
+    ...                          fold_N=np.array([-1]), threshold_fold_N=np.array([-1]))
+    >>> row = PredictionRow(id="answer", name="study", role=ANSWER, origin=Origin(note=""),
+    ...                     rule=DecisionRule.fixed(1), scores_NC=np.array([[0.5]]))
+    >>> table = Predictions(labels=("Edema",), multiclass=False, images=images, rows=(row,))
+    >>> write_predictions(table)[:6]
+    b'ARROW1'
     """
     import pyarrow as pa
 
@@ -270,6 +294,10 @@ def read_predictions(path: Path) -> Predictions:
 
     Raises:
         ValueError: the file is no such table, or not the one that was written.
+
+    >>> read_predictions(Path("no.arrow"))
+    Traceback (most recent call last):
+    ValueError: [Errno 2] Failed to open local file 'no.arrow'. Detail: [errno 2] No such file or directory
     """
     import pyarrow as pa
 

@@ -28,12 +28,22 @@ def patient_weights(patients: int, resamples: int, seed: int) -> np.ndarray:
     positives of every label, so the label set of an average is fixed (Rubin, Annals of Statistics 9, 1981).
     The share of positives varies as it would among other patients: average precision, F1, PPV, accuracy and
     the Brier score vary with it.
+
+    >>> weights_PB = patient_weights(patients=3, resamples=1000, seed=0)
+    >>> weights_PB.shape, weights_PB.mean(axis=1).round(1).tolist()
+    ((3, 1000), [1.0, 1.0, 1.0])
     """
     return np.random.default_rng(seed).standard_exponential((patients, resamples), dtype=np.float32)
 
 
 class Ranking(NamedTuple):
-    """How well scores rank the images, under each weighting: (B,), or (C, B) of several labels."""
+    """How well scores rank the images, under each weighting: (B,), or (C, B) of several labels.
+
+    >>> scores_N = np.array([0.9, 0.8, 0.7, 0.1])
+    >>> found = weighted_ranking(np.array([1, 0, 1, 0]), scores_N, np.arange(4), np.ones((4, 1)))
+    >>> found.average_precision.round(3).tolist()
+    [0.833]
+    """
 
     auroc: np.ndarray
     average_precision: np.ndarray
@@ -42,7 +52,12 @@ class Ranking(NamedTuple):
 def weighted_rankings(
     targets_NC: np.ndarray, scores_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> Ranking:
-    """`weighted_ranking` of each label, (C, B)."""
+    """`weighted_ranking` of each label, (C, B).
+
+    >>> targets_NC, scores_NC = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.8], [0.7], [0.1]])
+    >>> weighted_rankings(targets_NC, scores_NC, np.arange(4), np.ones((4, 1))).auroc.tolist()
+    [[0.75]]
+    """
     labels = range(targets_NC.shape[1])
     each = [weighted_ranking(targets_NC[:, c], scores_NC[:, c], rows_N, weights_RB) for c in labels]
     return Ranking(*(np.stack(values) for values in zip(*each, strict=True)))
@@ -64,6 +79,10 @@ def weighted_ranking(
 
     Returns:
         Both (B,), in the dtype of the weights; NaN without positives or negatives.
+
+    >>> scores_N, weights_RB = np.array([0.9, 0.8, 0.7, 0.1]), np.array([[1.0], [1.0], [1.0], [3.0]])
+    >>> weighted_ranking(np.array([1, 0, 1, 0]), scores_N, np.arange(4), weights_RB).auroc.tolist()
+    [0.875]
     """
     known_N = ~np.isnan(targets_N)
     order = np.argsort(-scores_N[known_N], kind="stable")
@@ -107,7 +126,13 @@ def weighted_ranking(
 def weighted_confusion(
     targets_NC: np.ndarray, decisions_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> Confusion:
-    """Counts (C, B) in the dtype of the weights; `decisions_NC` is bool."""
+    """Counts (C, B) in the dtype of the weights; `decisions_NC` is bool.
+
+    >>> targets_NC, decisions_NC = np.array([[1], [0]]), np.array([[True], [True]])
+    >>> weights_RB = np.array([[2.0], [0.5]])
+    >>> [count.tolist() for count in weighted_confusion(targets_NC, decisions_NC, np.arange(2), weights_RB)]
+    [[[2.0]], [[0.5]], [[0.0]], [[0.0]]]
+    """
     sides = [targets_NC == value for value in (1, 0)]
     cells = [side_NC & chosen_NC for side_NC in sides for chosen_NC in (decisions_NC, ~decisions_NC)]
     tp_CB, fn_CB, fp_CB, tn_CB = np.split(_row_sums(np.hstack(cells), rows_N, weights_RB), 4)
@@ -117,7 +142,13 @@ def weighted_confusion(
 def weighted_squared_errors(
     targets_NC: np.ndarray, probs_NC: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray
 ) -> SquaredErrors:
-    """Sums of the errors, and of the images, of either kind, (C, B) in the dtype of the weights."""
+    """Sums of the errors, and of the images, of either kind, (C, B) in the dtype of the weights.
+
+    >>> targets_NC, probs_NC = np.array([[1], [0]]), np.array([[0.5], [0.5]])
+    >>> errors = weighted_squared_errors(targets_NC, probs_NC, np.arange(2), np.array([[2.0], [1.0]]))
+    >>> errors.of_positives.tolist(), errors.positives.tolist()
+    ([[0.5]], [[2.0]])
+    """
     sides = [(value, targets_NC == value) for value in (1, 0)]
     errors = [np.where(side_NC, (probs_NC - value) ** 2, 0) for value, side_NC in sides]
     sums_4CB = _row_sums(np.hstack([*errors, *(side_NC for _, side_NC in sides)]), rows_N, weights_RB)
@@ -125,7 +156,12 @@ def weighted_squared_errors(
 
 
 def weighted_mean(values_NM: np.ndarray, rows_N: np.ndarray, weights_RB: np.ndarray) -> np.ndarray:
-    """(M, B): weighted mean over images of each column; an image with NaN is left out of that column."""
+    """(M, B): weighted mean over images of each column; an image with NaN is left out of that column.
+
+    >>> values_NM, rows_N = np.array([[1.0], [0.0], [np.nan]]), np.array([0, 1, 1])
+    >>> weighted_mean(values_NM, rows_N, np.array([[3.0], [1.0]])).tolist()
+    [[0.75]]
+    """
     known_NM = ~np.isnan(values_NM)
     both_N2M = np.hstack([np.where(known_NM, values_NM, 0), known_NM])
     sums_MB, totals_MB = np.split(_row_sums(both_N2M, rows_N, weights_RB), 2)

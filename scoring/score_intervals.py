@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from scoring import metrics
 from scoring.auroc_interval import auroc_limits, newcombe_variance
@@ -28,8 +28,9 @@ from scoring.intervals import (
     satterthwaite,
     spread,
 )
-from scoring.metric_table import Metric, ModelOutput, Resampled
+from scoring.metric_table import Metric
 from scoring.metrics import Confusion
+from scoring.model_output import ModelOutput, Resampled
 from scoring.shares import Shares
 
 NONE = (float("nan"), float("nan"))
@@ -37,7 +38,21 @@ NONE = (float("nan"), float("nan"))
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MetricIntervals:
-    """Of one metric of one model's predictions; low and high each, NaN where there is no interval."""
+    """Of one metric of one model's predictions; low and high each, NaN where there is no interval.
+
+    >>> from scoring.metric_table import METRICS
+    >>> targets_NC = np.repeat([[1], [0]], 10, axis=0)
+    >>> output = ModelOutput(targets_NC=targets_NC, scores_NC=targets_NC, decisions_NC=targets_NC == 1)
+    >>> recall = next(metric for metric in METRICS if metric.name == "recall")
+    >>> intervals = MetricIntervals(
+    ...     metric=recall,
+    ...     resampled=Resampled(predictions=output, rows_N=np.arange(20), weights_RB=np.ones((20, 1))),
+    ...     patients=LabelPatients(targets_NC=targets_NC, rows_N=np.arange(20)),
+    ... )
+    >>> low, high = intervals.of_label(0)
+    >>> round(low, 2), high
+    (0.69, 1.0)
+    """
 
     metric: Metric
     resampled: Resampled
@@ -158,7 +173,7 @@ class MetricIntervals:
         return mean_limits(self._values[free], *ends, correlations(self._replicates[free]))
 
     def _auroc(self, c: int, freedom: float) -> tuple[float, float]:
-        student = float(stats.t.ppf((1 + self.level) / 2, freedom))
+        student = float(stdtrit(freedom, (1 + self.level) / 2))
         sides = self.patients.sides_2C[:, c]
         return auroc_limits(float(self._values[c]), self._error(c), *sides, student, self.level)
 

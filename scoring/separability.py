@@ -15,7 +15,11 @@ _CHUNK = 256
 
 
 class Published(NamedTuple):
-    """The formulas of arXiv 2506.14136, on the very points that the centroids are means of."""
+    """The formulas of arXiv 2506.14136, on the very points that the centroids are means of.
+
+    >>> Published(inter=10.0, intra=2.0, ratio=5.0, fisher=25.0).ratio
+    5.0
+    """
 
     inter: float
     """Mean Euclidean distance over pairs of class centroids."""
@@ -36,6 +40,10 @@ def published_separability(features_ND: np.ndarray, classes_N: np.ndarray) -> Pu
 
     Raises:
         ValueError: fewer than two classes.
+
+    >>> points_ND = np.array([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 2.0]])
+    >>> published_separability(points_ND, np.array([0, 0, 1, 1]))
+    Published(inter=10.0, intra=1.0, ratio=10.0, fisher=25.0)
     """
     names, class_N = np.unique(classes_N, return_inverse=True)
     if len(names) < 2:
@@ -63,7 +71,13 @@ def published_separability(features_ND: np.ndarray, classes_N: np.ndarray) -> Pu
 
 class HeldOut(NamedTuple):
     """How far a label's positive and negative images lie apart, measured on patients whom the centroids have
-    not seen; (K,) each, NaN where no fold has images of both kinds within and outside it."""
+    not seen; (K,) each, NaN where no fold has images of both kinds within and outside it.
+
+    >>> points_ND, positive_NK = np.array([[1.0], [-1.0], [3.0], [-3.0]]), np.array([[1], [0], [1], [0]])
+    >>> found = held_out_separability(points_ND, positive_NK, 1 - positive_NK, np.array([0, 0, 1, 1]))
+    >>> found.ratio.round(3).tolist(), found.davies_bouldin.round(3).tolist()
+    ([1.732], [1.155])
+    """
 
     inter: np.ndarray
     """Distance of the two centroids: the square root, with its sign, of the cross-validated squared distance
@@ -95,6 +109,11 @@ def held_out_separability(
         features_ND: float.
         positive_NK, negative_NK: weights of the images in either kind, 0 where an image is not of it.
         folds_N: int from 0; the images of a patient lie in one fold.
+
+    >>> points_ND, positive_NK = np.array([[1.0], [-1.0], [3.0], [-3.0]]), np.array([[1], [0], [1], [0]])
+    >>> found = held_out_separability(points_ND, positive_NK, 1 - positive_NK, np.array([0, 0, 1, 1]))
+    >>> found.inter.round(3).tolist(), found.intra.tolist()  # the square root of 2 x 6, and |3 - 1|
+    ([3.464], [2.0])
     """
     x_ND = np.asarray(features_ND, dtype=np.float32)
     x_ND = x_ND - x_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -161,7 +180,11 @@ def _sums(weight_MK: np.ndarray, x_MD: np.ndarray, u_MD: np.ndarray) -> tuple[np
 
 
 def unit(x_ND: np.ndarray) -> np.ndarray:
-    """float32, each row divided by its length."""
+    """float32, each row divided by its length.
+
+    >>> unit(np.array([[0.0, 4.0], [0.0, -2.0]])).tolist()
+    [[0.0, 1.0], [0.0, -1.0]]
+    """
     length_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
     return (x_ND / np.maximum(length_N1, 1e-12)).astype(np.float32)
 

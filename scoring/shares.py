@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv
 
 from scoring.effective_patients import by_patient
 
@@ -20,7 +20,14 @@ effect is estimated: a handful of patients says little about how alike they are.
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shares:
-    """Hits among entries, by patient; an entry may be a hit in part, as a squared error is."""
+    """Hits among entries, by patient; an entry may be a hit in part, as a squared error is.
+
+    >>> one = np.ones((10, 1))
+    >>> shares = Shares.of_images(hits_NC=one, entries_NC=one, rows_N=np.arange(10))
+    >>> low_C, high_C = shares.exact()
+    >>> shares.value_C.tolist(), low_C.round(2).tolist(), high_C.tolist()
+    ([1.0], [0.69], [1.0])
+    """
 
     hits_PC: np.ndarray
     entries_PC: np.ndarray
@@ -84,6 +91,10 @@ def beta_limits(
 
     Clopper and Pearson's, or Jeffreys' (Brown, Cai and DasGupta, Statistical Science 16, 2001), which are 0
     and 1 where nothing, or everything, is a hit.
+
+    >>> low, high = beta_limits(1.0, 10, exact=True)
+    >>> low.round(2).item(), high.item()
+    (0.69, 1.0)
     """
     value, number = np.broadcast_arrays(
         np.asarray(value, dtype=np.float64), np.asarray(number, dtype=np.float64)
@@ -91,8 +102,8 @@ def beta_limits(
     tail, half = (1 - level) / 2, 0.0 if exact else 0.5
     hits, misses = value * number, (1 - value) * number
     with np.errstate(invalid="ignore"):
-        low = stats.beta.ppf(tail, hits + half, misses + 1 - half)
-        high = stats.beta.ppf(1 - tail, hits + 1 - half, misses + half)
+        low = betaincinv(hits + half, misses + 1 - half, tail)
+        high = betaincinv(hits + 1 - half, misses + half, 1 - tail)
     return np.where(hits > 0, low, 0.0), np.where(misses > 0, high, 1.0)
 
 

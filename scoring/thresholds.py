@@ -51,7 +51,12 @@ _HEADS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds fitted on one set of images, to be judged on another."""
+    """Thresholds fitted on one set of images, to be judged on another.
+
+    >>> fitted = Thresholds(by_strategy={"fixed": np.array([0.5, 0.5])}, few_C=np.array([False, True]))
+    >>> shares_global("per_label", fitted.few_C).tolist()
+    [False, True]
+    """
 
     by_strategy: dict[str, np.ndarray]
     """Strategy -> float64 (..., C)."""
@@ -63,6 +68,9 @@ def shares_global(strategy: str, few_C: np.ndarray) -> np.ndarray:
     """bool (C,): the labels that hold the global threshold because their positive patients are too few.
 
     None under `fixed` and `global`, where no label has one of its own.
+
+    >>> shares_global("per_label", [True, False]).tolist(), shares_global("fixed", [True, False]).tolist()
+    ([True, False], [False, False])
     """
     return np.asarray(few_C, dtype=bool) & (strategy in OWN)
 
@@ -84,6 +92,11 @@ def fit_thresholds(
 
     Raises:
         ValueError: shapes that do not fit, a probability outside [0, 1] (NaN included), a negative shrinkage.
+
+    >>> probs_NC = np.array([[0.9], [0.5], [0.1], [0.05]])  # odds 9, 1, 1/9, 1/19; midway 1/3
+    >>> fitted = fit_thresholds(probs_NC, np.array([[1], [1], [0], [0]]), np.arange(4))
+    >>> fitted.by_strategy["per_label"].round(3).tolist()
+    [0.25]
     """
     probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
     positive_patients_C = positive_patients(targets_NC, patients_N)
@@ -127,6 +140,11 @@ def cross_fitted(
 
     Raises:
         ValueError: as `fit_thresholds`; a patient in two folds; fewer than two folds.
+
+    >>> probs_NC, targets_NC = np.array([[0.9], [0.4], [0.8], [0.2]]), np.array([[1], [0], [1], [0]])
+    >>> counts = cross_fitted(probs_NC, targets_NC, folds_N=np.array([0, 0, 1, 1]), patients_N=np.arange(4))
+    >>> [count.tolist() for count in counts["fixed"]]
+    [[2], [0], [0], [2]]
     """
     probs_KNC, targets_NC, shrinkage_K = check_probs(probs, targets_NC, shrinkage)
     folds_N, patients_N = check_folds(folds_N, patients_N, targets_NC)
@@ -150,7 +168,12 @@ def cross_fitted(
 def check_probs(
     probs: np.ndarray, targets_NC: np.ndarray, shrinkage: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """probs_KNC, targets_NC and shrinkage_K, or the first rule that the arguments break."""
+    """probs_KNC, targets_NC and shrinkage_K, or the first rule that the arguments break.
+
+    >>> probs_KNC, _, shrinkage_K = check_probs(np.full((4, 2), 0.5), np.zeros((4, 2)), shrinkage=10.0)
+    >>> probs_KNC.shape, shrinkage_K.tolist()
+    ((1, 4, 2), [10.0])
+    """
     probs, targets_NC = np.asarray(probs), np.asarray(targets_NC)
     if probs.ndim not in (2, 3) or probs.shape[-2:] != targets_NC.shape:
         raise ValueError(
@@ -169,7 +192,12 @@ def check_probs(
 def check_folds(
     folds_N: np.ndarray, patients_N: np.ndarray, targets_NC: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """folds_N and patients_N, or the first rule that they break."""
+    """folds_N and patients_N, or the first rule that they break.
+
+    >>> check_folds(np.array([0, 1]), np.array([7, 7]), np.zeros((2, 1)))
+    Traceback (most recent call last):
+    ValueError: Expected `folds_N` to keep a patient's images together, but one is in two folds.
+    """
     folds_N, patients_N = np.asarray(folds_N), np.asarray(patients_N)
     folds = len(np.unique(folds_N))
     if folds_N.shape != (len(targets_NC),) or folds < 2:

@@ -11,7 +11,7 @@ import torch
 
 from cohort.errors import InputError
 from cohort.image_store import IMAGES, image_store
-from cohort.remote_files import MirroredFolder, inside, is_remote
+from cohort.remote_files import MirroredFolder, is_remote
 from scoring.predictions import ANSWER
 from search_spaces import fine_tune as space
 from search_spaces import linear_probe as probe_space
@@ -237,7 +237,7 @@ class FineTuneStudy:
 
     @property
     def _answer_folder(self) -> MirroredFolder:
-        return MirroredFolder(inside(self.checkpoints, "answer"))
+        return self.run.tuned_answer(self.config.shared_folder)
 
     def answer(self) -> Candidate | None:
         """What the kept trials give together, where it is better on validation than the best of them."""

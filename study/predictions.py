@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from cohort.version import VERSION
 from scoring.predictions import OTHER_STUDY, Predictions, read_predictions
@@ -19,15 +20,21 @@ from study.run_folder import RunFolder
 
 def state_of_rows(config: StudyConfig, run: RunFolder) -> str:
     """64 hexadecimal digits of what the rows follow from."""
-    answer = run.answer_file.read_bytes() if run.answer_file.exists() else b""
+    # Of towers at a URI the copies on this machine: judging waits for no download.
+    tuned = sorted(run.tuned_answer(config.shared_folder).path.glob("*"))
     content = [
         VERSION,
         run.identity(),
         config.analysis.top,
-        hashlib.sha256(answer).hexdigest(),
+        [_sha256(file) for file in (run.answer_file, *tuned) if file.is_file()],
         [(number, one.state, repr(one.objective)) for number, one in sorted(run.records().items())],
     ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stored_predictions(config: StudyConfig, run: RunFolder) -> Predictions | None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cohort.errors import InputError, shortened
 from cohort.files import write_atomically
+from cohort.remote_files import MirroredFolder, inside
 from scoring.predictions import BASELINE
 from study.command import shown_command
 from trainables.bank_files import pack_bank, unpack_bank
@@ -114,6 +115,14 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Fine-tuning only: one folder per trial, keyed by its number."""
         return self.path / "checkpoints"
+
+    def tuned_answer(self, shared_folder: str | None) -> MirroredFolder:
+        """Fine-tuning only: the tower and the head that the study answers with, beside the checkpoints.
+
+        Args:
+            shared_folder: where the checkpoints are, if not here.
+        """
+        return MirroredFolder(inside(shared_folder or str(self.checkpoints.absolute()), "answer"))
 
     @property
     def trials_file(self) -> Path:

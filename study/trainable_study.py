@@ -24,7 +24,7 @@ ANSWER_NAME = "study"
 
 
 class TrainableStudy(Protocol):
-    """A study's trainable, as the driver conducts it and the analysis takes its trials.
+    """A study's trainable, as the driver runs it and the analysis takes its trials.
 
     Made from its inputs at no cost; what only training needs is made by `prepare`. Holds nothing of the test
     split.

@@ -5,18 +5,26 @@ Shape legend: N images, D features.
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 
 import numpy as np
 from sklearn.decomposition import PCA
 
 METHODS = ("PCA", "UMAP", "TriMap")
+EXTRA = {"TriMap": "trimap"}
+"""Method -> its package, of the extra `projections`: trimap brings annoy, which may need a compiler."""
 FITTED = 5000
 """Training images at most that a projection is fitted on; of more a seeded sample."""
 NEIGHBOURS = 15
 INLIERS = 12
 FEWEST = 3 * NEIGHBOURS
 """Images that UMAP and TriMap need to have neighbourhoods at all."""
+
+
+def not_installed() -> list[str]:
+    """The METHODS whose package is not there."""
+    return [method for method, package in EXTRA.items() if importlib.util.find_spec(package) is None]
 
 
 def project(method: str, training_ND: np.ndarray, held_ND: np.ndarray, seed: int) -> np.ndarray | None:

@@ -18,8 +18,9 @@ from cohort.manifest import KEEP, Cohort
 from cohort.patients import fewer_patients, fewer_side_patients, patient_folds, positive_patients
 from scoring.effective_patients import LabelPatients
 from scoring.intervals import average_interval
-from scoring.metric_table import METRICS, ModelOutput, Resampled
+from scoring.metric_table import METRICS
 from scoring.metrics import auroc
+from scoring.model_output import ModelOutput, Resampled
 from scoring.resampling import weighted_rankings
 from scoring.score_intervals import MetricIntervals
 from trainables.baselines.base import chosen

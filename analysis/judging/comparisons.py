@@ -20,7 +20,7 @@ from cohort.patients import fewer_side_patients
 from scoring import metrics
 from scoring.difference_intervals import difference, most_by_one_patient, patients_for_equivalence
 from scoring.intervals import MIN_PATIENTS
-from scoring.metric_table import Resampled
+from scoring.model_output import Resampled
 from scoring.paired_tests import (
     chance_permutation,
     draws_for,

@@ -11,7 +11,8 @@ import pandas as pd
 from analysis.judging.evaluation_set import EvaluationSet
 from analysis.judging.scored_row import ScoredRow
 from scoring.judging import JudgedRows, objective
-from scoring.metrics import confusion, f1, macro
+from scoring.label_groups import macro
+from scoring.metrics import confusion, f1
 from trainables.baselines import RANDOM
 
 

@@ -30,7 +30,7 @@ from analysis.judging.scored_row import ScoredRow
 from cohort.ledger import Access, Ledger
 from cohort.manifest import Cohort
 from scoring.judging import JudgedRows
-from scoring.metric_table import Resampled
+from scoring.model_output import Resampled
 from scoring.operating_points import OperatingPoint
 from scoring.predictions import ANSWER, OTHER_STUDY, PUBLISHED, Predictions
 from scoring.resampling import patient_weights

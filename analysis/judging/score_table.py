@@ -17,7 +17,8 @@ from analysis.judging.evaluation_set import EvaluationSet
 from analysis.judging.scored_row import ScoredRow
 from cohort.patients import positive_patients
 from scoring.effective_patients import LabelPatients
-from scoring.metric_table import ModelOutput, Resampled, Score, averages, by_label
+from scoring.metric_table import Score, averages, by_label
+from scoring.model_output import ModelOutput, Resampled
 from scoring.paper_rules import HEADLINE, PRESETS
 from scoring.score_intervals import NONE, MetricIntervals
 from trainables.baselines import ALL_POSITIVE, RANDOM

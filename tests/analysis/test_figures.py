@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analysis.figures import BEST, STYLE, RowStyle, new_figure, powers_of_ten, short, write
+from analysis.figures import STYLE, new_figure, powers_of_ten, short, write
 from analysis.judging.sections.search import learning_curves, search_history, search_slices
+from analysis.row_styles import BEST, RowStyle
 from trainables.records import TrialRecord
 
 

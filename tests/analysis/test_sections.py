@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from analysis.analyze import usual
-from analysis.figures import BEST, RowStyle
 from analysis.inside.sections import overlay, separability
 from analysis.judging.sections import (
     calibration,
@@ -23,6 +23,7 @@ from analysis.judging.sections import (
     scores,
     search,
 )
+from analysis.row_styles import BEST, RowStyle
 from analysis.section import Cell, Folded, Picture, Row, Section, Table, Terms, Words
 from analysis.sections import INSIDE, OF_MULTICLASS, SECTIONS
 from analysis.terminal import summary
@@ -545,6 +546,14 @@ def test_projections_of_multiclass_labels_know_which_of_them_is_normal(of_classe
     section = separability.run(of_classes.models)
     names = {part.name for part in section.parts if isinstance(part, Picture)}
     assert names == {"separability", "projection_labels", "projection_normal"}
+
+
+def test_without_trimap_its_projections_are_left_out_and_the_remedy_is_said(analysed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trimap", None)
+    section = separability.run(analysed.models)
+    assert "pip install 'radtune[projections]'" in noted(section)
+    drawn = [one for one in section.parts if isinstance(one, Picture) and one.name.startswith("projection")]
+    assert drawn and not any("TriMap" in one.alt for one in drawn)
 
 
 def test_without_image_files_the_overlay_section_says_so(analysed):

@@ -8,7 +8,8 @@ import pytest
 from scipy.special import expit
 
 from scoring import metrics
-from scoring.metric_table import METRICS, ModelOutput, Resampled, averages, by_label
+from scoring.metric_table import METRICS, averages, by_label
+from scoring.model_output import ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from tests.scoring.drawn import multiclass_bank, random_bank
 

@@ -10,6 +10,7 @@ from scipy.special import expit
 from sklearn import metrics as sk
 
 from scoring import metrics
+from scoring.label_groups import macro
 from scoring.metrics import Confusion, confusion, squared_errors
 from tests.scoring.drawn import predictions, random_bank
 
@@ -86,20 +87,6 @@ def test_brier_and_its_skill_worked_by_hand():
     # Always saying 0.5 costs 0.25, always saying 0 costs nothing on the second label: no skill to speak of.
     skill_C = metrics.brier_skill(errors, squared_errors(targets_NC, np.full((4, 2), [0.5, 0.0])))
     np.testing.assert_allclose(skill_C, [1 - 0.2 / 3 / 0.25, NAN])
-
-
-def test_a_domain_is_positive_where_any_of_its_labels_is_and_unknown_where_a_mask_leaves_it_open():
-    domains = {"heart": [0, 2], "bone": [1]}
-    targets_NC = np.array([[1, 0, NAN], [0, 1, 0], [0, NAN, NAN]])
-    expected_ND = [[1, 0], [0, 1], [NAN, NAN]]
-    np.testing.assert_array_equal(metrics.domain_targets(targets_NC, domains), expected_ND)
-    scores_NC = np.array([[0.1, 0.2, 0.3], [0.4, 0.3, 0.2], [0, 0, 0]])
-    np.testing.assert_array_equal(metrics.domain_scores(scores_NC, domains), [[0.3, 0.2], [0.4, 0.3], [0, 0]])
-    assert metrics.domain_scores(scores_NC > 0.25, domains).tolist() == [
-        [True, False],
-        [True, True],
-        [False, False],
-    ]
 
 
 # ---- against scikit-learn ----
@@ -207,14 +194,6 @@ def test_a_bank_of_scores_equals_its_heads_one_by_one(decimals):
     np.testing.assert_array_equal(exact_KN[1], metrics.exact_match(targets_NC, scores_KNC[1] > 0.5))
 
 
-def test_macro_leaves_out_what_the_data_leave_undefined_and_counts_the_rest():
-    value, count = metrics.macro(np.array([[0.5, NAN, 0.1], [NAN, NAN, NAN]]))
-    np.testing.assert_array_equal(value, [0.3, NAN])
-    np.testing.assert_array_equal(count, [2, 0])
-    value, count = metrics.macro(np.array([0.5, NAN, 0.1]), np.array([False, True, True]))
-    assert (value, count) == (0.1, 1)
-
-
 def test_silence_costs_0_and_missing_positives_cost_nothing():
     targets_NC = np.array([[1.0, 0], [0, 0], [1, 0]])
     counts = confusion(targets_NC, np.zeros((3, 2), dtype=bool))
@@ -249,7 +228,7 @@ def test_agreement_of_classes_worked_by_hand():
     # times, b twice and c never: (3 x 3 + 1 x 2 + 1 x 0) / 25 = 11/25.
     counts = confusion(*classes([0, 0, 0, 1, 2], [0, 0, 1, 1, 0], 3))
     assert metrics.accuracy(counts) == pytest.approx(3 / 5)
-    assert metrics.macro(metrics.recall(counts)).value == pytest.approx((2 / 3 + 1) / 3)
+    assert macro(metrics.recall(counts)).value == pytest.approx((2 / 3 + 1) / 3)
     assert metrics.cohen_kappa(counts) == pytest.approx((15 / 25 - 11 / 25) / (14 / 25))
 
 
@@ -261,7 +240,7 @@ def test_agreement_of_classes_equals_scikit_learn(seed):
     counts = confusion(*classes(truth_N, decided_N, 4))
     assert metrics.accuracy(counts) == pytest.approx(sk.accuracy_score(truth_N, decided_N))
     assert metrics.cohen_kappa(counts) == pytest.approx(sk.cohen_kappa_score(truth_N, decided_N))
-    balanced = metrics.macro(metrics.recall(counts))
+    balanced = macro(metrics.recall(counts))
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         assert balanced.value == pytest.approx(sk.balanced_accuracy_score(truth_N, decided_N))
     assert balanced.labels_averaged == 3  # of a label without images nothing is recalled

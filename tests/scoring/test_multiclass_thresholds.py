@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score
 
 from cohort.patients import patient_folds
 from scoring import metrics, multiclass_thresholds
+from scoring.label_groups import macro
 from scoring.multiclass_thresholds import STRATEGIES, cross_fitted, decide_one, fit_thresholds
 from tests.scoring.drawn import multiclass_bank
 
@@ -138,7 +139,7 @@ def test_cross_fitting_equals_a_loop_over_folds_with_pooled_decisions():
             fitted = fit_thresholds(probs_NC[used_N], targets_NC[used_N], patients_N[used_N], shrinkage=4.0)
             decided_N[held_N] = decide_one(probs_NC[held_N], fitted.by_strategy[strategy]).argmax(1)
         expected = f1_score(targets_NC.argmax(1), decided_N, average="macro", zero_division=0)
-        assert metrics.macro(metrics.f1(crossed[strategy])).value == pytest.approx(expected)
+        assert macro(metrics.f1(crossed[strategy])).value == pytest.approx(expected)
 
 
 def test_the_fit_is_worth_it_where_a_class_is_rare_and_harmless_where_probabilities_are_certain():
@@ -148,7 +149,7 @@ def test_the_fit_is_worth_it_where_a_class_is_rare_and_harmless_where_probabilit
     logits_NC = rng.normal(size=(600, 3)) + 1.5 * targets_NC + np.log([0.85, 0.1, 0.05])
     probs_NC, folds_N = softmax(logits_NC, axis=1), patient_folds(targets_NC, np.arange(600))
     crossed = cross_fitted(probs_NC, targets_NC, folds_N, np.arange(600), shrinkage=1.0)
-    f1 = {name: metrics.macro(metrics.f1(counts)).value for name, counts in crossed.items()}
+    f1 = {name: macro(metrics.f1(counts)).value for name, counts in crossed.items()}
     assert f1["per_label"] > f1["fixed"] + 0.05
     with np.errstate(divide="raise", over="raise", invalid="raise"):
         sure = fit_thresholds(softmax(1e4 * logits_NC, axis=1), targets_NC, np.arange(600))

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from scoring.metric_table import METRICS, ModelOutput, averages
+from scoring.metric_table import METRICS, averages
+from scoring.model_output import ModelOutput
 from scoring.paper_rules import HEADLINE, PRESETS, scores, with_zero_division
 from tests.scoring.drawn import predictions
 

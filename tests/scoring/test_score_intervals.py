@@ -6,7 +6,8 @@ from scipy import stats
 from scipy.special import expit
 
 from scoring.effective_patients import LabelPatients
-from scoring.metric_table import METRICS, ModelOutput, Resampled
+from scoring.metric_table import METRICS
+from scoring.model_output import ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from scoring.score_intervals import MetricIntervals
 

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score
 
 from cohort.patients import patient_folds
 from scoring import metrics
+from scoring.label_groups import macro
 from scoring.thresholds import STRATEGIES, cross_fitted, fit_thresholds, shares_global
 
 # Few distinct values, 0 and 1 among them, so that ties and saturated probabilities are the rule.
@@ -169,7 +170,7 @@ def test_cross_fitting_equals_a_loop_over_folds_with_pooled_counts():
                 continue
             scores.append(f1_score(y_N, d_N, zero_division=0))
             assert f1_C[c] == pytest.approx(scores[-1])
-        assert metrics.macro(f1_C) == (pytest.approx(np.mean(scores)), 6)
+        assert macro(f1_C) == (pytest.approx(np.mean(scores)), 6)
 
 
 def test_without_any_positive_the_threshold_is_one_half_and_the_f1_undefined():

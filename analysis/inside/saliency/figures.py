@@ -12,8 +12,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.figures import BEST, INK, OTHER, QUIET, STYLE, WIDTH, new_figure, short
+from analysis.figures import INK, QUIET, STYLE, WIDTH, new_figure, short
 from analysis.inside.saliency.pictures import overlay
+from analysis.row_styles import BEST, OTHER
 
 LARGEST_SIDE = 768
 """Pixels of an image on a sheet."""

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
-from analysis.figures import BEST, INK, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
+from analysis.figures import INK, QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.inside.feature_spaces import FROZEN, FROZEN_DEEP, TUNED
 from analysis.inside.models import Models
 from analysis.inside.overlay_effects import (
@@ -26,6 +26,7 @@ from analysis.inside.overlay_effects import (
 )
 from analysis.inside.overlays import FULL, SMALL, Overlay, overlays
 from analysis.number_format import NONE, counted, score, signed
+from analysis.row_styles import BEST
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
 from cohort.errors import InputError
 from trainables.baselines import ZERO_SHOT

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import INK, QUIET, RULE, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.inside.models import Models
-from analysis.inside.projections import METHODS, project
+from analysis.inside.projections import METHODS, not_installed, project
 from analysis.inside.separability import PERMUTATIONS, PUBLISHED_PREFIX, SEPARABILITY_METRICS
 from analysis.number_format import NONE, counted, score
 from analysis.section import Cell, Folded, Part, Picture, Row, Section, Table, Words
@@ -220,15 +220,21 @@ def _published(models: Models, table: pd.DataFrame) -> Iterator[Part]:
 
 def _projections(models: Models) -> Iterator[Part]:
     seed = models.judgement.study.seed
-    planes, missing = {}, set()
+    planes, missing, absent = {}, set(), not_installed()
     for space in models.spaces:
         training_ND = space.of(models.features, models.data.rows_N)
         held_ND = space.of(models.features, models.judgement.split.rows_N)
-        for method in METHODS:
+        for method in (method for method in METHODS if method not in absent):
             planes[method, space.name] = found = project(method, training_ND, held_ND, seed)
             if found is None:
                 missing.add(method)
-    methods = [method for method in METHODS if method not in missing]
+    methods = [method for method in METHODS if method not in (*missing, *absent)]
+    if absent:
+        yield Words(
+            text=f"{' and '.join(absent)} left out because the package is not installed; "
+            "pip install 'radtune[projections]' adds it.",
+            kind="note",
+        )
     if missing:
         yield Words(
             text=f"Too few images for {' and '.join(sorted(missing))}, which are left out.", kind="note"
@@ -236,6 +242,8 @@ def _projections(models: Models) -> Iterator[Part]:
     if not methods:
         return
     fitted = "PCA and UMAP were fitted on training and validation images, TriMap on these images themselves."
+    if "TriMap" not in methods:
+        fitted = "They were fitted on training and validation images."
     for name, title, groups in _colourings(models):
         yield Picture(
             name=f"projection_{name}",

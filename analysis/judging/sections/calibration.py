@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import QUIET, STYLE, WIDTH, RowStyle, legend_beneath, new_figure, row_style
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.judging.evaluation_set import EvaluationSet
 from analysis.judging.judgement import Judgement
 from analysis.number_format import score
+from analysis.row_styles import RowStyle, row_style
 from analysis.section import Part, Picture, Row, Section, Table, Words
 from scoring.intervals import MIN_PATIENTS
 from trainables.baselines import LOGREG
@@ -23,7 +24,7 @@ from trainables.baselines import LOGREG
 TITLE = "Calibration"
 
 FEWEST = 20
-"""ModelOutput that a group needs for a dot."""
+"""Predictions that a group needs for a dot."""
 EDGES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Between the groups of probabilities, finer near 0 where most lie."""
 
@@ -113,7 +114,7 @@ def reliability(
 ) -> Figure:
     """Share of positives against the predicted probability, all averaged labels pooled.
 
-    ModelOutput are grouped by EDGES; a group needs FEWEST of them.
+    Predictions are grouped by EDGES; a group needs FEWEST of them.
 
     Args:
         targets_NC: 0, 1 or NaN where masked.

@@ -10,19 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import (
-    BEST,
-    OTHER,
-    QUIET,
-    STYLE,
-    WIDTH,
-    RowStyle,
-    legend_beneath,
-    new_figure,
-    row_style,
-)
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.judging.judgement import Judgement
 from analysis.number_format import OBJECTIVES, counted, score, signed
+from analysis.row_styles import BEST, OTHER, RowStyle, row_style
 from analysis.section import Part, Picture, Section, Words
 from scoring.choice import paired_interval
 from trainables.records import TrialRecord

@@ -14,9 +14,10 @@ import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from analysis.figures import BEST, INK, STYLE, WIDTH, new_figure, short
+from analysis.figures import INK, STYLE, WIDTH, new_figure, short
 from analysis.judging.judgement import Judgement
 from analysis.number_format import share
+from analysis.row_styles import BEST
 from analysis.section import Folded, Part, Picture, Row, Section, Table, Words
 from trainables.baselines import LOGREG
 

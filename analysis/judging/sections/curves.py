@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import BEST, QUIET, STYLE, WIDTH, RowStyle, legend_beneath, new_figure, row_style, short
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.judging.claims import Claim, unclaimed
 from analysis.judging.judgement import Judgement
 from analysis.number_format import score
+from analysis.row_styles import BEST, RowStyle, row_style
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from scoring.curves import GRID, Band, Curves, bands, curves
 from trainables.baselines import LOGREG, PIXELS

@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import QUIET, STYLE, WIDTH, RowStyle, legend_beneath, new_figure, row_style, short
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.judging.judgement import Judgement
 from analysis.number_format import OBJECTIVES, mean_and_deviation, score, signed
+from analysis.row_styles import RowStyle, row_style
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 
 TITLE = "How much was luck?"

@@ -10,15 +10,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import BEST, QUIET, STYLE, WIDTH, legend_beneath, new_figure, row_style, short
+from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.judging.claims import Claim
 from analysis.judging.evaluation_set import SplitCounts
 from analysis.judging.judgement import Judgement
 from analysis.number_format import NONE, score, share, strategy
+from analysis.row_styles import BEST, row_style
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
 from cohort.patients import fewer_patients
 from scoring.intervals import MIN_PATIENTS
-from scoring.metrics import domain_targets
+from scoring.label_groups import domain_targets
 from trainables.baselines import LOGREG, METADATA, PIXELS, ZERO_SHOT
 
 TITLE = "Label by label"

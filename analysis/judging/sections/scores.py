@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.figures import row_style
 from analysis.judging.evaluation_set import AVERAGED_PATIENTS
 from analysis.judging.judgement import Judgement
 from analysis.judging.scored_row import ScoredRow
+from analysis.row_styles import row_style
 from analysis.section import Cell, Folded, Row, Section, Table, Terms, Words
 from scoring.predictions import ANSWER, BASELINE
 from trainables.baselines import METADATA, PROMPTED, ZERO_SHOT

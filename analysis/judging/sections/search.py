@@ -11,23 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures import (
-    BEST,
-    INK,
-    OTHER,
-    PUBLISHED_COLOUR,
-    QUIET,
-    SMALL_WIDTH,
-    STYLE,
-    WIDTH,
-    RowStyle,
-    legend_beneath,
-    new_figure,
-    powers_of_ten,
-    row_style,
-)
+from analysis.figures import INK, QUIET, SMALL_WIDTH, STYLE, WIDTH, legend_beneath, new_figure, powers_of_ten
 from analysis.judging.judgement import Judgement
 from analysis.number_format import NONE, OBJECTIVES
+from analysis.row_styles import BEST, OTHER, PUBLISHED_COLOUR, RowStyle, row_style
 from analysis.section import Folded, Part, Picture, Row, Section, Table, Words
 from search_spaces.publication import PUBLISHED_NAME
 from trainables.baselines import LOGREG

@@ -1,9 +1,11 @@
 """Feature spaces in the plane."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from analysis.inside.projections import FITTED, METHODS, project
+from analysis.inside.projections import FITTED, METHODS, not_installed, project
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,10 @@ def test_many_training_images_are_sampled(clouds):
     _, held_ND, _ = clouds
     training_ND = np.random.default_rng(0).normal(size=(FITTED + 100, 16)).astype(np.float32)
     assert project("PCA", training_ND, held_ND, seed=0).shape == (80, 2)
+
+
+def test_a_method_whose_package_is_not_there_is_named(monkeypatch):
+    pytest.importorskip("trimap")
+    assert not_installed() == []
+    monkeypatch.setitem(sys.modules, "trimap", None)
+    assert not_installed() == ["TriMap"]

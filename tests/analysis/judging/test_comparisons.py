@@ -11,7 +11,7 @@ from analysis.judging.comparisons import compare
 from analysis.judging.evaluation_set import EvaluationSet
 from analysis.judging.judgement import OPPONENTS
 from analysis.terminal import summary
-from scoring.metric_table import ModelOutput, Resampled
+from scoring.model_output import ModelOutput, Resampled
 from scoring.resampling import patient_weights
 from tests.analysis.synthetic import targets_of
 from trainables.baselines import LOGREG_DEEP, PREVALENCE
