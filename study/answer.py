@@ -43,7 +43,8 @@ def weighed(
         kept: id of a baseline -> its records.
     """
     plain = {}
-    for id in (LOGREG, LOGREG_DEEP):
+    # Bags are drawn by place: in this order, which is that of the files, an answer stays what it was.
+    for id in (LOGREG_DEEP, LOGREG):
         plain |= {f"{name_of(id)} C={record.params['C']:g}": record for record in kept.get(id, ())}
     if inputs.data.text_CD is not None:
         informed = text_informed(inputs.data, config.search.objective)
