@@ -43,7 +43,7 @@ def weighed(
         kept: id of a baseline -> its records.
     """
     plain = {}
-    # Bags are drawn by place: in this order, which is that of the files, an answer stays what it was.
+    # The ensemble draws its bags by place, so that this order is part of the result.
     for id in (LOGREG_DEEP, LOGREG):
         plain |= {f"{name_of(id)} C={record.params['C']:g}": record for record in kept.get(id, ())}
     if inputs.data.text_CD is not None:

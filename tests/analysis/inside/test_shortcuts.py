@@ -172,7 +172,7 @@ def test_the_section_says_it_in_a_table_and_a_sentence(analysed):
     assert isinstance(table, pd.DataFrame) and set(table["attribute"]) == {"age"}
     assert {"auroc_of_attribute", "auroc_within", "auroc", "auroc_change_within"} == set(table["metric"])
     sentence = found.parts[0].text
-    assert sentence.startswith("The features tell age (up to ")
+    assert "age (up to 43, 43 to 67, over 67)" in sentence
 
 
 def test_without_kept_columns_it_says_how_to_keep_some(analysed):
