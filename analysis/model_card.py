@@ -15,9 +15,10 @@ from analysis.judging.evaluation_set import SplitCounts
 from analysis.judging.judgement import Judgement
 from analysis.judging.label_decisions import all_positive_f1
 from analysis.judging.sections.limits import limits_of
-from analysis.number_format import NONE, OBJECTIVES, ranged, score, share, strategy
+from analysis.number_format import NONE, ranged, score, share, strategy
 from cohort.manifest import Cohort
 from scoring.intervals import MIN_PATIENTS
+from scoring.objectives import OBJECTIVES
 from scoring.predictions import TRIAL
 from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 from vlm.encoder_names import shown
@@ -50,7 +51,7 @@ def model_card(
         predictor: the exported trial of a study; its name is its row in the tables.
         cohort: what it was trained on.
         own_tower: whether its image tower was trained with its head, instead of frozen.
-        objective: macro_ap, macro_auroc or macro_f1.
+        objective: one of `scoring.objectives.OBJECTIVES`.
         row: the id of its row in the study's predictions; empty where it has none.
         judgement: of these on the test split; without one, or without the row, the card says that the
             predictor was not scored on test.
@@ -88,7 +89,7 @@ def model_card(
         own_tower=own_tower,
         chosen=not predictor.origin.preset and row != "",
         labels=labels,
-        objective=OBJECTIVES[objective],
+        objective=OBJECTIVES[objective].title,
         policy=cohort.policy.described(cohort.labels),
         splits=split_counts,
         label_rows=_label_rows(names, split_counts),

@@ -1,4 +1,4 @@
-"""How numbers are written and objectives named, on the page, on the card and in the terminal."""
+"""How numbers are written on the page, on the card and in the terminal."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import pandas as pd
 
 NONE = "–"
 """In place of a number that does not exist."""
-OBJECTIVES = {"macro_ap": "macro average precision", "macro_auroc": "macro AUROC", "macro_f1": "macro F1"}
-"""Objective -> what it is called."""
 
 
 def score(value: float, digits: int = 3) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from analysis.judging.claims import claimed, unclaimed
 from analysis.judging.judgement import Judgement
-from analysis.number_format import OBJECTIVES, counted, ranged, score, signed
+from analysis.number_format import counted, ranged, score, signed
+from scoring.objectives import OBJECTIVES
 from search_spaces.publication import PUBLICATION, PUBLISHED_NAME
 
 WIDTH = 110
@@ -31,7 +32,7 @@ COLUMNS_OF_MULTICLASS = {
 
 def summary(judgement: Judgement) -> str:
     """What `radtune analyze` prints."""
-    objective = OBJECTIVES[judgement.study.objective]
+    objective = OBJECTIVES[judgement.study.objective].title
     return "\n".join(
         [
             *textwrap.wrap(judgement.headline, WIDTH),

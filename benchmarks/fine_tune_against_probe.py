@@ -25,12 +25,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures import STYLE
 from analysis.judging.evaluation_set import open_test_split
-from analysis.number_format import OBJECTIVES
 from analysis.row_styles import BEST, COLOURS, PUBLISHED_COLOUR
 from cohort.ledger import Ledger
 from cohort.manifest import Cohort
 from cohort.patients import fewer_side_patients
 from scoring.intervals import average_interval
+from scoring.objectives import OBJECTIVES
 from scoring.paired_tests import paired_permutation, permutation_p
 from scoring.resampling import Ranking, patient_weights, weighted_rankings
 from study import Study
@@ -180,7 +180,7 @@ def draw_learning_curves(by_encoder: dict[str, list[tuple[Study, Study]]], path:
                     label="best linear probe" if place == 0 else None,
                 )
             left.set_title(f"{encoder}: loss (training dashed)")
-            right.set_title(f"{OBJECTIVES[objective]}, validation")
+            right.set_title(f"{OBJECTIVES[objective].title}, validation")
             for axes in (left, right):
                 axes.set_xlabel("epoch")
                 axes.grid(axis="y")

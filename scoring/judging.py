@@ -16,9 +16,8 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from scoring import multiclass_thresholds, thresholds
-from scoring.metrics import auroc, average_precision, f1
-
-OBJECTIVES = ("macro_ap", "macro_auroc", "macro_f1")
+from scoring.metrics import f1
+from scoring.objectives import OBJECTIVES, RANKINGS
 
 SHRINKAGE = 10.0
 """Strength of the threshold strategy `shrunk` where it is not searched: the middle of the searched range."""
@@ -124,7 +123,7 @@ def objective(
     shrinkage_K: Sequence[float],
     scale: Scale = LOGITS,
 ) -> np.ndarray:
-    """float64 (K,): macro_ap, macro_auroc or macro_f1 (of the best threshold strategy); higher is better.
+    """float64 (K,): one of `OBJECTIVES`, that of decisions by the best threshold strategy; higher is better.
 
     Independent labels are ranked by their scores, multiclass ones by their probabilities: a constant on all
     labels of an image, which a softmax leaves open, would move it in the ranking of each.
@@ -143,13 +142,13 @@ def objective(
     [0.75]
     """
     if name not in OBJECTIVES:
-        raise ValueError(f"objective must be macro_ap, macro_auroc or macro_f1, not {name!r}")
-    if name == "macro_f1":
+        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, not {name!r}")
+    ranking = OBJECTIVES[name].ranking
+    if ranking is None:
         unit_KNC = scale.unit(scores_KNC, multiclass=rows.multiclass)
         return np.max(list(_macro_f1(unit_KNC, rows, shrinkage_K).values()), axis=0)
-    metric = average_precision if name == "macro_ap" else auroc
     ranked_KNC = scale.unit(scores_KNC, multiclass=True) if rows.multiclass else scores_KNC
-    return metric(rows.targets_NC[:, rows.averaged_C], ranked_KNC[..., rows.averaged_C]).mean(-1)
+    return ranking(rows.targets_NC[:, rows.averaged_C], ranked_KNC[..., rows.averaged_C]).mean(-1)
 
 
 def judge(
@@ -166,9 +165,7 @@ def judge(
     >>> judged.metrics["val.macro_auroc"], judged.metrics["val.macro_f1_fixed"]
     (1.0, 1.0)
     """
-    ap_K, auroc_K = (
-        objective(name, scores_KNC, rows, shrinkage_K, scale) for name in ("macro_ap", "macro_auroc")
-    )
+    ranked = {name: objective(name, scores_KNC, rows, shrinkage_K, scale) for name in RANKINGS}
     unit_KNC = scale.unit(scores_KNC, multiclass=rows.multiclass)
     macro_f1 = _macro_f1(unit_KNC, rows, shrinkage_K)
     fitted = _fitting(rows).fit_thresholds(
@@ -178,8 +175,7 @@ def judge(
     for k in range(len(scores_KNC)):
         strategy = max(macro_f1, key=lambda name: macro_f1[name][k])
         metrics = {
-            "val.macro_ap": float(ap_K[k]),
-            "val.macro_auroc": float(auroc_K[k]),
+            **{f"val.{name}": float(value_K[k]) for name, value_K in ranked.items()},
             "val.macro_f1": float(macro_f1[strategy][k]),
             **{f"val.macro_f1_{name}": float(f1_K[k]) for name, f1_K in macro_f1.items()},
             "val.labels_averaged": float(rows.averaged_C.sum()),

@@ -23,6 +23,7 @@ from analysis.sections import SECTIONS
 from cohort.errors import InputError
 from cohort.file_names import file_name
 from cohort.remote_files import inside, is_remote
+from scoring.objectives import OBJECTIVES
 from scoring.operating_points import OperatingPoint
 from search_spaces import SPACES
 from study.credentials import holds_password
@@ -86,7 +87,7 @@ class SearchSettings(_Settings):
     tried, with --resume."""
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     """Seeds the sampler, the heads' initial weights and the order of the minibatches."""
-    objective: Literal["macro_ap", "macro_auroc", "macro_f1"] = "macro_ap"
+    objective: Literal[tuple(OBJECTIVES)] = "macro_ap"  # type: ignore[valid-type]
     """Validation metric to maximise, over labels with enough positive patients."""
     selection: Literal["cross_validation", "split"] = "cross_validation"
     """By what configurations are chosen: out-of-fold scores of all training and validation patients, or the

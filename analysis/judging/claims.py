@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.judging.evaluation_set import SplitCounts
-from analysis.number_format import OBJECTIVES, counted, p_text, ranged, signed
+from analysis.number_format import counted, p_text, ranged, signed
 from analysis.number_format import score as number
 from scoring.intervals import MIN_PATIENTS
+from scoring.objectives import OBJECTIVES
 from trainables.baselines import (
     ALL_POSITIVE,
     LOGREG,
@@ -70,8 +71,8 @@ def rules(objective: str) -> tuple[str, ...]:
         "random half of the patients are reversed.",
         "“Better than” and “worse than” a baseline mean that the two AUROCs differ in a paired permutation "
         "test over patients; everything else is “no difference shown”, which is not the same as equal.",
-        f"The average is tested by {OBJECTIVES[objective]}, the objective of the study; “above chance” means "
-        f"{chance}.",
+        f"The average is tested by {OBJECTIVES[objective].title}, the objective of the study; “above chance” "
+        f"means {chance}.",
         "Decisions are “not shown better than all-positive” where their F1 does not exceed, in a paired "
         "permutation test, that of deciding for the label on every image.",
         "All labels and opponents form one family, the average and its opponents another, the decisions a "
@@ -220,13 +221,13 @@ def average_claim(
     objective: str,
     said: Said,
 ) -> Claim:
-    """What may be said of `best` by the study's objective, macro_ap, macro_auroc or macro_f1; other arguments
+    """What may be said of `best` by the study's objective; other arguments
     as of `label_claims`."""
     own = scores[(scores["setting"] == best) & (scores["label"] == "")].set_index("metric")
     row = own.loc[objective]
     tests = comparisons[comparisons["family"] == "average"].set_index("second")
     over = averaged_over(int(row["labels_averaged"]), tests.iloc[0], names)
-    score = f"{OBJECTIVES[objective]} {ranged(row)} over {over}"
+    score = f"{OBJECTIVES[objective].title} {ranged(row)} over {over}"
     patients = int(tests["patients"].iloc[0])
     if patients < MIN_PATIENTS:
         few = f"{score}, {counted(patients, 'patient')} on their smaller sides together"
@@ -317,7 +318,7 @@ def headline(
     baseline where that is another.
 
     Args:
-        objective: macro_ap, macro_auroc or macro_f1.
+        objective: one of `scoring.objectives.OBJECTIVES`.
         who: what `best` is, as the subject of a sentence.
         plain: the row of the plain logistic regression that is the better on validation.
         names: label -> how it is said to people.
@@ -327,7 +328,9 @@ def headline(
     metrics = ["macro_auroc", "macro_ap"]
     if objective not in metrics:
         metrics.insert(0, objective)
-    reached = _listed([f"{OBJECTIVES[metric]} {ranged(averages.loc[(best, metric)])}" for metric in metrics])
+    reached = _listed(
+        [f"{OBJECTIVES[metric].title} {ranged(averages.loc[(best, metric)])}" for metric in metrics]
+    )
     tests = comparisons[comparisons["family"] == "average"].set_index("second")
     over = averaged_over(int(averages.loc[(best, objective)]["labels_averaged"]), tests.iloc[0], names)
     sentences = [
@@ -339,7 +342,7 @@ def headline(
     strongest = max(baselines, key=lambda id: averages.loc[(id, objective)]["value"])
 
     def said(opponent: str) -> str:
-        return _difference(tests.loc[opponent], OBJECTIVES[objective], test.scored_patients)
+        return _difference(tests.loc[opponent], OBJECTIVES[objective].title, test.scored_patients)
 
     if plain in tests.index:
         sentences.append(f"Against {_NAMED[plain]}: {said(plain)}.")

@@ -21,6 +21,7 @@ from scoring import metrics
 from scoring.difference_intervals import difference, most_by_one_patient, patients_for_equivalence
 from scoring.intervals import MIN_PATIENTS
 from scoring.model_output import Resampled
+from scoring.objectives import RANKINGS
 from scoring.paired_tests import (
     chance_permutation,
     draws_for,
@@ -51,8 +52,6 @@ COLUMNS = (
     "rarest",
     "rarest_patients",
 )
-RANKINGS = {"macro_ap": "average_precision", "macro_auroc": "auroc"}
-"""Objective -> the metric of a label that it averages; macro_f1 averages decisions."""
 
 
 def compare(
@@ -83,7 +82,7 @@ def compare(
 
     Args:
         resampled: of each setting, what `analysis.judging.score_table.score_setting` gave.
-        objective: macro_ap, macro_auroc or macro_f1.
+        objective: one of `scoring.objectives.OBJECTIVES`.
         draws, seed: of the permutations; `draws` is raised until a claim is possible in each family.
     """
     by_id = {setting.id: setting for setting in settings}
@@ -161,7 +160,7 @@ class _Pair:
             metric, tested, sums = "f1", self._decided, (self.first_sums.counts, self.second_sums.counts)
             one_CB, other_CB = (metrics.f1(counts) for counts in sums)
         else:
-            metric = RANKINGS[objective]
+            metric = RANKINGS[objective].of_label
             tested = self._ranked[metric]
             one_CB, other_CB = (getattr(x.ranking, metric) for x in (self.first_sums, self.second_sums))
         observed_C, null_CB = tested

@@ -58,7 +58,7 @@ class StudyFacts:
 
     name: str
     objective: str
-    """macro_ap, macro_auroc or macro_f1."""
+    """One of `scoring.objectives.OBJECTIVES`."""
     seed: int
     bootstrap: int
     """Resamples behind each interval."""

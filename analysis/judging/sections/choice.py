@@ -12,10 +12,11 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure
 from analysis.judging.judgement import Judgement
-from analysis.number_format import OBJECTIVES, counted, score, signed
+from analysis.number_format import counted, score, signed
 from analysis.row_styles import BEST, OTHER, RowStyle, row_style
 from analysis.section import Part, Picture, Section, Words
 from scoring.choice import paired_interval
+from scoring.objectives import OBJECTIVES
 from trainables.records import TrialRecord
 
 TITLE = "Choice and luck"
@@ -28,7 +29,7 @@ def run(judgement: Judgement) -> Section:
         if judgement.study.repeats:
             text += " Its best configurations trained again stand under “How much was luck?”."
         return Section(parts=[Words(text=text)])
-    objective = OBJECTIVES[judgement.study.objective]
+    objective = OBJECTIVES[judgement.study.objective].title
     scores_KF = np.array([one.fold_objectives for one in ranked])
     parts: list[Part] = [
         Words(text=_in_words(judgement, ranked, scores_KF, objective)),

@@ -11,15 +11,16 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import QUIET, STYLE, WIDTH, legend_beneath, new_figure, short
 from analysis.judging.judgement import Judgement
-from analysis.number_format import OBJECTIVES, mean_and_deviation, score, signed
+from analysis.number_format import mean_and_deviation, score, signed
 from analysis.row_styles import RowStyle, row_style
 from analysis.section import Cell, Part, Picture, Row, Section, Table, Words
+from scoring.objectives import OBJECTIVES
 
 TITLE = "How much was luck?"
 
 
 def run(judgement: Judgement) -> Section:
-    gap, objective = judgement.gap, OBJECTIVES[judgement.study.objective]
+    gap, objective = judgement.gap, OBJECTIVES[judgement.study.objective].title
     rows = [
         Row(
             cells=[judgement.names[row.setting], score(row.validation), score(row.test), signed(row.gap)],
@@ -113,7 +114,7 @@ def validation_test(gap: pd.DataFrame, objective: str, styles: Sequence[RowStyle
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.set_xlabel(OBJECTIVES[objective])
+        axes.set_xlabel(OBJECTIVES[objective].title)
         hollow = Line2D([], [], color=QUIET, markerfacecolor="white", linestyle="", label="validation", **dot)
         filled = Line2D([], [], color=QUIET, linestyle="", label="test", **dot)
         legend_beneath(figure, [hollow, filled])

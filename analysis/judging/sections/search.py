@@ -13,9 +13,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import INK, QUIET, SMALL_WIDTH, STYLE, WIDTH, legend_beneath, new_figure, powers_of_ten
 from analysis.judging.judgement import Judgement
-from analysis.number_format import NONE, OBJECTIVES
+from analysis.number_format import NONE
 from analysis.row_styles import BEST, OTHER, PUBLISHED_COLOUR, RowStyle, row_style
 from analysis.section import Folded, Part, Picture, Row, Section, Table, Words
+from scoring.objectives import OBJECTIVES
 from search_spaces.publication import PUBLISHED_NAME
 from trainables.baselines import LOGREG
 from trainables.records import TrialRecord
@@ -35,7 +36,7 @@ def run(judgement: Judgement) -> Section:
     trials = study.trials
     if judgement.cross_validated:
         trials = trials[trials["preset"] == ""]
-    objective = OBJECTIVES[study.objective]
+    objective = OBJECTIVES[study.objective].title
     parts: list[Part] = [
         Picture(
             name="search_history",
@@ -61,7 +62,7 @@ def _slices(trials: pd.DataFrame, objective: str) -> list[Part]:
         Picture(
             name=f"search_{name}",
             figure=figure,
-            alt=f"{OBJECTIVES[objective]} on validation against {name.replace('_', ' ')}.",
+            alt=f"{OBJECTIVES[objective].title} on validation against {name.replace('_', ' ')}.",
             title="Each parameter that varied" if place == 0 else "",
             small=True,
         )
@@ -69,7 +70,7 @@ def _slices(trials: pd.DataFrame, objective: str) -> list[Part]:
     ]
     if not pictures:
         return []
-    note = f"{OBJECTIVES[objective]} on validation of the completed configurations; the ring is the best."
+    note = f"{OBJECTIVES[objective].title} on validation of completed configurations; the ring is the best."
     return [*pictures, Words(text=f"{note[0].upper()}{note[1:]}", kind="note")]
 
 
@@ -142,7 +143,7 @@ def search_history(trials: pd.DataFrame, objective: str, lines: Sequence[tuple[R
             label = f"{style.name} {value:.3f}"
             axes.axhline(value, color=style.colour, linewidth=1.1, linestyle=(0, (5, 2)), label=label)
         axes.set_xlabel("configuration")
-        axes.set_ylabel(f"{OBJECTIVES[objective]}, validation")
+        axes.set_ylabel(f"{OBJECTIVES[objective].title}, validation")
         axes.grid(axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend_beneath(figure, axes.get_legend_handles_labels()[0], columns=2)
@@ -209,7 +210,7 @@ def learning_curves(lines: Sequence[tuple[RowStyle, TrialRecord]], objective: st
 
     Args:
         lines: of each configuration its style and record; those without a curve are left out.
-        objective: macro_ap, macro_auroc or macro_f1.
+        objective: one of `scoring.objectives.OBJECTIVES`.
     """
     with mpl.rc_context(STYLE):
         figure = new_figure(WIDTH, 3.0)
@@ -231,7 +232,7 @@ def learning_curves(lines: Sequence[tuple[RowStyle, TrialRecord]], objective: st
             )
         of_classes = any(record.params.get("loss") == "softmax" for _, record in lines)
         left.set_title("cross-entropy" if of_classes else "binary cross-entropy", fontsize=9)
-        right.set_title(OBJECTIVES[objective], fontsize=9)
+        right.set_title(OBJECTIVES[objective].title, fontsize=9)
         for axes in (left, right):
             axes.set_xlabel("epoch")
             axes.grid(axis="y")
