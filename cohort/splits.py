@@ -23,8 +23,12 @@ _SPELLINGS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
+    "holdout": "test",
+    "hold-out": "test",
 }
 
 # Iterative stratification is greedy and knows nothing of how many images a patient has, so the order in
@@ -112,8 +116,8 @@ def stratified_split(
 
 
 def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
-    """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`) and `test`
-    (`testing`), in any case; not all of them need occur.
+    """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`, `validate`,
+    `dev`) and `test` (`testing`, `holdout`), in any case; not all of them need occur.
 
     `where` names the column in messages. Raises InputError for another value and for a patient on two sides.
     """

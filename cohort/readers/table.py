@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cohort.manifest import Cohort
     from cohort.readers.table_labels import LabelledRows
 
-HELP = "read any CSV or Parquet table with its images"
+HELP = "read any table with its images"
 EXAMPLE = (
     "radtune cohort table --table labels.csv --images images --image-column image_id "
     "--patient-column patient_id --labels Cardiomegaly,Effusion --out cohorts/mine"
@@ -33,7 +33,11 @@ EXAMPLE = (
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `radtune cohort table`."""
     parser.add_argument(
-        "--table", required=True, metavar="CSV|PARQUET", help="a row an image, or an image and label"
+        "--table",
+        required=True,
+        metavar="FILE",
+        help="a row an image, or an image and label: .csv, .tsv, .txt, .xlsx, .jsonl, .parquet; text also as "
+        ".gz or .zip",
     )
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
     meaning = parser.add_mutually_exclusive_group()
@@ -66,6 +70,8 @@ class Origin:
     reader: str = "table"
     licence: str = ""
     citation: str = ""
+    notes: Sequence[str] = ()
+    """What was guessed of its files: warnings."""
 
 
 def read_table(table: Path | str, images: Path | str, out: Path | str, options: TableOptions) -> Cohort:
@@ -88,12 +94,13 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
     under `skip_unreadable`), and images of different given splits that are the same or nearly so (a warning
     under `allow_duplicates`).
     """
-    from cohort.readers.source_table import read_source
+    from cohort.readers.source_table import source_and_notes
     from cohort.writing import check_output_folder
 
     check_output_folder(out, images)
-    frame = read_source(table, missing=("",))
-    return read_frame(frame, table, images, out, options, Origin(source=f"table {Path(table).name}"))
+    frame, notes = source_and_notes(table, ("",), options.encoding, options.columns)
+    origin = Origin(source=f"table {Path(table).name}", notes=notes)
+    return read_frame(frame, table, images, out, options, origin)
 
 
 def read_frame(
@@ -113,6 +120,7 @@ def read_frame(
     from cohort.splits import given_split, too_rare_for_three_sides
 
     rows, options, flow, warnings = _labelled_rows(frame, table, options)
+    warnings = [*origin.notes, *warnings]
     frame, labels = rows.frame, rows.labels
     policy = LabelPolicy(options.uncertain, options.blank, options.no_finding)
     targets_NC, contradictions = apply_policy(rows.raw_NC, labels, policy)
@@ -152,7 +160,10 @@ def read_frame(
             raters=rows.raters,
             flow=flow,
             warnings=warnings,
-            **vars(origin),
+            source=origin.source,
+            reader=origin.reader,
+            licence=origin.licence,
+            citation=origin.citation,
         ),
         images,
         out,

@@ -29,6 +29,12 @@ class TableOptions(SharedOptions):
     CheXbert leave out what a report does not mention, and to `missing` elsewhere; `no_finding` to `as-given`.
     """
 
+    encoding: str | None = option(
+        None, metavar="NAME", help="of a table in text, such as cp1252 (default: as its bytes say)"
+    )
+    columns: Sequence[str] | None = option(
+        None, type=comma_separated, metavar="A,B", help="names of the columns of a table without a header"
+    )
     image_column: str = option(None, required=True, metavar="C", help="file names, with or without ending")
     """With or without folder too (`cohort.readers.named_files`); becomes the image id."""
     patient_column: str | None = option(
