@@ -139,6 +139,22 @@ def given_split(values: Sequence[object], patients: Sequence[str], where: str) -
     return splits
 
 
+def with_val_from_train(
+    splits: Sequence[str], targets_NC: np.ndarray, patients: Sequence[str], share: float, seed: int
+) -> list[str]:
+    """A given split with a share of its training patients for validation, spread as `stratified_split` does;
+    InputError where there are validation patients already, or too few patients."""
+    if "val" in splits:
+        raise InputError("--val-from-train: there is a validation split already; leave it out")
+    train = [n for n, split in enumerate(splits) if split == "train"]
+    fractions = (1 - share, share / 2, share / 2)
+    drawn = stratified_split(targets_NC[train], np.asarray(patients)[train], fractions, seed)
+    splits = list(splits)
+    for n, side in zip(train, drawn, strict=True):
+        splits[n] = "train" if side == "train" else "val"
+    return splits
+
+
 def unfit_for_a_study(
     targets_NC: np.ndarray, patients_N: np.ndarray, splits_N: Sequence[str], given: bool
 ) -> list[str]:

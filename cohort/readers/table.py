@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from cohort.manifest import Cohort
     from cohort.readers.table_labels import LabelledRows
+    from cohort.readers.table_sources import SourceRowsRead
 
 HELP = "read any table with its images"
 EXAMPLE = (
@@ -35,9 +36,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         required=True,
+        action="append",
         metavar="FILE",
         help="a row an image, or an image and label: .csv, .tsv, .txt, .xlsx, .jsonl, .parquet; text also as "
-        ".gz or .zip",
+        ".gz or .zip; several as SPLIT=FILE",
     )
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
     meaning = parser.add_mutually_exclusive_group()
@@ -70,14 +72,14 @@ class Origin:
     reader: str = "table"
     licence: str = ""
     citation: str = ""
-    notes: Sequence[str] = ()
-    """What was guessed of its files: warnings."""
 
 
-def read_table(table: Path | str, images: Path | str, out: Path | str, options: TableOptions) -> Cohort:
+def read_table(
+    table: Path | str | Sequence[str], images: Path | str, out: Path | str, options: TableOptions
+) -> Cohort:
     """Read a table and its images, write the cohort to the folder `out`, and open it.
 
-    `images` is a folder or a zip archive.
+    `table` is a file, or one `SPLIT=FILE` each; `images` a folder or a zip archive.
 
     A cell is blank that holds one of `cohort.readers.source_table.MISSING`, but for those in `not_missing`.
     Patients, labels, studies, views and columns whose names look the same (Unicode forms, characters without
@@ -94,33 +96,27 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
     under `skip_unreadable`), and images of different given splits that are the same or nearly so (a warning
     under `allow_duplicates`).
     """
-    from cohort.readers.source_table import source_and_notes
+    from cohort.readers.table_sources import open_tables
     from cohort.writing import check_output_folder
 
     check_output_folder(out, images)
-    frame, notes = source_and_notes(table, ("",), options.encoding, options.columns)
-    origin = Origin(source=f"table {Path(table).name}", notes=notes)
-    return read_frame(frame, table, images, out, options, origin)
+    tables = [str(table)] if isinstance(table, str | Path) else list(table)
+    names = " and ".join(Path(name.rpartition("=")[2]).name for name in [*tables, *options.join])
+    read = open_tables(tables, options)
+    return read_rows(read, images, out, Origin(source=f"table {names}"))
 
 
-def read_frame(
-    frame: pd.DataFrame,
-    table: Path | str,
-    images: Path | str,
-    out: Path | str,
-    options: TableOptions,
-    origin: Origin,
-) -> Cohort:
-    """`read_table` of a table that has been read: text cells, its index the rows as a person finds them;
-    `table` is its name for messages."""
+def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin: Origin) -> Cohort:
+    """`read_table` of tables that have been opened."""
     from cohort.multiclass import settle_multiclass
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.patient_names import settle_patients
     from cohort.readers.source_table import typed
-    from cohort.splits import given_split, too_rare_for_three_sides
+    from cohort.splits import given_split, too_rare_for_three_sides, with_val_from_train
 
-    rows, options, flow, warnings = _labelled_rows(frame, table, options)
-    warnings = [*origin.notes, *warnings]
+    table = read.name
+    rows, options, flow, warnings = _labelled_rows(read)
+    warnings = [*read.notes, *warnings]
     frame, labels = rows.frame, rows.labels
     policy = LabelPolicy(options.uncertain, options.blank, options.no_finding)
     targets_NC, contradictions = apply_policy(rows.raw_NC, labels, policy)
@@ -135,6 +131,8 @@ def read_frame(
     split = None
     if column := options.split_column:
         split = given_split(frame[column], patient, f"{table}, column {column!r}")
+        if options.val_from_train:
+            split = with_val_from_train(split, targets_NC, patient, options.val_from_train, options.seed)
     else:
         warnings += too_rare_for_three_sides(targets_NC, patient, labels)
     study, view = (
@@ -172,21 +170,22 @@ def read_frame(
 
 
 def _labelled_rows(
-    frame: pd.DataFrame, table: Path | str, options: TableOptions
+    read: SourceRowsRead,
 ) -> tuple[LabelledRows, TableOptions, list[tuple[str, int]], list[str]]:
     """A row an image that is kept; the options as they fit the table; the flow from rows read to images; and
     warnings."""
     from cohort.readers.rater_rows import require_agreement, require_raters_named
     from cohort.readers.source_table import MISSING, require_cells, require_columns, without_markers
+    from cohort.readers.split_lists import LISTED, with_listed_splits
     from cohort.readers.table_labels import LabelSource, how_to_keep
     from cohort.readers.views import keep_views
 
+    table, options, flow = read.name, read.options, list(read.flow)
     missing = MISSING - {marker.lower() for marker in options.not_missing}
-    frame, markers = without_markers(frame, missing)
+    frame, markers = without_markers(read.frame, missing)
     options = options.fitted(frame)
     image, column, rater = options.image_column, options.label_column, options.rater_column
     require_columns(frame, [name for name in (image, *options.single, column, rater) if name], table)
-    flow = [("rows read", len(frame))]
     texts = {
         "patients": options.patient_column,
         "studies": options.study_column,
@@ -200,6 +199,11 @@ def _labelled_rows(
         warnings += unknown
     for name in filter(None, (image, options.patient_column, rater)):
         require_cells(frame, name, how_to_keep(markers[name]))
+    if options.split_list:
+        frame, absent = with_listed_splits(frame, image, options.split_list)
+        options = replace(options, split_column=LISTED, split_list=())
+        flow.append(("image in a split list", len(frame)))
+        warnings += absent
     if rater is None:
         require_raters_named(frame, image, table)
     if column or rater or options.rows:  # otherwise an image has one row, or is refused for its second

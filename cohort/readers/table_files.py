@@ -80,10 +80,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         check_size(path, bytes=os.fstat(file.fileno()).st_size)
         if path.name.lower().endswith(".gz"):
             with gzip.open(file) as unpacked:
-                yield io.BufferedReader(_Bounded(unpacked, path))
+                yield io.BufferedReader(_Bounded(unpacked, path), 2**20)
         elif path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(file) as archive, archive.open(_member(path)) as unpacked:
-                yield io.BufferedReader(_Bounded(unpacked, path))
+                yield io.BufferedReader(_Bounded(unpacked, path), 2**20)
         else:
             yield file
 

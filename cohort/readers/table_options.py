@@ -35,8 +35,31 @@ class TableOptions(SharedOptions):
     columns: Sequence[str] | None = option(
         None, type=comma_separated, metavar="A,B", help="names of the columns of a table without a header"
     )
-    image_column: str = option(None, required=True, metavar="C", help="file names, with or without ending")
+    join: Sequence[str] = option(
+        (), action="append", metavar="FILE", help="a table with more columns of the same rows; needs --on"
+    )
+    on: Sequence[Sequence[str]] = option(
+        (),
+        action="append",
+        type=comma_separated,
+        metavar="A,B",
+        help="columns (or A=B: B there) in which rows of the --join before it are the same; others are left out and counted",
+    )
+    image_column: str | None = option(None, metavar="C", help="file names, with or without ending")
     """With or without folder too (`cohort.readers.named_files`); becomes the image id."""
+    image_columns: Sequence[str] | None = option(
+        None,
+        type=comma_separated,
+        metavar="A,B",
+        help="several images in a row, as of a left and a right eye: the row's labels are of each, and the "
+        "row is a patient where nothing else is said",
+    )
+    images_in: Sequence[str] = option(
+        (),
+        action="append",
+        metavar="SPLIT=FOLDER",
+        help="where the images of a split lie, for names that stand in several splits",
+    )
     patient_column: str | None = option(
         None, metavar="C", help="groups the split (default: each image its own)"
     )
@@ -83,6 +106,18 @@ class TableOptions(SharedOptions):
         metavar="C",
         help="train, val, test; a cohort may lack some (default: a stratified split)",
     )
+    split_list: Sequence[str] = option(
+        (),
+        action="append",
+        metavar="SPLIT=FILE",
+        help="names of the images of a split, one a line; images in no list are left out",
+    )
+    val_from_train: float | None = option(
+        None,
+        type=float,
+        metavar="SHARE",
+        help="take this share of a given training split's patients for validation",
+    )
     keep: Sequence[str] = option((), type=comma_separated, metavar="sex,age", help="columns to carry along")
     not_missing: Sequence[str] = option(
         (),
@@ -118,11 +153,19 @@ class TableOptions(SharedOptions):
         for label, count in Counter(labels or ()).items():
             if count > 1:
                 raise InputError(f"labels: label {label!r} is named {count} times; name it once")
-        if self.fractions is not None and self.split_column:
+        if self.fractions is not None and (given := self.split_column or self.split_list):
+            where = f"column {given!r} gives" if given == self.split_column else "lists give"
             raise InputError(
-                f"fractions are those of a split that is drawn, but column {self.split_column!r} gives one; "
-                "name one of the two"
+                f"fractions are those of a split that is drawn, but {where} one; name one of the two"
             )
+        if (self.image_column is None) == (self.image_columns is None):
+            raise InputError("name the column of images (--image-column), or several (--image-columns)")
+        if len(self.join) != len(self.on):
+            raise InputError("each --join needs an --on behind it: the columns in which rows are the same")
+        if self.split_column and self.split_list:
+            raise InputError("--split-column and --split-list both give a split; name one of the two")
+        if self.val_from_train is not None and not 0 < self.val_from_train < 1:
+            raise InputError(f"--val-from-train must lie between 0 and 1, got {self.val_from_train:g}")
         patients = self.patient_column, self.patient_from, self.patient_is_image or None
         if sum(one is not None for one in patients) > 1:
             raise InputError("--patient-column, --patient-from and --patient-is-image: name one of them")
