@@ -115,6 +115,11 @@ def stratified_split(
     return [SPLITS[side] for side in best_P[patients_N]]
 
 
+def split_called(word: str) -> str | None:
+    """The split that a word stands for, in any case, or None."""
+    return _SPELLINGS.get(word.strip().lower())
+
+
 def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
     """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`, `validate`,
     `dev`) and `test` (`testing`, `holdout`), in any case; not all of them need occur.
@@ -124,7 +129,7 @@ def given_split(values: Sequence[object], patients: Sequence[str], where: str) -
     splits = []
     side: dict[str, str] = {}
     for row, (value, patient) in enumerate(zip(values, patients, strict=True)):
-        split = _SPELLINGS.get(str(value).strip().lower())
+        split = split_called(str(value))
         if split is None:
             raise InputError(
                 f"{where}: image {row + 1} has the split {value!r}; it must be train, val (valid, "

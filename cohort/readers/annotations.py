@@ -6,7 +6,7 @@ Shape legend: H height, W width.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -185,6 +185,19 @@ def read_masks(root: Path) -> Iterator[Drawn]:
         if pixels.any():
             folder = PurePosixPath(name).parent.name
             yield Drawn(where=str(root / name), image=PurePosixPath(name).name, label=folder, mask_HW=pixels)
+
+
+def masks_of_images(root: Path | str, masks: Sequence[tuple[str, str]]) -> Iterator[Drawn]:
+    """The regions of masks that lie among images, without those that are empty.
+
+    Args:
+        masks: the file of each, and the name of its image.
+    """
+    files = ImageFiles(root, [mask for mask, _ in masks], None)
+    for i, (mask, image) in enumerate(masks):
+        pixels = _mask_pixels(files.read(i), f"{root}/{mask}")
+        if pixels.any():
+            yield Drawn(where=f"{root}/{mask}", image=image, label="", mask_HW=pixels)
 
 
 def _mask_pixels(data: bytes, name: str) -> np.ndarray:

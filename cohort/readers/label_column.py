@@ -82,7 +82,7 @@ def merge_rows(
     labels = _in_known_order(set().union(*positive))
     if not labels:
         raise InputError(f"{frame.index[0]}: column {label_column!r} is blank here and in every other row")
-    if all(label.lower() in LABEL_CELLS for label in labels):
+    if chosen is None and all(label.lower() in LABEL_CELLS for label in labels):
         raise InputError(
             f"{frame.index[0]}: column {label_column!r} holds {', '.join(labels)}, which say yes or no and "
             f"name no label; pass --labels {label_column!r} instead of --label-column"

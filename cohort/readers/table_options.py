@@ -43,7 +43,8 @@ class TableOptions(SharedOptions):
         action="append",
         type=comma_separated,
         metavar="A,B",
-        help="columns (or A=B: B there) in which rows of the --join before it are the same; others are left out and counted",
+        help="columns (or A=B: B there) in which rows of the --join before it are the same; other rows are "
+        "left out and counted",
     )
     image_column: str | None = option(None, metavar="C", help="file names, with or without ending")
     """With or without folder too (`cohort.readers.named_files`); becomes the image id."""
