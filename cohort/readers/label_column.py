@@ -16,6 +16,7 @@ import pandas as pd
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING, did_you_mean
 from cohort.readers.list_cells import are_lists, list_items
+from cohort.readers.rare_labels import at_levels, doubtful_names
 from cohort.readers.source_table import LABEL_CELLS, MISSING
 from cohort.readers.unlike_labels import unlike_labels
 from cohort.spellings import one_spelling, seen, taken_for_one
@@ -46,12 +47,14 @@ def merge_rows(
     separator: str,
     missing: Container[str] = MISSING,
     chosen: Sequence[str] | None = None,
+    levels: str | None = None,
 ) -> Merged:
     """The rows of one image merged, or of one image and rater, as `keys` names the columns, and each cell cut
     at the separator, or taken apart where the column holds lists (`list_cells`).
 
     Names that look the same are one label, written as the first of them; a name among `missing`, in lower
-    case, is none. `chosen` are the labels that are wanted, None for all.
+    case, is none. `chosen` are the labels that are wanted, None for all; `levels` what
+    `at_levels` takes.
 
     Raises InputError where the column is blank throughout or holds no names but 1 and 0, and unless labels
     are chosen where it holds something else than labels (`unlike_labels`).
@@ -74,6 +77,8 @@ def merge_rows(
             parts = list_items(cell, f"{frame.index[row]}, column {label_column!r}") if cell else []
         else:
             parts = [part.strip() for part in cell.split(separator)]
+        if levels:
+            parts = [name for part in parts for name in at_levels(part, levels)]
         named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
         replaced += again
         names += dict.fromkeys(named)
@@ -93,6 +98,7 @@ def merge_rows(
     warnings = taken_for_one("labels", replaced)
     if not lists and (missed := missed_separator(labels, separator)):
         warnings.append(missed)
+    warnings += doubtful_names(labels, levels_asked=levels is not None)
     return Merged(frame.iloc[first_rows], labels, raw_NC, warnings)
 
 

@@ -235,29 +235,33 @@ def require_distinct(cells: pd.Series, what: str, hint: str = "keep one of the t
         first[cell] = row
 
 
-def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
-    """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank)."""
+def label_cells(frame: pd.DataFrame, labels: Sequence[str], positive_from: float | None = None) -> np.ndarray:
+    """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank); of grades 1 where they
+    are `positive_from` or more; InputError for another cell."""
     raw_NC = np.full((len(frame), len(labels)), np.nan)
     for c, label in enumerate(labels):
-        values = {cell: _label_value(cell) for cell in set(frame[label]) if cell is not None}
+        values = {cell: _label_value(cell, positive_from) for cell in set(frame[label]) if cell is not None}
         for n, cell in enumerate(frame[label].tolist()):
             if cell is None:
                 continue
             if values[cell] is None:
+                graded = "; pass --positive-from GRADE where these are grades"
                 raise InputError(
                     f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain), yes, no or blank, "
-                    f"got {shortened(cell)!r}"
+                    f"got {shortened(cell)!r}{graded if _NUMBER.fullmatch(cell) else ''}"
                 )
             raw_NC[n, c] = values[cell]
     return raw_NC
 
 
-def _label_value(cell: str) -> float | None:
+def _label_value(cell: str, positive_from: float | None) -> float | None:
     """1, 0, -1, or None for another; `1.00` is 1."""
-    value = LABEL_CELLS.get(cell.lower())
-    if value is None and _NUMBER.fullmatch(cell) and float(cell) in (1.0, 0.0, -1.0):
-        return float(cell)
-    return value
+    number = float(cell) if _NUMBER.fullmatch(cell) else None
+    if number is None or number == -1:
+        return LABEL_CELLS.get(cell.lower(), number)
+    if positive_from is not None:
+        return float(number >= positive_from)
+    return number if number in (0, 1) else None
 
 
 def typed(cells: Sequence[str | None]) -> list:

@@ -111,21 +111,26 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
     from cohort.multiclass import settle_multiclass
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.patient_names import settle_patients
+    from cohort.readers.rare_labels import without_rare
     from cohort.readers.source_table import typed
     from cohort.splits import given_split, too_rare_for_three_sides, with_val_from_train
 
     table = read.name
     rows, options, flow, warnings = _labelled_rows(read)
     warnings = [*read.notes, *warnings]
-    frame, labels = rows.frame, rows.labels
+    frame, labels, raw_NC = rows.frame, rows.labels, rows.raw_NC
+    image = frame[options.image_column].tolist()
+    patient, unknown = settle_patients(frame, options, table)
+    if options.min_patients:
+        rules = options.min_patients, options.rare
+        raw_NC, labels, left_out = without_rare(raw_NC, labels, patient, *rules)
+        warnings += left_out
     policy = LabelPolicy(options.uncertain, options.blank, options.no_finding)
-    targets_NC, contradictions = apply_policy(rows.raw_NC, labels, policy)
+    targets_NC, contradictions = apply_policy(raw_NC, labels, policy)
     for c, label in enumerate(labels):
         if not (targets_NC[:, c] == 1).any():
             raise InputError(f"{table}: label {label!r} has no positive image; leave it out of the labels")
 
-    image = frame[options.image_column].tolist()
-    patient, unknown = settle_patients(frame, options, table)
     multiclass, doubts = settle_multiclass(options.multiclass, targets_NC, labels, image)
     warnings += [*doubts, *unknown]
     split = None
@@ -148,7 +153,7 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
             view=view or [""] * len(frame),
             split=split,
             keep={name: typed(frame[name].tolist()) for name in options.keep},
-            raw_NC=rows.raw_NC,
+            raw_NC=raw_NC,
             targets_NC=targets_NC,
             contradictions=contradictions,
             labels=labels,
@@ -182,6 +187,7 @@ def _labelled_rows(
 
     table, options, flow = read.name, read.options, list(read.flow)
     missing = MISSING - {marker.lower() for marker in options.not_missing}
+    missing |= {marker.lower() for marker in options.missing}
     frame, markers = without_markers(read.frame, missing)
     options = options.fitted(frame)
     image, column, rater = options.image_column, options.label_column, options.rater_column
@@ -216,6 +222,8 @@ def _labelled_rows(
         no_finding=options.no_finding,
         missing=missing,
         table=table,
+        levels=options.label_levels,
+        positive_from=options.positive_from,
         rows=options.rows,
         rater_column=rater,
         raters=options.raters,

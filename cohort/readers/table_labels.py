@@ -43,6 +43,10 @@ class LabelSource:
     no_finding: str
     missing: Container[str]
     table: Path | str
+    levels: str | None = None
+    """See `rare_labels.at_levels`."""
+    positive_from: float | None = None
+    """The least grade that is positive."""
     rows: str | None = None
     """One of `cohort.labels.ANSWER_RULES`: the answer of several rows with label columns."""
     rater_column: str | None = None
@@ -71,12 +75,12 @@ class LabelSource:
     def _in_columns(self, frame: pd.DataFrame, keys: Sequence[str]) -> LabelledRows:
         labels = [as_written(frame, label) for label in self.labels]
         frame = require_label_columns(frame, labels, self.no_finding, self.table)
-        frame, raw_NC = one_row_a_key(frame, keys, label_cells(frame, labels), self.rows)
+        frame, raw_NC = one_row_a_key(frame, keys, label_cells(frame, labels, self.positive_from), self.rows)
         return LabelledRows(frame=frame, labels=labels, raw_NC=raw_NC)
 
     def _in_one_column(self, frame: pd.DataFrame, keys: Sequence[str], markers: Counter[str]) -> LabelledRows:
         separator = self.separator or SEPARATOR
-        merged = merge_rows(frame, keys, self.column, separator, self.missing, self.labels)
+        merged = merge_rows(frame, keys, self.column, separator, self.missing, self.labels, self.levels)
         warnings = list(merged.warnings)
         if markers:
             said = ", ".join(f"{marker} {count}" for marker, count in markers.most_common())

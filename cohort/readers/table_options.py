@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -120,6 +121,28 @@ class TableOptions(SharedOptions):
         help="take this share of a given training split's patients for validation",
     )
     keep: Sequence[str] = option((), type=comma_separated, metavar="sex,age", help="columns to carry along")
+    label_levels: str | None = option(
+        None,
+        metavar="all|N",
+        help="of labels such as Pneumonia/Viral in a label column: a label of each level, or of the first N",
+    )
+    positive_from: float | None = option(
+        None,
+        type=float,
+        metavar="GRADE",
+        help="label columns hold grades, and from this one on they are positive",
+    )
+    min_patients: int | None = option(
+        None, type=int, metavar="N", help="labels of fewer positive patients are rare"
+    )
+    rare: str = option(
+        "leave-out",
+        choices=("leave-out", "other"),
+        help="what becomes of rare labels: left out, or one label together (default: %(default)s)",
+    )
+    missing: Sequence[str] = option(
+        (), type=comma_separated, metavar="todo,unknown", help="more markers of a blank cell"
+    )
     not_missing: Sequence[str] = option(
         (),
         type=comma_separated,
@@ -170,6 +193,8 @@ class TableOptions(SharedOptions):
         patients = self.patient_column, self.patient_from, self.patient_is_image or None
         if sum(one is not None for one in patients) > 1:
             raise InputError("--patient-column, --patient-from and --patient-is-image: name one of them")
+        if not re.fullmatch("all|[1-9]", self.label_levels or "all"):
+            raise InputError(f"--label-levels must be all or a number from 1 to 9, got {self.label_levels!r}")
         if (self.rater_column is None) != (self.raters is None):
             raise InputError(
                 "--rater-column and --raters go together: the column that names raters, and any, majority, "

@@ -967,3 +967,21 @@ def test_names_that_tell_patients_are_not_passed_over(source):
     assert cohort.column("patient") == [f"{n // 2}" for n in range(60)]
     own = read(source, patient_column=None, patient_is_image=True)
     assert len(set(own.column("patient"))) == 60 and not any("own patient" in w for w in own.warnings)
+
+
+def test_grades_are_positive_from_one_of_them_on(source):
+    source[1]["grade"] = [n // 2 % 5 for n in range(60)]
+    with pytest.raises(InputError, match=r"got '2'; pass --positive-from GRADE where these are grades"):
+        read(source, labels=["grade"])
+    cohort = read(source, labels=["grade"], positive_from=2)
+    np.testing.assert_array_equal(cohort.targets_NC()[:, 0], [n // 2 % 5 >= 2 for n in range(60)])
+
+
+def test_markers_levels_and_rare_labels_as_asked(source):
+    names = ["Pneumonia/Viral", "Pneumonia/Bacterial", "todo"]
+    source[1]["code"] = [names[n // 2 % 3] if n > 1 else "Hernia" for n in range(60)]
+    plain = read(source, label_column="code")
+    assert "todo" in plain.labels and any("placeholders" in w for w in plain.warnings)
+    asked = read(source, label_column="code", missing=["todo"], label_levels="all", min_patients=2)
+    assert asked.labels == ("Pneumonia", "Pneumonia/Bacterial", "Pneumonia/Viral")
+    assert any("left out (Hernia 1)" in warning for warning in asked.warnings)
