@@ -45,12 +45,9 @@ def likely_encoding(file: BinaryIO) -> str:
     fits = {"utf-8": True, "cp1252": True}
     letters = damaged = 0
     while chunk := head:
-        for name, decoder in (("utf-8", strict), ("cp1252", windows)):
-            try:
-                fits[name] = fits[name] and bool(decoder.decode(chunk) or True)
-            except UnicodeDecodeError:
-                fits[name] = False
-        if not chunk.isascii():
+        if not chunk.isascii() or strict.getstate()[0]:
+            for name, decoder in (("utf-8", strict), ("cp1252", windows)):
+                fits[name] = fits[name] and _decodes(decoder, chunk)
             text = tolerant.decode(chunk)
             damaged += text.count("\ufffd")
             letters += sum(not letter.isascii() for letter in text)
@@ -62,3 +59,11 @@ def likely_encoding(file: BinaryIO) -> str:
             "in UTF-8 but for single bytes that are damaged; pass --encoding to read it all the same"
         )
     return "cp1252" if fits["cp1252"] else "latin-1"
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bool:
+    try:
+        decoder.decode(chunk)
+    except UnicodeDecodeError:
+        return False
+    return True

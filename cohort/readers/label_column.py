@@ -65,6 +65,7 @@ def merge_rows(
     spellings: dict[str, str] = {}
     replaced: list[tuple[str, str]] = []
     names: list[str] = []
+    known: dict[str | None, list[str]] = {}
     lists = are_lists(frame[label_column].tolist())
     keyed = zip(*(frame[name] for name in keys), strict=True)
     for row, (key, cell) in enumerate(zip(keyed, frame[label_column], strict=True)):
@@ -72,17 +73,19 @@ def merge_rows(
         if n == len(first_rows):
             first_rows.append(row)
             positive.append(set())
-        cell = cell or ""
-        if lists:
-            parts = list_items(cell, f"{frame.index[row]}, column {label_column!r}") if cell else []
-        else:
-            parts = [part.strip() for part in cell.split(separator)]
-        if levels:
-            parts = [name for part in parts for name in at_levels(part, levels)]
-        named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
-        replaced += again
-        names += dict.fromkeys(named)
-        positive[n] |= set(named)
+        if cell not in known:
+            if lists:
+                where = f"{frame.index[row]}, column {label_column!r}"
+                parts = list_items(cell, where) if cell else []
+            else:
+                parts = [part.strip() for part in (cell or "").split(separator)]
+            if levels:
+                parts = [name for part in parts for name in at_levels(part, levels)]
+            named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
+            known[cell] = list(dict.fromkeys(named))
+            replaced += again
+        names += known[cell]
+        positive[n].update(known[cell])
 
     labels = _in_known_order(set().union(*positive))
     if not labels:

@@ -26,6 +26,8 @@ _LARGEST_GROUP = 50
 _FEWEST_SHARED = 0.1
 """Of all images, that share the front of their name with another."""
 _MOST_SHAPES = 4
+_LOOKED_AT = 20_000
+"""Names, the first ones: those of a patient stand together."""
 
 
 def patients_of_names(names: Sequence[str], expression: str) -> list[str]:
@@ -83,7 +85,7 @@ def likely_expression(names: Sequence[str]) -> str | None:
     """An expression for `patients_of_names` by whose patients several images come from one, or None where
     names do not look so: where no folder, and no front of a file's name, that holds a digit is shared by a
     few images each."""
-    distinct = list(dict.fromkeys(name.replace("\\", "/") for name in names))
+    distinct = list(dict.fromkeys(name.replace("\\", "/") for name in names))[:_LOOKED_AT]
     return _of_folders(distinct) or _of_fronts(distinct)
 
 

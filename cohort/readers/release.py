@@ -76,8 +76,8 @@ def required(folder: Path | str, *patterns: str) -> Path:
 
 
 def table_options(options: ReleaseOptions, **columns: Any) -> TableOptions:
-    """The options of a table with what is the same for every source, but for `fractions`, which `read_release`
-    sets."""
+    """The options of a table with what is the same for every source, but for `fractions`, which come with
+    `read_release`."""
     shared = {one.name: getattr(options, one.name) for one in fields(SharedOptions)}
     shared["fractions"] = None
     return TableOptions(**shared | {name: value for name, value in columns.items() if value is not None})

@@ -106,18 +106,17 @@ def source_and_notes(
 def _texts(
     column: Sequence[Any], missing: Container[str], name: str, index: Sequence[str]
 ) -> list[str | None]:
-    """The cells as text; few are different in most columns, so that each is looked at once."""
-    known: dict[tuple[type, Any], str | None] = {}
-    texts = []
-    for row, cell in zip(index, column, strict=True):
-        key = type(cell), cell
-        if key not in known:
-            text = known[key] = _text(cell, missing)
-            if text is not None and (len(text) > LONGEST_CELL or "\0" in text):
-                fault = "a NUL" if "\0" in text else f"more than {LONGEST_CELL:,} characters"
-                raise InputError(f"{row}: column {shortened(name)!r} has a cell with {fault}; mend the table")
-        texts.append(known[key])
-    return texts
+    """The cells as text; each different one, of which most columns have few, is looked at once."""
+    # True, 1 and 1.0 are the same key.
+    keys = column if set(map(type, column)) == {str} else [(type(cell), cell) for cell in column]
+    texts: dict[Any, str | None] = {}
+    for key, cell in dict(zip(keys, column, strict=True)).items():
+        text = texts[key] = _text(cell, missing)
+        if text is not None and (len(text) > LONGEST_CELL or "\0" in text):
+            fault = "a NUL" if "\0" in text else f"more than {LONGEST_CELL:,} characters"
+            row = index[keys.index(key)]
+            raise InputError(f"{row}: column {shortened(name)!r} has a cell with {fault}; mend the table")
+    return [texts[key] for key in keys]
 
 
 def _with_points(column: Sequence[Any]) -> Sequence[Any]:
