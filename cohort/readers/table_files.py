@@ -57,6 +57,11 @@ def read_cells(path: Path, encoding: str | None = None, columns: Sequence[str] |
         name = _member(path).filename.lower()
     if name.endswith(".xlsx"):
         return _workbook(path)
+    if name.endswith((".h5", ".hdf5", ".npz", ".npy", ".mat")):
+        raise InputError(
+            f"{path}: holds arrays; write its images as PNGs and a table of them (`radtune cohort medmnist` "
+            "reads MedMNIST's .npz)"
+        )
     if name.endswith((".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rds")):
         raise InputError(f"{path}: save it as .csv or .xlsx; tables of this kind are not read")
     if name.endswith((".jsonl", ".ndjson")):
