@@ -12,6 +12,7 @@ from typing import Any
 from cohort.errors import InputError
 from cohort.intensity import Intensity
 from cohort.labels import MODALITIES, LabelPolicy, check_wording
+from cohort.raters import Raters
 
 LONGEST_LICENCE = 200
 
@@ -39,6 +40,9 @@ class CohortFacts:
 
     licence: str = ""
     """Terms under which the images may be used, in a line; "" where nobody stated them."""
+
+    citation: str = ""
+    """What users of the images are asked to cite, in a line; "" where nothing is known."""
 
     multiclass: bool = False
     """Whether the labels are the classes of one question, such as a diagnosis: every row has exactly one of
@@ -72,17 +76,20 @@ class CohortFacts:
     """Pairs of ids of images that are the same (None) or nearly so (their correlation), the former first; see
     `cohort.duplicates`."""
 
+    raters: Raters | None = None
+    """How labels came out of several raters, and how far these agree; None where there were none."""
+
     def __post_init__(self) -> None:
         if not isinstance(self.drawn, bool):
             raise InputError(f"drawn must be true or false, got {self.drawn!r}")
         if self.modality not in MODALITIES:
             raise InputError(f"modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}")
-        licence = self.licence
-        if not isinstance(licence, str) or not licence.isprintable() or len(licence) > LONGEST_LICENCE:
-            raise InputError(
-                f"licence must be one line of at most {LONGEST_LICENCE} characters, got "
-                f"{str(licence)[:40]!r}; give its name or an address"
-            )
+        for name, line in (("licence", self.licence), ("citation", self.citation)):
+            if not isinstance(line, str) or not line.isprintable() or len(line) > LONGEST_LICENCE:
+                raise InputError(
+                    f"{name} must be one line of at most {LONGEST_LICENCE} characters, got "
+                    f"{str(line)[:40]!r}; give its name or an address"
+                )
         check_wording(self.labels, self.label_names, self.label_prompts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +101,7 @@ class CohortFacts:
             "drawn": self.drawn,
             "modality": self.modality,
             "licence": self.licence,
+            "citation": self.citation,
             "multiclass": self.multiclass,
             "label_names": dict(self.label_names),
             "label_prompts": {label: list(texts) for label, texts in self.label_prompts.items()},
@@ -105,6 +113,7 @@ class CohortFacts:
             "contradictions": list(self.contradictions),
             "uncertain": {label: int(count) for label, count in self.uncertain.items()},
             "duplicates": [list(pair) for pair in self.duplicates],
+            "raters": self.raters and self.raters.to_dict(),
         }
 
     @classmethod
@@ -121,6 +130,7 @@ class CohortFacts:
             drawn=written["drawn"],
             modality=written["modality"],
             licence=written["licence"],
+            citation=written["citation"],
             multiclass=written["multiclass"],
             label_names=written["label_names"],
             label_prompts={label: tuple(texts) for label, texts in written["label_prompts"].items()},
@@ -132,6 +142,7 @@ class CohortFacts:
             contradictions=tuple(written["contradictions"]),
             uncertain=written["uncertain"],
             duplicates=tuple((first, second, alike) for first, second, alike in written["duplicates"]),
+            raters=written["raters"] and Raters.from_dict(written["raters"]),
         )
 
 

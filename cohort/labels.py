@@ -101,6 +101,8 @@ LONGEST_WORDING = 200
 
 UNCERTAIN_RULES = ("ignore", "zeros", "ones")
 BLANK_RULES = ("negative", "missing")
+ANSWER_RULES = ("any", "majority", "all")
+"""What several answers about one image come to; see `cohort.raters.combine`."""
 NO_FINDING_RULES = ("complement", "strict", "as-given")
 
 _UNCERTAIN_TARGET = {"ignore": math.nan, "zeros": 0.0, "ones": 1.0}

@@ -23,6 +23,8 @@ LARGEST_DIRECTORY = 2**28
 
 LARGEST_TABLE = 2**29
 """Bytes of a CSV or Parquet table, or of what a Parquet table unpacks to."""
+LARGEST_WORKBOOK = 2**28
+"""Bytes that an Excel workbook unpacks to."""
 LONGEST_ROW = 2**24
 """Characters of a line of a CSV table."""
 LONGEST_CELL = 2**17

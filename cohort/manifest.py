@@ -47,7 +47,7 @@ TEST_ACCESS = "test_access.jsonl"
 MANIFEST = "cohort.parquet"
 ANNOTATIONS = "annotations.parquet"
 """What people drew on the images, see `cohort.annotations`."""
-FORMAT = 6
+FORMAT = 7
 SPLITS = ("train", "val", "test")
 KEEP = "keep."
 LABEL = "label."

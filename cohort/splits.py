@@ -23,8 +23,12 @@ _SPELLINGS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
+    "dev": "val",
     "test": "test",
     "testing": "test",
+    "holdout": "test",
+    "hold-out": "test",
 }
 
 # Iterative stratification is greedy and knows nothing of how many images a patient has, so the order in
@@ -111,16 +115,21 @@ def stratified_split(
     return [SPLITS[side] for side in best_P[patients_N]]
 
 
+def split_called(word: str) -> str | None:
+    """The split that a word stands for, in any case, or None."""
+    return _SPELLINGS.get(word.strip().lower())
+
+
 def given_split(values: Sequence[object], patients: Sequence[str], where: str) -> list[str]:
-    """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`) and `test`
-    (`testing`), in any case; not all of them need occur.
+    """The split of a source's own column: `train` (`training`), `val` (`valid`, `validation`, `validate`,
+    `dev`) and `test` (`testing`, `holdout`), in any case; not all of them need occur.
 
     `where` names the column in messages. Raises InputError for another value and for a patient on two sides.
     """
     splits = []
     side: dict[str, str] = {}
     for row, (value, patient) in enumerate(zip(values, patients, strict=True)):
-        split = _SPELLINGS.get(str(value).strip().lower())
+        split = split_called(str(value))
         if split is None:
             raise InputError(
                 f"{where}: image {row + 1} has the split {value!r}; it must be train, val (valid, "
@@ -132,6 +141,22 @@ def given_split(values: Sequence[object], patients: Sequence[str], where: str) -
                 "on one side; leave the split column out to have a patient-grouped split drawn"
             )
         splits.append(split)
+    return splits
+
+
+def with_val_from_train(
+    splits: Sequence[str], targets_NC: np.ndarray, patients: Sequence[str], share: float, seed: int
+) -> list[str]:
+    """A given split with a share of its training patients for validation, spread as `stratified_split` does;
+    InputError where there are validation patients already, or too few patients."""
+    if "val" in splits:
+        raise InputError("--val-from-train: there is a validation split already; leave it out")
+    train = [n for n, split in enumerate(splits) if split == "train"]
+    fractions = (1 - share, share / 2, share / 2)
+    drawn = stratified_split(targets_NC[train], np.asarray(patients)[train], fractions, seed)
+    splits = list(splits)
+    for n, side in zip(train, drawn, strict=True):
+        splits[n] = "train" if side == "train" else "val"
     return splits
 
 

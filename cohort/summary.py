@@ -40,6 +40,7 @@ def describe(cohort: Cohort) -> str:
                 *([["16-bit gray", cohort.intensity.described()]] if cohort.intensity else []),
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
+                *([["cite", cohort.citation]] if cohort.citation else []),
                 ["labels", "one a row (multiclass)" if cohort.multiclass else "independent findings"],
                 ["policy", cohort.policy.described(cohort.labels)],
                 ["content", cohort.content_hash[:16]],
@@ -56,6 +57,7 @@ def describe(cohort: Cohort) -> str:
         "Splits\n" + _align(_split_rows(cohort), "lr"),
         f"Labels: positives (prevalence{known}), {patients}\n" + _align(label_rows, "lr"),
     ]
+    sections += _raters(cohort)
     if cohort.label_prompts:
         prompts = [[label, "; ".join(texts)] for label, texts in cohort.label_prompts.items()]
         sections.append("Prompts of their own\n" + _align(prompts, "l"))
@@ -131,6 +133,19 @@ def _label_rows(cohort: Cohort) -> list[list[str]]:
         row += [str(np.isnan(targets_NC[:, c]).sum()), str(cohort.uncertain.get(label, 0))]
         rows.append(row)
     return _without_zeros(rows)
+
+
+def _raters(cohort: Cohort) -> list[str]:
+    """A section on how far raters agree, or none where there were no several."""
+    raters = cohort.raters
+    if raters is None:
+        return []
+    rows = [["", "disagreements", raters.statistic]]
+    for label in cohort.labels:
+        kappa = raters.kappa.get(label)
+        rows.append([label, str(raters.disagreements.get(label, 0)), "" if kappa is None else f"{kappa:.2f}"])
+    counted = f"{raters.count} in all, {raters.images} images have two at least"
+    return [f"Raters: {raters.rule} ({counted})\n" + _align(rows, "lr")]
 
 
 def _annotations(cohort: Cohort) -> list[str]:

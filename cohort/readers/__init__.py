@@ -3,5 +3,16 @@
 To add one, write its file here (`cohort.readers.options` says what it holds) and name it below.
 """
 
-READERS = ("iu_xray", "table")
+READERS = (
+    "table",
+    "folders",
+    "chexpert",
+    "isic",
+    "iu_xray",
+    "medmnist",
+    "mimic_cxr",
+    "nih",
+    "padchest",
+    "vindr_cxr",
+)
 """All readers, each a command of `radtune cohort`, in the order of its help; imports nothing."""

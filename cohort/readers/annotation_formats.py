@@ -26,7 +26,8 @@ from cohort.errors import InputError, shortened
 from cohort.files import read_bounded
 from cohort.labels import did_you_mean
 from cohort.limits import LARGEST_JSON, MOST_PIXELS
-from cohort.readers.source_table import csv_rows, read_source
+from cohort.readers.source_table import read_source
+from cohort.readers.table_files import WRONG_FILE, text_rows
 from cohort.run_lengths import mask_of, runs_of_coco, runs_of_siim
 
 NIH_SIDE = SIIM_SIDE = 1024
@@ -81,8 +82,10 @@ def read_vindr(path: Path) -> Iterator[Drawn]:
 def read_nih(path: Path) -> Iterator[Drawn]:
     """Its header has more cells than its rows."""
     try:
-        rows = list(csv_rows(path))
-    except (OSError, ValueError, csv.Error) as error:
+        rows = list(text_rows(path))
+    except InputError:
+        raise
+    except (*WRONG_FILE, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV table ({error})") from error
     if not rows or rows[0][:2] != ["Image Index", "Finding Label"]:
         raise InputError(f"{path}: not NIH's BBox_List_2017.csv, which begins with Image Index,Finding Label")

@@ -5,8 +5,8 @@ Shape legend: H height, W width.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +29,7 @@ from cohort.labels import NO_FINDING, did_you_mean
 from cohort.look_alikes import normal_form
 from cohort.manifest import ANNOTATIONS, Cohort
 from cohort.readers.annotation_formats import FORMATS, OTHER_NAMES, Drawn
-from cohort.readers.named_files import without_ending
+from cohort.readers.named_files import FileIndex, front_of, names_of_root, without_ending
 
 MASK_ENDINGS = (".png", ".jpg", ".jpeg")
 SEPARATORS = "_-. "
@@ -113,9 +113,12 @@ def annotate(
     found = Annotated()
     regions: list[Region] = []
     for one in tqdm(drawn, desc="annotating", unit="region", delay=2.0, disable=None):
-        row = index.row(one.image)
+        row = index.row(one.image, one.where)
         if row is None:
-            left_out = found.left_out.setdefault("images that are not in the cohort", Counter())
+            why = "images that are not in the cohort"
+            if index.elsewhere(one.image):
+                why += ", though others of their name are in other folders"
+            left_out = found.left_out.setdefault(why, Counter())
             if one.image not in left_out and (affix := index.affix(one.image)):
                 found.affixed.setdefault(affix[:2], []).append((one.image, affix[2]))
             left_out[one.image] += 1
@@ -184,6 +187,19 @@ def read_masks(root: Path) -> Iterator[Drawn]:
             yield Drawn(where=str(root / name), image=PurePosixPath(name).name, label=folder, mask_HW=pixels)
 
 
+def masks_of_images(root: Path | str, masks: Sequence[tuple[str, str]]) -> Iterator[Drawn]:
+    """The regions of masks that lie among images, without those that are empty.
+
+    Args:
+        masks: the file of each, and the name of its image.
+    """
+    files = ImageFiles(root, [mask for mask, _ in masks], None)
+    for i, (mask, image) in enumerate(masks):
+        pixels = _mask_pixels(files.read(i), f"{root}/{mask}")
+        if pixels.any():
+            yield Drawn(where=f"{root}/{mask}", image=image, label="", mask_HW=pixels)
+
+
 def _mask_pixels(data: bytes, name: str) -> np.ndarray:
     pixels = decode_raw(data, name).pixels
     return pixels.any(axis=2) if pixels.ndim == 3 else pixels > 0
@@ -197,12 +213,14 @@ class _Images:
         self.images = cohort.images()
         self.positive_NC = cohort.targets_NC() == 1
         self._files, self._sizes = cohort.files(), {}
-        self._rows: dict[str, int] = {}
-        for names in (self.images, cohort.column("file")):
-            for row, name in enumerate(map(normal_form, names)):
-                tail = PurePosixPath(name).name
-                for spelling in (name, without_ending(name), tail, without_ending(tail)):
-                    self._rows.setdefault(spelling, row)
+        self._rows: dict[str, list[int]] = defaultdict(list)
+        self._fronts = {""}
+        for row, (image, file) in enumerate(zip(self.images, cohort.column("file"), strict=True)):
+            for name in {image, file}:
+                self._rows[name].append(row)
+            self._fronts.add(front_of(image, file))
+        self._index = FileIndex(list(self._rows))
+        self._root_names = names_of_root(cohort.images_root)
 
     def size(self, row: int) -> tuple[int, int]:
         """Width and height of an image as it is decoded."""
@@ -211,13 +229,30 @@ class _Images:
             self._sizes[row] = (width, height)
         return self._sizes[row]
 
-    def row(self, name: str) -> int | None:
-        name = normal_form(name)
-        tail = PurePosixPath(name).name
-        for spelling in (name, without_ending(name), tail, without_ending(tail)):
-            if spelling in self._rows:
-                return self._rows[spelling]
-        return None
+    def row(self, name: str, where: str) -> int | None:
+        """The image that a name stands for: that of which one name is the other's tail. Folders in front of
+        it must be those of the cohort's root, or those that its own table has there.
+
+        Raises:
+            InputError: it may stand for several; begins with `where`.
+        """
+        fits = [
+            fit
+            for fit in self._index.fits(name, where, any_ending=True)
+            if (front := front_of(name, fit)) in self._fronts
+            or normal_form(PurePosixPath(front).name) in self._root_names
+        ]
+        rows = sorted({row for fit in fits for row in self._rows[fit]})
+        if len(rows) > 1:
+            first, second = (self.images[row] for row in rows[:2])
+            raise InputError(
+                f"{where}: the image {name!r} may be {first!r} or {second!r}; name it with its folders"
+            )
+        return rows[0] if rows else None
+
+    def elsewhere(self, name: str) -> bool:
+        """Whether an image of that name is there, in other folders than the name says."""
+        return bool(self._index.fits(name, name, any_ending=True))
 
     def affix(self, name: str) -> tuple[str, str, str] | None:
         """What stands before and what after an image's name in the name of none, set off by one of
@@ -229,8 +264,8 @@ class _Images:
                     (stem[:place], ("", stem[place:])),
                     (stem[place + 1 :], (stem[: place + 1], "")),
                 ):
-                    if own in self._rows:
-                        return *affix, self.images[self._rows[own]]
+                    if own and (fits := self._index.fits(own, name)):
+                        return *affix, self.images[self._rows[fits[0]][0]]
         return None
 
 

@@ -22,6 +22,7 @@ from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
 from cohort.labels import NO_FINDING, LabelPolicy
 from cohort.manifest import KEEP, Cohort
 from cohort.other_formats import ENDINGS, HEAD, other_format
+from cohort.raters import Raters
 from cohort.readers.named_files import FileIndex, find_files, without_ending
 from cohort.readers.options import SharedOptions
 from cohort.spellings import folded, spelled_alike
@@ -57,8 +58,10 @@ class SourceRows:
     flow: list[tuple[str, int]]
     licence: str = ""
     """The source's own, where the options name none."""
+    citation: str = ""
     multiclass: bool = False
     warnings: list[str] = field(default_factory=list)
+    raters: Raters | None = None
     where_to_get: str = "check the images' folder and the names in the table"
     """What to do about missing files, for the warning."""
 
@@ -86,11 +89,13 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
         reader=rows.reader,
         modality=rows.modality,
         licence=rows.licence if options.licence is None else options.licence,
+        citation=rows.citation,
         multiclass=rows.multiclass,
         label_names=options.label_names or {},
         label_prompts=options.label_prompts or {},
         contradictions=[rows.image[n] for n in rows.contradictions],
         uncertain={label: (rows.raw_NC[:, c] == -1).sum() for c, label in enumerate(rows.labels)},
+        raters=rows.raters,
     )
     split = _split(rows, (), options)
     count = len(rows.image)
@@ -140,7 +145,9 @@ def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None]
     one."""
     count = len(rows.image)
     files = list_files(images)
-    found, warnings = find_files(rows.names, [file for file in files if _readable(file)], images)
+    readable = [file for file in files if _readable(file)]
+    others = [file for file in files if not _readable(file)]
+    found, warnings = find_files(rows.names, readable, images, others)
     without = [n for n in range(count) if found[n] is None]
     other = _other_formats(rows.names, without, files, images) if without else {}
     missing = [n for n in without if n not in other]

@@ -15,7 +15,10 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.labels import CHEXPERT_14, NIH_14, NO_FINDING, did_you_mean
+from cohort.readers.list_cells import are_lists, list_items
+from cohort.readers.rare_labels import at_levels, doubtful_names
 from cohort.readers.source_table import LABEL_CELLS, MISSING
+from cohort.readers.unlike_labels import unlike_labels
 from cohort.spellings import one_spelling, seen, taken_for_one
 
 # ChestX-ray14's own table writes several labels into one cell.
@@ -39,55 +42,66 @@ class Merged:
 
 def merge_rows(
     frame: pd.DataFrame,
-    image_column: str,
+    keys: Sequence[str],
     label_column: str,
     separator: str,
-    single: Sequence[str | None],
     missing: Container[str] = MISSING,
+    chosen: Sequence[str] | None = None,
+    levels: str | None = None,
 ) -> Merged:
-    """The rows of one image merged, and each cell cut at the separator.
+    """The rows of one image merged, or of one image and rater, as `keys` names the columns, and each cell cut
+    at the separator, or taken apart where the column holds lists (`list_cells`).
 
     Names that look the same are one label, written as the first of them; a name among `missing`, in lower
-    case, is none. `single` are columns that must agree within an image.
+    case, is none. `chosen` are the labels that are wanted, None for all; `levels` what
+    `at_levels` takes.
 
-    Raises InputError where they do not, and where the column is blank throughout or holds no names but 1 and
-    0.
+    Raises InputError where the column is blank throughout or holds no names but 1 and 0, and unless labels
+    are chosen where it holds something else than labels (`unlike_labels`).
     """
-    position: dict[str, int] = {}
+    position: dict[tuple[str, ...], int] = {}
     first_rows: list[int] = []
     positive: list[set[str]] = []
     spellings: dict[str, str] = {}
     replaced: list[tuple[str, str]] = []
-    columns = {name: frame[name].tolist() for name in {image_column, label_column, *filter(None, single)}}
-    for row in range(len(frame)):
-        image = columns[image_column][row]
-        n = position.setdefault(image, len(first_rows))
+    names: list[str] = []
+    known: dict[str | None, list[str]] = {}
+    lists = are_lists(frame[label_column].tolist())
+    keyed = zip(*(frame[name] for name in keys), strict=True)
+    for row, (key, cell) in enumerate(zip(keyed, frame[label_column], strict=True)):
+        n = position.setdefault(key, len(first_rows))
         if n == len(first_rows):
             first_rows.append(row)
             positive.append(set())
-        for name in filter(None, single):
-            if columns[name][row] != columns[name][first_rows[n]]:
-                raise InputError(
-                    f"{frame.index[row]}: image {image!r} has {columns[name][row]!r} in column {name!r}, but "
-                    f"{columns[name][first_rows[n]]!r} in an earlier row; rows of one image must agree"
-                )
-        parts = [part.strip() for part in (columns[label_column][row] or "").split(separator)]
-        named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
-        replaced += again
-        positive[n] |= set(named)
+        if cell not in known:
+            if lists:
+                where = f"{frame.index[row]}, column {label_column!r}"
+                parts = list_items(cell, where) if cell else []
+            else:
+                parts = [part.strip() for part in (cell or "").split(separator)]
+            if levels:
+                parts = [name for part in parts for name in at_levels(part, levels)]
+            named, again = one_spelling([part for part in parts if part.lower() not in missing], spellings)
+            known[cell] = list(dict.fromkeys(named))
+            replaced += again
+        names += known[cell]
+        positive[n].update(known[cell])
 
     labels = _in_known_order(set().union(*positive))
     if not labels:
         raise InputError(f"{frame.index[0]}: column {label_column!r} is blank here and in every other row")
-    if all(label.lower() in LABEL_CELLS for label in labels):
+    if chosen is None and all(label.lower() in LABEL_CELLS for label in labels):
         raise InputError(
             f"{frame.index[0]}: column {label_column!r} holds {', '.join(labels)}, which say yes or no and "
             f"name no label; pass --labels {label_column!r} instead of --label-column"
         )
+    if chosen is None and (looks := unlike_labels(names)):
+        raise InputError(f"{frame.index[0]}: column {label_column!r} holds no labels but {looks}")
     raw_NC = np.array([[float(label in has) if has else np.nan for label in labels] for has in positive])
     warnings = taken_for_one("labels", replaced)
-    if missed := missed_separator(labels, separator):
+    if not lists and (missed := missed_separator(labels, separator)):
         warnings.append(missed)
+    warnings += doubtful_names(labels, levels_asked=levels is not None)
     return Merged(frame.iloc[first_rows], labels, raw_NC, warnings)
 
 

@@ -1,7 +1,8 @@
 """From the names in a table to the files of a folder or an archive.
 
 The folders in a name count: `b/1.png` is neither `a/1.png` nor the `1.png` of a root that is called `a`. How
-Unicode writes a letter does not: macOS takes an accent apart, most tables do not.
+Unicode writes a letter does not: macOS takes an accent apart, most tables do not. Nor does the case of an
+image's ending, nor the ending itself where no file on the disk has it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from pathlib import Path, PurePosixPath
 from cohort.errors import InputError
 from cohort.look_alikes import normal_form
 
+ENDINGS = tuple(".png .jpg .jpeg .dcm .dicom .tif .tiff .bmp .webp .gif .jp2 .nii".split())
+"""Of images; what stands behind another dot, as in `1.2.840.10.55`, is a part of the name."""
+
 
 def find_files(
-    names: Sequence[Sequence[str]], files: Sequence[str], root: Path | str
+    names: Sequence[Sequence[str]], files: Sequence[str], root: Path | str, others: Sequence[str] = ()
 ) -> tuple[list[str | None], list[str]]:
-    """The file that each entry's names stand for, or None, and warnings about the folders in the names.
+    """The file that each entry's names stand for, or None, and warnings about the folders and endings in the
+    names. `others` are files beside them that no name may stand for.
 
     A name fits a file when one path is the tail of the other, with or without the file's ending. The longest
     fit wins; an exact path always does. Where the name is the longer one, the folders in front of the file
@@ -29,10 +34,10 @@ def find_files(
     Raises InputError where two files fit equally well, where two entries fit one file, and for a name that
     leads out of the folder.
     """
-    index = FileIndex(files)
+    index = FileIndex(files, others)
     fits = [_first_fit(alternatives, index, root) for alternatives in names]
-    fronts = {_front(*fit) for fit in fits if fit}
-    names_of_root = _names_of(root)
+    fronts = {front_of(*fit) for fit in fits if fit}
+    root_names = names_of_root(root)
     found: list[str | None] = []
     taken: dict[str, str] = {}
     refused: list[tuple[str, str]] = []
@@ -41,8 +46,8 @@ def find_files(
         file = None
         if fit:
             name, file = fit
-            front = _front(name, file)
-            if front and normal_form(PurePosixPath(front).name) not in names_of_root:
+            front = front_of(name, file)
+            if front and normal_form(PurePosixPath(front).name) not in root_names:
                 if "/" in file and len(fronts) == 1:
                     renamed += 1
                 else:
@@ -56,7 +61,7 @@ def find_files(
         if file is not None:
             taken[file] = alternatives[0]
         found.append(file)
-    warnings = []
+    warnings = _endings_that_differ(fits, found)
     if renamed:
         warnings.append(f"the folder {min(fronts)!r} in front of {renamed} names is taken for {root}")
     if refused:
@@ -66,6 +71,22 @@ def find_files(
             f"{file!r}; give the folder that they start from"
         )
     return found, warnings
+
+
+def _endings_that_differ(fits: Sequence[tuple[str, str] | None], found: Sequence[str | None]) -> list[str]:
+    """A warning of the names that end otherwise than their files, or none."""
+    differ = [
+        fit
+        for fit, file in zip(fits, found, strict=True)
+        if fit and file and ending(fit[0]) not in ("", ending(fit[1]))
+    ]
+    if not differ:
+        return []
+    name, file = differ[0]
+    return [
+        f"{len(differ)} names end otherwise than their files ({name!r} is taken for {file!r}): no file ends "
+        f"in {ending(name)}"
+    ]
 
 
 def _first_fit(alternatives: Sequence[str], index: FileIndex, root: Path | str) -> tuple[str, str] | None:
@@ -88,13 +109,13 @@ def _first_fit(alternatives: Sequence[str], index: FileIndex, root: Path | str) 
     return None
 
 
-def _front(name: str, file: str) -> str:
+def front_of(name: str, file: str) -> str:
     """The folders of a name in front of what it shares with its file; "" where it has none."""
     parts = _parts(name)
     return "/".join(parts[: max(0, len(parts) - len(_parts(file)))])
 
 
-def _names_of(root: Path | str) -> set[str]:
+def names_of_root(root: Path | str) -> set[str]:
     """What the folder or archive is called, as it is given and where a link leads, an archive also without
     its ending."""
     paths = [Path(os.path.abspath(root)), Path(os.path.realpath(root))]
@@ -110,7 +131,8 @@ class FileIndex:
     """Files by their whole path and by the tails of it, each with and without the file's ending, in the
     normal form of Unicode."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], others: Sequence[str] = ()) -> None:
+        self._endings = {ending(file) for file in (*files, *others)}
         self._whole: dict[str, list[str]] = defaultdict(list)
         for file in files:
             form = normal_form(file)
@@ -119,8 +141,10 @@ class FileIndex:
         self._files = files
         self._by_tail: dict[int, dict[str, list[str]]] = {}
 
-    def fits(self, name: str, root: Path | str) -> list[str]:
-        """The files that fit `name` best: its whole path, a path that ends in it, a path that it ends in."""
+    def fits(self, name: str, root: Path | str, any_ending: bool = False) -> list[str]:
+        """The files that fit `name` best: its whole path, a path that ends in it, a path that it ends in;
+        with its own ending or without one, otherwise with that ending in another case, or with another where
+        no file has it, or where `any_ending` may do."""
         parts = _parts(name)
         if ".." in parts:
             raise InputError(
@@ -128,7 +152,17 @@ class FileIndex:
             )
         if not parts:
             return []
-        written, parts = parts[-1], [normal_form(part) for part in parts]
+        fits = self._best([normal_form(part) for part in parts], parts[-1])
+        end = ending(name)
+        if fits or not end:
+            return fits
+        stem = [*map(normal_form, parts[:-1]), without_ending(normal_form(parts[-1]))]
+        fits = self._best(stem, stem[-1])
+        if same := [file for file in fits if ending(file) == end]:
+            return same
+        return fits if any_ending or end not in self._endings else []
+
+    def _best(self, parts: Sequence[str], written: str) -> list[str]:
         path = "/".join(parts)
         fits = self._whole.get(path) or self._tails(len(parts)).get(path, [])
         start = 1
@@ -153,5 +187,11 @@ class FileIndex:
 
 
 def without_ending(path: str) -> str:
-    folder, slash, file = path.rpartition("/")
-    return folder + slash + (file.rpartition(".")[0] or file)
+    """A path without an image's ending, once; any other stays as it is."""
+    return path[: -len(end)] if (end := ending(path)) else path
+
+
+def ending(path: str) -> str:
+    """An image's ending in lower case, or ""."""
+    name = path.rpartition("/")[2].lower()
+    return next((end for end in ENDINGS if name.endswith(end) and name != end), "")

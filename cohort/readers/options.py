@@ -112,12 +112,16 @@ def add_options(parser: argparse.ArgumentParser, kind: type[SharedOptions]) -> N
     for one in sorted(fields(kind), key=lambda one: one.name in shared):
         if "argument" in one.metadata:
             name = f"--{one.name.replace('_', '-')}"
-            parser.add_argument(name, **{"default": one.default} | one.metadata["argument"])
+            argument = {"default": one.default} | one.metadata["argument"]
+            if argument.get("action") == "append":
+                argument["default"] = None  # argparse would append to it
+            parser.add_argument(name, **argument)
 
 
 def options_of(arguments: argparse.Namespace, kind: type[Options]) -> Options:
     """The options of a reader from the command line; InputError for what it does not take."""
     given = {one.name: getattr(arguments, one.name) for one in fields(kind) if hasattr(arguments, one.name)}
+    given = {name: value for name, value in given.items() if value is not None}
     if arguments.label_names is not None:
         given["label_names"], given["label_prompts"] = read_wording(arguments.label_names)
     return kind(**given)

@@ -6,28 +6,27 @@ Shape legend: N rows, C labels.
 from __future__ import annotations
 
 import csv
-import io
-import os
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from cohort.errors import InputError, shortened
-from cohort.files import open_regular
 from cohort.labels import NO_FINDING, did_you_mean
-from cohort.limits import LONGEST_CELL, LONGEST_ROW
-from cohort.parquet_files import check_size, read_parquet
+from cohort.limits import LONGEST_CELL
+from cohort.parquet_files import read_parquet
+from cohort.readers.table_files import WRONG_FILE, read_cells
 from cohort.spellings import seen
 
 # Narrower than what Python reads as a number: `2024_01` is an id and `inf` a word.
 _ID = re.compile(r"0\d.*|[+-]?\d{16,}", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 # What cells raise that are of no kind pandas has, a day of the year 9999 or an unknown time zone say.
@@ -45,93 +44,95 @@ LABEL_CELLS = {  # the cells of a label column, in lower case
     "0.0": 0.0,
     "-1": -1.0,
     "-1.0": -1.0,
-    "true": 1.0,
-    "false": 0.0,
+    **dict.fromkeys("true yes y ja j positive pos present".split(), 1.0),
+    **dict.fromkeys("false no n nein negative neg absent".split(), 0.0),
 }
 
 
 def read_source(path: Path | str, missing: Container[str] = MISSING) -> pd.DataFrame:
-    """A CSV or Parquet table with every cell as stripped text, or None where it is blank or holds one of
-    `missing`, in lower case.
+    """`source_and_notes` without notes, of a table that says itself what it is."""
+    return source_and_notes(path, missing)[0]
 
-    Text, so that an id such as `007` stays what it is. The index names each row as a person finds it: in a
-    CSV file the header is row 1, as in a spreadsheet. InputError where the file is absent, unreadable, larger
-    than `cohort.limits` says or without a row, where a row of a CSV file has more or fewer cells than the
-    header, where two columns bear one name, and for a cell that holds a NUL.
+
+def source_and_notes(
+    path: Path | str,
+    missing: Container[str] = MISSING,
+    encoding: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """A table (`table_files`, or Parquet) with every cell as stripped text, or None where it is blank or
+    holds one of `missing`, in lower case; and what was guessed of it, in sentences.
+
+    Text, so that an id such as `007` stays what it is; in a table without commas between its cells a column
+    of numbers with decimal commas gets points. The index names each row as a person finds it: where there is
+    a header it is row 1, as in a spreadsheet. InputError where the file is absent, unreadable, larger than
+    `cohort.limits` says or without a row, where a row has more or fewer cells than the header, where two
+    columns bear one name, and for a cell that holds a NUL.
+
+    Args:
+        encoding: of a text; None: as its bytes say.
+        columns: names of the columns of a text without a header.
     """
     path = Path(path)
+    notes: list[str] = []
     try:
-        frame = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
+        if path.suffix.lower() in (".parquet", ".pq"):
+            raw, rows = _read_parquet(path)
+        else:
+            table = read_cells(path, encoding, columns)
+            _refuse_twice([name for name in table.header if name])
+            raw = {
+                name: [cells[c] for cells in table.rows.values()]
+                for c, name in enumerate(table.header)
+                if name
+            }
+            rows, notes = list(table.rows), table.notes
+            if table.delimiter not in ("", ","):
+                raw = {name: _with_points(column) for name, column in raw.items()}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except InputError:
         raise
-    except (OSError, csv.Error, pa.ArrowException, *_WRONG_CELLS) as error:
+    except (*WRONG_FILE, csv.Error, pa.ArrowException, *_WRONG_CELLS) as error:
         reason = shortened(getattr(error, "strerror", None) or str(error))
         raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
-    if len(frame) == 0:
+    if not rows:
         raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
-    cells = {str(name): [_text(cell, missing) for cell in frame[name]] for name in frame}
-    rows = [f"{path}, row {row}" for row in frame.index]
-    for name, column in cells.items():
-        for row, cell in zip(rows, column, strict=True):
-            if cell is not None and (len(cell) > LONGEST_CELL or "\0" in cell):
-                fault = "a NUL" if "\0" in cell else f"more than {LONGEST_CELL:,} characters"
-                raise InputError(f"{row}: column {shortened(name)!r} has a cell with {fault}; mend the table")
-    return pd.DataFrame(cells, index=rows, dtype=object)
+    index = [f"{path}, row {row}" for row in rows]
+    texts = {name: _texts(column, missing, name, index) for name, column in raw.items()}
+    return pd.DataFrame(texts, index=index, dtype=object), notes
 
 
-def csv_rows(path: Path) -> Iterator[list[str]]:
-    """The rows of a CSV table, the header first; an empty line is an empty row.
-
-    Raises:
-        InputError: it is larger than `cohort.limits` says.
-        OSError, ValueError, csv.Error: it cannot be read, is not in UTF-8, or is no CSV table.
-    """
-    with open_regular(path) as file:
-        check_size(path, bytes=os.fstat(file.fileno()).st_size)
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        cells = 0
-        for count, row in enumerate(csv.reader(_lines(text, path), strict=True), start=1):
-            cells += len(row)
-            check_size(path, rows=count, columns=len(row), cells=cells)
-            yield row
-
-
-def _lines(text: TextIO, path: Path) -> Iterator[str]:
-    """Lines of bounded length: one may be as long as the file."""
-    number = 0
-    while line := text.readline(LONGEST_ROW + 1):
-        number += 1
-        if len(line) > LONGEST_ROW:
-            raise InputError(f"{path}, line {number}: has more than {LONGEST_ROW:,} characters; shorten it")
-        yield line
+def _texts(
+    column: Sequence[Any], missing: Container[str], name: str, index: Sequence[str]
+) -> list[str | None]:
+    """The cells as text; each different one, of which most columns have few, is looked at once."""
+    # True, 1 and 1.0 are the same key.
+    keys = column if set(map(type, column)) == {str} else [(type(cell), cell) for cell in column]
+    texts: dict[Any, str | None] = {}
+    for key, cell in dict(zip(keys, column, strict=True)).items():
+        text = texts[key] = _text(cell, missing)
+        if text is not None and (len(text) > LONGEST_CELL or "\0" in text):
+            fault = "a NUL" if "\0" in text else f"more than {LONGEST_CELL:,} characters"
+            row = index[keys.index(key)]
+            raise InputError(f"{row}: column {shortened(name)!r} has a cell with {fault}; mend the table")
+    return [texts[key] for key in keys]
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _with_points(column: Sequence[Any]) -> Sequence[Any]:
+    """A column of numbers of which some have a decimal comma, with points; another as it is."""
+    distinct = {cell.strip() for cell in column} - {""}
+    if not any("," in cell for cell in distinct) or not all(map(_DECIMAL_COMMA.fullmatch, distinct)):
+        return column
+    return [cell.replace(",", ".") for cell in column]
+
+
+def _read_parquet(path: Path) -> tuple[dict[str, list[Any]], range]:
+    """The columns and the numbers of the rows."""
     table = read_parquet(path)
     _refuse_twice(table.column_names)
     frame = table.to_pandas(ignore_metadata=True)
-    return frame.set_axis(range(1, len(frame) + 1))
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    """The cells with the numbers of their rows; ValueError where these are not as long as the header. pandas
-    fills up short rows with blanks, and moves all cells by a column where every row has one too many."""
-    reader = csv_rows(path)
-    header = [name.strip() for name in next(reader, [])]
-    rows = {number: cells for number, cells in enumerate(reader, start=2) if cells}
-    if not header:
-        raise ValueError("its first row is empty")
-    _refuse_twice([name for name in header if name])
-    for number, cells in rows.items():
-        if len(cells) != len(header):
-            raise ValueError(
-                f"row {number} has {len(cells)} cells and the header {len(header)}; a text that holds commas "
-                "needs quotes"
-            )
-    columns = {name: [cells[c] for cells in rows.values()] for c, name in enumerate(header) if name}
-    return pd.DataFrame(columns, index=list(rows), dtype=object)
+    return {str(name): frame[name].tolist() for name in frame}, range(1, len(frame) + 1)
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
@@ -199,7 +200,13 @@ def without_markers(
     """The table with None for every cell that is one of `missing` in lower case, and for each column how
     often which marker stood there."""
     markers = {
-        name: Counter(cell for cell in frame[name] if cell is not None and cell.lower() in missing)
+        name: Counter(
+            {
+                cell: count
+                for cell, count in Counter(frame[name].tolist()).items()
+                if cell is not None and cell.lower() in missing
+            }
+        )
         for name in frame.columns
     }
     cells = {
@@ -227,21 +234,33 @@ def require_distinct(cells: pd.Series, what: str, hint: str = "keep one of the t
         first[cell] = row
 
 
-def label_cells(frame: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
-    """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank)."""
+def label_cells(frame: pd.DataFrame, labels: Sequence[str], positive_from: float | None = None) -> np.ndarray:
+    """raw_NC for `cohort.labels.apply_policy`: 1, 0, -1 (uncertain) and NaN (blank); of grades 1 where they
+    are `positive_from` or more; InputError for another cell."""
     raw_NC = np.full((len(frame), len(labels)), np.nan)
     for c, label in enumerate(labels):
+        values = {cell: _label_value(cell, positive_from) for cell in set(frame[label]) if cell is not None}
         for n, cell in enumerate(frame[label].tolist()):
             if cell is None:
                 continue
-            value = LABEL_CELLS.get(cell.lower())
-            if value is None:
+            if values[cell] is None:
+                graded = "; pass --positive-from GRADE where these are grades"
                 raise InputError(
-                    f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain) or blank, "
-                    f"got {shortened(cell)!r}"
+                    f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain), yes, no or blank, "
+                    f"got {shortened(cell)!r}{graded if _NUMBER.fullmatch(cell) else ''}"
                 )
-            raw_NC[n, c] = value
+            raw_NC[n, c] = values[cell]
     return raw_NC
+
+
+def _label_value(cell: str, positive_from: float | None) -> float | None:
+    """1, 0, -1, or None for another; `1.00` is 1."""
+    number = float(cell) if _NUMBER.fullmatch(cell) else None
+    if number is None or number == -1:
+        return LABEL_CELLS.get(cell.lower(), number)
+    if positive_from is not None:
+        return float(number >= positive_from)
+    return number if number in (0, 1) else None
 
 
 def typed(cells: Sequence[str | None]) -> list:

@@ -13,134 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohort.errors import InputError
-from cohort.labels import CHEXPERT_14, MODALITIES, LabelPolicy, apply_policy, likely_modality
-from cohort.readers.name_lists import comma_separated
-from cohort.readers.options import SharedOptions, add_options, option, options_of
+from cohort.labels import LabelPolicy, apply_policy, likely_modality
+from cohort.readers.options import add_options, options_of
+from cohort.readers.table_options import TableOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cohort.manifest import Cohort
     from cohort.readers.table_labels import LabelledRows
+    from cohort.readers.table_sources import SourceRowsRead
 
-HELP = "read any CSV or Parquet table with its images"
+HELP = "read any table with its images"
 EXAMPLE = (
     "radtune cohort table --table labels.csv --images images --image-column image_id "
     "--patient-column patient_id --labels Cardiomegaly,Effusion --out cohorts/mine"
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableOptions(SharedOptions):
-    """Which columns of a table hold what. InputError for options that contradict each other.
-
-    Labels stand either in one column a label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one column
-    for all (`label_column`): one label a row, several rows of one image merged, or several labels in a cell
-    with `label_separator` between them (default: `|`). In the second form what is not named is negative, a
-    blank cell means what `blank` says for all labels, and `labels` may choose some of those that are named.
-
-    `blank` defaults to `negative` where the table has all fourteen CheXpert columns, because CheXpert and
-    CheXbert leave out what a report does not mention, and to `missing` elsewhere; `no_finding` to `as-given`.
-    """
-
-    image_column: str = option(None, required=True, metavar="C", help="file names, with or without ending")
-    """With or without folder too (`cohort.readers.named_files`); becomes the image id."""
-    patient_column: str | None = option(
-        None, metavar="C", help="groups the split (default: each image its own)"
-    )
-    study_column: str | None = option(None, metavar="C")
-    view_column: str | None = option(None, metavar="C")
-    views: Sequence[str] | None = option(
-        None, type=comma_separated, metavar="PA,AP", help="keep these views only"
-    )
-    labels: Sequence[str] | None = option(
-        None,
-        type=comma_separated,
-        metavar="A,B,C",
-        help="label columns holding 1, 0, -1 or blank; with --label-column, which of its labels (default: "
-        "all); a name with a comma in quotes, as in CSV: '\"Mass, left\",Edema'",
-    )
-    label_column: str | None = option(
-        None, metavar="C", help="one label a row, or several in a cell, in this column"
-    )
-    label_separator: str | None = option(
-        None, metavar="C", help="between several labels in a cell of that column (default: |)"
-    )
-    split_column: str | None = option(
-        None,
-        metavar="C",
-        help="train, val, test; a cohort may lack some (default: a stratified split)",
-    )
-    keep: Sequence[str] = option((), type=comma_separated, metavar="sex,age", help="columns to carry along")
-    not_missing: Sequence[str] = option(
-        (),
-        type=comma_separated,
-        metavar="NA,None",
-        help="markers that are values in this table, such as the patient NA; otherwise a cell is blank that "
-        "holds NA, N/A, #N/A, <NA>, NaN, NaT, null, None, - or ?, in any case",
-    )
-    modality: str | None = option(
-        None,
-        choices=MODALITIES,
-        help="what the images are (default: chest radiograph for CheXpert's and ChestX-ray14's labels, "
-        "otherwise medical image)",
-    )
-    multiclass: bool | None = None
-    """Whether the labels are the classes of one question (`Cohort.multiclass`). None: where every row has
-    exactly one of them, or is masked whole, in so many rows that independent findings hardly would
-    (`cohort.multiclass`)."""
-
-    def __post_init__(self) -> None:
-        labels, separator = self.labels, self.label_separator
-        if labels is None and self.label_column is None:
-            raise InputError(
-                "labels stand in columns of their own (--labels) or in one (--label-column); name them or it"
-            )
-        if separator is not None and (self.label_column is None or not separator):
-            raise InputError(
-                f"label separator {separator!r} must be a text between the labels of a label column, and one "
-                "must be named; leave it out"
-            )
-        if labels is not None and not labels:
-            raise InputError("labels: no label is named; name at least one")
-        for label, count in Counter(labels or ()).items():
-            if count > 1:
-                raise InputError(f"labels: label {label!r} is named {count} times; name it once")
-        if self.fractions is not None and self.split_column:
-            raise InputError(
-                f"fractions are those of a split that is drawn, but column {self.split_column!r} gives one; "
-                "name one of the two"
-            )
-        if self.views and not self.view_column:
-            raise InputError(f"views {', '.join(self.views)} are asked for, but no view column is named")
-
-    @property
-    def single(self) -> tuple[str | None, ...]:
-        """Columns of which an image has one value, but for the image itself."""
-        return self.patient_column, self.study_column, self.view_column, self.split_column
-
-    def fitted(self, frame: pd.DataFrame) -> TableOptions:
-        """With the columns' names as the table writes them (a name that it does not have stays), and with the
-        rules for labels that go with its columns, where none are given."""
-        from cohort.readers.source_table import as_written
-
-        blank = "negative" if set(CHEXPERT_14) <= set(frame.columns) else "missing"
-        names = ("image", "patient", "study", "view", "label", "split")
-        given = {f"{name}_column": getattr(self, f"{name}_column") for name in names}
-        written = {name: column and as_written(frame, column) for name, column in given.items()}
-        return replace(
-            self,
-            keep=[as_written(frame, name) for name in self.keep],
-            blank=blank if self.blank is None else self.blank,
-            no_finding=self.no_finding or "as-given",
-            **written,
-        )
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `radtune cohort table`."""
     parser.add_argument(
-        "--table", required=True, metavar="CSV|PARQUET", help="a row an image, or an image and label"
+        "--table",
+        required=True,
+        action="append",
+        metavar="FILE",
+        help="a row an image, or an image and label: .csv, .tsv, .txt, .xlsx, .jsonl, .parquet; text also as "
+        ".gz or .zip; several as SPLIT=FILE",
     )
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
     meaning = parser.add_mutually_exclusive_group()
@@ -165,48 +64,80 @@ def read(arguments: argparse.Namespace) -> Cohort:
     return read_table(arguments.table, arguments.images, arguments.out, options)
 
 
-def read_table(table: Path | str, images: Path | str, out: Path | str, options: TableOptions) -> Cohort:
-    """Read a CSV or Parquet table and its images, write the cohort to the folder `out`, and open it.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a cohort says of where it is from."""
 
-    `images` is a folder or a zip archive.
+    source: str
+    reader: str = "table"
+    licence: str = ""
+    citation: str = ""
+
+
+def read_table(
+    table: Path | str | Sequence[str], images: Path | str, out: Path | str, options: TableOptions
+) -> Cohort:
+    """Read a table and its images, write the cohort to the folder `out`, and open it.
+
+    `table` is a file, or one `SPLIT=FILE` each; `images` a folder or a zip archive.
 
     A cell is blank that holds one of `cohort.readers.source_table.MISSING`, but for those in `not_missing`.
     Patients, labels, studies, views and columns whose names look the same (Unicode forms, characters without
     width, blanks) are the same, as the first is written.
 
-    Without a column of patients every image counts as its own patient, with a warning. The column of splits
-    need not name all three sides; without it a patient-grouped stratified split is drawn; see `assemble` for
-    what it keeps together.
+    Patients come from a column, or from the images' names; where nothing is said of them, names that seem to
+    tell patients are refused, and otherwise every image counts as its own patient, with a warning. The column
+    of splits need not name all three sides; without it a patient-grouped stratified split is drawn; see
+    `assemble` for what it keeps together.
 
     Raises InputError for whatever the user can mend: absent columns and files, unknown values, duplicate
-    images, a patient on two sides, a label without a positive image, a row with two `multiclass` labels or
-    none, unreadable images (skipped with a warning under `skip_unreadable`), and images of different given
-    splits that are the same or nearly so (a warning under `allow_duplicates`).
+    images, several raters or rows of an image without a rule, a patient on two sides, a label without a
+    positive image, a row with two `multiclass` labels or none, unreadable images (skipped with a warning
+    under `skip_unreadable`), and images of different given splits that are the same or nearly so (a warning
+    under `allow_duplicates`).
     """
-    from cohort.multiclass import settle_multiclass
-    from cohort.readers.assemble import SourceRows, assemble
-    from cohort.readers.source_table import typed
-    from cohort.splits import given_split, too_rare_for_three_sides
+    from cohort.readers.table_sources import open_tables
     from cohort.writing import check_output_folder
 
     check_output_folder(out, images)
-    rows, options, flow, warnings = _labelled_rows(table, options)
-    frame, labels = rows.frame, rows.labels
+    tables = [str(table)] if isinstance(table, str | Path) else list(table)
+    names = " and ".join(Path(name.rpartition("=")[2]).name for name in [*tables, *options.join])
+    read = open_tables(tables, options)
+    return read_rows(read, images, out, Origin(source=f"table {names}"))
+
+
+def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin: Origin) -> Cohort:
+    """`read_table` of tables that have been opened."""
+    from cohort.multiclass import settle_multiclass
+    from cohort.readers.assemble import SourceRows, assemble
+    from cohort.readers.patient_names import settle_patients
+    from cohort.readers.rare_labels import without_rare
+    from cohort.readers.source_table import typed
+    from cohort.splits import given_split, too_rare_for_three_sides, with_val_from_train
+
+    table = read.name
+    rows, options, flow, warnings = _labelled_rows(read)
+    warnings = [*read.notes, *warnings]
+    frame, labels, raw_NC = rows.frame, rows.labels, rows.raw_NC
+    image = frame[options.image_column].tolist()
+    patient, unknown = settle_patients(frame, options, table)
+    if options.min_patients:
+        rules = options.min_patients, options.rare
+        raw_NC, labels, left_out = without_rare(raw_NC, labels, patient, *rules)
+        warnings += left_out
     policy = LabelPolicy(options.uncertain, options.blank, options.no_finding)
-    targets_NC, contradictions = apply_policy(rows.raw_NC, labels, policy)
+    targets_NC, contradictions = apply_policy(raw_NC, labels, policy)
     for c, label in enumerate(labels):
         if not (targets_NC[:, c] == 1).any():
             raise InputError(f"{table}: label {label!r} has no positive image; leave it out of the labels")
 
-    image = frame[options.image_column].tolist()
-    patient = frame[options.patient_column].tolist() if options.patient_column else image
     multiclass, doubts = settle_multiclass(options.multiclass, targets_NC, labels, image)
-    warnings += doubts
-    if not options.patient_column:
-        warnings.append("no patient column: every image counts as its own patient")
+    warnings += [*doubts, *unknown]
     split = None
     if column := options.split_column:
         split = given_split(frame[column], patient, f"{table}, column {column!r}")
+        if options.val_from_train:
+            split = with_val_from_train(split, targets_NC, patient, options.val_from_train, options.seed)
     else:
         warnings += too_rare_for_three_sides(targets_NC, patient, labels)
     study, view = (
@@ -222,17 +153,20 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
             view=view or [""] * len(frame),
             split=split,
             keep={name: typed(frame[name].tolist()) for name in options.keep},
-            raw_NC=rows.raw_NC,
+            raw_NC=raw_NC,
             targets_NC=targets_NC,
             contradictions=contradictions,
             labels=labels,
             policy=policy,
-            source=f"table {Path(table).name}",
-            reader="table",
             modality=options.modality or likely_modality(labels),
             multiclass=multiclass,
+            raters=rows.raters,
             flow=flow,
             warnings=warnings,
+            source=origin.source,
+            reader=origin.reader,
+            licence=origin.licence,
+            citation=origin.citation,
         ),
         images,
         out,
@@ -241,45 +175,63 @@ def read_table(table: Path | str, images: Path | str, out: Path | str, options: 
 
 
 def _labelled_rows(
-    table: Path | str, options: TableOptions
+    read: SourceRowsRead,
 ) -> tuple[LabelledRows, TableOptions, list[tuple[str, int]], list[str]]:
     """A row an image that is kept; the options as they fit the table; the flow from rows read to images; and
     warnings."""
-    from cohort.readers.source_table import (
-        MISSING,
-        read_source,
-        require_cells,
-        require_columns,
-        without_markers,
-    )
+    from cohort.readers.rater_rows import require_agreement, require_raters_named
+    from cohort.readers.source_table import MISSING, require_cells, require_columns, without_markers
+    from cohort.readers.split_lists import LISTED, with_listed_splits
     from cohort.readers.table_labels import LabelSource, how_to_keep
     from cohort.readers.views import keep_views
 
+    table, options, flow = read.name, read.options, list(read.flow)
     missing = MISSING - {marker.lower() for marker in options.not_missing}
-    frame, markers = without_markers(read_source(table, missing=("",)), missing)
+    missing |= {marker.lower() for marker in options.missing}
+    frame, markers = without_markers(read.frame, missing)
     options = options.fitted(frame)
-    image, column = options.image_column, options.label_column
-    named = [image, *options.single[:3], column, options.split_column, *options.keep]
-    require_columns(frame, [name for name in named if name], table)
-    flow = [("rows read", len(frame))]
+    image, column, rater = options.image_column, options.label_column, options.rater_column
+    require_columns(frame, [name for name in (image, *options.single, column, rater) if name], table)
     texts = {
         "patients": options.patient_column,
         "studies": options.study_column,
         "views": options.view_column,
+        "raters": rater,
     }
     frame, warnings = _in_one_spelling(frame, {what: name for what, name in texts.items() if name})
     if options.views:
         frame, left_out, unknown = keep_views(frame, options.view_column, options.views, table)
         flow.append((f"view among {', '.join(options.views)}{left_out}", len(frame)))
         warnings += unknown
-    for name in filter(None, (image, options.patient_column)):
+    for name in filter(None, (image, options.patient_column, rater)):
         require_cells(frame, name, how_to_keep(markers[name]))
+    if options.split_list:
+        frame, absent = with_listed_splits(frame, image, options.split_list)
+        options = replace(options, split_column=LISTED, split_list=())
+        flow.append(("image in a split list", len(frame)))
+        warnings += absent
+    if rater is None:
+        require_raters_named(frame, image, table)
+    if column or rater or options.rows:  # otherwise an image has one row, or is refused for its second
+        require_agreement(frame, image, options.single)
 
-    source = LabelSource(options.labels, column, options.label_separator, options.no_finding, missing, table)
-    if column is None:
-        return source.in_columns(frame, image), options, flow, warnings
-    rows = source.in_one_column(frame, image, options.single, markers[column])
-    return rows, options, [*flow, ("images", len(rows.frame))], [*warnings, *rows.warnings]
+    source = LabelSource(
+        labels=options.labels,
+        column=column,
+        separator=options.label_separator,
+        no_finding=options.no_finding,
+        missing=missing,
+        table=table,
+        levels=options.label_levels,
+        positive_from=options.positive_from,
+        rows=options.rows,
+        rater_column=rater,
+        raters=options.raters,
+    )
+    rows = source.read(frame, image, markers[column] if column else Counter())
+    if column or len(rows.frame) < len(frame):
+        flow.append(("images", len(rows.frame)))
+    return rows, options, flow, [*warnings, *rows.warnings]
 
 
 def _in_one_spelling(frame: pd.DataFrame, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[str]]:

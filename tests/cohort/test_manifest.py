@@ -256,7 +256,7 @@ def test_what_is_no_cohort_is_refused(tmp_path):
         Cohort.open(tmp_path)
     assert "\n" not in str(error.value)
     pq.write_table(pa.table({"image": ["a"]}), tmp_path / MANIFEST)
-    with pytest.raises(InputError, match="format must be 6, got None"):
+    with pytest.raises(InputError, match="format must be 7, got None"):
         Cohort.open(tmp_path)
 
 

@@ -148,8 +148,8 @@ def test_a_given_split_may_lack_sides():
 
 
 def test_a_given_split_with_another_value_is_refused():
-    with pytest.raises(InputError, match=r"^t: image 2 has the split 'holdout'; it must be train, val"):
-        given_split(["train", "holdout"], ["a", "b"], "t")
+    with pytest.raises(InputError, match=r"^t: image 2 has the split 'reserve'; it must be train, val"):
+        given_split(["train", "reserve"], ["a", "b"], "t")
 
 
 def test_a_given_split_with_a_patient_on_two_sides_is_refused():

@@ -41,7 +41,7 @@ def first(cohort):
     [
         "image,label,x,y,w,h\n0.png,Edema,1,2,3,4\n1.png,,,,,\n",
         "image_id,class_name,x_min,y_min,x_max,y_max\n0,edema,1,2,4,6\n",
-        "Filename,Finding,xmin,ymin,xmax,ymax\nsomewhere/0.png,EDEMA,1,2,4,6\n",
+        "Filename,Finding,xmin,ymin,xmax,ymax\nimages/0.png,EDEMA,1,2,4,6\n",
     ],
 )
 def test_a_table_of_boxes_is_read_by_the_usual_names_of_its_columns(cohort, tmp_path, text):
@@ -94,7 +94,7 @@ def test_coco_has_boxes_polygons_and_run_lengths(cohort, tmp_path):
     packed = coco.encode(np.asfortranarray(mask_HW.astype(np.uint8)))
     rle = {"size": packed["size"], "counts": packed["counts"].decode()}
     content = {
-        "images": [{"id": 7, "file_name": "a/0.png", "width": 20, "height": 20}],
+        "images": [{"id": 7, "file_name": "images/0.png", "width": 20, "height": 20}],
         "categories": [{"id": 1, "name": "edema"}],
         "annotations": [
             {"id": 1, "image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4]},
@@ -330,3 +330,34 @@ def test_nihs_boxes_of_real_radiographs_are_found_by_their_names(published, real
     for region in Annotations.open(cohort).regions:
         assert region.image_width == 64
         assert targets_NC[cohort.images().index(region.image), cohort.labels.index(region.label)] == 1
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """One image of each of two patients, in folders and under names as CheXpert's, and a DICOM id."""
+    write_images(tmp_path / "images", count=3)
+    names = ["valid/patient1/view1.png", "valid/patient2/view1.png", "1.2.840.10.55.png"]
+    for n, name in enumerate(names):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / f"{n}.png").rename(tmp_path / "images" / name)
+    return cohort_of(tmp_path / "images", tmp_path / "cohort")
+
+
+@pytest.mark.parametrize("name", ["valid/patient77/view1.jpg", "1.2.840.10.99", "1.2.840.10.99.dcm"])
+def test_a_region_of_an_absent_image_is_laid_on_no_other(nested, tmp_path, name):
+    text = f"image,label,x,y,w,h\n{name},Edema,1,2,3,4\nvalid/patient1/view1.png,Edema,1,2,3,4\n"
+    found = boxes(nested, tmp_path, text)
+    assert found.regions == 1 and found.left_out == {"images that are not in the cohort": {name: 1}}
+
+
+def test_a_flat_name_is_not_taken_for_one_in_another_folder(cohort, tmp_path):
+    text = "image,label,x,y,w,h\npatient77/0.png,Edema,1,2,3,4\n1.png,Edema,1,2,3,4\n"
+    found = boxes(cohort, tmp_path, text)
+    assert found.regions == 1
+    assert "though others of their name are in other folders: 'patient77/0.png'" in " ".join(found.lines)
+
+
+def test_a_name_that_may_be_of_two_images_is_refused(nested, tmp_path):
+    message = r"row 2: the image 'view1\.png' may be 'valid/patient1/view1\.png' or 'valid/patient2"
+    with pytest.raises(InputError, match=message):
+        boxes(nested, tmp_path, "image,label,x,y,w,h\nview1.png,Edema,1,2,3,4\n")

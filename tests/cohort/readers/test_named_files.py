@@ -21,7 +21,7 @@ def test_a_name_fits_with_or_without_ending_and_folders(name):
 
 @pytest.mark.parametrize("name", ["b/1.png", "11.png", "1.jpg", "a", "/", "."])
 def test_another_path_does_not_fit(name):
-    assert find([name], ["a/1.png"]) == [None]
+    assert find([name], ["a/1.png", "a/2.jpg"]) == [None]
 
 
 def test_the_folders_in_front_of_a_name_may_be_those_of_the_root(tmp_path):
@@ -122,3 +122,24 @@ def test_of_two_files_that_look_alike_the_one_that_is_written_so_is_meant_or_the
     assert find(both, both) == both
     with pytest.raises(InputError, match=r"names look alike, 'M\\xfcller.png' and 'Mu\\u0308ller.png'"):
         find([COMPOSED], both)
+
+
+@pytest.mark.parametrize("name", ["IM004832.jpg", "IM004832.JPG", "x/IM004832.Jpg"])
+def test_the_case_of_an_ending_does_not_count(name):
+    assert find([name], ["x/IM004832.JPG", "x/1.jpg"]) == ["x/IM004832.JPG"]
+
+
+def test_an_ending_that_no_file_has_is_no_part_of_a_name_and_that_is_said():
+    names, files = ["1.dcm", "2.dcm"], ["1.png", "2.png"]
+    assert find(names, files) == files
+    assert warned(names, files) == [
+        "2 names end otherwise than their files ('1.dcm' is taken for '1.png'): no file ends in .dcm"
+    ]
+    assert find_files([["1.dcm"]], ["1.png"], "root", ["2.dcm"])[0] == [None]
+    with pytest.raises(InputError, match=r"may be '1\.jpg' or '1\.png'"):
+        find(["1.dcm"], ["1.jpg", "1.png"])
+
+
+def test_what_stands_behind_the_last_dot_of_an_id_is_no_ending():
+    assert find(["1.2.840.10"], ["1.2.840.10.55"]) == [None]
+    assert find(["1.2.840.10.55"], ["1.2.840.10.55.png", "1.2.840.10.99.png"]) == ["1.2.840.10.55.png"]

@@ -100,8 +100,8 @@ def test_label_cells_are_numbers(tmp_path):
 
 
 def test_another_label_cell_is_refused_with_its_row(tmp_path):
-    (tmp_path / "t.csv").write_text("x\n1\nyes\n")
-    with pytest.raises(InputError, match=r"t\.csv, row 3: label 'x' must be 1, 0, -1 .* got 'yes'"):
+    (tmp_path / "t.csv").write_text("x\n1\nmaybe\n")
+    with pytest.raises(InputError, match=r"t\.csv, row 3: label 'x' must be 1, 0, -1 .* got 'maybe'"):
         label_cells(read_source(tmp_path / "t.csv"), ["x"])
 
 

@@ -865,3 +865,123 @@ def test_a_cohort_that_can_be_scored_is_not_warned_of(source):
     source[1]["pid"] = [f"p{n}" for n in range(60)]
     source[1]["Edema"] = [n // 3 % 2 for n in range(60)]  # 10 and 10 in test
     assert not any("10 positive" in w or "split:" in w for w in read(source, split_column="set").warnings)
+
+
+def test_lists_in_a_label_column_are_lists(source):
+    """As in PadChest, SCIN and FLAIR's tables; names there begin and end with blanks."""
+    lists = ["['edema']", "['edema', ' fracture']", '["fracture", ""]', ""]
+    source[1]["code"] = [lists[n % 4] for n in range(60)]
+    cohort = read(source, label_column="code")
+    assert cohort.labels == ("edema", "fracture") and not any("several in one" in w for w in cohort.warnings)
+    np.testing.assert_array_equal(cohort.targets_NC()[:4], [[1, 0], [1, 1], [0, 1], [np.nan, np.nan]])
+
+
+def test_a_column_of_run_lengths_or_ids_is_refused_as_labels(source):
+    source[1]["code"] = ["-1" if n % 2 else f"{n} 3 1021 4 {n} 7" for n in range(60)]
+    with pytest.raises(InputError, match=r"column 'code' holds no labels but run lengths .*annotate"):
+        read(source, label_column="code")
+    with pytest.raises(InputError, match=r"column 'exam' holds no labels but ids"):
+        read(source, label_column="exam")
+
+
+def test_a_kept_column_that_disagrees_within_an_image_is_refused(source):
+    folder, rows = source
+    again = rows.iloc[[0]].assign(code="fracture", age=99)
+    pd.concat([rows, again]).to_csv(folder / "again.csv", index=False)
+    with pytest.raises(InputError, match=r"row 62: image 'img_00.png' has '99' in column 'age', but '30'"):
+        read(source, table=folder / "again.csv", label_column="code", keep=["sex", "age"])
+
+
+@pytest.fixture
+def rated(source):
+    """Three raters of thirty images: Edema by one of them on each, two on every third, all on every sixth."""
+    folder, _ = source
+    with (folder / "rated.csv").open("w") as file:
+        file.write("file,pid,rad_id,finding,Edema\n")
+        for n in range(PATIENTS):
+            for r in range(3):
+                edema = n % (1, 3, 6)[r] == 0
+                file.write(f"img_{n:02}.png,{n // 2},R{r + 1},{'Edema' if edema else 'none seen'},{edema}\n")
+    return folder, folder / "rated.csv"
+
+
+@pytest.mark.parametrize(("rule", "positive"), [("any", 30), ("majority", 10), ("all", 5), ("R3", 5)])
+def test_several_raters_come_to_the_answer_that_is_asked_for(rated, rule, positive):
+    folder, table = rated
+    arguments = {"image_column": "file", "patient_column": "pid", "rater_column": "rad_id", "raters": rule}
+    options = TableOptions(label_column="finding", **arguments)
+    cohort = read_table(table, folder / "images", folder / "cohort", options)
+    assert (cohort.targets_NC()[:, cohort.labels.index("Edema")] == 1).sum() == positive
+    assert cohort.raters.rule == rule and cohort.raters.images == 30 and cohort.raters.count == 3
+    assert cohort.raters.disagreements["Edema"] == 25
+    assert f"Raters: {rule} (3 in all, 30 images have two at least)" in describe(cohort)
+    if rule == "majority":
+        columns = TableOptions(labels=["Edema"], **arguments)
+        again = read_table(table, folder / "images", folder / "cohort", columns)
+        assert (again.targets_NC() == 1).sum() == positive
+        assert again.raters.kappa["Edema"] == pytest.approx(cohort.raters.kappa["Edema"])
+
+
+def test_raters_that_nobody_named_are_refused(rated):
+    folder, table = rated
+    options = TableOptions(image_column="file", patient_column="pid", label_column="finding")
+    with pytest.raises(InputError, match=r"several raters in column 'rad_id'; pass --rater-column 'rad_id'"):
+        read_table(table, folder / "images", folder / "cohort", options)
+
+
+def test_a_rater_that_is_not_there_is_refused(rated):
+    folder, table = rated
+    options = TableOptions(
+        image_column="file", patient_is_image=True, label_column="finding", rater_column="rad_id", raters="R9"
+    )
+    with pytest.raises(InputError, match=r"--raters must be any, .* got 'R9'; there are: R1, R2, R3"):
+        read_table(table, folder / "images", folder / "cohort", options)
+
+
+@pytest.mark.parametrize(("rule", "positive"), [("any", 20), ("majority", 10)])
+def test_several_rows_of_an_image_with_label_columns_need_a_rule(source, rule, positive):
+    """As RSNA's boxes: a row a box."""
+    folder, _ = source
+    with (folder / "boxes.csv").open("w") as file:
+        file.write("file,Target\n")
+        for n in range(30):
+            cells = [[0], [0, 0, 1], [1, 1, 0]][n % 3]
+            file.writelines(f"img_{n:02}.png,{cell}\n" for cell in cells)
+    options = {"image_column": "file", "labels": ["Target"], "patient_is_image": True}
+    with pytest.raises(InputError, match="pass --rows any or --rows majority"):
+        read_table(folder / "boxes.csv", folder / "images", folder / "cohort", TableOptions(**options))
+    cohort = read_table(
+        folder / "boxes.csv", folder / "images", folder / "cohort", TableOptions(**options, rows=rule)
+    )
+    assert (cohort.targets_NC() == 1).sum() == positive and len(cohort.images()) == 30
+
+
+def test_names_that_tell_patients_are_not_passed_over(source):
+    folder, rows = source
+    for n in range(60):
+        (folder / "images" / f"img_{n:02}.png").rename(folder / "images" / f"{n // 2}_{'lr'[n % 2]}.png")
+    rows["file"] = [f"{n // 2}_{'lr'[n % 2]}" for n in range(60)]
+    with pytest.raises(InputError, match=r"pass --patient-from '\(\?:\^\|/\)\(\[0-9\]\+\)"):
+        read(source, patient_column=None)
+    cohort = read(source, patient_column=None, patient_from=r"([0-9]+)_")
+    assert cohort.column("patient") == [f"{n // 2}" for n in range(60)]
+    own = read(source, patient_column=None, patient_is_image=True)
+    assert len(set(own.column("patient"))) == 60 and not any("own patient" in w for w in own.warnings)
+
+
+def test_grades_are_positive_from_one_of_them_on(source):
+    source[1]["grade"] = [n // 2 % 5 for n in range(60)]
+    with pytest.raises(InputError, match=r"got '2'; pass --positive-from GRADE where these are grades"):
+        read(source, labels=["grade"])
+    cohort = read(source, labels=["grade"], positive_from=2)
+    np.testing.assert_array_equal(cohort.targets_NC()[:, 0], [n // 2 % 5 >= 2 for n in range(60)])
+
+
+def test_markers_levels_and_rare_labels_as_asked(source):
+    names = ["Pneumonia/Viral", "Pneumonia/Bacterial", "todo"]
+    source[1]["code"] = [names[n // 2 % 3] if n > 1 else "Hernia" for n in range(60)]
+    plain = read(source, label_column="code")
+    assert "todo" in plain.labels and any("placeholders" in w for w in plain.warnings)
+    asked = read(source, label_column="code", missing=["todo"], label_levels="all", min_patients=2)
+    assert asked.labels == ("Pneumonia", "Pneumonia/Bacterial", "Pneumonia/Viral")
+    assert any("left out (Hernia 1)" in warning for warning in asked.warnings)
