@@ -31,6 +31,11 @@ AVERAGES_OF_MULTICLASS = _AVERAGES | {
     "balanced_accuracy": "balanced accuracy",
     "cohen_kappa": "Cohen's kappa",
 }
+AVERAGES_OF_ORDINAL = _AVERAGES | {
+    "accuracy": "accuracy",
+    "quadratic_kappa": "quadratic weighted kappa",
+    "mean_absolute_error": "mean absolute error in grades",
+}
 PER_LABEL = ("auroc", "average_precision", "f1", "specificity", "brier_skill")
 
 
@@ -59,7 +64,8 @@ def model_card(
         provenance: further lines, name -> value.
     """
     rule, labels = predictor.rule, predictor.labels
-    metrics = AVERAGES_OF_MULTICLASS if rule.multiclass else AVERAGES
+    of_classes = AVERAGES_OF_ORDINAL if cohort.ordinal else AVERAGES_OF_MULTICLASS
+    metrics = of_classes if rule.multiclass else AVERAGES
     scored = judgement is not None and judgement.has(row)
     names = {label: cohort.label_name(label) for label in labels}
     test = next((counts for counts in split_counts if counts.split == "test"), None)

@@ -28,6 +28,12 @@ COLUMNS_OF_MULTICLASS = {
     "balanced_accuracy": ("balanced", 10),
     "cohen_kappa": ("kappa", 8),
 }
+COLUMNS_OF_ORDINAL = {
+    **_RANKING,
+    "accuracy": ("accuracy", 10),
+    "quadratic_kappa": ("quadratic kappa", 21),
+    "mean_absolute_error": ("MAE", 8),
+}
 
 
 def summary(judgement: Judgement) -> str:
@@ -58,7 +64,8 @@ def _scores(judgement: Judgement) -> Iterator[str]:
     scores = judgement.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
     name_width = _name_width(judgement)
-    columns = COLUMNS_OF_MULTICLASS if judgement.cohort.multiclass else COLUMNS
+    of_classes = COLUMNS_OF_ORDINAL if judgement.cohort.ordinal else COLUMNS_OF_MULTICLASS
+    columns = of_classes if judgement.cohort.multiclass else COLUMNS
     yield " " * name_width + "".join(f"{title:>{width}}" for title, width in columns.values())
     for row in judgement.rows:
         cells = ""

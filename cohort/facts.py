@@ -48,6 +48,9 @@ class CohortFacts:
     """Whether the labels are the classes of one question, such as a diagnosis: every row has exactly one of
     them, or is masked whole."""
 
+    ordinal: bool = False
+    """Whether these classes are grades, which `labels` holds from the lowest to the highest."""
+
     label_names: Mapping[str, str] = field(default_factory=dict)
     """Label -> how it is said to people and to a text tower; labels that are said as they are written stay
     out."""
@@ -90,6 +93,8 @@ class CohortFacts:
                     f"{name} must be one line of at most {LONGEST_LICENCE} characters, got "
                     f"{str(line)[:40]!r}; give its name or an address"
                 )
+        if self.ordinal and not self.multiclass:
+            raise InputError("ordinal labels are multiclass: an image has exactly one grade")
         check_wording(self.labels, self.label_names, self.label_prompts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,6 +108,7 @@ class CohortFacts:
             "licence": self.licence,
             "citation": self.citation,
             "multiclass": self.multiclass,
+            "ordinal": self.ordinal,
             "label_names": dict(self.label_names),
             "label_prompts": {label: list(texts) for label, texts in self.label_prompts.items()},
             "policy": self.policy.to_dict(),
@@ -132,6 +138,7 @@ class CohortFacts:
             licence=written["licence"],
             citation=written["citation"],
             multiclass=written["multiclass"],
+            ordinal=written["ordinal"],
             label_names=written["label_names"],
             label_prompts={label: tuple(texts) for label, texts in written["label_prompts"].items()},
             policy=LabelPolicy.from_dict(written["policy"]),
@@ -157,6 +164,7 @@ def _check_kinds(written: Mapping[str, Any]) -> None:
         "source": isinstance(written["source"], str),
         "reader": isinstance(written["reader"], str),
         "warnings": texts(written["warnings"]),
+        "ordinal": isinstance(written["ordinal"], bool),
         "contradictions": texts(written["contradictions"]),
         "flow": all(isinstance(what, str) and isinstance(count, int) for what, count in flow),
         "uncertain": all(isinstance(count, int) for count in uncertain.values()),

@@ -80,7 +80,7 @@ class Cohort(CohortFacts):
     """Folder or zip archive that `file` is relative to."""
 
     content_hash: str
-    """sha256 over all rows, labels, whether they are multiclass, the policy and the intensity; not over where
+    """sha256 over all rows, labels, whether they are classes or grades, policy and intensity; not over where
     the images lie, nor over words about them."""
 
     @classmethod
@@ -272,7 +272,7 @@ def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
 def content_hash(table: pa.Table, facts: CohortFacts) -> str:
     """sha256 over what `Cohort.content_hash` says."""
     levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
-    what = [list(facts.labels), facts.multiclass, facts.policy.to_dict(), levels]
+    what = [list(facts.labels), facts.multiclass, facts.ordinal, facts.policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:
         digest.update(json.dumps([name, table[name].to_pylist()], default=str).encode())

@@ -72,6 +72,22 @@ def settle_multiclass(
     ]
 
 
+def in_order(labels: Sequence[str], named: Sequence[str] | None) -> list[int]:
+    """The places of grades from the lowest to the highest: as `named`, or by their numbers.
+
+    InputError where nobody named them and some are no numbers.
+    """
+    if named is not None:
+        return [labels.index(label) for label in named]
+    try:
+        return sorted(range(len(labels)), key=lambda c: float(labels[c]))
+    except ValueError:
+        raise InputError(
+            f"--ordinal: the labels {', '.join(labels)} are not all numbers; name them from the lowest to "
+            "the highest with --labels"
+        ) from None
+
+
 def _one_class_or_masked(targets_NC: np.ndarray) -> np.ndarray:
     masked_NC = np.isnan(targets_NC)
     return masked_NC.all(axis=1) | (~masked_NC.any(axis=1) & (np.nansum(targets_NC, axis=1) == 1))

@@ -41,7 +41,7 @@ def describe(cohort: Cohort) -> str:
                 ["modality", cohort.modality + (", drawn in code" if cohort.drawn else "")],
                 ["licence", cohort.licence or "not stated"],
                 *([["cite", cohort.citation]] if cohort.citation else []),
-                ["labels", "one a row (multiclass)" if cohort.multiclass else "independent findings"],
+                ["labels", _kind_of_labels(cohort)],
                 ["policy", cohort.policy.described(cohort.labels)],
                 ["content", cohort.content_hash[:16]],
             ],
@@ -86,6 +86,12 @@ def describe(cohort: Cohort) -> str:
     if cohort.warnings:
         sections.append("Warnings\n" + "\n".join(f"  {warning}" for warning in cohort.warnings))
     return "\n\n".join(sections)
+
+
+def _kind_of_labels(cohort: Cohort) -> str:
+    if cohort.ordinal:
+        return f"one grade per image, from {cohort.labels[0]} to {cohort.labels[-1]} (ordinal)"
+    return "one per image (multiclass)" if cohort.multiclass else "independent findings"
 
 
 def _split_rows(cohort: Cohort) -> list[list[str]]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from scoring import metrics
+from scoring import grades, metric_shares, metrics
 from scoring.label_groups import macro
 from scoring.metrics import Confusion
 from scoring.model_output import ModelOutput, Resampled
@@ -53,8 +53,8 @@ class Metric:
     """Lowest value, which may be minus infinity, and highest, "labels" for how many there are."""
     average: str = ""
     """Name of the average over labels where that is not macro_<name>."""
-    of: Literal["any", "independent", "multiclass"] = "any"
-    """Labels of which it is shown: of multiclass ones some say the same as others."""
+    of: Literal["any", "independent", "multiclass", "ordinal"] = "any"
+    """Labels of which it is shown: of multiclass ones some say the same as others; ordinal ones are such."""
 
     def named(self, label: str) -> str:
         """Its name in a table, of a label or (empty) of the average."""
@@ -66,58 +66,6 @@ class Metric:
         """`bounds` where there are so many labels."""
         low, high = self.bounds
         return low, float(labels) if high == "labels" else high
-
-
-def _known(p: ModelOutput) -> np.ndarray:
-    return ~np.isnan(p.targets_NC)
-
-
-def _of_decided(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    return p.decisions_NC & (p.targets_NC == 1), p.decisions_NC & _known(p)
-
-
-def _of_positives(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    return p.decisions_NC & (p.targets_NC == 1), p.targets_NC == 1
-
-
-def _of_negatives(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    return ~p.decisions_NC & (p.targets_NC == 0), p.targets_NC == 0
-
-
-def _of_either(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    """Jaccard's index: F1 = 2 J / (1 + J) rises with it (Hand, Christen and Kirielle, Machine Learning 110,
-    2021)."""
-    positive_NC = p.targets_NC == 1
-    return p.decisions_NC & positive_NC, (p.decisions_NC & _known(p)) | positive_NC
-
-
-def _f1_of(share: np.ndarray, _: ModelOutput) -> np.ndarray:
-    return 2 * share / (1 + share)
-
-
-def _squared_errors(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    known_NC = _known(p)
-    return np.where(known_NC, (p.probs_NC - np.nan_to_num(p.targets_NC)) ** 2, 0), known_NC
-
-
-def _right(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    """Of images with multiclass labels."""
-    hits_NC, entries_NC = _of_positives(p)
-    return hits_NC.sum(axis=1, keepdims=True), entries_NC.sum(axis=1, keepdims=True)
-
-
-def _exact(p: ModelOutput) -> tuple[np.ndarray, np.ndarray]:
-    right_N1 = metrics.exact_match(p.targets_NC, p.decisions_NC)[:, None]
-    return right_N1 == 1, ~np.isnan(right_N1)
-
-
-def _kappa_of(share: np.ndarray, p: ModelOutput) -> np.ndarray:
-    """Of an accuracy, where as much agreement is by chance as there was (Cohen 1960)."""
-    images = p.counts.tp + p.counts.fn
-    by_chance = float((images * (p.counts.tp + p.counts.fp)).sum()) / float(images.sum()) ** 2
-    if by_chance == 1:
-        return np.full_like(share, np.nan)
-    return np.maximum((share - by_chance) / (1 - by_chance), -1.0)
 
 
 def _of_decisions(
@@ -183,10 +131,10 @@ METRICS = (
         interval="auroc",
         constant=True,
     ),
-    _of_decisions("f1", metrics.f1, _of_either, of_share=_f1_of),
-    _of_decisions("precision", metrics.precision, _of_decided),
-    _of_decisions("recall", metrics.recall, _of_positives, constant=True),
-    _of_decisions("specificity", metrics.specificity, _of_negatives, constant=True),
+    _of_decisions("f1", metrics.f1, metric_shares.of_either, of_share=metric_shares.f1_of),
+    _of_decisions("precision", metrics.precision, metric_shares.of_decided),
+    _of_decisions("recall", metrics.recall, metric_shares.of_positives, constant=True),
+    _of_decisions("specificity", metrics.specificity, metric_shares.of_negatives, constant=True),
     Metric(
         name="mcc",
         takes="decisions",
@@ -202,7 +150,7 @@ METRICS = (
         takes="probs",
         scope="label",
         values=lambda p: metrics.brier(p.errors),
-        share=_squared_errors,
+        share=metric_shares.of_squared_errors,
     ),
     Metric(
         name="brier_skill",
@@ -217,7 +165,7 @@ METRICS = (
         takes="decisions",
         scope="micro",
         values=lambda p: metrics.accuracy(p.counts),
-        share=_right,
+        share=metric_shares.of_right,
         of="multiclass",
     ),
     Metric(
@@ -225,7 +173,7 @@ METRICS = (
         takes="decisions",
         scope="class",
         values=lambda p: metrics.recall(p.counts),
-        share=_of_positives,
+        share=metric_shares.of_positives,
         constant=True,
         of="multiclass",
     ),
@@ -234,21 +182,42 @@ METRICS = (
         takes="decisions",
         scope="micro",
         values=lambda p: metrics.cohen_kappa(p.counts),
-        share=_right,
-        of_share=_kappa_of,
+        share=metric_shares.of_right,
+        of_share=metric_shares.kappa_of,
         bounds=(-1.0, 1.0),
         constant=True,
         of="multiclass",
     ),
-    _micro("micro_f1", metrics.f1, _of_either, of_share=_f1_of),
-    _micro("micro_precision", metrics.precision, _of_decided),
-    _micro("micro_recall", metrics.recall, _of_positives),
+    Metric(
+        name="quadratic_kappa",
+        takes="decisions",
+        scope="micro",
+        values=lambda p: grades.quadratic_kappa(p.targets_NC, p.decisions_NC),
+        share=metric_shares.of_near_grades,
+        of_share=metric_shares.quadratic_kappa_of,
+        bounds=(-1.0, 1.0),
+        constant=True,
+        of="ordinal",
+    ),
+    Metric(
+        name="mean_absolute_error",
+        takes="decisions",
+        scope="micro",
+        values=lambda p: np.nanmean(grades.grade_error(p.targets_NC, p.decisions_NC)),
+        share=metric_shares.of_grade_errors,
+        of_share=metric_shares.grade_error_of,
+        bounds=(0.0, "labels"),
+        of="ordinal",
+    ),
+    _micro("micro_f1", metrics.f1, metric_shares.of_either, of_share=metric_shares.f1_of),
+    _micro("micro_precision", metrics.precision, metric_shares.of_decided),
+    _micro("micro_recall", metrics.recall, metric_shares.of_positives),
     Metric(
         name="exact_match",
         takes="decisions",
         scope="image",
         values=lambda p: metrics.exact_match(p.targets_NC, p.decisions_NC),
-        share=_exact,
+        share=metric_shares.of_exact,
         of="independent",
     ),
     _of_image("lrap", metrics.lrap),
@@ -364,9 +333,11 @@ def by_label(predictions: ModelOutput, labels: Sequence[str]) -> list[Score]:
 
 
 def _applicable(table: Sequence[Metric], predictions: ModelOutput) -> list[Metric]:
-    labels = "multiclass" if predictions.multiclass else "independent"
+    shown = {"any", "multiclass" if predictions.multiclass else "independent"}
+    if predictions.ordinal:
+        shown.add("ordinal")
     return [
         metric
         for metric in table
-        if (metric.takes != "probs" or predictions.probs_NC is not None) and metric.of in ("any", labels)
+        if (metric.takes != "probs" or predictions.probs_NC is not None) and metric.of in shown
     ]

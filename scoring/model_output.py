@@ -44,6 +44,8 @@ class ModelOutput:
     """float in [0, 1], of training, where there are probabilities: the reference of the Brier skill."""
     multiclass: bool = False
     """Whether an image has exactly one label, or is masked whole, and exactly one is decided for it."""
+    ordinal: bool = False
+    """Whether the labels are grades from the lowest to the highest; then multiclass too."""
 
     @cached_property
     def counts(self) -> Confusion:

@@ -133,7 +133,7 @@ class MetricIntervals:
     @cached_property
     def _shares(self) -> Shares:
         hits_NC, entries_NC = self.metric.share(self._predictions)
-        whole = self.metric.takes == "decisions"
+        whole = not np.issubdtype(hits_NC.dtype, np.floating)
         return Shares.of_images(hits_NC, entries_NC, self.resampled.rows_N, whole)
 
     def _of_share(self, share_C: np.ndarray) -> np.ndarray:

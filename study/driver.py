@@ -166,7 +166,7 @@ class Driver:
         """Try configurations until there are as many as wanted, or the time is up."""
         config, trainable = self._config, self._trainable
         check_visible(trainable.shared_folders(), on_gpus=capacity.gpus > 0)
-        space, multiclass = study_space(config, self._inputs.cohort), self._inputs.cohort.multiclass
+        space, cohort = study_space(config, self._inputs.cohort), self._inputs.cohort
         fixed, ranges = searched(config, self._inputs.encoder)
         earlier = earlier_starts(config, self._run, lambda starts: space.starts_inside(starts, fixed, ranges))
         lines = []
@@ -177,7 +177,10 @@ class Driver:
         asking = Asking(
             suggest=lambda trial: space.suggest(trial, fixed, ranges),
             presets=trainable.presets(),
-            warm_starts=earlier + trainable.space.warm_starts(fixed, ranges, multiclass=multiclass),
+            warm_starts=earlier
+            + trainable.space.warm_starts(
+                fixed, ranges, multiclass=cohort.multiclass, ordinal=cohort.ordinal
+            ),
             known_to_bank=trainable.known_to_bank,
         )
         plan = kept_plan(trainable.plan(capacity, self._done_before, self._deadline), self._run)

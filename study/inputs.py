@@ -218,7 +218,8 @@ def _named_kinds(features: str | Sequence[str] | None) -> list[str]:
 def study_space(config: StudyConfig, cohort: Cohort) -> Space:
     """What the study searches on such labels; InputError for choices that these do not have."""
     space = importlib.import_module(f"search_spaces.{config.trainable}").SPACE
-    return space.for_labels(cohort.multiclass, config.search.fixed, config.search.ranges)
+    search = config.search
+    return space.for_labels(cohort.multiclass, search.fixed, search.ranges, ordinal=cohort.ordinal)
 
 
 def development_data(

@@ -75,6 +75,8 @@ class EvaluationSet:
     """float64, on training, for the Brier skill."""
     counts: Sequence[SplitCounts]
     """Of every split of the cohort that may be known."""
+    ordinal: bool = False
+    """Whether `labels` are grades from the lowest to the highest."""
     split: str = "test"
     """Which split this is; `development` for training and validation together."""
     accessed: Sequence[Access] = ()
@@ -163,6 +165,7 @@ def _evaluation_set(
         targets_NC=targets_NC,
         patients_N=patients_N,
         labels=cohort.labels,
+        ordinal=cohort.ordinal,
         averaged_C=averaged_C,
         prevalences_C=prevalences(cohort.targets_NC(cohort.indices("train"))),
         counts=counts,

@@ -121,6 +121,7 @@ def _sections(split: EvaluationSet, setting: ScoredRow) -> list[_Section]:
         probs_NC=None if setting.ranks_only else setting.test_unit_NC,
         prevalences_C=split.prevalences_C,
         multiclass=setting.rule.multiclass,
+        ordinal=split.ordinal,
     )
     preset = PRESETS["paper"]
     paper_NC = preset.scores(setting.test_scores_NC)

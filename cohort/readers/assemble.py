@@ -60,6 +60,7 @@ class SourceRows:
     """The source's own, where the options name none."""
     citation: str = ""
     multiclass: bool = False
+    ordinal: bool = False
     warnings: list[str] = field(default_factory=list)
     raters: Raters | None = None
     where_to_get: str = "check the images' folder and the names in the table"
@@ -91,6 +92,7 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
         licence=rows.licence if options.licence is None else options.licence,
         citation=rows.citation,
         multiclass=rows.multiclass,
+        ordinal=rows.ordinal,
         label_names=options.label_names or {},
         label_prompts=options.label_prompts or {},
         contradictions=[rows.image[n] for n in rows.contradictions],

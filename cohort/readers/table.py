@@ -108,7 +108,7 @@ def read_table(
 
 def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin: Origin) -> Cohort:
     """`read_table` of tables that have been opened."""
-    from cohort.multiclass import settle_multiclass
+    from cohort.multiclass import in_order, settle_multiclass
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.patient_names import settle_patients
     from cohort.readers.rare_labels import without_rare
@@ -121,6 +121,9 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
     frame, labels, raw_NC = rows.frame, rows.labels, rows.raw_NC
     image = frame[options.image_column].tolist()
     patient, unknown = settle_patients(frame, options, table)
+    if options.ordinal:
+        order = in_order(labels, options.labels)
+        raw_NC, labels = raw_NC[:, order], [labels[c] for c in order]
     if options.min_patients:
         rules = options.min_patients, options.rare
         raw_NC, labels, left_out = without_rare(raw_NC, labels, patient, *rules)
@@ -131,7 +134,7 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
         if not (targets_NC[:, c] == 1).any():
             raise InputError(f"{table}: label {label!r} has no positive image; leave it out of the labels")
 
-    multiclass, doubts = settle_multiclass(options.multiclass, targets_NC, labels, image)
+    multiclass, doubts = settle_multiclass(options.ordinal or options.multiclass, targets_NC, labels, image)
     warnings += [*doubts, *unknown]
     split = None
     if column := options.split_column:
@@ -160,6 +163,7 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
             policy=policy,
             modality=options.modality or likely_modality(labels),
             multiclass=multiclass,
+            ordinal=options.ordinal,
             raters=rows.raters,
             flow=flow,
             warnings=warnings,

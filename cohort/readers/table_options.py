@@ -160,6 +160,11 @@ class TableOptions(SharedOptions):
     """Whether the labels are the classes of one question (`Cohort.multiclass`). None: where every row has
     exactly one of them, or is masked whole, in so many rows that independent findings hardly would
     (`cohort.multiclass`)."""
+    ordinal: bool = option(
+        False,
+        action="store_true",
+        help="these classes are grades: numbers in their order, other names in the order of --labels",
+    )
 
     def __post_init__(self) -> None:
         labels, separator = self.labels, self.label_separator

@@ -42,15 +42,21 @@ def made_of_classes():
     return replace(probs, decisions_NC=decisions_NC, multiclass=True)
 
 
+@pytest.fixture
+def made_of_grades(made_of_classes):
+    """The same, of grades."""
+    return replace(made_of_classes, ordinal=True)
+
+
 @pytest.fixture(params=METRICS, ids=lambda metric: metric.name)
 def metric(request):
     return request.param
 
 
 @pytest.fixture
-def made_for_it(metric, made, made_of_classes):
+def made_for_it(metric, made, made_of_classes, made_of_grades):
     """ModelOutput of which the metric is shown."""
-    return made_of_classes if metric.of == "multiclass" else made
+    return {"multiclass": made_of_classes, "ordinal": made_of_grades}.get(metric.of, made)
 
 
 @pytest.fixture
@@ -103,10 +109,12 @@ def test_the_skill_of_the_prevalence_is_zero_in_every_resample(made):
     np.testing.assert_allclose(skill.replicates(under, skill.values(said)), 0, atol=1e-5)
 
 
-def test_only_coverage_error_is_bounded_by_the_number_of_labels():
+def test_what_counts_labels_or_grades_is_bounded_by_their_number():
     assert {m.name: m.bounds_among(14) for m in METRICS if m.bounds_among(14) != (0, 1)} == {
         "mcc": (-1, 1),
         "cohen_kappa": (-1, 1),
+        "quadratic_kappa": (-1, 1),
+        "mean_absolute_error": (0, 14),
         "brier_skill": (-math.inf, 1),
         "coverage_error": (0, 14),
     }
@@ -187,6 +195,11 @@ def test_multiclass_labels_have_class_metrics_in_place_of_those_that_say_the_sam
     assert {score.name for score in by_label(made, list("abcdef"))} == {
         score.name for score in by_label(made_of_classes, list("abcdef"))
     }
+
+
+def test_grades_have_two_metrics_more(made_of_classes, made_of_grades):
+    names, of_grades = ({score.name for score in averages(one)} for one in (made_of_classes, made_of_grades))
+    assert of_grades - names == {"quadratic_kappa", "mean_absolute_error"} and names < of_grades
 
 
 def test_balanced_accuracy_takes_every_label_that_occurs_whichever_are_averaged(made_of_classes):

@@ -94,10 +94,15 @@ def clustered_classes(rng, patients):
     return targets_NC, np.eye(4)[scores_NC.argmax(axis=1)], rows_N
 
 
-@pytest.mark.parametrize("name", ["precision", "accuracy", "cohen_kappa", "balanced_accuracy"])
+GRADED = ("quadratic_kappa", "mean_absolute_error")
+
+
+@pytest.mark.parametrize("name", ["precision", "accuracy", "cohen_kappa", "balanced_accuracy", *GRADED])
 def test_multiclass_labels_of_patients_with_up_to_ten_images_are_covered(name):
     def found(targets_NC, decided_NC, rows_N):
-        return intervals(name, targets_NC, decided_NC, 0.5, rows_N, resamples=1, multiclass=True)
+        return intervals(
+            name, targets_NC, decided_NC, 0.5, rows_N, resamples=1, multiclass=True, ordinal=name in GRADED
+        )
 
     rng, held = np.random.default_rng(0), []
     endless = found(*clustered_classes(rng, 20_000))

@@ -35,6 +35,14 @@ SHOWN_OF_MULTICLASS = {
 }
 
 
+SHOWN_OF_ORDINAL = {
+    **_SHOWN,
+    "accuracy": "accuracy ↑",
+    "quadratic_kappa": "quadratic weighted kappa ↑",
+    "mean_absolute_error": "mean absolute error ↓",
+}
+
+
 def run(judgement: Judgement) -> Section:
     scores = judgement.scores
     averages = scores[scores["label"] == ""].set_index(["setting", "metric"])
@@ -53,7 +61,8 @@ def run(judgement: Judgement) -> Section:
 
 
 def _by_our_rules(judgement: Judgement, averages: pd.DataFrame) -> Table:
-    metrics = SHOWN_OF_MULTICLASS if judgement.cohort.multiclass else SHOWN
+    of_classes = SHOWN_OF_ORDINAL if judgement.cohort.ordinal else SHOWN_OF_MULTICLASS
+    metrics = of_classes if judgement.cohort.multiclass else SHOWN
     auroc = averages.xs("macro_auroc", level="metric")
     rows = []
     for row in judgement.rows:
@@ -95,6 +104,11 @@ def _how_to_read(judgement: Judgement) -> str:
         text += (
             " Labels are multiclass: an image has exactly one, and one is decided for it. Balanced accuracy "
             "is the mean over labels of the share of their images decided right."
+        )
+    if judgement.cohort.ordinal:
+        text += (
+            " They are grades: the quadratic weighted kappa holds the squared error in grades against that "
+            "of decisions as frequent but independent of the truth, and the mean absolute error is in grades."
         )
     if why := judgement.absent.get(ZERO_SHOT):
         text += f" There is no zero-shot row: {why}."

@@ -145,7 +145,7 @@ def test_one_label_a_row_is_merged_by_image(source):
 def test_one_label_in_every_row_makes_multiclass_labels_in_either_form(source):
     source[1]["code"] = ["benign", "malignant", "normal"] * 20
     cohort = read(source, label_column="code")
-    assert cohort.multiclass and "one a row (multiclass)" in describe(cohort)
+    assert cohort.multiclass and "one per image (multiclass)" in describe(cohort)
     for label in ("benign", "malignant", "normal"):
         source[1][label] = (source[1]["code"] == label).astype(int)
     assert read(source, labels=["benign", "malignant", "normal"]).multiclass
@@ -153,6 +153,24 @@ def test_one_label_in_every_row_makes_multiclass_labels_in_either_form(source):
     asked = read(source, label_column="code", multiclass=False)
     assert not asked.multiclass and not any("one label" in w for w in asked.warnings)
     assert "independent findings" in describe(asked)
+
+
+def test_grades_keep_their_order(source):
+    source[1]["code"] = ["10", "2", "0"] * 20
+    cohort = read(source, label_column="code", ordinal=True)
+    assert cohort.multiclass and cohort.ordinal and cohort.labels == ("0", "2", "10")
+    assert cohort.targets_NC()[:2].tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert "from 0 to 10" in describe(cohort) and Cohort.open(cohort.folder).ordinal
+    source[1]["code"] = ["severe", "mild", "clear"] * 20
+    with pytest.raises(
+        InputError, match=r"^--ordinal: the labels clear, mild, severe are not all numbers; name"
+    ):
+        read(source, label_column="code", ordinal=True)
+    named = read(source, label_column="code", labels=["clear", "mild", "severe"], ordinal=True)
+    assert named.labels == ("clear", "mild", "severe")
+    source[1]["code"] = ["0|2", "2", "0"] * 20
+    with pytest.raises(InputError, match="exactly one a row"):
+        read(source, label_column="code", ordinal=True)
 
 
 def test_a_row_that_nobody_labelled_leaves_labels_multiclass(source):
