@@ -1,6 +1,7 @@
 """What a study may maximise: averages over labels, of a ranking or of decisions.
 
-To add a ranking, write its function in `scoring.metrics`, its row in `scoring.metric_table` and one here.
+To add a ranking, write its function in `scoring.metrics`, its form under weights in `scoring.resampling`, its
+row in `scoring.metric_table` and one here.
 
 Shape legend: K models, N images, C labels.
 """
