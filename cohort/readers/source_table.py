@@ -244,7 +244,7 @@ def label_cells(frame: pd.DataFrame, labels: Sequence[str], positive_from: float
             if cell is None:
                 continue
             if values[cell] is None:
-                graded = "; pass --positive-from GRADE where these are grades"
+                graded = "; of grades `radtune cohort table` takes --positive-from GRADE"
                 raise InputError(
                     f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain), yes, no or blank, "
                     f"got {shortened(cell)!r}{graded if _NUMBER.fullmatch(cell) else ''}"

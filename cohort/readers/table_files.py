@@ -24,6 +24,7 @@ from cohort.readers.named_files import ending
 
 WRONG_FILE = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 """What reading a packed file raises where it is damaged."""
+_EXCELS_ROWS = 2**20
 _LONGEST_LIST = 2**20
 """Bytes of an archive's list of members, of which a table has one, or a workbook some dozens."""
 
@@ -182,12 +183,8 @@ def _workbook(path: Path) -> TableCells:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             sheet = book.worksheets[0]
             sheet.reset_dimensions()
-            rows = {
-                number: list(cells)
-                for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-                if any(cell is not None for cell in cells)
-            }
-        except WRONG_FILE:
+            rows = _sheet_rows(sheet, path)
+        except (InputError, *WRONG_FILE):
             raise
         except Exception as error:  # openpyxl raises whatever its parsers do
             raise ValueError(f"not a readable Excel workbook: {type(error).__name__}: {error}") from error
@@ -201,12 +198,23 @@ def _workbook(path: Path) -> TableCells:
         if any(cell is not None for cell in cells[len(header) :]):
             raise ValueError(f"row {number} has more cells than the header")
         rows[number] = [*cells[: len(header)], *[None] * (len(header) - len(cells))]
-    check_size(path, rows=len(rows), columns=len(header), cells=len(rows) * len(header))
     others = [other.title for other in book.worksheets[1:]]
     notes = (
         [f"{path.name}: sheet {sheet.title!r} is read, and {len(others)} others are not"] if others else []
     )
     return TableCells(header, rows, "", notes)
+
+
+def _sheet_rows(sheet: Any, path: Path) -> dict[int, list[Any]]:
+    """The rows with a cell in them. A file may name a row or column far beyond what Excel has, and openpyxl
+    gives all that are in between."""
+    rows, count = {}, 0
+    for number, cells in enumerate(sheet.iter_rows(max_row=_EXCELS_ROWS, values_only=True), start=1):
+        count += len(cells)
+        check_size(path, columns=len(cells), cells=count)
+        if any(cell is not None for cell in cells):
+            rows[number] = list(cells)
+    return rows
 
 
 def _json_lines(path: Path) -> TableCells:

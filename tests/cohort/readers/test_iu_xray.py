@@ -214,7 +214,7 @@ def test_a_labelers_csv_may_name_files_instead_of_reports(source):
         (lambda f: f.assign(uid=f["uid"] + 900), "none of its 20 rows has the uid of a frontal image"),
         (
             lambda f: f.assign(Edema=3),
-            r"row 2: label 'Edema' must be 1, 0, -1 \(uncertain\) or blank, got '3'",
+            r"row 2: label 'Edema' must be 1, 0, -1 \(uncertain\), yes, no or blank, got '3'",
         ),
     ],
 )

@@ -971,7 +971,7 @@ def test_names_that_tell_patients_are_not_passed_over(source):
 
 def test_grades_are_positive_from_one_of_them_on(source):
     source[1]["grade"] = [n // 2 % 5 for n in range(60)]
-    with pytest.raises(InputError, match=r"got '2'; pass --positive-from GRADE where these are grades"):
+    with pytest.raises(InputError, match=r"got '2'; of grades .* --positive-from GRADE"):
         read(source, labels=["grade"])
     cohort = read(source, labels=["grade"], positive_from=2)
     np.testing.assert_array_equal(cohort.targets_NC()[:, 0], [n // 2 % 5 >= 2 for n in range(60)])

@@ -10,6 +10,7 @@ import pytest
 
 from cohort import parquet_files
 from cohort.errors import InputError
+from cohort.readers import table_files
 from cohort.readers.source_table import label_cells, read_source, source_and_notes
 
 ROWS = [
@@ -133,3 +134,21 @@ def test_tables_of_other_programs_are_refused_with_the_remedy(tmp_path):
 def test_words_for_yes_and_no_are_label_cells(tmp_path, words, values):
     (tmp_path / "t.csv").write_text("x,i\n" + "".join(f"{word},1\n" for word in words))
     np.testing.assert_array_equal(label_cells(read_source(tmp_path / "t.csv"), ["x"])[:, 0], values)
+
+
+def test_a_workbook_that_unpacks_to_too_much_or_names_far_cells_is_refused_or_read_within_bounds(
+    tmp_path, monkeypatch
+):
+    book = openpyxl.Workbook()
+    book.active.append(["image", "Edema"])
+    book.active.append(["a.png", 1])
+    book.save(tmp_path / "t.xlsx")
+    far = tmp_path / "far.xlsx"
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as old, zipfile.ZipFile(far, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<row r="2"', b'<row r="99999999999"'))
+    with pytest.raises(InputError, match="there are no rows below the header"):
+        read_source(far)
+    monkeypatch.setattr(table_files, "LARGEST_WORKBOOK", 100)
+    with pytest.raises(InputError, match="unpacks to more than 100 bytes"):
+        read_source(tmp_path / "t.xlsx")
