@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from cohort.errors import InputError, shortened
 from cohort.files import open_regular
-from cohort.limits import LARGEST_WORKBOOK
+from cohort.limits import LARGEST_JSON, LARGEST_WORKBOOK
 from cohort.parquet_files import check_size
 from cohort.readers.delimited_text import delimiter_of, first_lines, rows_of
 from cohort.readers.encodings import known_encoding, likely_encoding
@@ -65,8 +65,8 @@ def read_cells(path: Path, encoding: str | None = None, columns: Sequence[str] |
         )
     if name.endswith((".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rds")):
         raise InputError(f"{path}: save it as .csv or .xlsx; tables of this kind are not read")
-    if name.endswith((".jsonl", ".ndjson")):
-        return _json_lines(path)
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return _json(path, lines=not name.endswith(".json"))
     return _text(path, encoding, columns)
 
 
@@ -217,26 +217,40 @@ def _sheet_rows(sheet: Any, path: Path) -> dict[int, list[Any]]:
     return rows
 
 
-def _json_lines(path: Path) -> TableCells:
-    """An object a line; lists stay lists, as text."""
+def _json(path: Path, lines: bool) -> TableCells:
+    """An object a line, or a list of objects; lists within them stay lists, as text."""
     names: dict[str, int] = {}
     objects: dict[int, dict[str, Any]] = {}
     with opened(path) as file:
-        for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-            if not line.strip():
-                continue
-            try:
-                one = json.loads(line)
-            except RecursionError as error:
-                raise ValueError(f"line {number} has lists within lists") from error
+        for number, one in enumerate(_values(file, path, lines), start=1):
             if not isinstance(one, dict) or any(isinstance(cell, dict) for cell in one.values()):
-                raise ValueError(f"line {number} is no object of plain values, {shortened(line)!r}")
+                where = "line" if lines else "entry"
+                raise ValueError(f"{where} {number} is no object of plain values, {shortened(str(one))!r}")
             objects[number] = one
             for name in one:
                 names.setdefault(name, len(names))
             check_size(path, columns=len(names), rows=len(objects), cells=len(objects) * len(names))
     rows = {number: [_json_cell(one.get(name)) for name in names] for number, one in objects.items()}
     return TableCells(list(names), rows)
+
+
+def _values(file: BinaryIO, path: Path, lines: bool) -> Iterator[Any]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig")
+    try:
+        if lines:
+            yield from (json.loads(line) for line in text if line.strip())
+            return
+        whole = text.read(LARGEST_JSON + 1)
+        if len(whole) > LARGEST_JSON:
+            raise InputError(
+                f"{path}: has more than {LARGEST_JSON:,} characters; write an object a line (.jsonl)"
+            )
+        content = json.loads(whole)
+    except RecursionError as error:
+        raise ValueError("has lists within lists") from error
+    if not isinstance(content, list):
+        raise ValueError("it must be a list of objects, an object a row")
+    yield from content
 
 
 def _json_cell(cell: Any) -> Any:

@@ -65,7 +65,7 @@ def test_the_first_group_counts():
         ("(a", "not a regular expression"),
         ("(?=a)(b)", "not a regular expression"),
         ("(a" + "a" * 200 + ")", "more than 200 characters"),
-        ("(q[0-9])", r"finds no patient in 2 of 2 names, 'p1_2.png'"),
+        ("(q[0-9])", r"finds nothing in 2 of 2 names, 'p1_2.png'"),
     ],
 )
 def test_other_expressions_are_refused(expression, message):

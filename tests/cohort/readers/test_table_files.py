@@ -101,6 +101,11 @@ def test_json_lines_are_read_with_lists_as_text(tmp_path):
     frame = read_source(tmp_path / "t.jsonl")
     assert frame.columns.tolist() == ["image", "labels", "n", "extra"]
     assert frame.to_numpy().tolist() == [["a.png", '["x", "y"]', "1", None], ["b.png", None, "0.5", None]]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    assert read_source(tmp_path / "t.json").to_numpy().tolist() == frame.to_numpy().tolist()
+    (tmp_path / "t.json").write_text('{"image": "a.png"}')
+    with pytest.raises(InputError, match="a list of objects"):
+        read_source(tmp_path / "t.json")
     (tmp_path / "t.jsonl").write_text('{"image": {"a": 1}}\n')
     with pytest.raises(InputError, match="line 1 is no object of plain values"):
         read_source(tmp_path / "t.jsonl")
