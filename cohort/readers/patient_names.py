@@ -17,7 +17,7 @@ from cohort.readers.table_options import TableOptions
 
 LONGEST_EXPRESSION = 200
 _BRACKET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((\?(?:P?<\w+>|:)?)?", re.DOTALL)
-_BOUNDARY = re.compile(r"[_\-. ]")
+_BOUNDARY = re.compile(r"[_\- ]")
 _NO_PATIENT = re.compile(
     r"(fold|part|batch|set|subset|images?|img|train(ing)?|val(idation)?|test|split)", re.IGNORECASE
 )
@@ -142,7 +142,7 @@ def _of_fronts(names: Sequence[str]) -> str | None:
     if not 0 < len(shapes) <= _MOST_SHAPES or not _shared(count, len(names)):
         return None
     if None not in chosen:
-        return f"(?:^|/)({'|'.join(shapes)})[-_. ]"
+        return f"(?:^|/)({'|'.join(shapes)})[-_ ]"
     return f"(?:^|/)({'|'.join(shapes)}|[^/]+$)"  # what is called otherwise is a patient of its own
 
 

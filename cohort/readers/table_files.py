@@ -53,6 +53,7 @@ def read_cells(path: Path, encoding: str | None = None, columns: Sequence[str] |
         InputError: it is larger than `cohort.limits` says, or no kind of table.
         ValueError, csv.Error, and what `WRONG_FILE` has: it cannot be read.
     """
+    check_size(path, bytes=path.stat().st_size)
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".zip"):
         name = _member(path).filename.lower()
@@ -113,7 +114,7 @@ def _member(path: Path) -> zipfile.ZipInfo:
     """The one file in an archive that is not the system's own."""
     members = [
         member
-        for member in _members(path)
+        for member in listed_members(path)
         if not member.is_dir() and not member.filename.startswith("__MACOSX/")
     ]
     if len(members) != 1:
@@ -123,17 +124,22 @@ def _member(path: Path) -> zipfile.ZipInfo:
     return members[0]
 
 
-def _members(path: Path) -> list[zipfile.ZipInfo]:
-    """zipfile would read a list of any length before it can be counted."""
+def listed_members(path: Path) -> list[zipfile.ZipInfo]:
+    """What is in a zip archive of a few files; zipfile would read a list of any length before it can be
+    counted.
+
+    Raises:
+        InputError: the list is longer than those of tables, workbooks or arrays.
+        OSError, zipfile.BadZipFile: it cannot be read.
+    """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        check_size(path, bytes=size)
         file.seek(max(0, size - 2**16 - 42))
         tail = file.read()
         end = tail.rfind(b"PK\5\6")
         listed = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
         if listed > _LONGEST_LIST or tail[max(0, end - 20) : end].startswith(b"PK\6\7"):
-            raise InputError(f"{path}: holds more than a packed table does; unpack it")
+            raise InputError(f"{path}: holds more files than a packed table or its arrays; unpack it")
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
 
@@ -176,7 +182,7 @@ def _workbook(path: Path) -> TableCells:
     """The first sheet of an Excel workbook."""
     import openpyxl
 
-    if sum(member.file_size for member in _members(path)) > LARGEST_WORKBOOK:
+    if sum(member.file_size for member in listed_members(path)) > LARGEST_WORKBOOK:
         raise InputError(f"{path}: unpacks to more than {LARGEST_WORKBOOK:,} bytes; save it as .csv")
     with open_regular(path) as file:
         try:
