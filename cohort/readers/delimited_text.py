@@ -15,7 +15,8 @@ from cohort.parquet_files import check_size
 
 DELIMITERS = (",", ";", "\t", "|")
 BLANK = " "
-_SAMPLE = 20
+_SAMPLE, _SAMPLED = 20, 2**20
+"""Lines and characters that are looked at."""
 
 
 def delimiter_of(lines: Sequence[str]) -> str:
@@ -59,8 +60,15 @@ def rows_of(file: BinaryIO, path: Path, encoding: str, delimiter: str) -> Iterat
 
 
 def first_lines(file: BinaryIO, path: Path, encoding: str) -> list[str]:
+    """Enough lines to see by what cells are apart."""
     text = io.TextIOWrapper(file, encoding=encoding, newline="")
-    return list(islice(_lines(text, path), _SAMPLE))
+    lines, left = [], _SAMPLED
+    for line in islice(_lines(text, path), _SAMPLE):
+        lines.append(line)
+        left -= len(line)
+        if left < 0:
+            break
+    return lines
 
 
 def _lines(text: TextIO, path: Path) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -34,6 +33,17 @@ class FoldersOptions(SharedOptions):
     )
     patient_is_image: bool = option(
         False, action="store_true", help="each image is a patient of its own, whatever names look like"
+    )
+    class_level: int | None = option(
+        None,
+        type=int,
+        metavar="N",
+        help="which of the folders within each other are classes: 1 the uppermost, -1 the lowest",
+    )
+    class_from: str | None = option(
+        None,
+        metavar="REGEX",
+        help="classes from the images' paths instead of folders: the first group, as in '_([01])[.]png'",
     )
     split_folder: Sequence[str] = option(
         (),
@@ -81,8 +91,9 @@ def read(arguments: argparse.Namespace) -> Cohort:
 def read_folders(root: Path | str, out: Path | str, options: FoldersOptions) -> Cohort:
     """Read the images below `root`, write the cohort to the folder `out`, and open it.
 
-    The class of an image is its uppermost folder that is neither a split's (`train`, `val`, `test` and their
-    like, or `split_folder`), nor called `images`, nor one that all images lie in. Files called as an image
+    The class of an image is its folder that is neither a split's (`train`, `val`, `test` and their like, or
+    `split_folder`), nor called `images`, nor one that all images lie in; where several lie within each other,
+    `class_level` says which. Files called as an image
     with `_mask` behind it, and those in folders called `masks`, are masks.
 
     Raises InputError where images lie in no class's folder, or folders do not tell classes from splits, and
@@ -97,7 +108,7 @@ def read_folders(root: Path | str, out: Path | str, options: FoldersOptions) -> 
     from cohort.writing import check_output_folder
 
     check_output_folder(out, root)
-    found = find_images(list_files(root), options.split_folder, root)
+    found = find_images(list_files(root), root, options)
     frame = pd.DataFrame(
         {"image": found.images, "class": found.classes, "split": found.splits},
         index=[f"{root}, {image}" for image in found.images],
@@ -134,15 +145,15 @@ def read_folders(root: Path | str, out: Path | str, options: FoldersOptions) -> 
     return cohort
 
 
-def find_images(files: Sequence[str], split_folders: Sequence[str], root: Path | str) -> Found:
+def find_images(files: Sequence[str], root: Path | str, options: FoldersOptions) -> Found:
     """The images among these files with their classes, splits and masks; see `read_folders`."""
     from cohort.readers.named_files import ending
+    from cohort.readers.patient_names import first_groups
     from cohort.readers.split_lists import split_and_rest
     from cohort.splits import split_called
 
-    named = {
-        folder: split for split, folder in (split_and_rest(text, "--split-folder") for text in split_folders)
-    }
+    sides = [split_and_rest(text, "--split-folder") for text in options.split_folder]
+    named = {folder: split for split, folder in sides}
     files = [file for file in files if ending(file)]
     masks = _masks(files)
     images = [file for file in files if file not in masks]
@@ -158,26 +169,33 @@ def find_images(files: Sequence[str], split_folders: Sequence[str], root: Path |
     if any(found.splits) and "" in found.splits:
         image = images[found.splits.index("")]
         raise InputError(
-            f"{root}: {image!r} lies in no split's folder, and others do; name it with --split-folder"
+            f"{root}: {image!r} lies in no split's folder, and others do; name all with --split-folder"
         )
+    if options.class_from:
+        found.classes = first_groups(images, options.class_from, "--class-from")
+    else:
+        found.classes = _classes(images, levels, options.class_level, root)
+    if len(set(found.classes)) < 2:
+        raise InputError(f"{root}: all images are of {found.classes[0]!r}, and classes must be two at least")
+    return found
+
+
+def _classes(
+    images: Sequence[str], levels: Sequence[Sequence[str]], level: int | None, root: Path | str
+) -> list[str]:
+    """The folder of each image that is its class, out of those within each other."""
     while all(len(parts) > 1 for parts in levels) and len({parts[0] for parts in levels}) == 1:
         levels = [parts[1:] for parts in levels]
+    place = (level or 1) - (1 if (level or 1) > 0 else 0)
     for image, parts in zip(images, levels, strict=True):
-        if not parts:
+        if level is None and len(parts) > 1:
+            raise InputError(
+                f"{root}: folders lie within folders ({'/'.join(parts)!r}); say which is the class, as in "
+                f"--class-level 1 for {parts[0]!r}, or which are splits: --split-folder train={parts[0]}"
+            )
+        if not -len(parts) <= place < len(parts):
             raise InputError(f"{root}: {image!r} lies in no folder of a class; give a table of the images")
-    within: dict[str, set[str]] = defaultdict(set)
-    for parts in levels:
-        for part in parts[1:2]:
-            within[part].add(parts[0])
-    if several := next((sorted(outer) for outer in within.values() if len(outer) > 1), None):
-        raise InputError(
-            f"{root}: {several[0]!r} and {several[1]!r} hold folders of the same names; say which splits "
-            "they are, as in --split-folder train=NAME, or give a table of the images"
-        )
-    found.classes = [parts[0] for parts in levels]
-    if len(set(found.classes)) < 2:
-        raise InputError(f"{root}: all images lie in {found.classes[0]!r}, and classes must be two at least")
-    return found
+    return [parts[place] for parts in levels]
 
 
 def _masks(files: Sequence[str]) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""IU-Xray (Open-i, Indiana University) from the tables of its Kaggle release.
+"""IU-Xray (Open-i, Indiana University) from the tables of its Kaggle release, or from Open-i's XML.
 
 Labels come from the reports' manual MeSH annotation through this project's own table,
 `mesh_to_chexpert14.csv` ("CheXpert-14 from MeSH"), or from a CSV that a report labeler wrote. The manual
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cohort.manifest import Cohort
 
-HELP = "read IU-Xray from its Kaggle tables"
+HELP = "read IU-Xray from its Kaggle tables or from Open-i's archive"
 EXAMPLE = (
     "radtune cohort iu-xray --reports indiana_reports.csv "
     "--projections indiana_projections.csv --images images/images_normalized --out cohorts/iu"
@@ -97,8 +97,14 @@ class IuXrayOptions(SharedOptions):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `radtune cohort iu-xray`."""
-    parser.add_argument("--reports", required=True, metavar="CSV", help="indiana_reports.csv")
-    parser.add_argument("--projections", required=True, metavar="CSV", help="indiana_projections.csv")
+    parser.add_argument(
+        "--reports", required=True, metavar="FILE", help="indiana_reports.csv, or Open-i's NLMCXR_reports.tgz"
+    )
+    parser.add_argument(
+        "--projections",
+        metavar="CSV",
+        help="indiana_projections.csv; of Open-i's archive all views are read without it",
+    )
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the PNGs")
     add_options(parser, IuXrayOptions)
 
@@ -111,7 +117,7 @@ def read(arguments: argparse.Namespace) -> Cohort:
 
 def read_iu_xray(
     reports: Path | str,
-    projections: Path | str,
+    projections: Path | str | None,
     images: Path | str,
     out: Path | str,
     options: IuXrayOptions = IuXrayOptions(),
@@ -120,8 +126,9 @@ def read_iu_xray(
 
     `reports` and `projections` are `indiana_reports.csv` and `indiana_projections.csv`; `images` is a folder
     or a zip archive with the Kaggle release's files (`10_IM-0002-2001.dcm.png`) or Open-i's
-    (`CXR10_IM-0002-2001.png`). The labels are `CHEXPERT_14`, from MeSH or from a labeler's CSV. Patient and
-    study are both the report's uid, for nothing else identifies a patient.
+    (`CXR10_IM-0002-2001.png`). `reports` may be Open-i's archive of XML instead, of which all images are
+    read, frontal and lateral, where no projections are given. The labels are `CHEXPERT_14`, from MeSH or from
+    a labeler's CSV. Patient and study are both the report's uid, for nothing else identifies a patient.
 
     Kept columns: report (findings and impression), mesh, side, zone, sites, severity, acuity, quality: see
     `MeshFindings`. Raises InputError like `cohort.readers.table.read_table`; a label without positives and a
@@ -158,7 +165,7 @@ def read_iu_xray(
             names=[_file_names(u, name) for u, name in zip(uid, filename, strict=True)],
             patient=uid,
             study=uid,
-            view=["frontal"] * len(frame),
+            view=["" if projections is None else "frontal"] * len(frame),
             split=paper_split(uid) if options.split == "paper" else None,
             keep={"report": report, "mesh": texts["MeSH"].tolist()}
             | {
@@ -185,14 +192,25 @@ def read_iu_xray(
 
 
 def _frontals(
-    reports: Path | str, projections: Path | str
+    reports: Path | str, projections: Path | str | None
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[str, int]], list[str]]:
     """The rows of frontal images, of each the row of its report, the flow to them, and warnings."""
+    from cohort.readers.openi_xml import ENDINGS as OPENI_ENDINGS
+    from cohort.readers.openi_xml import read_openi
     from cohort.readers.source_table import read_source, require_cells, require_columns, require_distinct
 
-    report_frame, frame = read_source(reports), read_source(projections)
+    if str(reports).lower().endswith(OPENI_ENDINGS):
+        report_frame, frame = read_openi(reports)
+    elif projections is None:
+        raise InputError(
+            "--projections: indiana_reports.csv does not say which images are frontal; give both"
+        )
+    else:
+        report_frame = read_source(reports)
+    if projections is not None:
+        frame = read_source(projections)
     require_columns(report_frame, ["uid", "MeSH", "findings", "impression"], reports)
-    require_columns(frame, ["uid", "filename", "projection"], projections)
+    require_columns(frame, ["uid", "filename", "projection"], projections or reports)
     for column in ("uid", "filename"):
         require_cells(frame, column)
     spellings: dict[str, str] = {}
@@ -202,14 +220,18 @@ def _frontals(
     warnings = taken_for_one("uids", replaced + again)
     require_distinct(report_frame["uid"], "uid")
     require_distinct(frame["filename"], "filename")
-    flow = [("rows of projections", len(frame))]
-    frame = frame[[(cell or "").lower() == "frontal" for cell in frame["projection"]]]
-    flow.append(("frontal", len(frame)))
+    if projections is None:
+        flow = [("images of reports", len(frame))]
+        warnings.append("no projections are given: frontal and lateral images are not told apart")
+    else:
+        flow = [("rows of projections", len(frame))]
+        frame = frame[[(cell or "").lower() == "frontal" for cell in frame["projection"]]]
+        flow.append(("frontal", len(frame)))
     texts = report_frame.set_index("uid")
     absent = [uid for uid in frame["uid"] if uid not in texts.index]
     if absent:
         raise InputError(
-            f"{reports}: no report for uid {absent[0]!r} ({len(absent)} in all) of {projections}"
+            f"{reports}: no report for uid {absent[0]!r} ({len(absent)} in all) of {projections or reports}"
         )
     return frame, texts.loc[frame["uid"].tolist()], flow, warnings
 

@@ -68,6 +68,7 @@ def read_medmnist(npz: Path | str, unpack: Path | str, out: Path | str, options:
     import pandas as pd
 
     from cohort.readers.table import Origin, read_rows
+    from cohort.readers.table_files import listed_members
     from cohort.readers.table_options import TableOptions
     from cohort.readers.table_sources import SourceRowsRead
     from cohort.writing import check_output_folder
@@ -78,6 +79,7 @@ def read_medmnist(npz: Path | str, unpack: Path | str, out: Path | str, options:
         raise InputError(f"{unpack}: is there already; name a new folder for the images")
     images, splits, labels_NC = [], [], []
     try:
+        listed_members(npz)
         with zipfile.ZipFile(npz) as archive:
             for split in SPLITS:
                 cells_NC = _labels(archive, split)
@@ -87,6 +89,8 @@ def read_medmnist(npz: Path | str, unpack: Path | str, out: Path | str, options:
                 images += [f"{split}/{n}.png" for n in range(count)]
                 splits += [split] * count
                 labels_NC += cells_NC.tolist()
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"{npz}: no such file") from error
     except _WRONG as error:

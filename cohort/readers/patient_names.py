@@ -17,7 +17,7 @@ from cohort.readers.table_options import TableOptions
 
 LONGEST_EXPRESSION = 200
 _BRACKET = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((\?(?:P?<\w+>|:)?)?", re.DOTALL)
-_BOUNDARY = re.compile(r"[_\-. ]")
+_BOUNDARY = re.compile(r"[_\- ]")
 _NO_PATIENT = re.compile(
     r"(fold|part|batch|set|subset|images?|img|train(ing)?|val(idation)?|test|split)", re.IGNORECASE
 )
@@ -31,6 +31,11 @@ _LOOKED_AT = 20_000
 
 
 def patients_of_names(names: Sequence[str], expression: str) -> list[str]:
+    """`first_groups` for patients."""
+    return first_groups(names, expression, "--patient-from")
+
+
+def first_groups(names: Sequence[str], expression: str, option: str) -> list[str]:
     """What the first group of a regular expression holds, searched for in each name.
 
     Expressions are those of RE2, which takes time linear in the name whatever is asked.
@@ -40,18 +45,18 @@ def patients_of_names(names: Sequence[str], expression: str) -> list[str]:
             nothing there.
     """
     if len(expression) > LONGEST_EXPRESSION:
-        raise InputError(f"--patient-from: has more than {LONGEST_EXPRESSION} characters; shorten it")
+        raise InputError(f"{option}: has more than {LONGEST_EXPRESSION} characters; shorten it")
     try:
-        found = pc.extract_regex(pa.array(names, pa.string()), _with_one_group(expression))
+        found = pc.extract_regex(pa.array(names, pa.string()), _with_one_group(expression, option))
     except pa.ArrowException as error:
         raise InputError(
-            f"--patient-from {expression!r}: not a regular expression that is taken ({error}); lookarounds "
+            f"{option} {expression!r}: not a regular expression that is taken ({error}); lookarounds "
             "and references back are not"
         ) from error
     patients = [one and one["patient"] for one in found.to_pylist()]
     if without := [name for name, patient in zip(names, patients, strict=True) if not patient]:
         raise InputError(
-            f"--patient-from {expression!r}: finds no patient in {len(without)} of {len(names)} names, "
+            f"{option} {expression!r}: finds nothing in {len(without)} of {len(names)} names, "
             f"{shortened(without[0])!r} the first; add what these have, as in '(person[0-9]+|IM-[0-9]+)'"
         )
     return patients
@@ -89,7 +94,7 @@ def likely_expression(names: Sequence[str]) -> str | None:
     return _of_folders(distinct) or _of_fronts(distinct)
 
 
-def _with_one_group(expression: str) -> str:
+def _with_one_group(expression: str, option: str) -> str:
     """The expression with its first group called `patient` and all others without a name."""
     count = 0
 
@@ -103,8 +108,7 @@ def _with_one_group(expression: str) -> str:
     named = _BRACKET.sub(renamed, expression)
     if not count:
         raise InputError(
-            f"--patient-from {expression!r}: has no group; put brackets around the patient, as in "
-            "'(patient[0-9]+)'"
+            f"{option} {expression!r}: has no group; put brackets around it, as in '(patient[0-9]+)'"
         )
     return named
 
@@ -138,7 +142,7 @@ def _of_fronts(names: Sequence[str]) -> str | None:
     if not 0 < len(shapes) <= _MOST_SHAPES or not _shared(count, len(names)):
         return None
     if None not in chosen:
-        return f"(?:^|/)({'|'.join(shapes)})[-_. ]"
+        return f"(?:^|/)({'|'.join(shapes)})[-_ ]"
     return f"(?:^|/)({'|'.join(shapes)}|[^/]+$)"  # what is called otherwise is a patient of its own
 
 

@@ -6,11 +6,13 @@ Shape legend: N images, C labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from cohort.errors import InputError
 from cohort.labels import NO_FINDING
+from cohort.multiclass import is_multiclass, more_than_chance
 from cohort.patients import positive_patients
 
 OTHER = "other"
@@ -21,39 +23,63 @@ _PLACEHOLDERS = frozenset(
 _NAMED = 5
 
 
+@dataclass(frozen=True)
+class LabelCells:
+    """Labels before and after their policy."""
+
+    labels: Sequence[str]
+    raw_NC: np.ndarray
+    """1, 0, -1 (uncertain), NaN (blank)."""
+    targets_NC: np.ndarray
+    """1, 0, NaN where masked: of all labels, so that No Finding is what it is whatever is left out."""
+
+
 def without_rare(
-    raw_NC: np.ndarray, labels: Sequence[str], patients: Sequence[str], fewest: int, rare: str
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """The cells and names of the labels that `fewest` patients at least are positive for, and what was said
-    of the others; No Finding always stays.
+    cells: LabelCells, patients: Sequence[str], fewest: int, rare: str
+) -> tuple[LabelCells, list[str]]:
+    """The labels that `fewest` patients at least are positive for, and what was said of the others; No
+    Finding always stays.
 
     Args:
-        raw_NC: 1, 0, -1 (uncertain), NaN (blank).
         rare: `leave-out`, or `other`, for which the others become one label of that name.
 
     Raises:
-        InputError: no label is left, or one is called `other` already.
+        InputError: no label is left, one is called `other` already, or labels are left out of which a row has
+            exactly one.
     """
-    positive_C = positive_patients(raw_NC == 1, patients)
+    labels, targets_NC = cells.labels, cells.targets_NC
+    positive_C = positive_patients(targets_NC, patients)
     few = [c for c, label in enumerate(labels) if positive_C[c] < fewest and label != NO_FINDING]
     if not few:
-        return raw_NC, list(labels), []
+        return cells, []
     kept = [c for c in range(len(labels)) if c not in few]
     named = ", ".join(f"{labels[c]} {positive_C[c]}" for c in few[:_NAMED])
     named += ", ..." if len(few) > _NAMED else ""
-    cells_NC, names = raw_NC[:, kept], [labels[c] for c in kept]
     if rare == OTHER:
-        if OTHER in names:
+        if OTHER in labels:
             raise InputError(f"--rare other: there is a label {OTHER!r} already; leave rare labels out")
-        few_NC = raw_NC[:, few]
-        blank_N = np.isnan(few_NC).all(axis=1)
-        one_N, doubt_N = ((few_NC == answer).any(axis=1) for answer in (1, -1))
-        other_N = np.select([blank_N, one_N, doubt_N], [np.nan, 1.0, -1.0], default=0.0)
-        cells_NC, names = np.column_stack([cells_NC, other_N]), [*names, OTHER]
-    if not names:
+        raw_N, target_N = _together(cells.raw_NC[:, few]), _together(targets_NC[:, few])
+        found = LabelCells(
+            [*(labels[c] for c in kept), OTHER],
+            np.column_stack([cells.raw_NC[:, kept], raw_N]),
+            np.column_stack([targets_NC[:, kept], target_N]),
+        )
+        return found, [f"{len(few)} labels of fewer than {fewest} positive patients are {OTHER!r} ({named})"]
+    if not kept:
         raise InputError(f"--min-patients {fewest}: no label has so many patients; ask for fewer")
-    became = f"became {OTHER!r}" if rare == OTHER else "are left out"
-    return cells_NC, names, [f"{len(few)} labels of fewer than {fewest} positive patients {became} ({named})"]
+    if positive_C[few].any() and is_multiclass(targets_NC) and more_than_chance(targets_NC, labels):
+        raise InputError(
+            f"--min-patients {fewest}: each row has one label, and rows of rare ones ({named}) none then; "
+            "pass --rare other, or leave the rows out of the table"
+        )
+    found = LabelCells([labels[c] for c in kept], cells.raw_NC[:, kept], targets_NC[:, kept])
+    return found, [f"{len(few)} labels of fewer than {fewest} positive patients are left out ({named})"]
+
+
+def _together(cells_NC: np.ndarray) -> np.ndarray:
+    """Of several labels: positive where one is, uncertain where one is, blank where one is, else negative."""
+    cases = [(cells_NC == 1).any(axis=1), (cells_NC == -1).any(axis=1), np.isnan(cells_NC).any(axis=1)]
+    return np.select(cases, [1.0, -1.0, np.nan], default=0.0)
 
 
 def doubtful_names(labels: Sequence[str], levels_asked: bool) -> list[str]:

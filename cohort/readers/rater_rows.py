@@ -60,8 +60,9 @@ def one_row_a_key(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The first row of each image (or image and rater), with one answer a label by `rule`; InputError for a
     second row where there is none."""
-    key = frame[keys[0]] if len(keys) == 1 else pd.Series(list(zip(*(frame[k] for k in keys), strict=True)))
-    key = key.set_axis(frame.index)
+    key = frame[keys[0]]
+    for rater in keys[1:]:
+        key = key + " by " + frame[rater]
     if not key.duplicated().any():
         return frame, raw_RC
     if rule is None:

@@ -21,6 +21,7 @@ from cohort.labels import NO_FINDING, did_you_mean
 from cohort.limits import LONGEST_CELL
 from cohort.parquet_files import read_parquet
 from cohort.readers.table_files import WRONG_FILE, read_cells
+from cohort.readers.unlike_labels import unlike_labels
 from cohort.spellings import seen
 
 # Narrower than what Python reads as a number: `2024_01` is an id and `inf` a word.
@@ -244,13 +245,19 @@ def label_cells(frame: pd.DataFrame, labels: Sequence[str], positive_from: float
             if cell is None:
                 continue
             if values[cell] is None:
-                graded = "; pass --positive-from GRADE where these are grades"
                 raise InputError(
                     f"{frame.index[n]}: label {label!r} must be 1, 0, -1 (uncertain), yes, no or blank, "
-                    f"got {shortened(cell)!r}{graded if _NUMBER.fullmatch(cell) else ''}"
+                    f"got {shortened(cell)!r}{_what_it_holds(frame[label], cell)}"
                 )
             raw_NC[n, c] = values[cell]
     return raw_NC
+
+
+def _what_it_holds(column: pd.Series, cell: str) -> str:
+    """The end of a message about a cell that is no label, where its column tells more."""
+    if looks := unlike_labels(column.dropna().tolist()):
+        return f"; its column holds {looks}"
+    return "; of grades `radtune cohort table` takes --positive-from GRADE" if _NUMBER.fullmatch(cell) else ""
 
 
 def _label_value(cell: str, positive_from: float | None) -> float | None:

@@ -111,25 +111,27 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
     from cohort.multiclass import in_order, settle_multiclass
     from cohort.readers.assemble import SourceRows, assemble
     from cohort.readers.patient_names import settle_patients
-    from cohort.readers.rare_labels import without_rare
+    from cohort.readers.rare_labels import LabelCells, without_rare
     from cohort.readers.source_table import typed
     from cohort.splits import given_split, too_rare_for_three_sides, with_val_from_train
 
     table = read.name
     rows, options, flow, warnings = _labelled_rows(read)
     warnings = [*read.notes, *warnings]
-    frame, labels, raw_NC = rows.frame, rows.labels, rows.raw_NC
+    frame = rows.frame
     image = frame[options.image_column].tolist()
     patient, unknown = settle_patients(frame, options, table)
+    labels, raw_NC = rows.labels, rows.raw_NC
     if options.ordinal:
         order = in_order(labels, options.labels)
         raw_NC, labels = raw_NC[:, order], [labels[c] for c in order]
-    if options.min_patients:
-        rules = options.min_patients, options.rare
-        raw_NC, labels, left_out = without_rare(raw_NC, labels, patient, *rules)
-        warnings += left_out
     policy = LabelPolicy(options.uncertain, options.blank, options.no_finding)
     targets_NC, contradictions = apply_policy(raw_NC, labels, policy)
+    cells = LabelCells(labels, raw_NC, targets_NC)
+    if options.min_patients:
+        cells, left_out = without_rare(cells, patient, options.min_patients, options.rare)
+        warnings += left_out
+    labels, targets_NC = cells.labels, cells.targets_NC
     for c, label in enumerate(labels):
         if not (targets_NC[:, c] == 1).any():
             raise InputError(f"{table}: label {label!r} has no positive image; leave it out of the labels")
@@ -156,7 +158,7 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
             view=view or [""] * len(frame),
             split=split,
             keep={name: typed(frame[name].tolist()) for name in options.keep},
-            raw_NC=raw_NC,
+            raw_NC=cells.raw_NC,
             targets_NC=targets_NC,
             contradictions=contradictions,
             labels=labels,

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from cohort.errors import InputError, shortened
 from cohort.files import open_regular
-from cohort.limits import LARGEST_WORKBOOK
+from cohort.limits import LARGEST_JSON, LARGEST_WORKBOOK
 from cohort.parquet_files import check_size
 from cohort.readers.delimited_text import delimiter_of, first_lines, rows_of
 from cohort.readers.encodings import known_encoding, likely_encoding
@@ -24,6 +24,7 @@ from cohort.readers.named_files import ending
 
 WRONG_FILE = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 """What reading a packed file raises where it is damaged."""
+_EXCELS_ROWS = 2**20
 _LONGEST_LIST = 2**20
 """Bytes of an archive's list of members, of which a table has one, or a workbook some dozens."""
 
@@ -52,6 +53,7 @@ def read_cells(path: Path, encoding: str | None = None, columns: Sequence[str] |
         InputError: it is larger than `cohort.limits` says, or no kind of table.
         ValueError, csv.Error, and what `WRONG_FILE` has: it cannot be read.
     """
+    check_size(path, bytes=path.stat().st_size)
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(".zip"):
         name = _member(path).filename.lower()
@@ -64,8 +66,8 @@ def read_cells(path: Path, encoding: str | None = None, columns: Sequence[str] |
         )
     if name.endswith((".xls", ".ods", ".sav", ".dta", ".sas7bdat", ".rds")):
         raise InputError(f"{path}: save it as .csv or .xlsx; tables of this kind are not read")
-    if name.endswith((".jsonl", ".ndjson")):
-        return _json_lines(path)
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return _json(path, lines=not name.endswith(".json"))
     return _text(path, encoding, columns)
 
 
@@ -112,7 +114,7 @@ def _member(path: Path) -> zipfile.ZipInfo:
     """The one file in an archive that is not the system's own."""
     members = [
         member
-        for member in _members(path)
+        for member in listed_members(path)
         if not member.is_dir() and not member.filename.startswith("__MACOSX/")
     ]
     if len(members) != 1:
@@ -122,17 +124,22 @@ def _member(path: Path) -> zipfile.ZipInfo:
     return members[0]
 
 
-def _members(path: Path) -> list[zipfile.ZipInfo]:
-    """zipfile would read a list of any length before it can be counted."""
+def listed_members(path: Path) -> list[zipfile.ZipInfo]:
+    """What is in a zip archive of a few files; zipfile would read a list of any length before it can be
+    counted.
+
+    Raises:
+        InputError: the list is longer than those of tables, workbooks or arrays.
+        OSError, zipfile.BadZipFile: it cannot be read.
+    """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        check_size(path, bytes=size)
         file.seek(max(0, size - 2**16 - 42))
         tail = file.read()
         end = tail.rfind(b"PK\5\6")
         listed = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
         if listed > _LONGEST_LIST or tail[max(0, end - 20) : end].startswith(b"PK\6\7"):
-            raise InputError(f"{path}: holds more than a packed table does; unpack it")
+            raise InputError(f"{path}: holds more files than a packed table or its arrays; unpack it")
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
 
@@ -175,19 +182,15 @@ def _workbook(path: Path) -> TableCells:
     """The first sheet of an Excel workbook."""
     import openpyxl
 
-    if sum(member.file_size for member in _members(path)) > LARGEST_WORKBOOK:
+    if sum(member.file_size for member in listed_members(path)) > LARGEST_WORKBOOK:
         raise InputError(f"{path}: unpacks to more than {LARGEST_WORKBOOK:,} bytes; save it as .csv")
     with open_regular(path) as file:
         try:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             sheet = book.worksheets[0]
             sheet.reset_dimensions()
-            rows = {
-                number: list(cells)
-                for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-                if any(cell is not None for cell in cells)
-            }
-        except WRONG_FILE:
+            rows = _sheet_rows(sheet, path)
+        except (InputError, *WRONG_FILE):
             raise
         except Exception as error:  # openpyxl raises whatever its parsers do
             raise ValueError(f"not a readable Excel workbook: {type(error).__name__}: {error}") from error
@@ -201,7 +204,6 @@ def _workbook(path: Path) -> TableCells:
         if any(cell is not None for cell in cells[len(header) :]):
             raise ValueError(f"row {number} has more cells than the header")
         rows[number] = [*cells[: len(header)], *[None] * (len(header) - len(cells))]
-    check_size(path, rows=len(rows), columns=len(header), cells=len(rows) * len(header))
     others = [other.title for other in book.worksheets[1:]]
     notes = (
         [f"{path.name}: sheet {sheet.title!r} is read, and {len(others)} others are not"] if others else []
@@ -209,26 +211,52 @@ def _workbook(path: Path) -> TableCells:
     return TableCells(header, rows, "", notes)
 
 
-def _json_lines(path: Path) -> TableCells:
-    """An object a line; lists stay lists, as text."""
+def _sheet_rows(sheet: Any, path: Path) -> dict[int, list[Any]]:
+    """The rows with a cell in them. A file may name a row or column far beyond what Excel has, and openpyxl
+    gives all that are in between."""
+    rows, count = {}, 0
+    for number, cells in enumerate(sheet.iter_rows(max_row=_EXCELS_ROWS, values_only=True), start=1):
+        count += len(cells)
+        check_size(path, columns=len(cells), cells=count)
+        if any(cell is not None for cell in cells):
+            rows[number] = list(cells)
+    return rows
+
+
+def _json(path: Path, lines: bool) -> TableCells:
+    """An object a line, or a list of objects; lists within them stay lists, as text."""
     names: dict[str, int] = {}
     objects: dict[int, dict[str, Any]] = {}
     with opened(path) as file:
-        for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig"), start=1):
-            if not line.strip():
-                continue
-            try:
-                one = json.loads(line)
-            except RecursionError as error:
-                raise ValueError(f"line {number} has lists within lists") from error
+        for number, one in enumerate(_values(file, path, lines), start=1):
             if not isinstance(one, dict) or any(isinstance(cell, dict) for cell in one.values()):
-                raise ValueError(f"line {number} is no object of plain values, {shortened(line)!r}")
+                where = "line" if lines else "entry"
+                raise ValueError(f"{where} {number} is no object of plain values, {shortened(str(one))!r}")
             objects[number] = one
             for name in one:
                 names.setdefault(name, len(names))
             check_size(path, columns=len(names), rows=len(objects), cells=len(objects) * len(names))
     rows = {number: [_json_cell(one.get(name)) for name in names] for number, one in objects.items()}
     return TableCells(list(names), rows)
+
+
+def _values(file: BinaryIO, path: Path, lines: bool) -> Iterator[Any]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig")
+    try:
+        if lines:
+            yield from (json.loads(line) for line in text if line.strip())
+            return
+        whole = text.read(LARGEST_JSON + 1)
+        if len(whole) > LARGEST_JSON:
+            raise InputError(
+                f"{path}: has more than {LARGEST_JSON:,} characters; write an object a line (.jsonl)"
+            )
+        content = json.loads(whole)
+    except RecursionError as error:
+        raise ValueError("has lists within lists") from error
+    if not isinstance(content, list):
+        raise ValueError("it must be a list of objects, an object a row")
+    yield from content
 
 
 def _json_cell(cell: Any) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.labels import did_you_mean
+from cohort.readers.list_cells import are_lists, list_items
 from cohort.readers.source_table import as_written, require_columns, source_and_notes
 from cohort.readers.split_lists import split_and_rest
 from cohort.readers.table_options import TableOptions
@@ -44,6 +45,7 @@ def open_tables(tables: Sequence[str], options: TableOptions) -> SourceRowsRead:
         _join(read, table, keys)
     if options.image_columns:
         _one_image_a_row(read)
+    _lists_of_images(read)
     if options.images_in:
         _in_folders(read)
     return read
@@ -127,6 +129,17 @@ def _one_image_a_row(read: SourceRowsRead) -> None:
         patient_column=options.patient_column if said else ROW,
     )
     read.flow.append((f"images in {', '.join(columns)}", len(read.frame)))
+
+
+def _lists_of_images(read: SourceRowsRead) -> None:
+    """A row an image where a cell has a list of them, as some tables of studies have."""
+    column = as_written(read.frame, read.options.image_column)
+    if column not in read.frame or not are_lists(read.frame[column].tolist()):
+        return
+    lists = [list_items(cell or "[]", row) for row, cell in read.frame[column].items()]
+    frame = read.frame.assign(**{column: pd.Series(lists, index=read.frame.index, dtype=object)})
+    read.frame = frame.explode(column).dropna(subset=[column])
+    read.flow.append((f"images in the lists of {column}", len(read.frame)))
 
 
 def _in_folders(read: SourceRowsRead) -> None:

@@ -83,9 +83,10 @@ def test_folders_of_splits_and_patients_in_names(tmp_path):
 
 
 def test_two_roots_are_splits_where_it_is_said():
-    with pytest.raises(InputError, match=r"'CRC-VAL-HE-7K' and 'NCT-CRC-HE-100K' hold folders of the same"):
-        find_images(KATHER, [], "kather")
-    found = find_images(KATHER, ["train=NCT-CRC-HE-100K", "test=CRC-VAL-HE-7K"], "kather")
+    with pytest.raises(InputError, match=r"folders lie within folders .*--split-folder train=NCT-CRC"):
+        find_images(KATHER, "kather", FoldersOptions())
+    options = FoldersOptions(split_folder=["train=NCT-CRC-HE-100K", "test=CRC-VAL-HE-7K"])
+    found = find_images(KATHER, "kather", options)
     assert set(found.classes) == {"ADI", "TUM"} and found.splits.count("test") == 12
 
 
@@ -94,16 +95,30 @@ def test_two_roots_are_splits_where_it_is_said():
     [
         (["a.txt"], "no image there"),
         (["1.png", "a/2.png"], r"'1\.png' lies in no folder of a class"),
-        (["a/1.png", "a/2.png"], "all images lie in 'a'"),
+        (["a/1.png", "a/2.png"], "all images are of 'a'"),
         (["train/a/1.png", "b/2.png"], "'b/2.png' lies in no split's folder"),
     ],
 )
 def test_folders_that_say_no_class_are_refused(files, message):
     with pytest.raises(InputError, match=message):
-        find_images(files, [], "root")
+        find_images(files, "root", FoldersOptions())
 
 
 def test_classes_may_be_called_yes_and_no(tmp_path):
     draw(tmp_path / "tumour", [f"{c}/{c}{n}.png" for c in ("yes", "no", "none") for n in range(8)])
     cohort = read_folders(tmp_path / "tumour", tmp_path / "cohort", FoldersOptions(patient_is_image=True))
     assert cohort.labels == ("no", "none", "yes")
+
+
+@pytest.mark.parametrize(("level", "classes"), [(1, ["colon", "lung"]), (-1, ["colon_aca", "lung_n"])])
+def test_of_folders_within_folders_the_level_that_is_named_is_the_class(level, classes):
+    files = ["LC25000/colon/colon_aca/1.jpeg", "LC25000/lung/lung_n/2.jpeg"]
+    with pytest.raises(InputError, match=r"--class-level 1 for 'colon'"):
+        find_images(files, "root", FoldersOptions())
+    assert find_images(files, "root", FoldersOptions(class_level=level)).classes == classes
+
+
+def test_classes_may_stand_in_names():
+    """As in Shenzhen's radiographs and in MURA."""
+    files = ["CHNCXR_0001_0.png", "CHNCXR_0327_1.png"]
+    assert find_images(files, "root", FoldersOptions(class_from="_([01])[.]png")).classes == ["0", "1"]

@@ -214,7 +214,7 @@ def test_a_labelers_csv_may_name_files_instead_of_reports(source):
         (lambda f: f.assign(uid=f["uid"] + 900), "none of its 20 rows has the uid of a frontal image"),
         (
             lambda f: f.assign(Edema=3),
-            r"row 2: label 'Edema' must be 1, 0, -1 \(uncertain\) or blank, got '3'",
+            r"row 2: label 'Edema' must be 1, 0, -1 \(uncertain\), yes, no or blank, got '3'",
         ),
     ],
 )
@@ -268,3 +268,20 @@ def test_the_papers_counts_are_of_no_other_source(source):
     cohort = replace(cohort, source="table x.csv", reader="table")
     with pytest.raises(InputError, match="the paper's counts are of IU-Xray, this cohort is table x"):
         compare_with_paper(cohort)
+
+
+def test_open_is_archive_gives_the_labels_of_kaggles_tables(real, real_data, tmp_path):
+    folder = real_data / "iu_xray"
+    cohort = read_iu_xray(
+        folder / "NLMCXR_reports.tgz",
+        folder / "indiana_projections.csv",
+        folder / "images_normalized",
+        tmp_path / "cohort",
+        IuXrayOptions(split="paper"),
+    )
+    for label in CHEXPERT_14:
+        assert cohort.table[LABEL + label].to_pylist() == real.table[LABEL + label].to_pylist(), label
+    every = read_iu_xray(
+        folder / "NLMCXR_reports.tgz", None, folder / "images_normalized", tmp_path / "all", IuXrayOptions()
+    )
+    assert every.table.num_rows == 7470 and any("not told apart" in warning for warning in every.warnings)

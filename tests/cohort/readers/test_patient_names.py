@@ -45,6 +45,7 @@ def test_names_that_tell_patients_give_an_expression_that_finds_them(names, pati
         [f"benign/benign ({n}).png" for n in range(40)],
         [f"fold{n % 10}/scan {n}.png" for n in range(40)],
         [f"{n}.png" for n in range(40)],
+        [f"1.2.276.0.7230010.3.1.4.8323329.{n // 2}.1517874485.{n}.dcm" for n in range(40)],
         ["a.png"],
     ],
 )
@@ -65,7 +66,7 @@ def test_the_first_group_counts():
         ("(a", "not a regular expression"),
         ("(?=a)(b)", "not a regular expression"),
         ("(a" + "a" * 200 + ")", "more than 200 characters"),
-        ("(q[0-9])", r"finds no patient in 2 of 2 names, 'p1_2.png'"),
+        ("(q[0-9])", r"finds nothing in 2 of 2 names, 'p1_2.png'"),
     ],
 )
 def test_other_expressions_are_refused(expression, message):

@@ -4,26 +4,42 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from cohort.readers.rare_labels import at_levels, doubtful_names, without_rare
+from cohort.readers.rare_labels import LabelCells, at_levels, doubtful_names, without_rare
 
 NAN = np.nan
 RAW = np.array([[1, 1, 0], [1, 0, 0], [1, 0, -1], [1, NAN, NAN], [0, 0, 1]], dtype=float)
 LABELS, PATIENTS = ["Edema", "Mass", "Hernia"], ["a", "b", "c", "d", "d"]
 
 
+def cells(raw_NC, labels=LABELS):
+    return LabelCells(labels, raw_NC, np.where(raw_NC == -1, NAN, raw_NC))
+
+
 def test_rare_labels_are_left_out_or_become_one():
-    cells, labels, (said,) = without_rare(RAW, LABELS, PATIENTS, 3, "leave-out")
-    assert labels == ["Edema"] and cells.shape == (5, 1)
+    found, (said,) = without_rare(cells(RAW), PATIENTS, 3, "leave-out")
+    assert found.labels == ["Edema"] and found.targets_NC.shape == (5, 1)
     assert said == "2 labels of fewer than 3 positive patients are left out (Mass 1, Hernia 1)"
-    cells, labels, _ = without_rare(RAW, LABELS, PATIENTS, 3, "other")
-    assert labels == ["Edema", "other"]
-    np.testing.assert_array_equal(cells[:, 1], [1, 0, -1, NAN, 1])
+    found, _ = without_rare(cells(RAW), PATIENTS, 3, "other")
+    assert found.labels == ["Edema", "other"]
+    np.testing.assert_array_equal(found.raw_NC[:, 1], [1, 0, -1, NAN, 1])
+    np.testing.assert_array_equal(found.targets_NC[:, 1], [1, 0, NAN, NAN, 1])
 
 
 def test_patients_are_counted_and_not_images():
-    assert without_rare(np.ones((3, 1)), ["Edema"], ["a", "a", "b"], 2, "leave-out")[1:] == (["Edema"], [])
+    one = cells(np.ones((3, 1)), ["Edema"])
+    assert without_rare(one, ["a", "a", "b"], 2, "leave-out") == (one, [])
     with pytest.raises(InputError, match="--min-patients 3: no label has so many patients"):
-        without_rare(np.ones((3, 1)), ["Edema"], ["a", "a", "b"], 3, "leave-out")
+        without_rare(one, ["a", "a", "b"], 3, "leave-out")
+
+
+def test_rows_of_a_rare_class_are_not_left_without_one():
+    classes = np.eye(3)[[0] * 12 + [1] * 12 + [2]]
+    patients = [str(n) for n in range(25)]
+    with pytest.raises(InputError, match=r"each row has one label, .* pass --rare other"):
+        without_rare(cells(classes), patients, 2, "leave-out")
+    assert without_rare(cells(classes), patients, 2, "other")[0].labels[-1] == "other"
+    empty = cells(np.eye(3)[[0] * 12 + [1] * 12])
+    assert without_rare(empty, patients[:24], 1, "leave-out")[0].labels == ["Edema", "Mass"]
 
 
 def test_placeholders_and_levels_are_pointed_out():

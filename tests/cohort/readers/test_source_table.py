@@ -122,3 +122,9 @@ def test_another_label_cell_is_refused_with_its_row(tmp_path):
 )
 def test_kept_columns_are_numbers_where_every_cell_is_one(cells, expected):
     assert typed(cells) == expected
+
+
+def test_a_label_column_of_something_else_is_refused_with_what_it_looks_like(tmp_path):
+    (tmp_path / "t.csv").write_text("x,i\n" + "".join(f"{n} 3 {n + 9} 4 77 2,1\n" for n in range(20)))
+    with pytest.raises(InputError, match=r"row 2: label 'x' .*; its column holds run lengths of masks"):
+        label_cells(read_source(tmp_path / "t.csv"), ["x"])

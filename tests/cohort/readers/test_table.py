@@ -989,10 +989,20 @@ def test_names_that_tell_patients_are_not_passed_over(source):
 
 def test_grades_are_positive_from_one_of_them_on(source):
     source[1]["grade"] = [n // 2 % 5 for n in range(60)]
-    with pytest.raises(InputError, match=r"got '2'; pass --positive-from GRADE where these are grades"):
+    with pytest.raises(InputError, match=r"got '2'; of grades .* --positive-from GRADE"):
         read(source, labels=["grade"])
     cohort = read(source, labels=["grade"], positive_from=2)
     np.testing.assert_array_equal(cohort.targets_NC()[:, 0], [n // 2 % 5 >= 2 for n in range(60)])
+
+
+def test_no_finding_is_what_it_is_whatever_rare_labels_are_left_out(source):
+    source[1]["Edema"] = [int(n < 2) for n in range(60)]
+    source[1]["Fracture"] = [n // 2 % 2 for n in range(60)]
+    arguments = {"labels": ["Edema", "Fracture", NO_FINDING], "no_finding": "complement"}
+    cohort = read(source, min_patients=2, **arguments)
+    assert cohort.labels == ("Fracture", NO_FINDING)
+    np.testing.assert_array_equal(cohort.targets_NC()[:4, 1], [0, 0, 0, 0])
+    np.testing.assert_array_equal(cohort.targets_NC()[4:6, 1], [1, 1])
 
 
 def test_markers_levels_and_rare_labels_as_asked(source):

@@ -10,6 +10,7 @@ import pytest
 
 from cohort import parquet_files
 from cohort.errors import InputError
+from cohort.readers import table_files
 from cohort.readers.source_table import label_cells, read_source, source_and_notes
 
 ROWS = [
@@ -100,6 +101,11 @@ def test_json_lines_are_read_with_lists_as_text(tmp_path):
     frame = read_source(tmp_path / "t.jsonl")
     assert frame.columns.tolist() == ["image", "labels", "n", "extra"]
     assert frame.to_numpy().tolist() == [["a.png", '["x", "y"]', "1", None], ["b.png", None, "0.5", None]]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    assert read_source(tmp_path / "t.json").to_numpy().tolist() == frame.to_numpy().tolist()
+    (tmp_path / "t.json").write_text('{"image": "a.png"}')
+    with pytest.raises(InputError, match="a list of objects"):
+        read_source(tmp_path / "t.json")
     (tmp_path / "t.jsonl").write_text('{"image": {"a": 1}}\n')
     with pytest.raises(InputError, match="line 1 is no object of plain values"):
         read_source(tmp_path / "t.jsonl")
@@ -133,3 +139,21 @@ def test_tables_of_other_programs_are_refused_with_the_remedy(tmp_path):
 def test_words_for_yes_and_no_are_label_cells(tmp_path, words, values):
     (tmp_path / "t.csv").write_text("x,i\n" + "".join(f"{word},1\n" for word in words))
     np.testing.assert_array_equal(label_cells(read_source(tmp_path / "t.csv"), ["x"])[:, 0], values)
+
+
+def test_a_workbook_that_unpacks_to_too_much_or_names_far_cells_is_refused_or_read_within_bounds(
+    tmp_path, monkeypatch
+):
+    book = openpyxl.Workbook()
+    book.active.append(["image", "Edema"])
+    book.active.append(["a.png", 1])
+    book.save(tmp_path / "t.xlsx")
+    far = tmp_path / "far.xlsx"
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as old, zipfile.ZipFile(far, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<row r="2"', b'<row r="99999999999"'))
+    with pytest.raises(InputError, match="there are no rows below the header"):
+        read_source(far)
+    monkeypatch.setattr(table_files, "LARGEST_WORKBOOK", 100)
+    with pytest.raises(InputError, match="unpacks to more than 100 bytes"):
+        read_source(tmp_path / "t.xlsx")

@@ -90,6 +90,14 @@ def test_several_images_in_a_row_are_one_patients_with_the_rows_labels(images):
     np.testing.assert_array_equal(cohort.targets_NC()[:4, 0], [0, 1, 1, 0])
 
 
+def test_a_list_of_images_in_a_cell_is_several_of_the_rows_labels(images):
+    rows = [(f"\"['{2 * n}.png', '{2 * n + 1}.png']\"", n, n % 2) for n in range(12)]
+    table = write(images / "t.csv", "file,pid,Edema", rows)
+    cohort = read(images, table, patient_column="pid")
+    assert cohort.images() == [f"{n}.png" for n in range(24)]
+    np.testing.assert_array_equal(cohort.targets_NC()[:, 0], [n // 2 % 2 for n in range(24)])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
