@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from cohort.decoders.decoded import TURNED
 from cohort.errors import InputError
 from cohort.image_files import (
     ImageFiles,
@@ -50,7 +51,7 @@ def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
     assert find_images(["scans/deep/*.png"]) == ["scans/deep/0.png", "scans/deep/1.png"]
     assert find_images(["[1].png"]) == ["[1].png"], "a file is no pattern"
     (tmp_path / "scans" / "a.dcm").write_bytes(b"")
-    assert find_images(["scans"])[1] == "scans/a.dcm", "not readable yet, but not passed over either"
+    assert find_images(["scans"])[1] == "scans/a.dcm", "no image, but not passed over either"
     with pytest.raises(InputError, match=r"scans/\*.gif: no image there; images end in .png"):
         find_images(["scans/*.gif"])
     monkeypatch.setattr("cohort.image_files.MOST_FILES", 2)
@@ -206,7 +207,7 @@ def test_the_pass_counts_what_it_turned(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     (tmp_path / "1.png").write_bytes(encode(random_image(4, 6), exif=exif))
-    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).turned == [1]
+    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).notes == {TURNED: [1]}
 
 
 def test_the_pass_names_blank_images(tmp_path):
