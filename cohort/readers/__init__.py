@@ -3,5 +3,5 @@
 To add one, write its file here (`cohort.readers.options` says what it holds) and name it below.
 """
 
-READERS = ("iu_xray", "table")
+READERS = ("dicom", "iu_xray", "table")
 """All readers, each a command of `radtune cohort`, in the order of its help; imports nothing."""
