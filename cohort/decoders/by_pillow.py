@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -37,9 +36,6 @@ Image.core.set_block_size(2**26)
 # `check_size_of_image` says it, before Pillow's warning of half as many pixels would be of use.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# What Pillow raises for damaged files, by format and kind of damage.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-
 # EXIF's orientations (CIPA DC-008, tag 274) -> what makes the stored pixels upright, as in
 # `ImageOps.exif_transpose`, which also writes the EXIF block anew and fails where another tag is damaged.
 _TURNS = {
@@ -57,7 +53,7 @@ _STRIP = 2**22
 
 
 def size(data: bytes) -> int:
-    """How many pixels the header says; one of `DAMAGE` where it cannot be read."""
+    """How many pixels the header says; whatever Pillow raises where it cannot be read."""
     width, height = _webp_size(data)
     if not width:
         with _opened(without_texts(data)) as image:
@@ -97,13 +93,13 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
                 pixels = black_is_zero(image, pixels)
         if damage := jpeg_damage(data):
             raise unreadable(name, f"{damage}; get it again")
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise unreadable(
             name, f"more than {MOST_PIXELS:,} pixels are not decoded; make it smaller"
         ) from error
-    except DAMAGE as error:
+    except Exception as error:  # of many kinds, by format and kind of damage
         raise unreadable(name, error) from error
     high_byte = ";16B" in stored_as and pixels.dtype == np.uint8
     if high_byte and stored_as.startswith("LA"):

@@ -104,7 +104,7 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
         plugin = dicom_codecs.PLUGIN if syntax.is_encapsulated else ""
         pixels, changed = decoder.as_array(ds, index=0, decoding_plugin=plugin)
         levels = _levels(ds, pixels, changed, voi, name)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # of a damaged file, pydicom lets through whatever its parsers stumble over
         raise unreadable(name, f"DICOM: {error or type(error).__name__}") from error
