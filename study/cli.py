@@ -19,6 +19,7 @@ from study import (
     cli_analyze,
     cli_cohort,
     cli_compare,
+    cli_doctor,
     cli_export,
     cli_mlflow,
     cli_run,
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     cli_saliency.add_command_to(commands)
     cli_verify.add_command_to(commands)
+    cli_doctor.add_command_to(commands)
     cli_mlflow.add_commands_to(commands)
     return parser
 
