@@ -4,7 +4,7 @@
 
 Two sources: single images among pydicom's own test files, and images drawn here in every combination of
 transfer syntax, photometric interpretation and bits, with a window and without. highdicom decodes with other
-libraries (pylibjpeg's, CharLS through pyjpegls, Pillow, pydicom) and transforms in its own way. Printed is
+libraries (pylibjpeg's, GDCM, CharLS through pyjpegls, Pillow) and transforms in its own way. Printed is
 the largest difference in gray levels of 8 bits, which are rounded here and not there. Slopes are 1: highdicom
 divides a window's width by the slope before it takes 1 off, which the standard does after.
 """

@@ -162,7 +162,8 @@ def _add_predict(commands: Commands) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="PNG or JPEG files, folders of them, or quoted patterns such as 'scans/a*.png'",
+        help="image files (PNG, JPEG, TIFF, DICOM, ...), folders of them, or quoted patterns such as "
+        "'scans/a*.png'",
     )
     predict.add_argument("--out", metavar="CSV", help="file to write (default: standard output)")
     predict.add_argument(
