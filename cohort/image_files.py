@@ -209,8 +209,15 @@ def list_files(root: Path | str) -> list[str]:
 
 def image_names(root: Path | str, names: Sequence[str]) -> list[str]:
     """Those of the files in a folder or archive that have an image's ending, whole slides among them, or have
-    none, or digits as UIDs do, and begin as an image does."""
-    files = ImageFiles(root, [name for name in names if not PurePosixPath(name).suffix[1:].isalpha()])
+    none, or digits as UIDs do, and begin as an image does; a DICOMDIR is none."""
+    files = ImageFiles(
+        root,
+        [
+            name
+            for name in names
+            if not PurePosixPath(name).suffix[1:].isalpha() and PurePosixPath(name).name.upper() != "DICOMDIR"
+        ],
+    )
     by_content = set()
     for i, name in enumerate(files.names):
         with suppress(InputError):  # a file that cannot be read is none that is known for an image

@@ -7,7 +7,6 @@ of 12 bits. imagecodecs gives the same pixels everywhere, and lets other threads
 from __future__ import annotations
 
 import struct
-from functools import cache
 
 import imagecodecs
 import numpy as np
@@ -33,16 +32,12 @@ def is_available(syntax: str) -> bool:
     return syntax in SYNTAXES
 
 
-@cache
 def decoder_of(syntax: uid.UID) -> base.Decoder:
     """pydicom's decoder of a transfer syntax, with this plugin where it is compressed; NotImplementedError
     for a syntax that is neither."""
-    decoder = get_decoder(syntax)
-    if syntax.is_encapsulated:
-        if syntax not in SYNTAXES:
-            raise NotImplementedError(syntax.name)
-        decoder.add_plugin(PLUGIN, (__name__, "decode_frame"))
-    return decoder
+    if syntax.is_encapsulated and syntax not in SYNTAXES:
+        raise NotImplementedError(syntax.name)
+    return get_decoder(syntax)
 
 
 def decode_frame(frame: bytes, runner: base.DecodeRunner) -> bytes:
@@ -120,3 +115,8 @@ def _size_of_jpeg_2000(frame: bytes) -> tuple[int, int, int]:
     right, bottom, left, top = struct.unpack_from(">4I", frame, place + 8)
     (samples,) = struct.unpack_from(">H", frame, place + 40)
     return right - left, bottom - top, samples
+
+
+# As this file is imported, which happens once, whatever thread decodes first.
+for _syntax in SYNTAXES:
+    get_decoder(_syntax).add_plugin(PLUGIN, (__name__, "decode_frame"))

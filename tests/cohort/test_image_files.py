@@ -16,6 +16,7 @@ from cohort.image_files import (
     ImageFiles,
     climbs_out,
     find_images,
+    image_names,
     inspect_images,
     list_files,
     read_image,
@@ -235,3 +236,13 @@ def test_a_pipe_among_the_images_is_named_instead_of_waited_for(tmp_path):
     os.mkfifo(tmp_path / "0.png")
     with pytest.raises(InputError, match=r"cannot read '0\.png' \(not a regular file\)"):
         ImageFiles(tmp_path, ["0.png"]).read(0)
+
+
+def test_images_are_known_by_their_ending_or_by_what_they_begin_with(tmp_path):
+    data = encode(random_image(4, 4))
+    for name in ("a.png", "IM0001", "1.2.840.99", "DICOMDIR", "notes.txt", "b.xyz"):
+        (tmp_path / name).write_bytes(data)
+    for name in ("LICENSE", "c.svs", "d.dcm"):
+        (tmp_path / name).write_bytes(b"text")
+    assert image_names(tmp_path, list_files(tmp_path)) == ["1.2.840.99", "IM0001", "a.png", "c.svs", "d.dcm"]
+    assert find_images([tmp_path])[0] == str(tmp_path / "1.2.840.99")

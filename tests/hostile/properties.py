@@ -166,6 +166,16 @@ def any_bytes_as_an_image_of_other_formats(folder, data, rule):
     assert image.dtype == np.uint8 and image.ndim in (2, 3)
 
 
+@for_any(st.one_of(*map(changed, DICOMS)))
+def any_bytes_as_a_dicom_table(folder, data):
+    from cohort.readers.dicom import COLUMNS, dicom_table
+
+    (folder / "dicom").mkdir(exist_ok=True)
+    (folder / "dicom" / "IM0001").write_bytes(data)
+    for row in dicom_table(folder / "dicom", b"key").rows:
+        assert tuple(row) == COLUMNS and all(cell.isprintable() for cell in row.values())
+
+
 def table_bytes() -> bytes:
     rows = ["image,patient,view,Edema,Mass", *(f"{i}.png,p{i},PA,{i % 2},{i % 3 == 0:d}" for i in range(6))]
     return "\n".join(rows).encode()

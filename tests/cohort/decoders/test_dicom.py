@@ -207,3 +207,20 @@ def test_a_deflated_file_that_unpacks_without_end_is_refused(monkeypatch):
     bomb = data[:body] + packer.compress(bytes(10**6)) + packer.flush()
     with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
         decode_raw(bomb, "a")
+
+
+def test_the_first_images_may_be_decoded_by_several_threads(tmp_path):
+    """In a process of its own, where nothing is imported yet."""
+    import subprocess
+    import sys
+
+    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    (tmp_path / "a.dcm").write_bytes(compressed(encode(image, "JPEG2000"), uid.JPEG2000Lossless, image))
+    code = (
+        "import sys; from concurrent.futures import ThreadPoolExecutor; from cohort.decoding import decode\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    print(len(list(pool.map(lambda i: decode(data, 'a'), range(64)))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.dcm"], capture_output=True, text=True)
+    assert done.stdout == "64\n", done.stderr

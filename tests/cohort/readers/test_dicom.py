@@ -11,6 +11,7 @@ from cohort.errors import InputError
 from cohort.geometry import Geometry
 from cohort.image_store import image_store
 from cohort.readers.dicom import COLUMNS, dicom_table, pseudonym_key
+from cohort.readers.table import TableOptions, read_table
 from study.cli import main
 from tests.cohort.decoders.made_dicom import dicom, written
 from tests.cohort.made_images import random_image
@@ -158,3 +159,23 @@ def test_thirty_attributes_are_planted(export):
     ds = pydicom.dcmread(export / "ST1" / "IM0000")
     assert sum(NAME in str(element.value) for element in ds) >= 30
     assert written(ds)
+
+
+def test_the_window_that_is_chosen_is_kept_and_makes_another_cohort(tmp_path):
+    (tmp_path / "images").mkdir()
+    stored = np.arange(576, dtype=np.uint16).reshape(24, 24)
+    windows = {"WindowCenter": [100, 400], "WindowWidth": [100, 100]}
+    named = {"WindowCenterWidthExplanation": ["SOFT", "BONE"]}
+    for i in range(30):
+        data = dicom(np.roll(stored, i * 7, axis=1), **windows, **named)
+        (tmp_path / "images" / f"{i:02}").write_bytes(data)
+    with open(tmp_path / "t.csv", "w", encoding="utf-8") as file:
+        file.writelines(["image,Edema\n", *(f"{i:02},{i % 2}\n" for i in range(30))])
+    cohorts = {}
+    for rule in ("full", "voi:BONE", "voi:400,100"):
+        options = TableOptions(image_column="image", labels=["Edema"], intensity=rule, allow_duplicates=True)
+        cohorts[rule] = read_table(tmp_path / "t.csv", tmp_path / "images", tmp_path / rule[-4:], options)
+    assert cohorts["full"].intensity is None and cohorts["voi:BONE"].intensity.rule == "voi:BONE"
+    assert len({cohort.content_hash for cohort in cohorts.values()}) == 3
+    first, bone, numbers = (cohort.files().decode(0) for cohort in cohorts.values())
+    assert (bone == numbers).all() and first.mean() > bone.mean() + 50
