@@ -12,21 +12,21 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from cohort.decoding import IMAGE_ENDINGS, decode, decode_raw, room_to_decode
+from cohort.decoders.formats import HEAD, IMAGE_ENDINGS, SLIDE_ENDINGS, format_of
+from cohort.decoding import decode, decode_raw, room_to_decode
 from cohort.errors import InputError
 from cohort.files import open_regular
 from cohort.intensity import VALUES, Intensity
 from cohort.limits import LARGEST_DIRECTORY, LARGEST_IMAGE_FILE, MOST_FILES
 from cohort.look_alikes import as_stored
 from cohort.near_duplicates import SIDE, thumbnail
-from cohort.other_formats import ENDINGS
 from cohort.threads import in_threads
 
 # What reading an archive or a member raises, by kind of damage; RuntimeError where it is encrypted.
@@ -207,6 +207,26 @@ def list_files(root: Path | str) -> list[str]:
     return sorted(name for name in names if not PurePosixPath(name).name.startswith("._"))
 
 
+def image_names(root: Path | str, names: Sequence[str]) -> list[str]:
+    """Those of the files in a folder or archive that have an image's ending, whole slides among them, or have
+    none, or digits as UIDs do, and begin as an image does; a DICOMDIR is none."""
+    files = ImageFiles(
+        root,
+        [
+            name
+            for name in names
+            if not PurePosixPath(name).suffix[1:].isalpha() and PurePosixPath(name).name.upper() != "DICOMDIR"
+        ],
+    )
+    by_content = set()
+    for i, name in enumerate(files.names):
+        with suppress(InputError):  # a file that cannot be read is none that is known for an image
+            if format_of(files.head(i, HEAD)):
+                by_content.add(name)
+    endings = (*IMAGE_ENDINGS, *SLIDE_ENDINGS)
+    return [name for name in names if name in by_content or name.lower().endswith(endings)]
+
+
 def _members(root: Path) -> Iterator[str]:
     try:
         with _open_archive(root) as archive:
@@ -227,9 +247,9 @@ def _members(root: Path) -> Iterator[str]:
 
 def find_images(words: Sequence[Path | str]) -> list[str]:
     """Paths of image files, each word one of these: a file, taken as it is; a folder, for all images in it
-    and its subfolders, those of formats that are not readable yet among them, so that none is passed over; a
-    pattern with `*`, `?` or `[...]`, for the files that it matches, sorted. A word may spell its letters in
-    another of Unicode's ways than the disk does, whose spelling is given.
+    and its subfolders, those that will be refused among them, so that none is passed over; a pattern with
+    `*`, `?` or `[...]`, for the files that it matches, sorted. A word may spell its letters in another of
+    Unicode's ways than the disk does, whose spelling is given.
 
     Raises InputError where a folder holds no image, a pattern matches none, all are more than a million, or a
     word may be either of two files that look alike.
@@ -237,8 +257,7 @@ def find_images(words: Sequence[Path | str]) -> list[str]:
     found: list[str] = []
     for word in map(as_stored, map(str, words)):
         if os.path.isdir(word):
-            images = [name for name in list_files(word) if name.lower().endswith((*IMAGE_ENDINGS, *ENDINGS))]
-            below = [os.path.join(word, name) for name in images]
+            below = [os.path.join(word, name) for name in image_names(word, list_files(word))]
         elif glob.has_magic(word) and not os.path.exists(word):
             folder, pattern = os.path.split(word)
             spellings = {pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))}
@@ -289,11 +308,8 @@ class Inspected:
     unreadable: dict[int, str] = field(default_factory=dict)
     """Position -> message, for files that cannot be read or decoded."""
 
-    turned: list[int] = field(default_factory=list)
-    """Images turned upright by their EXIF orientation."""
-
-    high_byte: list[int] = field(default_factory=list)
-    """Images in colour or with transparency of whose 16 bits a channel eight are read."""
+    notes: dict[str, list[int]] = field(default_factory=dict)
+    """What was done to pixels, one of the notes of `cohort.decoders.decoded` -> the images it applies to."""
 
     blank: list[int] = field(default_factory=list)
     """Images all of whose pixels are the same."""
@@ -312,17 +328,18 @@ class Inspected:
     are trained on, where there are any."""
 
 
-def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspected:
+def inspect_images(files: ImageFiles, training: Container[int] = (), voi: str = "") -> Inspected:
     """Read and decode every file once: its digest, what its pixels are, and proof that it decodes.
 
-    `training` are the positions of the images that are trained on.
+    `training` are the positions of the images that are trained on, `voi` the window of DICOM files, as
+    `Intensity.voi`.
     """
 
     def inspect(i: int) -> _Seen:
         try:
             data = files.read(i)
             with room_to_decode(data):
-                return _seen(data, files.names[i])
+                return _seen(data, files.names[i], voi)
         except InputError as error:
             return _Seen(message=str(error))
 
@@ -336,10 +353,8 @@ def inspect_images(files: ImageFiles, training: Container[int] = ()) -> Inspecte
             found.unreadable[i] = seen.message
         else:
             found.thumbnails_NHW[i] = seen.thumbnail_HW
-        if seen.turned:
-            found.turned.append(i)
-        if seen.high_byte:
-            found.high_byte.append(i)
+        for note in seen.notes:
+            found.notes.setdefault(note, []).append(i)
         if seen.blank:
             found.blank.append(i)
         if seen.counts_V is not None:
@@ -358,22 +373,20 @@ class _Seen(NamedTuple):
     pixels: str = ""
     thumbnail_HW: np.ndarray | None = None
     channels: int = 1
-    turned: bool = False
-    high_byte: bool = False
+    notes: tuple[str, ...] = ()
     blank: bool = False
     counts_V: np.ndarray | None = None
     message: str = ""
 
 
-def _seen(data: bytes, name: str) -> _Seen:
-    pixels, turned, high_byte = decode_raw(data, name)
+def _seen(data: bytes, name: str, voi: str) -> _Seen:
+    pixels, notes = decode_raw(data, name, voi)
     return _Seen(
         digest=hashlib.sha256(data).hexdigest(),
         pixels=_digest_of_pixels(pixels),
         thumbnail_HW=thumbnail(pixels),
         channels=1 if pixels.ndim == 2 else 3,
-        turned=turned,
-        high_byte=high_byte,
+        notes=notes,
         blank=bool((pixels == pixels[:1, :1]).all()),
         counts_V=np.bincount(pixels.reshape(-1), minlength=VALUES) if pixels.dtype == np.uint16 else None,
     )

@@ -13,7 +13,9 @@ import numpy as np
 from cohort.errors import InputError
 
 VALUES = 2**16
-RULES = "full, window:LOW,HIGH or percentiles:LOW,HIGH"
+RULES = "full, window:LOW,HIGH, percentiles:LOW,HIGH, or for DICOM voi:NAME or voi:CENTER,WIDTH"
+LONGEST_NAME = 64
+"""Characters of a window's name: DICOM's own limit."""
 
 # Bit depths that detectors and exporters use; exporters write 12-bit detectors into 16-bit files unstretched.
 _BIT_DEPTHS = (8, 10, 12, 14, 16)
@@ -39,6 +41,11 @@ class Intensity:
                 f"got {self.low!r} to {self.high!r}"
             )
 
+    @property
+    def voi(self) -> str:
+        """The window that DICOM files are shown in, `NAME` or `CENTER,WIDTH`; "" for the first of each."""
+        return voi_of(self.rule)
+
     def to_8_bit(self, image_HW: np.ndarray) -> np.ndarray:
         """uint8 (H, W) of uint16 (H, W)."""
         width = self.high - self.low
@@ -54,8 +61,9 @@ class Intensity:
 
 
 def parse_rule(rule: str) -> tuple[str, float, float]:
-    """(`full`, `window` or `percentiles`, low, high) of one of `RULES`; InputError for anything else."""
-    if rule == "full":
+    """(`full`, `window` or `percentiles`, low, high) of one of `RULES`; InputError for anything else. The
+    window of DICOM files leaves other 16-bit gray to `full`."""
+    if rule == "full" or voi_of(rule):
         return "full", 0, 100
     kind, _, bounds = rule.partition(":") if isinstance(rule, str) else ("", "", "")
     highest = {"window": VALUES - 1, "percentiles": 100}.get(kind)
@@ -72,11 +80,20 @@ def parse_rule(rule: str) -> tuple[str, float, float]:
     return kind, low, high
 
 
+def voi_of(rule: str) -> str:
+    """What stands behind `voi:`; "" in any other rule."""
+    if not isinstance(rule, str) or not rule.startswith("voi:"):
+        return ""
+    voi = rule.removeprefix("voi:").strip()
+    return voi if len(voi) <= LONGEST_NAME and voi.isprintable() else ""
+
+
 def find_intensity(rule: str, counts_V: np.ndarray) -> Intensity:
     """The intensity that a rule gives for a cohort.
 
     `full` goes from 0 to the full scale of the smallest of 8, 10, 12, 14 and 16 bits that holds the brightest
-    value; `percentiles` from the smallest value that LOW % of all pixels do not exceed to that of HIGH %
+    value, as do those values that a rule for DICOM's windows leaves; `percentiles` from the smallest value
+    that LOW % of all pixels do not exceed to that of HIGH %
     (Hyndman and Fan's first definition). `counts_V` (int64) says in how many pixels each value occurs.
 
     Raises InputError for an unknown rule, and where both percentiles are one value.
@@ -85,7 +102,7 @@ def find_intensity(rule: str, counts_V: np.ndarray) -> Intensity:
     if kind == "window":
         return Intensity(int(low), int(high), rule)
     if kind == "full":
-        brightest = int(np.flatnonzero(counts_V)[-1])
+        brightest = int(np.flatnonzero(counts_V)[-1]) if counts_V.any() else VALUES - 1
         bits = next(bits for bits in _BIT_DEPTHS if brightest < 2**bits)
         return Intensity(0, 2**bits - 1, rule)
     darkest, brightest = _percentile(counts_V, low), _percentile(counts_V, high)
@@ -97,15 +114,24 @@ def find_intensity(rule: str, counts_V: np.ndarray) -> Intensity:
     return Intensity(darkest, brightest, rule)
 
 
-def nearly_black(intensity: Intensity, counts_V: np.ndarray) -> str:
-    """A warning where the full scale leaves nearly all pixels dark, as after a burnt-in marker, or ""."""
-    brightest = _percentile(counts_V, 99)
-    if intensity.rule != "full" or brightest >= _DARK * intensity.high:
+def little_contrast(intensity: Intensity, counts_V: np.ndarray) -> str:
+    """A warning where the full scale leaves nearly all pixels dark, as after a burnt-in marker, or of nearly
+    one gray, as of signed values without a window; or ""."""
+    if parse_rule(intensity.rule)[0] != "full" or not counts_V.any():
         return ""
-    return (
-        f"99 % of the 16-bit pixels are at most {brightest}, and white is {intensity.high}: these images "
-        "come out nearly black; consider --intensity percentiles:0.5,99.5"
-    )
+    darkest, brightest = _percentile(counts_V, 1), _percentile(counts_V, 99)
+    if brightest < _DARK * intensity.high:
+        return (
+            f"99 % of the 16-bit pixels are at most {brightest}, and white is {intensity.high}: these images "
+            "come out nearly black; consider --intensity percentiles:0.5,99.5"
+        )
+    if brightest - darkest < _DARK * intensity.high:
+        return (
+            f"98 % of the 16-bit pixels lie from {darkest} to {brightest}, and white is {intensity.high}: "
+            "these images come out in nearly one gray; consider --intensity percentiles:0.5,99.5, or "
+            "voi:CENTER,WIDTH for DICOM"
+        )
+    return ""
 
 
 def _percentile(counts_V: np.ndarray, percent: float) -> int:

@@ -272,6 +272,8 @@ def _targets(table: pa.Table, labels: Sequence[str]) -> np.ndarray:
 def content_hash(table: pa.Table, facts: CohortFacts) -> str:
     """sha256 over what `Cohort.content_hash` says."""
     levels = facts.intensity and [facts.intensity.low, facts.intensity.high]
+    if levels and facts.intensity.voi:
+        levels.append(facts.intensity.voi)
     what = [list(facts.labels), facts.multiclass, facts.ordinal, facts.policy.to_dict(), levels]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
     for name in table.column_names:

@@ -19,6 +19,7 @@ from study import (
     cli_analyze,
     cli_cohort,
     cli_compare,
+    cli_doctor,
     cli_export,
     cli_mlflow,
     cli_run,
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     cli_saliency.add_command_to(commands)
     cli_verify.add_command_to(commands)
+    cli_doctor.add_command_to(commands)
     cli_mlflow.add_commands_to(commands)
     return parser
 
@@ -160,7 +162,8 @@ def _add_predict(commands: Commands) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="PNG or JPEG files, folders of them, or quoted patterns such as 'scans/a*.png'",
+        help="image files (PNG, JPEG, TIFF, DICOM, ...), folders of them, or quoted patterns such as "
+        "'scans/a*.png'",
     )
     predict.add_argument("--out", metavar="CSV", help="file to write (default: standard output)")
     predict.add_argument(

@@ -21,7 +21,10 @@ def add_command_to(commands: Commands) -> None:
     )
     parser.add_argument("predictor", metavar="PREDICTOR", help="a bundle or a run folder")
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="PNG or JPEG files, folders of them, or quoted patterns"
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="image files (PNG, JPEG, TIFF, DICOM, ...), folders of them, or quoted patterns",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="one folder per image, a picture and an array a label"

@@ -6,6 +6,7 @@ To add one, write its file here (`cohort.readers.options` says what it holds) an
 READERS = (
     "table",
     "folders",
+    "dicom",
     "chexpert",
     "isic",
     "iu_xray",

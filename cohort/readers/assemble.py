@@ -5,25 +5,22 @@ Shape legend: N images, C labels.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cohort.decoding import IMAGE_ENDINGS
 from cohort.duplicates import Pair, across, described, find_duplicates, first_pairs, joined
 from cohort.errors import InputError
 from cohort.facts import CohortFacts
-from cohort.image_files import ImageFiles, Inspected, inspect_images, list_files
-from cohort.intensity import Intensity, find_intensity, nearly_black, parse_rule
+from cohort.image_files import ImageFiles, Inspected, image_names, inspect_images, list_files
+from cohort.intensity import Intensity, find_intensity, little_contrast, parse_rule, voi_of
 from cohort.labels import NO_FINDING, LabelPolicy
 from cohort.manifest import KEEP, Cohort
-from cohort.other_formats import ENDINGS, HEAD, other_format
 from cohort.raters import Raters
-from cohort.readers.named_files import FileIndex, find_files, without_ending
+from cohort.readers.named_files import find_files
 from cohort.readers.options import SharedOptions
 from cohort.spellings import folded, spelled_alike
 from cohort.splits import FRACTIONS, stratified_split, unfit_for_a_study
@@ -76,13 +73,14 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
     A split that is drawn keeps together patients whose names differ in spelling only and, unless
     `allow_duplicates`, those who share an image.
 
-    Rows without a file are kept with `present` false and a warning, those whose file is of a format that is
-    not readable yet with another. Raises InputError where no readable file is there, where a name fits
-    several files, for an unknown rule, where no split can be drawn, unless `skip_unreadable` for files that
-    do not decode, and unless `allow_duplicates` for images that are the same or nearly so in several splits.
+    Rows without a file are kept with `present` false and a warning. Raises InputError where no file is there,
+    where a name fits several files, for an unknown rule, where no split can be drawn, unless
+    `skip_unreadable` for files that do not decode, and unless `allow_duplicates` for images that are the same
+    or nearly so in several splits.
     """
     # Before the images are read, which may take an hour.
     parse_rule(options.intensity)
+    voi = voi_of(options.intensity)
     facts = CohortFacts(
         labels=rows.labels,
         source=rows.source,
@@ -104,7 +102,7 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
     found, absent = _find_images(rows, images)
     there = [n for n in range(count) if found[n] is not None]
     files = ImageFiles(images, [found[n] for n in there])
-    inspected = inspect_images(files, _training(split, there))
+    inspected = inspect_images(files, _training(split, there), voi)
     unreadable = {there[i]: message for i, message in inspected.unreadable.items()}
     warnings = [*rows.warnings, *_unreadable_warnings(unreadable, found, options.skip_unreadable)]
     pairs = [
@@ -114,9 +112,10 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
     if rows.split is None and across(pairs, rows.patient) and not options.allow_duplicates:
         split = _split(rows, pairs, options)
         if inspected.gray_16_bit:  # their values are those of other training images
-            inspected = inspect_images(files, _training(split, there))
+            inspected = inspect_images(files, _training(split, there), voi)
 
-    levels = find_intensity(options.intensity, inspected.counts_V) if inspected.gray_16_bit else None
+    needed = inspected.gray_16_bit or voi
+    levels = find_intensity(options.intensity, inspected.counts_V) if needed else None
     warnings += _pixel_warnings(inspected, levels, options.intensity)
     if inspected.blank:
         first = _first([found[there[i]] for i in inspected.blank])
@@ -143,37 +142,22 @@ def assemble(rows: SourceRows, images: Path | str, out: Path | str, options: Sha
 
 
 def _find_images(rows: SourceRows, images: Path | str) -> tuple[list[str | None], list[str]]:
-    """The readable file of each row, or None, and warnings of those without; InputError where no row has
+    """The file of each row, or None, and warnings of those without; InputError where no row has
     one."""
     count = len(rows.image)
     files = list_files(images)
-    readable = [file for file in files if _readable(file)]
-    others = [file for file in files if not _readable(file)]
+    readable = image_names(images, files)
+    others = sorted(set(files) - set(readable))
     found, warnings = find_files(rows.names, readable, images, others)
-    without = [n for n in range(count) if found[n] is None]
-    other = _other_formats(rows.names, without, files, images) if without else {}
-    missing = [n for n in without if n not in other]
-    formats = ", ".join(f"{number} {form}" for form, number in Counter(other.values()).most_common())
+    missing = [n for n in range(count) if found[n] is None]
     if len(missing) == count:
         raise InputError(
             f"{images}: none of the {count} images is there (the first looked for is {rows.names[0][0]!r}); "
             f"{'; '.join(warnings) or rows.where_to_get}"
         )
-    if len(without) == count:
-        absent = f", {len(missing)} missing" if missing else ""
-        raise InputError(
-            f"{images}: none of the {count} images can be read: {formats}{absent}; only PNG and JPEG are "
-            "readable yet, convert them"
-        )
     if missing:
         first = _first([rows.names[n][0] for n in missing])
         warnings.append(f"{len(missing)} of {count} image files are missing ({first}); {rows.where_to_get}")
-    if other:
-        first = _first([rows.names[n][0] for n in other])
-        warnings.append(
-            f"{len(other)} of {count} image files are not readable yet: {formats} ({first}); only PNG and "
-            "JPEG are, convert them"
-        )
     return found, warnings
 
 
@@ -281,48 +265,17 @@ def _row_warnings(rows: SourceRows, split: Sequence[str]) -> list[str]:
 
 def _pixel_warnings(inspected: Inspected, intensity: Intensity | None, rule: str) -> list[str]:
     """What was done to pixels on the way in, and what of it may not be meant."""
-    warnings = []
-    if turned := len(inspected.turned):
-        warnings.append(f"{turned} images turned upright by their EXIF orientation")
-    if coarse := len(inspected.high_byte):
-        warnings.append(
-            f"{coarse} images have 16 bits a channel in colour or with transparency: the upper 8 are read"
-        )
+    warnings = [f"{len(images)} images {note}" for note, images in sorted(inspected.notes.items())]
     readable, deep = sum(map(bool, inspected.digests)), len(inspected.gray_16_bit)
     if intensity is None:
         if rule != "full":
             warnings.append(f"intensity {rule} changes nothing: no image has 16-bit gray")
         return warnings
-    if deep < readable:
+    if 0 < deep < readable:
         warnings.append(f"{deep} of {readable} images have 16-bit gray, the others have 8 bits")
-    if doubt := nearly_black(intensity, inspected.counts_V):
+    if doubt := little_contrast(intensity, inspected.counts_V):
         warnings.append(doubt)
     return warnings
-
-
-def _readable(file: str) -> bool:
-    return file.lower().endswith(IMAGE_ENDINGS)
-
-
-def _other_formats(
-    names: Sequence[Sequence[str]], without: Sequence[int], files: Sequence[str], root: Path | str
-) -> dict[int, str]:
-    """Row -> in what its image is, for the rows `without` a readable file for which another is there: the
-    file's ending, or `DICOM without ending`."""
-    others = [file for file in files if not _readable(file)]
-    index, heads = FileIndex(others), ImageFiles(root, others)
-    position = {file: i for i, file in enumerate(others)}
-    found = {}
-    for n in without:
-        for name in names[n]:
-            stem = without_ending(name) if _readable(name) else name
-            for file in index.fits(stem, root):
-                ending = PurePosixPath(file).suffix.lower()
-                if ending in ENDINGS:
-                    found[n] = ending
-                elif form := other_format(heads.head(position[file], HEAD), file):
-                    found[n] = f"{form} without ending"
-    return found
 
 
 def _first(names: Sequence[str]) -> str:

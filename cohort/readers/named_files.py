@@ -136,8 +136,8 @@ class FileIndex:
         self._whole: dict[str, list[str]] = defaultdict(list)
         for file in files:
             form = normal_form(file)
-            self._whole[form].append(file)
-            self._whole[without_ending(form)].append(file)
+            for path in {form, without_ending(form)}:
+                self._whole[path].append(file)
         self._files = files
         self._by_tail: dict[int, dict[str, list[str]]] = {}
 
@@ -181,8 +181,8 @@ class FileIndex:
                 parts = normal_form(file).split("/")
                 if len(parts) > length:
                     tail = "/".join(parts[len(parts) - length :])
-                    tails[tail].append(file)
-                    tails[without_ending(tail)].append(file)
+                    for path in {tail, without_ending(tail)}:
+                        tails[path].append(file)
         return self._by_tail[length]
 
 

@@ -89,7 +89,8 @@ class SharedOptions:
         "full",
         metavar="RULE",
         help="what is black and white in 16-bit gray: full (0 to the full scale of the bit depth), "
-        "window:LOW,HIGH, or percentiles:LOW,HIGH of the training images (default: full)",
+        "window:LOW,HIGH, or percentiles:LOW,HIGH of the training images; for DICOM voi:NAME or "
+        "voi:CENTER,WIDTH instead of each file's first window (default: full)",
     )
     licence: str | None = option(
         None, metavar="TEXT", help="terms under which the images may be used, a line"

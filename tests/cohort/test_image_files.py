@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from cohort.decoders.decoded import TURNED
 from cohort.errors import InputError
 from cohort.image_files import (
     ImageFiles,
     climbs_out,
     find_images,
+    image_names,
     inspect_images,
     list_files,
     read_image,
@@ -50,7 +52,7 @@ def test_words_are_files_folders_and_patterns(tmp_path, monkeypatch):
     assert find_images(["scans/deep/*.png"]) == ["scans/deep/0.png", "scans/deep/1.png"]
     assert find_images(["[1].png"]) == ["[1].png"], "a file is no pattern"
     (tmp_path / "scans" / "a.dcm").write_bytes(b"")
-    assert find_images(["scans"])[1] == "scans/a.dcm", "not readable yet, but not passed over either"
+    assert find_images(["scans"])[1] == "scans/a.dcm", "no image, but not passed over either"
     with pytest.raises(InputError, match=r"scans/\*.gif: no image there; images end in .png"):
         find_images(["scans/*.gif"])
     monkeypatch.setattr("cohort.image_files.MOST_FILES", 2)
@@ -206,7 +208,7 @@ def test_the_pass_counts_what_it_turned(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     (tmp_path / "1.png").write_bytes(encode(random_image(4, 6), exif=exif))
-    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).turned == [1]
+    assert inspect_images(ImageFiles(tmp_path, ["0.png", "1.png"])).notes == {TURNED: [1]}
 
 
 def test_the_pass_names_blank_images(tmp_path):
@@ -234,3 +236,13 @@ def test_a_pipe_among_the_images_is_named_instead_of_waited_for(tmp_path):
     os.mkfifo(tmp_path / "0.png")
     with pytest.raises(InputError, match=r"cannot read '0\.png' \(not a regular file\)"):
         ImageFiles(tmp_path, ["0.png"]).read(0)
+
+
+def test_images_are_known_by_their_ending_or_by_what_they_begin_with(tmp_path):
+    data = encode(random_image(4, 4))
+    for name in ("a.png", "IM0001", "1.2.840.99", "DICOMDIR", "notes.txt", "b.xyz"):
+        (tmp_path / name).write_bytes(data)
+    for name in ("LICENSE", "c.svs", "d.dcm"):
+        (tmp_path / name).write_bytes(b"text")
+    assert image_names(tmp_path, list_files(tmp_path)) == ["1.2.840.99", "IM0001", "a.png", "c.svs", "d.dcm"]
+    assert find_images([tmp_path])[0] == str(tmp_path / "1.2.840.99")

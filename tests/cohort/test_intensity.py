@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohort.errors import InputError
-from cohort.intensity import VALUES, Intensity, find_intensity, nearly_black, parse_rule
+from cohort.intensity import VALUES, Intensity, find_intensity, little_contrast, parse_rule
 
 
 def counts(values):
@@ -82,7 +82,7 @@ def test_bounds_that_are_none_are_refused(low, high):
 def test_a_full_scale_that_leaves_everything_dark_is_doubted():
     marked_V = counts([100] * 999 + [65535])
     full = find_intensity("full", marked_V)
-    assert "99 % of the 16-bit pixels are at most 100, and white is 65535" in nearly_black(full, marked_V)
-    assert nearly_black(find_intensity("window:0,65535", marked_V), marked_V) == ""
+    assert "99 % of the 16-bit pixels are at most 100, and white is 65535" in little_contrast(full, marked_V)
+    assert little_contrast(find_intensity("window:0,65535", marked_V), marked_V) == ""
     even_V = counts(range(4096))
-    assert nearly_black(find_intensity("full", even_V), even_V) == ""
+    assert little_contrast(find_intensity("full", even_V), even_V) == ""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from cohort.decoders.decoded import TURNED
 from cohort.decoding import decode, decode_raw
 from cohort.png_chunks import without_texts
 from tests.cohort.made_images import encode, random_image
@@ -47,7 +48,7 @@ def test_a_text_that_says_which_side_is_up_is_heard():
     body = b"\nexif\n%8d\n" % len(raw) + raw.hex().encode() + b"\n"
     text = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(body))
     data = encode(random_image(8, 12))
-    assert decode_raw(data[:33] + text + data[33:], "a.png").turned
+    assert decode_raw(data[:33] + text + data[33:], "a.png").notes == (TURNED,)
 
 
 def test_a_png_without_texts_and_every_other_file_stay_as_they_are():

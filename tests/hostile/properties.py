@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from cohort.errors import InputError
+from tests.cohort.decoders.made_dicom import dicom
 from tests.cohort.made_images import cohort_of, encode, random_image, write_images
 
 # Text that parsers trip over beside any other.
@@ -131,6 +132,13 @@ DEEP_PNG = encode(random_image(5, 6).astype(np.uint16) * 257)
 COLOUR_PNG = encode(random_image(7, 5, 3))
 PALETTE_PNG = encode(random_image(8, 8), mode="P")
 JPEG = encode(random_image(16, 16, 3), "JPEG")
+TIFF = encode(random_image(16, 16), "TIFF", compression="tiff_lzw")
+WEBP = encode(random_image(16, 16, 3), "WebP")
+GIF, BMP = (encode(random_image(8, 8), name) for name in ("GIF", "BMP"))
+WINDOW = {"WindowCenter": 100, "WindowWidth": 200}
+DICOM = dicom(random_image(12, 9), photometric="MONOCHROME1", PixelPaddingValue=3, **WINDOW)
+DICOM_16 = dicom(random_image(12, 9).astype(np.int16), BitsStored=12, RescaleSlope=2, RescaleIntercept=-7)
+DICOMS = (DICOM, DICOM_16, DICOM[132:])
 
 
 @for_any(st.binary(max_size=200) | st.one_of(*map(changed, (PNG, DEEP_PNG, COLOUR_PNG, PALETTE_PNG, JPEG))))
@@ -143,6 +151,26 @@ def any_bytes_as_an_image(folder, data):
     assert image.dtype == np.uint8 and image.ndim in (2, 3)
     for mode in ("shortest", "squash", "longest"):
         assert apply_geometry(image, Geometry(16, mode, channels=3)).shape == (16, 16, 3)
+
+
+@for_any(st.one_of(*map(changed, (TIFF, WEBP, GIF, BMP, *DICOMS))), st.sampled_from(["full", "voi:40,80"]))
+def any_bytes_as_an_image_of_other_formats(folder, data, rule):
+    from cohort.decoding import decode, room_to_decode
+    from cohort.intensity import Intensity
+
+    with room_to_decode(data):
+        image = decode(data, "a", Intensity(0, 65535, rule))
+    assert image.dtype == np.uint8 and image.ndim in (2, 3)
+
+
+@for_any(st.one_of(*map(changed, DICOMS)))
+def any_bytes_as_a_dicom_table(folder, data):
+    from cohort.readers.dicom import COLUMNS, dicom_table
+
+    (folder / "dicom").mkdir(exist_ok=True)
+    (folder / "dicom" / "IM0001").write_bytes(data)
+    for row in dicom_table(folder / "dicom", b"key").rows:
+        assert tuple(row) == COLUMNS and all(cell.isprintable() for cell in row.values())
 
 
 def table_bytes() -> bytes:

@@ -81,4 +81,4 @@ def test_a_reader_s_own_example_is_understood_by_its_options(name):
     words = reader.EXAMPLE.split()
     assert words[:2] == ["radtune", "cohort"] and "\n" not in reader.HELP
     left = parser.parse_known_args(words[3:])[1]
-    assert left[0] == "--out" and left[1].startswith("cohorts/")
+    assert left[0] == "--out" and left[1].startswith("images.csv" if name == "dicom" else "cohorts/")
