@@ -11,7 +11,7 @@ from analysis.model_card import model_card
 from study.inputs import Inputs
 from study.provenance import revision
 from trainables.candidates import Candidate
-from vlm.bundle import save_bundle
+from vlm.bundle_writing import save_bundle
 
 
 def export_bundle(

@@ -21,7 +21,7 @@ Shape legend: B images of a batch, H height, W width, D features, C labels.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,16 @@ import pyarrow as pa
 
 from cohort.decoding import decode, room_to_decode
 from cohort.errors import InputError, printable
-from cohort.files import refuse_foreign, replacing_folder
 from cohort.geometry import apply_geometry
 from cohort.html_table import html_table
 from cohort.image_files import checked_size, read_image
 from cohort.intensity import Intensity
 from cohort.labels import LabelPolicy
-from cohort.manifest import Cohort
 from cohort.threads import in_threads
-from cohort.version import VERSION
 from scoring.decision_rule import DecisionRule
 from scoring.judging import Scale
-from scoring.metrics import prevalences
 from scoring.predictions import Origin
 from vlm.bundle_description import (
-    CARD,
-    DESCRIPTION,
     ENCODER,
     HEAD,
     Description,
@@ -53,91 +47,19 @@ from vlm.bundle_description import (
     differences,
     files_in,
     read_description,
-    write_description,
 )
 from vlm.embeddings import embed_images, embedding_precision
-from vlm.encoder_names import HubAccess, name_in, shown, split_path
+from vlm.encoder_names import HubAccess, name_in, split_path
 from vlm.encoders import Encoder, load_encoder
 from vlm.image_views import ImageViews
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
-from vlm.tensor_files import CorruptFile, read_tensors, write_tensors
+from vlm.tensor_files import CorruptFile, read_tensors
 
 LARGEST_HEAD = 2**30
 """Bytes of a bundle's heads."""
 MOST_WEIGHT = 1e18
 """Of a head's numbers the largest, either way; those of trained ones stay below a million."""
-
-
-def save_bundle(
-    folder: Path | str, predictor: Predictor, cohort: Cohort, *, card: str, with_encoder: bool = False
-) -> Path:
-    """Write a bundle; an earlier bundle in `folder` is replaced, at once or not at all.
-
-    Args:
-        predictor: what is exported.
-        cohort: what it was trained on: label policy, content hash, training prevalences.
-        card: the model card, Markdown.
-        with_encoder: put the encoder's weights in, so that the bundle needs no hub. A fine-tuned encoder
-            needs this; one that lies in a folder or file of this machine is always put in.
-
-    Raises:
-        InputError: the folder holds something that no bundle put there, or the cohort has no training split.
-    """
-    encoder, rule = predictor.encoder, predictor.rule
-    own_weights = (with_encoder or bool(split_path(encoder.name)[1])) and encoder.backbone is not None
-    prior_C = prevalences(cohort.targets_NC(cohort.indices("train")))
-    facts = {
-        "radtune": VERSION,
-        "labels": list(predictor.labels),
-        "policy": cohort.policy.to_dict(),
-        "encoder": {
-            "name": shown(encoder.name),
-            "features": list(encoder.features),
-            "image_views": encoder.image_views.to_dict(),
-            "width": encoder.width,
-            "fingerprint": encoder.fingerprint,
-            "precision": predictor.precision,
-            "in_bundle": own_weights,
-        },
-        "transform": {
-            "intensity": cohort.intensity and cohort.intensity.to_dict(),
-            "geometry": encoder.geometry.to_dict(),
-            "mean": encoder.mean,
-            "std": encoder.std,
-        },
-        "normalisation": [_normalisation(head) for head in predictor.heads],
-        "decisions": {
-            "strategy": rule.strategy,
-            "shared": [
-                label for label, shared in zip(predictor.labels, rule.shared_C, strict=True) if shared
-            ],
-            "scale": asdict(rule.scale),
-            "multiclass": rule.multiclass,
-            "ranks_only": predictor.ranks_only,
-        },
-        "training": {
-            "cohort_hash": cohort.content_hash,
-            "modality": cohort.modality,
-            "drawn": cohort.drawn,
-            "prevalences": dict(zip(predictor.labels, prior_C.tolist(), strict=True)),
-        },
-        "name": predictor.name,
-        "origin": asdict(predictor.origin),
-    }
-    arrays = {
-        f"{k}/{name}": array
-        for k, head in enumerate(predictor.heads)
-        for name, array in head.tensors().items()
-    }
-    folder = Path(folder)
-    with replacing_folder(folder, _check_output_folder) as staging:
-        write_tensors(staging / HEAD, arrays | {"thresholds_C": rule.thresholds_C})
-        (staging / CARD).write_text(card, encoding="utf-8")
-        if own_weights:
-            encoder.save(staging / ENCODER)
-        write_description(staging, facts)
-    return folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -421,17 +343,3 @@ def _load_encoder(
             "weights or another transform; restore the original, or export again with --with-encoder"
         )
     return encoder
-
-
-def _normalisation(head: LinearHead) -> str:
-    """The name that the search space gives to what the head does to features first."""
-    if head.l2:
-        return "l2"
-    if not head.mean_D.any() and (head.scale_D == 1).all():
-        return "none"
-    return "center" if (head.scale_D == head.scale_D[0]).all() else "standardize"
-
-
-def _check_output_folder(folder: Path) -> None:
-    own = {DESCRIPTION, HEAD, CARD, ENCODER} if (folder / DESCRIPTION).exists() else set()
-    refuse_foreign(folder, own, "bundle")

@@ -21,7 +21,8 @@ from study.cli import main
 from tests.vlm.encoders.models import add_code, change_text
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
 from tests.vlm.retold import retold
-from vlm.bundle import Bundle, save_bundle, verify_bundle
+from vlm.bundle import Bundle, verify_bundle
+from vlm.bundle_writing import save_bundle
 from vlm.embeddings import embed
 from vlm.encoder_names import HubAccess
 from vlm.encoders import Encoder, load_encoder

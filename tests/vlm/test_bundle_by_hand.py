@@ -11,7 +11,8 @@ from PIL import Image
 
 from scoring.decision_rule import DecisionRule
 from scoring.predictions import Origin
-from vlm.bundle import Bundle, save_bundle
+from vlm.bundle import Bundle
+from vlm.bundle_writing import save_bundle
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor

@@ -17,7 +17,7 @@ from scoring.predictions import Origin
 from tests.hostile.models.guarded_process import GuardedProcess
 from tests.vlm.encoders.models import small_clip
 from tests.vlm.miniature_biomedclip import build_miniature_biomedclip
-from vlm.bundle import save_bundle
+from vlm.bundle_writing import save_bundle
 from vlm.encoders import load_encoder
 from vlm.linear_head import LinearHead
 from vlm.predictor import Predictor
