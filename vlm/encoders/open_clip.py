@@ -34,14 +34,12 @@ from vlm.encoders.hub import hub_folder
 from vlm.encoders.model_files import (
     CONFIG_FILE,
     TEXT_CONFIG_FILE,
-    TOKENIZER_FILES,
-    VOCABULARY_FILES,
     copy_text_config,
-    copy_tokenizer,
     is_own_file,
     parameter_count,
     read_model_config,
 )
+from vlm.encoders.tokenizer_files import TOKENIZER_FILES, VOCABULARY_FILES, copy_tokenizer
 from vlm.feature_kinds import PROJECTED
 from vlm.tensor_files import check_pickle, write_tensors
 from vlm.towers import tower_of

@@ -18,7 +18,8 @@ from tests.hostile.models.conftest import change_json
 from tests.hostile.models.guarded_process import Outcome
 from tests.hostile.models.mutations import FUZZ, VALUES, spoiled_bytes, spoiled_json
 from tests.vlm.encoders.models import add_code, small_clip
-from vlm.encoders import model_files
+from vlm.encoders import model_keys
+from vlm.encoders.tokenizer_files import TOKENIZERS
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 
@@ -48,11 +49,11 @@ HOSTILE = (
     10**9,
 )
 TABLES = {
-    ("model_cfg",): model_files._MODEL,
-    ("model_cfg", "vision_cfg"): model_files._VISION,
-    ("model_cfg", "text_cfg"): model_files._TEXT,
-    ("model_cfg", "multimodal_cfg"): model_files._MULTIMODAL,
-    ("preprocess_cfg",): model_files._PREPROCESS,
+    ("model_cfg",): model_keys.MODEL,
+    ("model_cfg", "vision_cfg"): model_keys.VISION,
+    ("model_cfg", "text_cfg"): model_keys.TEXT,
+    ("model_cfg", "multimodal_cfg"): model_keys.MULTIMODAL,
+    ("preprocess_cfg",): model_keys.PREPROCESS,
 }
 
 
@@ -79,7 +80,7 @@ def test_no_text_tower_of_any_architecture_brings_code(guarded, copy, tmp_path, 
     folder, marker = copy("biomedclip"), tmp_path / "ran"
     add_code(folder, marker)
     change_json(folder / "config.json", lambda config: config.update(model_type=architecture))
-    for kind in (*model_files._TOKENIZERS, "Own", None):
+    for kind in (*TOKENIZERS, "Own", None):
         change_json(
             folder / "tokenizer_config.json", lambda config, kind=kind: config.update(tokenizer_class=kind)
         )

@@ -9,8 +9,8 @@ from tests.vlm.miniature_biomedclip import TEXT_MODEL, write_text_files
 from vlm.encoder_names import HubAccess
 from vlm.encoders import load_encoder
 from vlm.encoders.hub import hub_folder
-from vlm.encoders.model_files import TOKENIZER_FILES, VOCABULARY_FILES
 from vlm.encoders.open_clip import ALIASES
+from vlm.encoders.tokenizer_files import TOKENIZER_FILES, VOCABULARY_FILES
 
 BIOMEDCLIP = ALIASES["biomedclip"].removeprefix("hf-hub:")
 

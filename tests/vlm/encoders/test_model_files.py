@@ -15,10 +15,10 @@ from tests.vlm.miniature_biomedclip import MODEL_CONFIG, PREPROCESS_CONFIG
 from vlm.encoders import load_encoder
 from vlm.encoders.model_files import (
     copy_text_config,
-    copy_tokenizer,
     parameter_count,
     read_model_config,
 )
+from vlm.encoders.tokenizer_files import copy_tokenizer
 
 # As published, see the model's page on the hub.
 BIOMEDCLIP_TEXT = {
