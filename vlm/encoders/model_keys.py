@@ -1,8 +1,8 @@
 """The settings that a model's own files may give, and what each may be.
 
-Keys that run code (`trust_remote_code`, `auto_map`), read other files (`bpe_path`, `vocab_file`) or fetch other
-models (`timm_model_name: hf-hub:...`) are on no list, and numbers have bounds far above those of published
-models.
+Keys that run code (`trust_remote_code`, `auto_map`), read other files (`bpe_path`, `vocab_file`) or fetch
+other models (`timm_model_name: hf-hub:...`) are on no list, and numbers have bounds far above those of
+published models.
 """
 
 from __future__ import annotations
