@@ -1,4 +1,4 @@
-"""One table out of several: a table a split, tables joined by their keys, several images in a row apart."""
+"""One table out of several: one per split, tables joined by their keys, several images in a row apart."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
 
 
 def _one_image_a_row(read: SourceRowsRead) -> None:
-    """A row an image; those of one row are one patient's, where nothing else is said of patients."""
+    """One row per image; those of one row are one patient's, where nothing else is said of patients."""
     columns = [as_written(read.frame, name) for name in read.options.image_columns]
     require_columns(read.frame, columns, read.name)
     first = read.frame[columns].bfill(axis=1).iloc[:, 0]
@@ -132,7 +132,7 @@ def _one_image_a_row(read: SourceRowsRead) -> None:
 
 
 def _lists_of_images(read: SourceRowsRead) -> None:
-    """A row an image where a cell has a list of them, as some tables of studies have."""
+    """One row per image where a cell has a list of them, as some tables of studies have."""
     column = as_written(read.frame, read.options.image_column)
     if column not in read.frame or not are_lists(read.frame[column].tolist()):
         return
@@ -146,7 +146,7 @@ def _in_folders(read: SourceRowsRead) -> None:
     """Names with the folder in front that their split's images lie in."""
     if not read.options.split_column:
         raise InputError(
-            "--images-in says where each split's images lie: give --split-column, or a table a split"
+            "--images-in says where each split's images lie: give --split-column, or one table per split"
         )
     folders = dict(split_and_rest(text, "--images-in") for text in read.options.images_in)
     split, image = (
