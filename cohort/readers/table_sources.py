@@ -10,6 +10,7 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.labels import did_you_mean
+from cohort.parquet_files import check_size
 from cohort.readers.list_cells import are_lists, list_items
 from cohort.readers.source_table import as_written, require_columns, source_and_notes
 from cohort.readers.split_lists import split_and_rest
@@ -82,11 +83,7 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
     require_columns(read.frame, left, read.name)
     require_columns(other, right, table)
     other = other.rename(columns=dict(zip(right, left, strict=True)))
-    clash = {
-        name: f"{name} ({Path(table).stem})"
-        for name in other.columns
-        if name not in left and name in read.frame
-    }
+    clash = [name for name in other.columns if name not in left and name in read.frame]
     other = other.rename(columns={name: f"{name} ({Path(table).stem})" for name in clash}).dropna(subset=left)
     twice = other.duplicated(left)
     if twice.any() and not (read.options.rows or read.options.label_column):
@@ -94,6 +91,8 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
             f"{twice.idxmax()}: a second row with the same {', '.join(left)}; pass --rows any or --rows "
             "majority to have one answer made of several, or name more columns with --on"
         )
+    pairs = read.frame.groupby(left).size() * other.groupby(left).size()
+    check_size(table, rows=int(pairs.sum()))
     rows = pd.Series(read.frame.index, index=read.frame.index)
     joined = read.frame.assign(**{ROW: rows}).merge(other, on=left, how="inner", sort=False)
     if joined.empty:
