@@ -47,11 +47,11 @@ def require_agreement(frame: pd.DataFrame, image_column: str, single: Sequence[s
         cells, expected = frame[name], frame[image_column].map(first[name])
         differ = (cells != expected) & ~(cells.isna() & expected.isna())
         if differ.any():
-            row = differ.idxmax()
+            n = int(np.flatnonzero(differ)[0])
             raise InputError(
-                f"{row}: image {frame[image_column][row]!r} has {cells[row]!r} in column {name!r}, but "
-                f"{expected[row]!r} in an earlier row; rows of one image must agree, and a column that need "
-                "not be kept may be left out"
+                f"{frame.index[n]}: image {frame[image_column].iloc[n]!r} has {cells.iloc[n]!r} in column "
+                f"{name!r}, but {expected.iloc[n]!r} in an earlier row; rows of one image must agree, and a "
+                "column that need not be kept may be left out"
             )
 
 
