@@ -2,8 +2,8 @@
 
     python -m benchmarks.read_table
 
-A row an image: a path that tells the patient, age and sex, fourteen label columns with 1, 0, -1 and blanks,
-and the same findings as a list in a cell. Times are of the whole way from the file to the label cells.
+One row per image: a path that tells the patient, age and sex, fourteen label columns with 1, 0, -1 and
+blanks, and the same findings as a list in a cell. Times are of the whole way from file to label cells.
 """
 
 from __future__ import annotations

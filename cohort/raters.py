@@ -57,7 +57,7 @@ class Raters:
 
 
 def combine(raw_RC: np.ndarray, image_R: np.ndarray, rule: str) -> np.ndarray:
-    """raw_NC, float64 (N, C): one answer an image and label, out of the ratings that are not blank.
+    """raw_NC, float64 (N, C): one answer per image and label, out of the ratings that are not blank.
 
     `any`: positive where one rating is, else uncertain where one is. `majority`: what more than half of them
     say, uncertain where nothing is. `all`: positive where all are, negative where one is, else uncertain.
@@ -83,7 +83,7 @@ def agreement(
     """How far raters agree on the images that two at least have rated; arguments as those of `combine`.
 
     Cohen's kappa (Cohen 1960) of two raters, otherwise Fleiss' (Fleiss 1971), in its form for different
-    numbers of ratings an image.
+    numbers of ratings per image.
     """
     names, rater_R = np.unique(np.asarray(rater_R, dtype=object).astype(str), return_inverse=True)
     several_R = np.bincount(image_R)[image_R] > 1

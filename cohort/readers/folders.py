@@ -16,7 +16,7 @@ from cohort.readers.options import SharedOptions, add_options, option, options_o
 if TYPE_CHECKING:
     from cohort.manifest import Cohort
 
-HELP = "read images from a folder a class"
+HELP = "read images from one folder per class"
 EXAMPLE = "radtune cohort folders Dataset_BUSI_with_GT --patient-is-image --masks labels --out cohorts/busi"
 
 _PLAIN = ("images", "image", "imgs", "img")

@@ -31,7 +31,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Merged:
-    """One row an image, from one label a row."""
+    """One row per image, from one label per row."""
 
     frame: pd.DataFrame
     labels: list[str]

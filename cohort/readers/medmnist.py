@@ -149,7 +149,7 @@ def _labels(archive: zipfile.ZipFile, split: str) -> np.ndarray:
 
 
 def _write_images(archive: zipfile.ZipFile, split: str, folder: Path) -> int:
-    """A PNG an image, one after another, for the array may be larger than the memory; returns how many."""
+    """One PNG per image, one after another, for the array may be larger than the memory; returns how many."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Open-i's archive of IU-Xray's reports, NLMCXR_reports.tgz: an XML a report, MeSH codes and images in it."""
+"""Open-i's archive of IU-Xray's reports, NLMCXR_reports.tgz: one XML per report, with codes and images."""
 
 from __future__ import annotations
 

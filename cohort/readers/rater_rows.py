@@ -1,4 +1,4 @@
-"""Rows of one image: by several raters, or several by one, brought to one row an image.
+"""Rows of one image: by several raters, or several by one, brought to one row per image.
 
 Shape legend: R rows, N images, C labels.
 """
@@ -47,18 +47,18 @@ def require_agreement(frame: pd.DataFrame, image_column: str, single: Sequence[s
         cells, expected = frame[name], frame[image_column].map(first[name])
         differ = (cells != expected) & ~(cells.isna() & expected.isna())
         if differ.any():
-            row = differ.idxmax()
+            n = int(np.flatnonzero(differ)[0])
             raise InputError(
-                f"{row}: image {frame[image_column][row]!r} has {cells[row]!r} in column {name!r}, but "
-                f"{expected[row]!r} in an earlier row; rows of one image must agree, and a column that need "
-                "not be kept may be left out"
+                f"{frame.index[n]}: image {frame[image_column].iloc[n]!r} has {cells.iloc[n]!r} in column "
+                f"{name!r}, but {expected.iloc[n]!r} in an earlier row; rows of one image must agree, and a "
+                "column that need not be kept may be left out"
             )
 
 
 def one_row_a_key(
     frame: pd.DataFrame, keys: Sequence[str], raw_RC: np.ndarray, rule: str | None
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The first row of each image (or image and rater), with one answer a label by `rule`; InputError for a
+    """The first row of each image (or image and rater), with one answer per label by `rule`; InputError for a
     second row where there is none."""
     key = frame[keys[0]]
     for rater in keys[1:]:
@@ -66,8 +66,8 @@ def one_row_a_key(
     if not key.duplicated().any():
         return frame, raw_RC
     if rule is None:
-        hint = "an image must have one row, unless a label column names one label a row; pass --rows any or "
-        require_distinct(key, "image", hint + "--rows majority to have one answer made of several")
+        hint = "an image must have one row, unless a label column names one label per row; pass --rows any "
+        require_distinct(key, "image", hint + "or --rows majority to have one answer made of several")
     return frame[~key.duplicated()], combine(raw_RC, pd.factorize(key)[0], rule)
 
 
@@ -78,7 +78,7 @@ def one_answer(
     labels: Sequence[str],
     rule: str,
 ) -> tuple[pd.DataFrame, np.ndarray, Raters]:
-    """One row an image out of one an image and rater, and how far the raters agree.
+    """One row per image out of one per image and rater, and how far the raters agree.
 
     Args:
         columns: of images and of raters.

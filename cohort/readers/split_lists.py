@@ -69,7 +69,7 @@ def with_listed_splits(
 
 
 def _names(path: Path) -> list[str]:
-    """A name a line; what stands behind the name of an image file, labels say, is left out."""
+    """One name per line; what stands behind the name of an image file, labels say, is left out."""
     try:
         text = read_bounded(path, LARGEST_TABLE, "split it").decode("utf-8-sig")
     except FileNotFoundError as error:

@@ -38,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         action="append",
         metavar="FILE",
-        help="a row an image, or an image and label: .csv, .tsv, .txt, .xlsx, .jsonl, .parquet; text also as "
-        ".gz or .zip; several as SPLIT=FILE",
+        help="one row per image, or per image and label: .csv, .tsv, .txt, .xlsx, .jsonl, .parquet; text "
+        "also as .gz or .zip; several as SPLIT=FILE",
     )
     parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
     meaning = parser.add_mutually_exclusive_group()

@@ -224,7 +224,7 @@ def _sheet_rows(sheet: Any, path: Path) -> dict[int, list[Any]]:
 
 
 def _json(path: Path, lines: bool) -> TableCells:
-    """An object a line, or a list of objects; lists within them stay lists, as text."""
+    """One object per line, or a list of objects; lists within them stay lists, as text."""
     names: dict[str, int] = {}
     objects: dict[int, dict[str, Any]] = {}
     with opened(path) as file:
@@ -249,13 +249,13 @@ def _values(file: BinaryIO, path: Path, lines: bool) -> Iterator[Any]:
         whole = text.read(LARGEST_JSON + 1)
         if len(whole) > LARGEST_JSON:
             raise InputError(
-                f"{path}: has more than {LARGEST_JSON:,} characters; write an object a line (.jsonl)"
+                f"{path}: has more than {LARGEST_JSON:,} characters; write one object per line (.jsonl)"
             )
         content = json.loads(whole)
     except RecursionError as error:
         raise ValueError("has lists within lists") from error
     if not isinstance(content, list):
-        raise ValueError("it must be a list of objects, an object a row")
+        raise ValueError("it must be a list of objects, one per row")
     yield from content
 
 

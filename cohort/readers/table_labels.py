@@ -54,7 +54,7 @@ class LabelSource:
     """One of `cohort.labels.ANSWER_RULES`, or the name of one."""
 
     def read(self, frame: pd.DataFrame, image_column: str, markers: Counter[str]) -> LabelledRows:
-        """A row an image; `markers` are what the label column is blank for, and how often.
+        """One row per image; `markers` are what the label column is blank for, and how often.
 
         Raises:
             InputError: an image has several rows or raters, and nothing says what they come to.

@@ -1,4 +1,4 @@
-"""What may be said of a table: which of its columns hold what, and what becomes of several rows an image."""
+"""What may be said of a table: which columns hold what, and what becomes of several rows of one image."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 class TableOptions(SharedOptions):
     """Which columns of a table hold what. InputError for options that contradict each other.
 
-    Labels stand either in one column a label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one column
-    for all (`label_column`): one label a row, several rows of one image merged, or several labels in a cell
-    with `label_separator` between them (default: `|`). In the second form what is not named is negative, a
-    blank cell means what `blank` says for all labels, and `labels` may choose some of those that are named.
+    Labels stand either in one column per label (`labels`; cells 1, 0, -1 for uncertain, blank) or in one
+    column for all (`label_column`): one label per row, several rows of one image merged, or several labels in
+    a cell with `label_separator` between them (default: `|`). In the second form what is not named is
+    negative, a blank cell means what `blank` says for all labels, and `labels` may choose some of those that
+    are named.
 
     `blank` defaults to `negative` where the table has all fourteen CheXpert columns, because CheXpert and
     CheXbert leave out what a report does not mention, and to `missing` elsewhere; `no_finding` to `as-given`.
@@ -86,7 +87,7 @@ class TableOptions(SharedOptions):
         "all); a name with a comma in quotes, as in CSV: '\"Mass, left\",Edema'",
     )
     label_column: str | None = option(
-        None, metavar="C", help="one label a row, or several in a cell, in this column"
+        None, metavar="C", help="one label per row, or several in a cell, in this column"
     )
     label_separator: str | None = option(
         None, metavar="C", help="between several labels in a cell of that column (default: |)"
@@ -112,7 +113,7 @@ class TableOptions(SharedOptions):
         (),
         action="append",
         metavar="SPLIT=FILE",
-        help="names of the images of a split, one a line; images in no list are left out",
+        help="names of the images of a split, one per line; images in no list are left out",
     )
     val_from_train: float | None = option(
         None,

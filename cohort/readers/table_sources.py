@@ -1,4 +1,4 @@
-"""One table out of several: a table a split, tables joined by their keys, several images in a row apart."""
+"""One table out of several: one per split, tables joined by their keys, several images in a row apart."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cohort.errors import InputError
 from cohort.labels import did_you_mean
+from cohort.parquet_files import check_size
 from cohort.readers.list_cells import are_lists, list_items
 from cohort.readers.source_table import as_written, require_columns, source_and_notes
 from cohort.readers.split_lists import split_and_rest
@@ -82,11 +83,7 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
     require_columns(read.frame, left, read.name)
     require_columns(other, right, table)
     other = other.rename(columns=dict(zip(right, left, strict=True)))
-    clash = {
-        name: f"{name} ({Path(table).stem})"
-        for name in other.columns
-        if name not in left and name in read.frame
-    }
+    clash = [name for name in other.columns if name not in left and name in read.frame]
     other = other.rename(columns={name: f"{name} ({Path(table).stem})" for name in clash}).dropna(subset=left)
     twice = other.duplicated(left)
     if twice.any() and not (read.options.rows or read.options.label_column):
@@ -94,6 +91,8 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
             f"{twice.idxmax()}: a second row with the same {', '.join(left)}; pass --rows any or --rows "
             "majority to have one answer made of several, or name more columns with --on"
         )
+    pairs = read.frame.groupby(left).size() * other.groupby(left).size()
+    check_size(table, rows=int(pairs.sum()))
     rows = pd.Series(read.frame.index, index=read.frame.index)
     joined = read.frame.assign(**{ROW: rows}).merge(other, on=left, how="inner", sort=False)
     if joined.empty:
@@ -111,7 +110,7 @@ def _join(read: SourceRowsRead, table: str, keys: Sequence[str]) -> None:
 
 
 def _one_image_a_row(read: SourceRowsRead) -> None:
-    """A row an image; those of one row are one patient's, where nothing else is said of patients."""
+    """One row per image; those of one row are one patient's, where nothing else is said of patients."""
     columns = [as_written(read.frame, name) for name in read.options.image_columns]
     require_columns(read.frame, columns, read.name)
     first = read.frame[columns].bfill(axis=1).iloc[:, 0]
@@ -132,7 +131,7 @@ def _one_image_a_row(read: SourceRowsRead) -> None:
 
 
 def _lists_of_images(read: SourceRowsRead) -> None:
-    """A row an image where a cell has a list of them, as some tables of studies have."""
+    """One row per image where a cell has a list of them, as some tables of studies have."""
     column = as_written(read.frame, read.options.image_column)
     if column not in read.frame or not are_lists(read.frame[column].tolist()):
         return
@@ -146,7 +145,7 @@ def _in_folders(read: SourceRowsRead) -> None:
     """Names with the folder in front that their split's images lie in."""
     if not read.options.split_column:
         raise InputError(
-            "--images-in says where each split's images lie: give --split-column, or a table a split"
+            "--images-in says where each split's images lie: give --split-column, or one table per split"
         )
     folders = dict(split_and_rest(text, "--images-in") for text in read.options.images_in)
     split, image = (

@@ -22,7 +22,7 @@ def unlike_labels(named: Sequence[str]) -> str | None:
     """What the names in a column look like, where that is no label, and what to do about it.
 
     Args:
-        named: every name of every row, once a row.
+        named: every name of every row, once per row.
     """
     count = Counter(named)
     distinct = list(count)

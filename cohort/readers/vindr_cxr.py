@@ -70,7 +70,7 @@ def read_vindr_cxr(tables: Path | str, images: Path | str, out: Path | str, opti
         "modality": "chest radiograph",
     }
     train, test = published(tables, "image_labels_train.csv"), published(tables, "image_labels_test.csv")
-    if train is None:  # Kaggle's: a row a box, and no labels of test images
+    if train is None:  # Kaggle's: one row per box, and no labels of test images
         names = table_options(options, label_column="class_name", **shared)
         read = open_tables([str(required(tables, "train.csv"))], names)
         return read_release(read, images, out, RELEASE, options)

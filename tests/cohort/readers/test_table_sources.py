@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cohort import parquet_files
 from cohort.errors import InputError
 from cohort.readers.table import TableOptions, read_table
 from tests.cohort.made_images import encode, random_image
@@ -78,6 +79,14 @@ def test_tables_are_joined_by_their_keys_and_unmatched_rows_counted(images):
         read(images, table, join=[str(twice)], on=[["study"]], patient_column="pid")
     any_ = read(images, table, join=[str(twice)], on=[["study"]], patient_column="pid", rows="any")
     assert (any_.targets_NC() == 1).all()
+
+
+def test_a_join_that_would_grow_beyond_all_tables_is_refused(images, monkeypatch):
+    table = write(images / "t.csv", "file,study", [(n, 0) for n in range(24)])
+    labels = write(images / "l.csv", "study,Edema", [(0, n % 2) for n in range(24)])
+    monkeypatch.setattr(parquet_files, "MOST_ROWS", 500)
+    with pytest.raises(InputError, match="has more than 500 rows"):
+        read(images, table, join=[str(labels)], on=[["study"]], rows="any", patient_is_image=True)
 
 
 def test_several_images_in_a_row_are_one_patients_with_the_rows_labels(images):
