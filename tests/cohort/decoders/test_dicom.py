@@ -3,12 +3,14 @@
 import io
 import zlib
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 
+from benchmarks.dicom_agreement import COMPRESSED, made
 from cohort.decoders.decoded import BURNED_IN, HIGH_BYTE
 from cohort.decoding import decode, decode_raw
 from cohort.errors import InputError
@@ -189,6 +191,25 @@ def test_a_compressed_image_larger_than_stated_is_refused_before_it_is_decoded()
     large = encode(np.zeros((5000, 5000), dtype=np.uint8), "JPEG2000")  # in the boxes of a JP2 file
     with pytest.raises(InputError, match=r"compressed are 5000 x 5000 pixels of 1 samples, stated are 4 x 4"):
         decode_raw(compressed(large, uid.JPEG2000Lossless, gray), "a")
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda one: one.keyword)
+def test_a_compressed_file_that_is_cut_off_is_refused(syntax):
+    data = made(syntax, "MONOCHROME2", 8 if syntax == uid.JPEGBaseline8Bit else 12).data
+    for kept in (0.6, 0.95):
+        with pytest.raises(InputError, match=r"^a: unreadable image \("):
+            decode_raw(data[: int(len(data) * kept)], "a")
+
+
+def test_a_lossless_frame_of_which_a_part_is_lost_is_refused():
+    image = np.random.default_rng(0).integers(0, 4096, (60, 50)).astype(np.uint16)
+    frame = imagecodecs.jpeg8_encode(image, lossless=True, bitspersample=12)
+    np.testing.assert_array_equal(
+        decode_raw(compressed(frame, uid.JPEGLosslessSV1, image), "a").pixels, image
+    )
+    harmed = frame[: len(frame) // 2] + bytes(len(frame) // 2)
+    with pytest.raises(InputError, match="JPEG values beyond their bits; get it again"):
+        decode_raw(compressed(harmed, uid.JPEGLosslessSV1, image), "a")
 
 
 def test_what_is_compressed_as_a_film_is_refused_by_name():
