@@ -117,18 +117,23 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
 
 def inflated(data: bytes) -> bytes:
     """A file of the deflated transfer syntax unpacked, within `LARGEST_IMAGE_FILE`, which pydicom would do
-    without limit; any other as it is. ValueError where it is larger."""
+    without limit; any other as it is. ValueError where it is larger, or where pydicom might find the syntax
+    elsewhere than here."""
     deflated = str(uid.DeflatedExplicitVRLittleEndian).encode()
-    start = data.find(deflated, 0, 4096)
-    if start < 0 or data[128:132] != b"DICM" or data[132:140] != b"\2\0\0\0UL\4\0":
+    start = data.find(deflated)
+    if start < 0:
         return data
     body = 144 + int.from_bytes(data[140:144], "little")
+    if data[128:132] != b"DICM" or data[132:140] != b"\2\0\0\0UL\4\0" or start >= body:
+        raise ValueError("deflated, with a header that is not in order; write it anew")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     unpacked = unpacker.decompress(data[body:], LARGEST_IMAGE_FILE)
     if unpacker.unconsumed_tail:
         raise ValueError(f"it unpacks to more than {LARGEST_IMAGE_FILE:,} bytes")
+    if deflated in unpacked:
+        raise ValueError("deflated more than once; write it anew")
     plain = str(uid.ExplicitVRLittleEndian).encode().ljust(len(deflated), b"\0")
-    return data[:body].replace(deflated, plain, 1) + unpacked
+    return data[:body].replace(deflated, plain) + unpacked
 
 
 def _transfer_syntax(ds: Dataset) -> uid.UID:

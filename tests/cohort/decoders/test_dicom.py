@@ -228,6 +228,9 @@ def test_a_deflated_file_that_unpacks_without_end_is_refused(monkeypatch):
     bomb = data[:body] + packer.compress(bytes(10**6)) + packer.flush()
     with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
         decode_raw(bomb, "a")
+    hidden = bomb[:140] + (2).to_bytes(4, "little") + bomb[144:]
+    with pytest.raises(InputError, match="a header that is not in order"):
+        decode_raw(hidden, "a")
 
 
 def test_the_first_images_may_be_decoded_by_several_threads(tmp_path):
