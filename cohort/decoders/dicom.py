@@ -60,8 +60,6 @@ _NEEDED = (
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
-_MOST_COLOURS = 2**20
-"""Bytes of a segmented palette: it may unfold."""
 _ROWS_AT_ONCE = 2**21
 """Pixels that are looked up at a time: numpy makes 8 bytes of each on the way."""
 
@@ -179,8 +177,8 @@ def _levels(ds: Dataset, pixels: np.ndarray, changed: dict, voi: str, name: str)
             raise unreadable(name, f"a DICOM in {ds.PhotometricInterpretation}; convert it to RGB")
         return _upper_8(pixels, int(ds.BitsStored))
     if ds.PhotometricInterpretation == "PALETTE COLOR":
-        if any(len(element.value) > _MOST_COLOURS for element in ds if "Segmented" in element.keyword):
-            raise unreadable(name, "a DICOM with a palette of more than a megabyte; convert it to RGB")
+        if any("Segmented" in element.keyword for element in ds):  # it may unfold without end
+            raise unreadable(name, "a DICOM with a segmented palette; convert it to RGB")
         colours_HWC = apply_color_lut(pixels, ds)
         return gray_if_colourless(_upper_8(colours_HWC, 8 * colours_HWC.dtype.itemsize))
     if ds.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):

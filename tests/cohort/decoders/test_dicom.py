@@ -161,6 +161,10 @@ REFUSED = {
     "a DICOM without Rows": {"Rows": None},
     "whose 12 bits end at bit 15": {"BitsStored": 12, "HighBit": 15},
     "a DICOM in HSV": {"photometric": "HSV"},
+    "a DICOM with a segmented palette": {
+        "photometric": "PALETTE COLOR",
+        "SegmentedRedPaletteColorLookupTableData": bytes(8),
+    },
     "60000 x 60000 pixels, and more than": {"Rows": 60000, "Columns": 60000},
     "the longer side may be at most": {"Rows": 1, "Columns": 30000},
 }
