@@ -105,7 +105,8 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of a damaged file, pydicom lets through whatever its parsers stumble over
-        raise unreadable(name, f"DICOM: {error or type(error).__name__}") from error
+        said = str(error).rpartition(f"{dicom_codecs.PLUGIN}: ")[2]  # behind pydicom's words on its plugins
+        raise unreadable(name, f"DICOM: {said or type(error).__name__}") from error
     found = {
         BURNED_IN: str(ds.get("BurnedInAnnotation") or "").strip().upper() == "YES",
         HIGH_BYTE: pixels.ndim == 3 and pixels.dtype.itemsize > 1,

@@ -2,6 +2,7 @@
 
 import io
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -153,6 +154,12 @@ def test_without_preamble_it_is_known_by_its_first_element():
     assert decode(buffer.getvalue(), "IM0002").tolist() == [[0, 128, 255, 255]]
 
 
+def test_big_endian_values_are_those_of_little_endian():
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    big, little = ((folder / f"MR_small{name}.dcm").read_bytes() for name in ("_bigendian", ""))
+    np.testing.assert_array_equal(decode(big, "a"), decode(little, "a"))
+
+
 REFUSED = {
     "a DICOM of 7 frames": {"NumberOfFrames": 7},
     "a DICOM of 32 bits per value": {"stored": np.zeros((3, 3), np.uint32)},
@@ -190,10 +197,10 @@ def compressed(frame, syntax, stored=STORED):
 def test_a_compressed_image_larger_than_stated_is_refused_before_it_is_decoded():
     gray = np.zeros((4, 4), dtype=np.uint8)
     large = encode(np.zeros((5000, 5000), dtype=np.uint8), "JPEG")
-    with pytest.raises(InputError, match=r"compressed are 5000 x 5000 pixels of 1 samples, stated are 4 x 4"):
+    with pytest.raises(InputError, match=r"DICOM: compressed are 5000 x 5000 pixels of 1 samples, stated"):
         decode_raw(compressed(large, uid.JPEGBaseline8Bit, gray), "a")
     large = encode(np.zeros((5000, 5000), dtype=np.uint8), "JPEG2000")  # in the boxes of a JP2 file
-    with pytest.raises(InputError, match=r"compressed are 5000 x 5000 pixels of 1 samples, stated are 4 x 4"):
+    with pytest.raises(InputError, match=r"DICOM: compressed are 5000 x 5000 pixels of 1 samples, stated"):
         decode_raw(compressed(large, uid.JPEG2000Lossless, gray), "a")
 
 
