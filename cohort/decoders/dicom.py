@@ -60,8 +60,6 @@ _NEEDED = (
     "PixelRepresentation",
     "PhotometricInterpretation",
 )
-_MOST_COLOURS = 2**20
-"""Bytes of a segmented palette: it may unfold."""
 _ROWS_AT_ONCE = 2**21
 """Pixels that are looked up at a time: numpy makes 8 bytes of each on the way."""
 
@@ -107,7 +105,8 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of a damaged file, pydicom lets through whatever its parsers stumble over
-        raise unreadable(name, f"DICOM: {error or type(error).__name__}") from error
+        said = str(error).rpartition(f"{dicom_codecs.PLUGIN}: ")[2]  # behind pydicom's words on its plugins
+        raise unreadable(name, f"DICOM: {said or type(error).__name__}") from error
     found = {
         BURNED_IN: str(ds.get("BurnedInAnnotation") or "").strip().upper() == "YES",
         HIGH_BYTE: pixels.ndim == 3 and pixels.dtype.itemsize > 1,
@@ -117,18 +116,23 @@ def decode(data: bytes, name: str, voi: str = "") -> Decoded:
 
 def inflated(data: bytes) -> bytes:
     """A file of the deflated transfer syntax unpacked, within `LARGEST_IMAGE_FILE`, which pydicom would do
-    without limit; any other as it is. ValueError where it is larger."""
+    without limit; any other as it is. ValueError where it is larger, or where pydicom might find the syntax
+    elsewhere than here."""
     deflated = str(uid.DeflatedExplicitVRLittleEndian).encode()
-    start = data.find(deflated, 0, 4096)
-    if start < 0 or data[128:132] != b"DICM" or data[132:140] != b"\2\0\0\0UL\4\0":
+    start = data.find(deflated)
+    if start < 0:
         return data
     body = 144 + int.from_bytes(data[140:144], "little")
+    if data[128:132] != b"DICM" or data[132:140] != b"\2\0\0\0UL\4\0" or start >= body:
+        raise ValueError("deflated, with a header that is not in order; write it anew")
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     unpacked = unpacker.decompress(data[body:], LARGEST_IMAGE_FILE)
     if unpacker.unconsumed_tail:
         raise ValueError(f"it unpacks to more than {LARGEST_IMAGE_FILE:,} bytes")
+    if deflated in unpacked:
+        raise ValueError("deflated more than once; write it anew")
     plain = str(uid.ExplicitVRLittleEndian).encode().ljust(len(deflated), b"\0")
-    return data[:body].replace(deflated, plain, 1) + unpacked
+    return data[:body].replace(deflated, plain) + unpacked
 
 
 def _transfer_syntax(ds: Dataset) -> uid.UID:
@@ -174,8 +178,8 @@ def _levels(ds: Dataset, pixels: np.ndarray, changed: dict, voi: str, name: str)
             raise unreadable(name, f"a DICOM in {ds.PhotometricInterpretation}; convert it to RGB")
         return _upper_8(pixels, int(ds.BitsStored))
     if ds.PhotometricInterpretation == "PALETTE COLOR":
-        if any(len(element.value) > _MOST_COLOURS for element in ds if "Segmented" in element.keyword):
-            raise unreadable(name, "a DICOM with a palette of more than a megabyte; convert it to RGB")
+        if any("Segmented" in element.keyword for element in ds):  # it may unfold without end
+            raise unreadable(name, "a DICOM with a segmented palette; convert it to RGB")
         colours_HWC = apply_color_lut(pixels, ds)
         return gray_if_colourless(_upper_8(colours_HWC, 8 * colours_HWC.dtype.itemsize))
     if ds.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):

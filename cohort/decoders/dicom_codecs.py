@@ -71,7 +71,11 @@ def _jpeg(frame: bytes, runner: base.DecodeRunner) -> np.ndarray:
     if damage := jpeg_damage(frame):
         raise ValueError(f"{damage}; get it again")
     if runner.samples_per_pixel == 1 or runner.transfer_syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
-        return imagecodecs.jpeg8_decode(frame)
+        pixels = imagecodecs.jpeg8_decode(frame)
+        # Lossless values follow from their neighbours, and run out of their range where some are lost.
+        if int(pixels.max()) >> jpeg_frame(frame).precision:
+            raise ValueError("JPEG values beyond their bits; get it again")
+        return pixels
     adobe = b"\xff\xee\x00\x0eAdobe" in frame[:4096]
     if runner.photometric_interpretation == "RGB" and not adobe:
         return imagecodecs.jpeg8_decode(frame, colorspace="RGB", outcolorspace="RGB")

@@ -86,3 +86,23 @@ def test_a_full_scale_that_leaves_everything_dark_is_doubted():
     assert little_contrast(find_intensity("window:0,65535", marked_V), marked_V) == ""
     even_V = counts(range(4096))
     assert little_contrast(find_intensity("full", even_V), even_V) == ""
+
+
+def test_values_in_a_narrow_part_of_the_scale_are_doubted():
+    """Signed values without a window, such as those of CT, from half the scale."""
+    tissue_V = counts([32768 + value for value in range(-1000, 1000, 10)])
+    said = little_contrast(find_intensity("full", tissue_V), tissue_V)
+    assert "nearly one gray" in said and "voi:CENTER,WIDTH" in said
+
+
+def test_a_window_of_dicom_files_leaves_other_values_to_the_full_scale():
+    chosen = find_intensity("voi:LUNG", counts([0, 4000]))
+    assert (chosen.low, chosen.high, chosen.voi) == (0, 4095, "LUNG")
+    assert find_intensity("voi:40,400", np.zeros(VALUES, dtype=np.int64)).voi == "40,400"
+    assert find_intensity("full", counts([1])).voi == ""
+
+
+@pytest.mark.parametrize("rule", ["voi:", "voi", "voi:\n", f"voi:{'x' * 65}"])
+def test_a_window_without_a_name_is_refused(rule):
+    with pytest.raises(InputError, match="intensity must be full, "):
+        parse_rule(rule)

@@ -2,13 +2,16 @@
 
 import io
 import zlib
+from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 
+from benchmarks.dicom_agreement import COMPRESSED, made
 from cohort.decoders.decoded import BURNED_IN, HIGH_BYTE
 from cohort.decoding import decode, decode_raw
 from cohort.errors import InputError
@@ -151,6 +154,12 @@ def test_without_preamble_it_is_known_by_its_first_element():
     assert decode(buffer.getvalue(), "IM0002").tolist() == [[0, 128, 255, 255]]
 
 
+def test_big_endian_values_are_those_of_little_endian():
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    big, little = ((folder / f"MR_small{name}.dcm").read_bytes() for name in ("_bigendian", ""))
+    np.testing.assert_array_equal(decode(big, "a"), decode(little, "a"))
+
+
 REFUSED = {
     "a DICOM of 7 frames": {"NumberOfFrames": 7},
     "a DICOM of 32 bits per value": {"stored": np.zeros((3, 3), np.uint32)},
@@ -159,6 +168,10 @@ REFUSED = {
     "a DICOM without Rows": {"Rows": None},
     "whose 12 bits end at bit 15": {"BitsStored": 12, "HighBit": 15},
     "a DICOM in HSV": {"photometric": "HSV"},
+    "a DICOM with a segmented palette": {
+        "photometric": "PALETTE COLOR",
+        "SegmentedRedPaletteColorLookupTableData": bytes(8),
+    },
     "60000 x 60000 pixels, and more than": {"Rows": 60000, "Columns": 60000},
     "the longer side may be at most": {"Rows": 1, "Columns": 30000},
 }
@@ -184,11 +197,30 @@ def compressed(frame, syntax, stored=STORED):
 def test_a_compressed_image_larger_than_stated_is_refused_before_it_is_decoded():
     gray = np.zeros((4, 4), dtype=np.uint8)
     large = encode(np.zeros((5000, 5000), dtype=np.uint8), "JPEG")
-    with pytest.raises(InputError, match=r"compressed are 5000 x 5000 pixels of 1 samples, stated are 4 x 4"):
+    with pytest.raises(InputError, match=r"DICOM: compressed are 5000 x 5000 pixels of 1 samples, stated"):
         decode_raw(compressed(large, uid.JPEGBaseline8Bit, gray), "a")
     large = encode(np.zeros((5000, 5000), dtype=np.uint8), "JPEG2000")  # in the boxes of a JP2 file
-    with pytest.raises(InputError, match=r"compressed are 5000 x 5000 pixels of 1 samples, stated are 4 x 4"):
+    with pytest.raises(InputError, match=r"DICOM: compressed are 5000 x 5000 pixels of 1 samples, stated"):
         decode_raw(compressed(large, uid.JPEG2000Lossless, gray), "a")
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED, ids=lambda one: one.keyword)
+def test_a_compressed_file_that_is_cut_off_is_refused(syntax):
+    data = made(syntax, "MONOCHROME2", 8 if syntax == uid.JPEGBaseline8Bit else 12).data
+    for kept in (0.6, 0.95):
+        with pytest.raises(InputError, match=r"^a: unreadable image \("):
+            decode_raw(data[: int(len(data) * kept)], "a")
+
+
+def test_a_lossless_frame_of_which_a_part_is_lost_is_refused():
+    image = np.random.default_rng(0).integers(0, 4096, (60, 50)).astype(np.uint16)
+    frame = imagecodecs.jpeg8_encode(image, lossless=True, bitspersample=12)
+    np.testing.assert_array_equal(
+        decode_raw(compressed(frame, uid.JPEGLosslessSV1, image), "a").pixels, image
+    )
+    harmed = frame[: len(frame) // 2] + bytes(len(frame) // 2)
+    with pytest.raises(InputError, match="JPEG values beyond their bits; get it again"):
+        decode_raw(compressed(harmed, uid.JPEGLosslessSV1, image), "a")
 
 
 def test_what_is_compressed_as_a_film_is_refused_by_name():
@@ -207,6 +239,9 @@ def test_a_deflated_file_that_unpacks_without_end_is_refused(monkeypatch):
     bomb = data[:body] + packer.compress(bytes(10**6)) + packer.flush()
     with pytest.raises(InputError, match="unpacks to more than 1,000 bytes"):
         decode_raw(bomb, "a")
+    hidden = bomb[:140] + (2).to_bytes(4, "little") + bomb[144:]
+    with pytest.raises(InputError, match="a header that is not in order"):
+        decode_raw(hidden, "a")
 
 
 def test_the_first_images_may_be_decoded_by_several_threads(tmp_path):
