@@ -42,7 +42,8 @@ def _add_reader(kinds: Commands, name: str) -> None:
     reader = import_module(f"cohort.readers.{name}")
     command = add_command(kinds, name.replace("_", "-"), _read, reader.HELP, reader.EXAMPLE)
     reader.arguments(command)
-    command.add_argument("--out", required=True, metavar="DIR", help="the cohort's folder")
+    metavar, what = getattr(reader, "OUT", ("DIR", "the cohort's folder"))
+    command.add_argument("--out", required=True, metavar=metavar, help=what)
     command.set_defaults(reader=reader)
 
 

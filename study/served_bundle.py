@@ -2,7 +2,7 @@
 
 It imports only rooms that travel with it, see `study.registered_model`.
 
-A request is a table with the column `image`, in each row the base64 of a PNG or JPEG file; the answer has a
+A request is a table with the column `image`, in each row the base64 of an image file; the answer has a
 row an image, with the columns that `radtune predict` writes but for the image's name.
 """
 
@@ -44,7 +44,7 @@ def _decoded(text: str, place: int) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"image {place}: must be the base64 of a PNG or JPEG file ({error})") from None
+        raise InputError(f"image {place}: must be the base64 of an image file ({error})") from None
 
 
 set_model(ServedBundle())

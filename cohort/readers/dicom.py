@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELP = "write a table of the DICOM images in a folder, for `radtune cohort table`"
 EXAMPLE = "radtune cohort dicom export/ --out images.csv"
+OUT = ("CSV", "the table")
 
 IDENTIFIERS = ("PatientID", "StudyInstanceUID")
 DESCRIPTIONS = ("ViewPosition", "PatientSex", "PatientAge", "Modality", "Manufacturer")

@@ -4,7 +4,8 @@ A reader is a module of this package, named in `READERS` there, with
 
 - `HELP`: what it reads, in a line, for the list of commands; `EXAMPLE`: a command that works;
 - `arguments(parser)`: adds its arguments;
-- `read(arguments) -> Cohort`: reads, given those and `--out`.
+- `read(arguments) -> Cohort`: reads, given those and `--out`;
+- `OUT`: what `--out` is, a placeholder and words, where it is no cohort's folder.
 
 What a reader may be told beside the files is a subclass of `SharedOptions`: a field made by `option` is an
 option of the command line as well, which `add_options` adds and `options_of` reads back. A field there is one
