@@ -313,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--cache", default="cache")
     parser.add_argument(
-        "--lines", type=Path, default=Path("selection.jsonl"), help="a line a split, as they end"
+        "--lines", type=Path, default=Path("selection.jsonl"), help="one line per split, as they end"
     )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/selection.json"))
     arguments = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """Boxes and masks on a cohort's images, of labels and of organs, in `annotations.parquet`.
 
-One row a region:
+One row per region:
 
 | column | type | |
 |---|---|---|

@@ -1,4 +1,4 @@
-"""Which values of a 16-bit gray image become black and white: one rule a cohort, never an image's own.
+"""Which values of a 16-bit gray image become black and white: one rule per cohort, never an image's own.
 
 Shape legend: H height, W width, V the 65,536 values of 16 bits.
 """

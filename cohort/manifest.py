@@ -1,4 +1,4 @@
-"""The manifest: one Parquet table a cohort, the contract that every later room reads.
+"""The manifest: one Parquet table per cohort, the contract that every later room reads.
 
 A cohort folder holds `cohort.parquet` and, where the images were drawn for it, the images. Columns:
 

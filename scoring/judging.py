@@ -43,7 +43,7 @@ class JudgedRows:
     averaged_C: np.ndarray
     """bool: the labels of every macro average; each has positives and negatives here."""
     multiclass: bool = False
-    """Whether a row has exactly one of the labels, or is masked whole; decisions are then one label a row."""
+    """Whether a row has exactly one of the labels, or is masked whole; decisions are then one label each."""
 
     def some(self, some_N: np.ndarray) -> JudgedRows:
         """The rows of `some_N` (bool), and of the labels that count those with both classes there."""
@@ -108,7 +108,7 @@ class Judged:
     strategy: str
     """The threshold strategy with the best cross-fitted macro-F1."""
     thresholds: dict[str, np.ndarray]
-    """strategy -> one threshold a label on [0, 1], refitted on all rows."""
+    """strategy -> one threshold per label on [0, 1], refitted on all rows."""
     few_C: np.ndarray
     """bool: labels with too few positive patients for a threshold of their own, under any strategy; which of
     them share the global one says `scoring.thresholds.shares_global`."""

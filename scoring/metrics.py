@@ -13,8 +13,8 @@ match, ranking) is taken over that image's unmasked labels. Two kinds of undefin
 Where a value is defined it is scikit-learn's; `scoring.paper_rules` follows scikit-learn where it is not.
 
 Everything splits into what a resampling of the images can add up again: `confusion` and `squared_errors` are
-sums for each label, and `exact_match`, `lrap`, `coverage_error` and `ranking_loss` are one value an image. So
-a metric of sums is defined once, for the images as they are and for weighted ones (`scoring.resampling`).
+sums for each label, and `exact_match`, `lrap`, `coverage_error` and `ranking_loss` are one value per image.
+So a metric of sums is defined once, for the images as they are and for weighted ones (`scoring.resampling`).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ F1 they reach.
 Shapes: N images, C labels, K heads of a bank, M heads still moving; "..." is K or nothing. n counts the
 images that are not masked.
 
-The decision is the label with the highest log(probability) - logit(threshold): one label an image, the first
+The decision is the label with the highest log(probability) - logit(threshold): one label per image, the first
 of equals. Where all thresholds are 0.5 that is the most probable one. A label's offset is -logit(threshold);
 only the differences of offsets count. Three strategies (`STRATEGIES`):
 
@@ -75,7 +75,7 @@ def fit_thresholds(
 
     Args:
         probs: float (N, C) or (K, N, C), rows that sum to 1.
-        targets_NC: 0 or 1, exactly one label an image, or NaN throughout where masked.
+        targets_NC: 0 or 1, exactly one label per image, or NaN throughout where masked.
         patients_N: integer codes, equal for images of one patient.
         shrinkage: >= 0, or one value a head (K,); n goes half the way for a label with n positive patients.
 

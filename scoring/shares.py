@@ -56,7 +56,7 @@ class Shares:
         effect is the mean of the estimated one, linearised over patients, and of Kish's worst case, sum m^2 /
         sum m for m entries a patient. The estimate weighs the effective number of patients with hits or with
         misses, whichever is smaller, and the worst case `WORST_CASE_PATIENTS`: without a hit or a miss
-        nothing is seen of how alike the entries of a patient are. With one entry a patient it is their
+        nothing is seen of how alike the entries of a patient are. With one entry per patient it is their
         number.
         """
         entries_C = self.entries_PC.sum(axis=0)

@@ -2,7 +2,7 @@
 
 A kind with more columns than there are training images says nothing beyond their span, so heads are trained
 on coordinates in it and folded back onto the encoder's own columns: few images lose nothing by that, of many
-the leading principal components are kept. What is learnt is still one weight a column.
+the leading principal components are kept. What is learnt is still one weight per column.
 
 Shape legend: V views of an image, N development images, D features of a kind, R coordinates, C labels.
 """

@@ -153,7 +153,7 @@ class Bundle:
         batch_size: int = 64,
         skip_unreadable: bool = False,
     ) -> pa.Table:
-        """Probabilities and decisions for image files, one row a file in the order given.
+        """Probabilities and decisions for image files, one row per file in the order given.
 
         An image is the path of a file, or a file's bytes.
         Columns: `image` (the path as given, of bytes `image 0` by their place), where labels are multiclass

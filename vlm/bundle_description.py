@@ -246,7 +246,7 @@ def sha256_of(path: Path) -> str:
 
 
 def differences(folder: Path, described: Mapping[str, str], names: Collection[str]) -> list[str]:
-    """What of these files is not as described, in words, one entry a file.
+    """What of these files is not as described, in words, one entry per file.
 
     Args:
         described: `Description.files`.

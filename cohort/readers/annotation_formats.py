@@ -1,6 +1,6 @@
 """Files of boxes and masks as they are published, each turned into what `Drawn` says.
 
-csv           a row a box: an image, a label, and x, y, w, h or x_min, y_min, x_max, y_max
+csv           one row per box: an image, a label, and x, y, w, h or x_min, y_min, x_max, y_max
 nih           ChestX-ray14's BBox_List_2017.csv, drawn on 1024 x 1024 pixels
 vindr         VinDr-CXR's boxes, several raters (rad_id)
 coco          COCO JSON: bbox, polygons, run lengths

@@ -31,7 +31,7 @@ _NAMED = 3
 
 @dataclass(kw_only=True)
 class SourceRows:
-    """What a reader found out from its tables; every sequence has one entry an image."""
+    """What a reader found out from its tables; every sequence has one entry per image."""
 
     image: Sequence[str]
     names: Sequence[Sequence[str]]

@@ -98,7 +98,7 @@ def source_and_notes(
         reason = shortened(getattr(error, "strerror", None) or str(error))
         raise InputError(f"{path}: not a readable CSV or Parquet table ({reason})") from error
     if not rows:
-        raise InputError(f"{path}: there are no rows below the header; give a table with a row an image")
+        raise InputError(f"{path}: there are no rows below the header; give a table with one row per image")
     index = [f"{path}, row {row}" for row in rows]
     texts = {name: _texts(column, missing, name, index) for name, column in raw.items()}
     return pd.DataFrame(texts, index=index, dtype=object), notes

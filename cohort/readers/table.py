@@ -183,7 +183,7 @@ def read_rows(read: SourceRowsRead, images: Path | str, out: Path | str, origin:
 def _labelled_rows(
     read: SourceRowsRead,
 ) -> tuple[LabelledRows, TableOptions, list[tuple[str, int]], list[str]]:
-    """A row an image that is kept; the options as they fit the table; the flow from rows read to images; and
+    """One row per image that is kept; the options as they fit the table; the flow from rows read to images;
     warnings."""
     from cohort.readers.rater_rows import require_agreement, require_raters_named
     from cohort.readers.source_table import MISSING, require_cells, require_columns, without_markers

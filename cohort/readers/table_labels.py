@@ -22,7 +22,7 @@ from cohort.readers.source_table import as_written, label_cells, require_label_c
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """A row an image, with its labels."""
+    """One row per image, with its labels."""
 
     frame: pd.DataFrame
     labels: list[str]

@@ -21,7 +21,7 @@ from tests.study.conftest import square_cohort
 
 
 def colour_cohort(folder, images=96):
-    """Red and blue squares, one label an image, two images a patient."""
+    """Red and blue squares, one label per image, two images a patient."""
     rng = np.random.default_rng(0)
     pictures = folder.parent / f"{folder.name}-images"
     pictures.mkdir(parents=True)

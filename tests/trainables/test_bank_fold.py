@@ -77,7 +77,7 @@ def test_wide_features_are_trained_in_the_span_of_the_images_and_lose_nothing():
 
 
 def test_views_are_further_rows_of_their_image_and_averaged_in_what_a_head_says():
-    """Views that are all the same leave a head as it is, one batch an epoch: each row only counts thrice. The
+    """Views that are all the same leave a head as it is, one batch per epoch: a row only counts thrice. The
     first label, half of the images, has a bias without a gradient, whose rounding Adam makes a step of."""
     data = folded()
     same = replace(data, features_ND=np.tile(data.features_ND, (1, 3)), image_views=3)

@@ -312,7 +312,7 @@ def test_multiclass_labels_are_checked_and_reach_the_judged_rows(probe):
     classes = replace(probe, targets_NC=one_each_NC, multiclass=True)
     assert classes.judged().multiclass and not probe.judged().multiclass
     assert classes.resplit(np.arange(len(probe.rows_N)) < 40, seed=1).judged().multiclass
-    with pytest.raises(ValueError, match="exactly one label an image where they are multiclass"):
+    with pytest.raises(ValueError, match="exactly one label per image where they are multiclass"):
         replace(probe, multiclass=True)
 
 

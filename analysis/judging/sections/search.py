@@ -57,7 +57,7 @@ def run(judgement: Judgement) -> Section:
 
 
 def _slices(trials: pd.DataFrame, objective: str) -> list[Part]:
-    """A small picture a parameter that varied, and how to read them; nothing where none did."""
+    """One small picture per parameter that varied, and how to read them; nothing where none did."""
     pictures = [
         Picture(
             name=f"search_{name}",

@@ -1,4 +1,4 @@
-"""Images in a folder a class, as they are published."""
+"""Images in one folder per class, as they are published."""
 
 import io
 

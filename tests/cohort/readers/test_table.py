@@ -1,4 +1,4 @@
-"""Any table: columns a label, one label a row, views, splits, and the bad input it must name."""
+"""Any table: columns a label, one label per row, views, splits, and the bad input it must name."""
 
 import io
 import re
@@ -932,7 +932,7 @@ def test_a_rater_that_is_not_there_is_refused(rated):
 
 @pytest.mark.parametrize(("rule", "positive"), [("any", 20), ("majority", 10)])
 def test_several_rows_of_an_image_with_label_columns_need_a_rule(source, rule, positive):
-    """As RSNA's boxes: a row a box."""
+    """As RSNA's boxes: one row per box."""
     folder, _ = source
     with (folder / "boxes.csv").open("w") as file:
         file.write("file,Target\n")
