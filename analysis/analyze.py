@@ -20,7 +20,15 @@ from analysis.judging.claims import Claim
 from analysis.judging.judgement import Judgement
 from analysis.number_format import ranged
 from analysis.page import figure_files, section_html, study_head, write_page
-from analysis.report_parts import ReportPart, drop_parts, note_judged, read_parts, write_part
+from analysis.report_parts import (
+    ReportPart,
+    drop_parts,
+    note_judged,
+    note_unfinished,
+    read_parts,
+    unfinished,
+    write_part,
+)
 from analysis.section import Folded, Section, Words
 from analysis.sections import INSIDE, LONG, OF_MULTICLASS, SECTIONS
 from analysis.study_state import state_of
@@ -91,7 +99,8 @@ def write_analysis(
     `test_scores.csv`, `comparisons.csv`, `generalization_gap.csv`, `settings.csv`, `claims.txt`,
     `test_predictions.parquet`, then `report.html` with its head, and again after each section with the
     section's own tables and `figures/*.png`; each file atomically. A section that fails does not take the
-    report with it. Of an earlier analysis of the same state of the study (`analysis.report_parts`) stay the
+    report with it. Where an analysis of the same sections and state of the study was stopped, this one makes
+    those that it had not made. Of an earlier analysis of the same state (`analysis.report_parts`) stay the
     sections that are skipped, and with `merge` all that are not written now; tables and figures of all others
     are deleted.
 
@@ -118,7 +127,11 @@ def write_analysis(
 
         _write_shared(judgement, folder, step)
         report = _Report.begun(judgement, folder, sections, skip, merge=merge)
-        text, brief, failed, waiting = summary(judgement), [], {}, list(sections)
+        text, brief, failed = summary(judgement), [], {}
+        waiting = unfinished(folder, report.state, sections)
+        note_unfinished(folder, report.state, sections, waiting)
+        if made := [name for name in sections if name not in waiting]:
+            tqdm.write(f"made before the analysis was stopped: {', '.join(made)}", file=sys.stderr)
 
         def add(names: Sequence[str], of: Judgement | Models | None) -> None:
             for name in names:
@@ -131,12 +144,13 @@ def write_analysis(
                 brief.extend(said)
                 write_part(folder, part)
                 waiting.remove(name)
+                note_unfinished(folder, report.state, sections, waiting)
                 report.write(waiting)
 
-        add([name for name in sections if name not in INSIDE], judgement)
+        add([name for name in waiting if name not in INSIDE], judgement)
         with tqdm.external_write_mode():
             echo(text)
-        if inside := [name for name in sections if name in INSIDE]:
+        if inside := [name for name in waiting if name in INSIDE]:
             add(inside, models() if models else None)
         step("page")
     for said in brief:
@@ -268,7 +282,7 @@ class _Report:
         if waiting:
             remarks.append(
                 f"This report is being written; to come: {', '.join(waiting)}. Where it stays so, the "
-                "analysis was cut off."
+                "analysis was stopped; `radtune analyze RUN` goes on."
             )
         if skipped := [name for name in SECTIONS if name in self.skipped and name not in parts]:
             remarks.append(f"Skipped when this report was written: {', '.join(skipped)}.")

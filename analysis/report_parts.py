@@ -65,6 +65,29 @@ def judged_predictions(folder: Path) -> str:
         return ""
 
 
+def note_unfinished(folder: Path, state: str, sections: Sequence[str], waiting: Sequence[str]) -> None:
+    """Say which of an analysis's sections are still to be made; none: that it is finished."""
+    path = folder / "unfinished.json"
+    if waiting:
+        said = {"state": state, "sections": list(sections), "waiting": list(waiting)}
+        write_atomically(path, json.dumps(said).encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def unfinished(folder: Path, state: str, sections: Sequence[str]) -> list[str]:
+    """The sections that an analysis of the same state and sections had not made when it was stopped; all of
+    them where there was none such."""
+    try:
+        said = json.loads(read_bounded(folder / "unfinished.json", LARGEST_PART, "delete it"))
+        if said["state"] == state and said["sections"] == list(sections):
+            there = read_parts(folder)
+            return [name for name in sections if name in said["waiting"] or name not in there]
+    except (OSError, InputError, ValueError, KeyError, TypeError):
+        pass
+    return list(sections)
+
+
 def read_parts(folder: Path) -> dict[str, ReportPart]:
     """The sections that lie in an analysis folder, in the order of the page; a damaged one is none."""
     found = {}

@@ -223,6 +223,27 @@ def test_the_report_is_there_after_each_section(analysed, tmp_path, monkeypatch,
     assert "first calibration" in again and "being written" not in again
 
 
+def test_an_analysis_that_was_stopped_goes_on(analysed, tmp_path, monkeypatch, quick):
+    def killed(judgement):
+        raise KeyboardInterrupt
+
+    made = []
+    with monkeypatch.context() as patched:
+        patched.setattr(limits, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_analysis(analysed.judgement, tmp_path, quick)
+    with monkeypatch.context() as patched:
+        for module in (search, calibration, limits):
+            usual_run = module.run
+            patched.setattr(
+                module, "run", lambda of, run=usual_run, name=module.__name__: (made.append(name), run(of))[1]
+            )
+        html = write_analysis(analysed.judgement, tmp_path, quick).report.read_text()
+        assert made == [limits.__name__] and "first calibration" in html and "being written" not in html
+        write_analysis(analysed.judgement, tmp_path, quick)
+        assert len(made) == 1 + len(quick)  # one that was finished is made anew
+
+
 def test_a_damaged_section_on_the_disk_is_none_and_names_nothing_outside(analysed, tmp_path, quick):
     outside = tmp_path / "kept.csv"
     outside.write_text("a\n")
