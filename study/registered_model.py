@@ -33,6 +33,7 @@ CODE_ROOMS = ("cohort", "scoring", "vlm")
 REQUIREMENTS = (
     "filelock",
     "huggingface_hub",
+    "imagecodecs",
     "ImageHash",
     "iterative-stratification",
     "mlflow",
@@ -42,6 +43,7 @@ REQUIREMENTS = (
     "Pillow",
     "pyarrow",
     "pydantic",
+    "pydicom",
     "PyYAML",
     "safetensors",
     "scikit-learn",

@@ -59,7 +59,7 @@ class SyntheticEncoder:
     geometry: Geometry = field(default_factory=lambda: Geometry(size=64))
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
-    views: ImageViews = field(default_factory=ImageViews)
+    image_views: ImageViews = field(default_factory=ImageViews)
 
     @property
     def blocks(self) -> dict[str, tuple[int, ...]]:

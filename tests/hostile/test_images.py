@@ -45,6 +45,7 @@ def gray_png(width, height, compressed=None):
     return png(width, height, 8, 0, rows)
 
 
+@pytest.mark.slow
 def test_images_of_most_pixels_are_decoded_one_after_the_other(tmp_path):
     """RGBA of 13,300 x 13,300 pixels: one takes 1.3 GB, and two at once had taken 5."""
     side = 13_300

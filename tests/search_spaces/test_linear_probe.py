@@ -239,7 +239,7 @@ def test_a_choice_that_a_configuration_lacks_governs_nothing():
         ({"learning_rate": math.nan}, "learning_rate must be a number from 1e-08 to 10, not nan"),
         ({"weight_decay": -1e-9}, "weight_decay must be a number from 0 to 10000, not -1e-09"),
         ({"epochs": 0}, "epochs must be a whole number from 1 to 10000, not 0"),
-        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, not 'hinge'"),
+        ({"loss": "hinge"}, "loss must be one of bce, focal, asymmetric, softmax, squared_emd, not 'hinge'"),
         ({"normalisation": None}, "normalisation must be one of none, l2, center, standardize, not None"),
         ({"pos_weight_power": 1.01}, "pos_weight_power must be a number from 0 to 1, not 1.01"),
         ({"focal_gamma": 2.0}, "focal_gamma belongs to the loss focal, not to bce; leave it out"),

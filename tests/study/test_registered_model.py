@@ -108,7 +108,7 @@ def test_a_loaded_model_answers_as_the_bundle_does(registered, store):
     ("image", "why"),
     [
         ("no base64", "image 0: must be the base64 of an image file"),
-        (base64.b64encode(b"GIF89a").decode(), r"image 0: unreadable image \(GIF"),
+        (base64.b64encode(b"GIF89a").decode(), "image 0: unreadable image"),
     ],
 )
 def test_what_is_no_image_is_refused_with_its_place(registered, store, image, why):

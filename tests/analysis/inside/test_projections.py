@@ -16,6 +16,7 @@ def clouds():
     return x_ND[:160].astype(np.float32), x_ND[160:].astype(np.float32), group_N[160:]
 
 
+@pytest.mark.slow  # half a minute each, nearly all of it Numba compiling
 @pytest.mark.parametrize("method", METHODS)
 def test_far_groups_stay_apart_and_the_same_seed_gives_the_same_plane(clouds, method):
     training_ND, held_ND, group_N = clouds

@@ -23,7 +23,7 @@ def words(section):
     return " ".join(part.text for part in section.parts if isinstance(part, Words))
 
 
-def test_the_finalists_stand_with_their_folds_and_the_best_is_not_told_apart(analysed):
+def test_the_best_stand_with_their_folds_and_a_difference_that_these_do_not_show(analysed):
     scores_KF = [[0.6, 0.5, 0.4, 0.5, 0.5], [0.5, 0.6, 0.4, 0.5, 0.49]]
     facts = replace(
         analysed.judgement.study,
@@ -34,19 +34,19 @@ def test_the_finalists_stand_with_their_folds_and_the_best_is_not_told_apart(ana
     said = words(section)
     assert "Each of the best 2 configurations was scored on 5 folds" in said
     assert "Trial 40 and trial 41 differ by +0.002 on average" in said
-    assert "which the folds do not tell apart" in said and "without them, 0.123 remains" in said
+    assert "a difference that the folds do not show" in said and "without them, 0.123 remains" in said
     (picture,) = [part for part in section.parts if isinstance(part, Picture)]
     (axes,) = picture.figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["trial 40", "trial 41"]
     assert axes.lines[0].get_xdata().tolist() == scores_KF[0]
 
 
-def test_one_that_is_better_on_every_fold_is_told_apart(analysed):
+def test_one_that_is_better_on_every_fold_is_said_to_be(analysed):
     facts = replace(
         analysed.judgement.study,
         best=best_trials(analysed.judgement, [[0.6] * 5, [0.5, 0.51, 0.5, 0.49, 0.5]]),
     )
-    assert "which the folds tell apart" in words(choice.run(replace(analysed.judgement, study=facts)))
+    assert "a difference that the folds show" in words(choice.run(replace(analysed.judgement, study=facts)))
 
 
 def test_a_fold_that_nothing_could_be_scored_on_is_left_out(analysed):
