@@ -245,7 +245,7 @@ class Judgement:
         if self.best_is_published:
             return f"The configuration chosen on validation, {PUBLISHED_NAME} itself ({PUBLICATION}),"
         if self.answer.origin.trial is None:
-            return f"The study's answer, {self.answer.note},"
+            return f"The final model, {self.answer.note},"
         return "The configuration chosen on validation"
 
     @cached_property
