@@ -174,7 +174,7 @@ def searched(config: StudyConfig, encoder: Encoder) -> tuple[dict[str, Any], dic
         InputError: a kind that it lacks.
     """
     fixed, ranges = dict(config.search.fixed), dict(config.search.ranges)
-    if config.trainable != "linear_probe":
+    if "features" not in importlib.import_module(f"search_spaces.{config.trainable}").SPACE.parameters:
         return fixed, ranges
     named = [fixed["features"]] if "features" in fixed else ranges.get("features", ())
     for name in named or _named_kinds(config.features):
