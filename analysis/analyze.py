@@ -128,10 +128,7 @@ def write_analysis(
         _write_shared(judgement, folder, step)
         report = _Report.begun(judgement, folder, sections, skip, merge=merge)
         text, brief, failed = summary(judgement), [], {}
-        waiting = unfinished(folder, report.state, sections)
-        note_unfinished(folder, report.state, sections, waiting)
-        if made := [name for name in sections if name not in waiting]:
-            tqdm.write(f"made before the analysis was stopped: {', '.join(made)}", file=sys.stderr)
+        waiting = _to_be_made(folder, report.state, sections)
 
         def add(names: Sequence[str], of: Judgement | Models | None) -> None:
             for name in names:
@@ -166,6 +163,15 @@ def write_analysis(
         failed=failed,
         remarks=report.write(waiting=()),
     )
+
+
+def _to_be_made(folder: Path, state: str, sections: Sequence[str]) -> list[str]:
+    """All sections but those that an analysis made before it was stopped, of which a line says so."""
+    waiting = unfinished(folder, state, sections)
+    note_unfinished(folder, state, sections, waiting)
+    if made := [name for name in sections if name not in waiting]:
+        tqdm.write(f"made before the analysis was stopped: {', '.join(made)}", file=sys.stderr)
+    return waiting
 
 
 def _modules(sections: Sequence[str]) -> tuple[dict[str, ModuleType], dict[str, str]]:
