@@ -141,7 +141,7 @@ def write_analysis(
                 brief.extend(said)
                 write_part(folder, part)
                 waiting.remove(name)
-                note_unfinished(folder, report.state, sections, waiting)
+                note_unfinished(folder, report.state, sections, [*waiting, *failed] if waiting else ())
                 report.write(waiting)
 
         add([name for name in waiting if name not in INSIDE], judgement)
