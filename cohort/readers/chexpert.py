@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohort.labels import CHEXPERT_14
-from cohort.readers.options import add_options, options_of
 from cohort.readers.release import (
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     published,
     read_release,
     required,
@@ -32,18 +30,6 @@ RELEASE = Release(
     licence="Stanford University Dataset Research Use Agreement",
     citation="Irvin et al., CheXpert, AAAI 2019, arXiv:1901.07031",
 )
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort chexpert`."""
-    add_places(parser, "train.csv and valid.csv")
-    add_options(parser, ReleaseOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_chexpert` with the arguments of the command line."""
-    options = options_of(arguments, ReleaseOptions)
-    return read_chexpert(arguments.tables, arguments.images, arguments.out, options)
 
 
 def read_chexpert(tables: Path | str, images: Path | str, out: Path | str, options: ReleaseOptions) -> Cohort:
@@ -70,3 +56,6 @@ def read_chexpert(tables: Path | str, images: Path | str, out: Path | str, optio
         ),
     )
     return read_release(read, images, out, RELEASE, options)
+
+
+arguments, read = command_of(read_chexpert, ReleaseOptions, "train.csv and valid.csv")

@@ -93,8 +93,8 @@ def read_folders(root: Path | str, out: Path | str, options: FoldersOptions) -> 
 
     The class of an image is its folder that is neither a split's (`train`, `val`, `test` and their like, or
     `split_folder`), nor called `images`, nor one that all images lie in; where several lie within each other,
-    `class_level` says which. Files called as an image
-    with `_mask` behind it, and those in folders called `masks`, are masks.
+    `class_level` says which. Files called as an image with `_mask` behind it, and those in folders called
+    `masks`, are masks.
 
     Raises InputError where images lie in no class's folder, or folders do not tell classes from splits, and
     like `cohort.readers.table.read_table`.

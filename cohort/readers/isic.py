@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import InputError
-from cohort.readers.options import add_options, options_of
 from cohort.readers.release import (
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     published,
     read_release,
     table_options,
@@ -30,18 +28,6 @@ RELEASE = Release(
     citation="Tschandl et al., HAM10000, Scientific Data 2018; Codella et al., arXiv:1902.03368",
 )
 PATIENT = "patient or lesion"
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort isic`."""
-    add_places(parser, "..._GroundTruth.csv and its metadata, train.csv of 2020, or HAM10000_metadata")
-    add_options(parser, ReleaseOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_isic` with the arguments of the command line."""
-    options = options_of(arguments, ReleaseOptions)
-    return read_isic(arguments.tables, arguments.images, arguments.out, options)
 
 
 def read_isic(tables: Path | str, images: Path | str, out: Path | str, options: ReleaseOptions) -> Cohort:
@@ -80,3 +66,8 @@ def _diagnoses(truth: Path) -> list[str]:
     from cohort.readers.source_table import read_source
 
     return [name for name in read_source(truth).columns if name not in ("image", "image_name")]
+
+
+arguments, read = command_of(
+    read_isic, ReleaseOptions, "..._GroundTruth.csv and its metadata, train.csv of 2020, or HAM10000_metadata"
+)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohort.labels import CHEXPERT_14
-from cohort.readers.options import add_options, option, options_of
+from cohort.readers.options import option
 from cohort.readers.release import (
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     read_release,
     required,
     table_options,
@@ -40,18 +39,6 @@ class MimicOptions(ReleaseOptions):
     )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort mimic-cxr`."""
-    add_places(parser, "mimic-cxr-2.0.0-metadata, -split and -chexpert.csv.gz")
-    add_options(parser, MimicOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_mimic_cxr` with the arguments of the command line."""
-    options = options_of(arguments, MimicOptions)
-    return read_mimic_cxr(arguments.tables, arguments.images, arguments.out, options)
-
-
 def read_mimic_cxr(tables: Path | str, images: Path | str, out: Path | str, options: MimicOptions) -> Cohort:
     """Read the fourteen labels of each study for all its images, blanks negative as for CheXpert, in the
     official split. Images whose study has no labels are left out, and counted. Raises InputError like
@@ -77,3 +64,8 @@ def read_mimic_cxr(tables: Path | str, images: Path | str, out: Path | str, opti
         ),
     )
     return read_release(read, images, out, RELEASE, options)
+
+
+arguments, read = command_of(
+    read_mimic_cxr, MimicOptions, "mimic-cxr-2.0.0-metadata, -split and -chexpert.csv.gz"
+)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohort.labels import NIH_14, NO_FINDING
-from cohort.readers.options import add_options, options_of
 from cohort.readers.release import (
     VAL_SHARE,
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     published,
     read_release,
     required,
@@ -30,18 +28,6 @@ RELEASE = Release(
     licence="no restriction on use, with attribution to the NIH Clinical Center",
     citation="Wang et al., ChestX-ray8, CVPR 2017, arXiv:1705.02315",
 )
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort nih`."""
-    add_places(parser, "Data_Entry_2017.csv, train_val_list.txt and test_list.txt")
-    add_options(parser, ReleaseOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_nih` with the arguments of the command line."""
-    options = options_of(arguments, ReleaseOptions)
-    return read_nih(arguments.tables, arguments.images, arguments.out, options)
 
 
 def read_nih(tables: Path | str, images: Path | str, out: Path | str, options: ReleaseOptions) -> Cohort:
@@ -74,3 +60,8 @@ def read_nih(tables: Path | str, images: Path | str, out: Path | str, options: R
     if unknown := sorted(cells - known):
         read.notes.append(f"labels that ChestX-ray14 does not have: {', '.join(unknown[:3])}")
     return read_release(read, images, out, RELEASE, options)
+
+
+arguments, read = command_of(
+    read_nih, ReleaseOptions, "Data_Entry_2017.csv, train_val_list.txt and test_list.txt"
+)

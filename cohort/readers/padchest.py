@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohort.readers.options import add_options, option, options_of
+from cohort.readers.options import option
 from cohort.readers.release import (
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     read_release,
     required,
     table_options,
@@ -45,18 +44,6 @@ class PadchestOptions(ReleaseOptions):
     )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort padchest`."""
-    add_places(parser, "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv")
-    add_options(parser, PadchestOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_padchest` with the arguments of the command line."""
-    options = options_of(arguments, PadchestOptions)
-    return read_padchest(arguments.tables, arguments.images, arguments.out, options)
-
-
 def read_padchest(
     tables: Path | str, images: Path | str, out: Path | str, options: PadchestOptions
 ) -> Cohort:
@@ -86,3 +73,8 @@ def read_padchest(
         read.frame = read.frame[read.frame["MethodLabel"] == "Physician"]
         read.flow.append(("labelled by physicians", len(read.frame)))
     return read_release(read, images, out, RELEASE, options)
+
+
+arguments, read = command_of(
+    read_padchest, PadchestOptions, "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cohort.errors import InputError
 from cohort.readers.name_lists import comma_separated
-from cohort.readers.options import SharedOptions, option
+from cohort.readers.options import SharedOptions, add_options, option, options_of
 from cohort.readers.table_options import TableOptions
 
 if TYPE_CHECKING:
@@ -52,10 +52,26 @@ class Release:
     citation: str
 
 
-def add_places(parser: argparse.ArgumentParser, tables: str) -> None:
-    """The arguments that say where tables and images are."""
-    parser.add_argument("--tables", required=True, metavar="DIR", help=f"the folder with {tables}")
-    parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
+def command_of(
+    read_it: Callable[..., Cohort], options: type[ReleaseOptions], tables: str
+) -> tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], Cohort]]:
+    """`arguments` and `read` of a reader (`cohort.readers.options`) that finds its tables in a folder.
+
+    Args:
+        read_it: (tables, images, out, options) -> the cohort.
+        options: what else the command line may say.
+        tables: which files lie in the folder, in words.
+    """
+
+    def arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--tables", required=True, metavar="DIR", help=f"the folder with {tables}")
+        parser.add_argument("--images", required=True, metavar="DIR|ZIP", help="the images")
+        add_options(parser, options)
+
+    def read(given: argparse.Namespace) -> Cohort:
+        return read_it(given.tables, given.images, given.out, options_of(given, options))
+
+    return arguments, read
 
 
 def published(folder: Path | str, *patterns: str) -> Path | None:

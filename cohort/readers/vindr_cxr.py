@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohort.readers.options import add_options, option, options_of
+from cohort.readers.options import option
 from cohort.readers.release import (
     VAL_SHARE,
     Release,
     ReleaseOptions,
-    add_places,
+    command_of,
     published,
     read_release,
     required,
@@ -43,18 +42,6 @@ class VindrOptions(ReleaseOptions):
     )
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `radtune cohort vindr-cxr`."""
-    add_places(parser, "image_labels_train.csv and image_labels_test.csv, or Kaggle's train.csv")
-    add_options(parser, VindrOptions)
-
-
-def read(arguments: argparse.Namespace) -> Cohort:
-    """`read_vindr_cxr` with the arguments of the command line."""
-    options = options_of(arguments, VindrOptions)
-    return read_vindr_cxr(arguments.tables, arguments.images, arguments.out, options)
-
-
 def read_vindr_cxr(tables: Path | str, images: Path | str, out: Path | str, options: VindrOptions) -> Cohort:
     """Read the image labels, of which those without a positive image by the raters' answer are left out; a
     tenth of the training images validate. No patients are published: each image is one. Raises InputError
@@ -81,3 +68,8 @@ def read_vindr_cxr(tables: Path | str, images: Path | str, out: Path | str, opti
     read.notes.clear()  # the test table has no raters, as is known
     read.frame["rad_id"] = read.frame["rad_id"].fillna(CONSENSUS).astype(object)
     return read_release(read, images, out, RELEASE, options)
+
+
+arguments, read = command_of(
+    read_vindr_cxr, VindrOptions, "image_labels_train.csv and image_labels_test.csv, or Kaggle's train.csv"
+)
